@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$")  # torch pins these on Linux; elsewhere they do not exist
+LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$")  # torch asks for these on Linux; elsewhere they do not exist
 MARKER_VALUES = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
     "darwin": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"},

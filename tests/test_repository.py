@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 MAX_BYTES = 1_500_000
-PICKLE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+PICKLE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"}
+LOADERS = {"joblib", "torch"}  # modules whose `load` unpickles, and whose other names are harmless
 PICKLE_READERS = {"read_pickle", "load_pickle"}
 
 
@@ -49,10 +50,8 @@ def unpickling(source: str) -> list[str]:
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
-            if node.module == "torch" and any(alias.name == "load" for alias in node.names):
-                found.append(
-                    f"{node.lineno}: load taken out of torch, where this test would not see its calls"
-                )
+            if node.module in LOADERS and any(alias.name == "load" for alias in node.names):
+                found.append(f"{node.lineno}: load taken out of {node.module}, where its calls go unseen")
         else:
             modules = []
             if isinstance(node, ast.Call):
@@ -70,8 +69,8 @@ def unsafe_call(call: ast.Call) -> list[str]:
         return isinstance(value, ast.Constant) and value.value is wanted
 
     reasons = []
-    if ast.unparse(call.func) == "torch.load" and not says("weights_only", True):
-        reasons.append("torch.load without weights_only=True")
+    if ast.unparse(call.func) in {f"{module}.load" for module in LOADERS} and not says("weights_only", True):
+        reasons.append(f"{ast.unparse(call.func)} without weights_only=True")
     if "allow_pickle" in keywords and not says("allow_pickle", False):
         reasons.append("allow_pickle")
     if isinstance(call.func, ast.Attribute) and call.func.attr in PICKLE_READERS:
@@ -96,6 +95,7 @@ def test_no_committed_python_file_unpickles(repository: Path, tracked: list[Path
         "import pickle as p",
         "from joblib import load",
         "from torch import load",
+        "joblib.load(path)",
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
         "torch.load(path, weights_only=flag)",

@@ -9,7 +9,7 @@ PYTHON :=
 BIN := $(VENV)/bin
 # The name carries a checksum of what was installed: as long as it exists, there is nothing to install.
 STAMP := $(VENV)/.decant-$(shell cat requirements.lock pyproject.toml | cksum | tr -s ' \t' '--')
-# This checkout first, also where the environment was made for another one.
+# This checkout's package first, also where the environment is another checkout's (make VENV=../other/.venv test).
 export PYTHONPATH := $(CURDIR)/src
 
 help: ## what can be made (this list)
@@ -67,6 +67,8 @@ $(STAMP):
 			"under two minutes on a fast line."
 	@echo "env: installs the packages pinned in requirements.lock into $(VENV)"
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@PYTHONPATH= $(BIN)/python -m pip show --quiet decant 2>/dev/null || \
+		PYTHONPATH= $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+			--no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.decant-*
 	@touch $@

@@ -1,0 +1,265 @@
+"""The manifest: one row for every image that a source offers, what was found out about it, and its split."""
+
+import errno
+import hashlib
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from decant.data.images import BrokenImage, probe
+from decant.data.sources.base import Found, Source
+from decant.data.splits import assign_splits, limited
+from decant.errors import UserError
+from decant.study import Data
+from decant.workspace import replacing
+
+log = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("content", pa.string()),
+        ("path", pa.string()),
+        ("given_label", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("group", pa.string()),
+        ("weight", pa.float64()),
+        ("action", pa.string()),
+        ("reason", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+    ]
+)
+COLUMNS = SCHEMA.names
+MAY_BE_NONE = {"given_label", "label", "split"}
+BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # of one task of the pool: few enough tasks, little enough memory
+Progress = Callable[..., Iterator["tuple[str, Look]"]]
+
+
+class Look(NamedTuple):
+    """What one look at a file tells. content: SHA-256 of its bytes, or "". width, height: pixels, or 0."""
+
+    content: str
+    width: int
+    height: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """rows: a table with COLUMNS, one row an image, `id` unique. classes: the class names by their index.
+
+    Text columns hold str, or None where a label or a split is missing; `weight` is float64, `width` and
+    `height` are int64 (0 for a broken file).
+    """
+
+    rows: pd.DataFrame
+    classes: list[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tidy(self.rows))
+
+    def kept(self) -> pd.DataFrame:
+        """The rows that were not set aside."""
+        return self.rows[self.rows["action"] != "drop"]
+
+    def of_split(self, *splits: str) -> pd.DataFrame:
+        """Kept rows of these splits in the order of their ids, numbered anew."""
+        kept = self.kept()
+        return kept[kept["split"].isin(splits)].sort_values("id", ignore_index=True)
+
+    def targets(self, rows: pd.DataFrame) -> NDArray[np.int64]:
+        """Class index of each row's `label`, int64 [n]; -1 where it is None. ValueError if unknown."""
+        index = {name: number for number, name in enumerate(self.classes)}
+        unknown = set(rows["label"].dropna()) - set(index)
+        if unknown:
+            raise ValueError(f"labels that are no class of the manifest: {sorted(unknown)}")
+        return np.array([index.get(label, -1) for label in rows["label"]], dtype=np.int64)
+
+
+def row_id(key: str) -> str:
+    """The id of a row: the first 16 hex digits of the SHA-256 of its source-relative path or row key."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def build_manifest(
+    source: Source, data: Data, seed: int, progress: Progress | None = None, workers: int = 2
+) -> Manifest:
+    """Look at every image of the source once, in `workers` threads, and give each its row.
+
+    What has no picture is set aside with a reason that begins with "broken: ". Rows whose split the source
+    does not give have None there: `draw_splits` fills it, after duplicates are grouped. seed: which images
+    `data.limit` picks. progress: as `decant.tracking.progress`. Raises UserError when fewer than two classes
+    have a usable image to train on.
+    """
+    found = list(source.found())
+    if data.limit is not None:
+        found = limited(found, data.limit, data.val_fraction, data.test_fraction, seed)
+    readable = [item.path for item in found if not item.problem]
+    looks: Iterator[tuple[str, Look]] = look_at_all(source.contents(readable), workers)
+    if progress is not None:
+        looks = progress(looks, "reading images", total=len(readable), unit="images")
+    seen = dict(looks)
+    unread = Look("", 0, 0, "it could not be read")
+    rows = [
+        row_of(item, Look("", 0, 0, item.problem) if item.problem else seen.get(item.path, unread))
+        for item in found
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    classes = trainable_classes(table, source.classes)
+    without = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
+    table.loc[without, "reason"] = (
+        "broken: no usable image of its class to train on: " + table.loc[without, "label"]
+    )
+    table.loc[without, "action"] = "drop"
+    if len(classes) < 2:
+        raise UserError(too_few_classes(table, classes))
+    return Manifest(table, classes)
+
+
+def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> Manifest:
+    """Fill in the splits that the source did not give (see `assign_splits`).
+
+    Always to be called on the manifest of `build_manifest`, with whatever groups it has by then: drawn splits
+    look like given ones afterwards.
+    """
+    split = assign_splits(manifest.rows, seed, val_fraction, test_fraction)
+    return Manifest(manifest.rows.assign(split=split), manifest.classes)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write Parquet, the classes in the schema's metadata, wholly or not at all. UserError on a full disk."""
+    schema = SCHEMA.with_metadata({b"classes": json.dumps(manifest.classes, ensure_ascii=False).encode()})
+    table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata(schema.metadata)
+    try:
+        with replacing(path) as beside:
+            pq.write_table(table, beside, compression="zstd")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full: {path} was not written. Make room on it and run again."
+            ) from error
+        raise
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`. UserError when there is none or it is damaged."""
+    try:
+        table = pq.read_table(path)
+        classes = json.loads(table.schema.metadata[b"classes"])
+        return Manifest(table.to_pandas(), classes)
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no readable manifest ({error}). Delete it and run again to rebuild it."
+        ) from error
+
+
+def tidy(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with COLUMNS alone, of the types that Manifest promises. ValueError when one is missing."""
+    missing = [column for column in COLUMNS if column not in rows.columns]
+    if missing:
+        raise ValueError(f"a manifest needs the columns {missing}")
+    if rows["id"].duplicated().any():
+        raise ValueError(
+            f"ids come twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}"
+        )
+    return pd.DataFrame({field.name: typed(rows[field.name], field) for field in SCHEMA}, columns=COLUMNS)
+
+
+def typed(values: pd.Series, field: pa.Field) -> pd.Series:
+    """One column: str objects, None for what is missing (pandas' own text type has NaN there), or numbers."""
+    if field.type != pa.string():
+        return values.astype("float64" if field.type == pa.float64() else "int64")
+    missing = values.isna()
+    if missing.any() and field.name not in MAY_BE_NONE:
+        raise ValueError(f"the manifest's column {field.name} has a row without a value")
+    return values.astype(object).where(~missing, None)
+
+
+def row_of(item: Found, look: Look) -> tuple[object, ...]:
+    """The row of a found image, in the order of COLUMNS."""
+    identity = row_id(item.path)
+    split = item.split if item.given_label is not None or item.split == "predict" else "unlabelled"
+    action, reason = ("drop", f"broken: {look.problem}") if look.problem else ("none", "")
+    group = look.content or identity
+    label = item.given_label
+    size = (look.width, look.height)
+    return (identity, look.content, item.path, label, label, split, group, 1.0, action, reason, *size)
+
+
+def look_at_all(
+    contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int
+) -> Iterator[tuple[str, Look]]:
+    """(path, Look) of each file; decoding runs in threads, reading in this one, with few files in memory."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[list[tuple[str, Look]]]] = deque()
+        for batch in batches(contents):
+            pending.append(
+                pool.submit(lambda batch: [(path, look_at(content)) for path, content in batch], batch)
+            )
+            if len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+def batches(
+    contents: Iterable[tuple[str, bytes | BrokenImage]],
+) -> Iterator[list[tuple[str, bytes | BrokenImage]]]:
+    batch: list[tuple[str, bytes | BrokenImage]] = []
+    size = 0
+    for path, content in contents:
+        batch.append((path, content))
+        size += len(content) if isinstance(content, bytes) else 0
+        if len(batch) >= BATCH_IMAGES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def look_at(content: bytes | BrokenImage) -> Look:
+    """Digest and size of a picture, or the reason why there is none."""
+    if isinstance(content, BrokenImage):
+        return Look("", 0, 0, str(content))
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        return Look(digest, *probe(content), "")
+    except BrokenImage as error:
+        return Look(digest, 0, 0, str(error))
+
+
+def trainable_classes(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The classes, in the source's order, that have a usable image to train on or to draw a split from."""
+    usable = rows[(rows["action"] != "drop") & (rows["split"].isna() | (rows["split"] == "train"))]
+    present = set(usable["label"].dropna())
+    absent = [name for name in classes if name not in present]
+    if absent:
+        log.warning("no usable image to train on, so left out: %s", ", ".join(absent))
+    return [name for name in classes if name in present]
+
+
+def too_few_classes(rows: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Why there is nothing to classify, and what became of the files."""
+    aside = Counter(rows["reason"][rows["action"] == "drop"])
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in aside.most_common(3))
+    labels = rows["label"].notna().sum()
+    return (
+        f"There is nothing to classify: {len(classes) or 'no'} class with usable images to train on "
+        f"({', '.join(classes) or 'none'}), at least two are needed. {len(rows)} images were found, "
+        f"{labels} of them with a label, {aside.total()} set aside{': ' + reasons if reasons else ''}. A folder "
+        "needs one sub-folder a class; check data.path, and for tables data.label_column."
+    )

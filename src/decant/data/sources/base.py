@@ -1,0 +1,248 @@
+"""What every source of images answers, and what sources share: tables, class names, splits from a file."""
+
+import csv
+import difflib
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from decant.data.images import BrokenImage
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+CHARACTERS = ("utf-8-sig", "cp1252")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One candidate file or row.
+
+    path: source-relative, unique. given_label: the source's class name; None where there is none. split: None
+    where the source gives none. problem: why there is no picture to be had, known before reading; else empty.
+    """
+
+    path: str
+    given_label: str | None
+    split: str | None
+    problem: str = ""
+
+
+class Source(Protocol):
+    """Images with their labels, wherever they lie. Reading keeps no state: threads may read at once."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the source's order, the unused ones among them."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that the source is made from; of a folder, of paths, sizes and times."""
+
+    def found(self) -> Iterator[Found]:
+        """Every candidate file or row once; no image file and no row is left out."""
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        """The bytes of each path once, in any order; a BrokenImage for what cannot be read."""
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """As `contents`, for paths that were readable before: a UserError for one that no longer is."""
+
+    def sample_submission(self) -> bytes | None:
+        """The sample submission's bytes, None where the study names none."""
+
+
+class BaseSource:
+    """The half of `Source` that all sources share."""
+
+    def __init__(self, where: Path, splits: Mapping[str, str] | None = None) -> None:
+        self.where = where
+        self._splits = splits
+        self._digests: list[str] = []  # of the files beside the images: tables, class names, splits
+        if splits is not None:
+            self._also_digest(repr(sorted(splits.items())).encode())
+
+    def _found(self) -> Iterable[Found]:
+        raise NotImplementedError
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        raise NotImplementedError
+
+    def found(self) -> Iterator[Found]:
+        items = list(self._found())
+        yield from items if self._splits is None else resplit(items, self._splits, self.where)
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        for path, content in self.contents(paths):
+            if isinstance(content, BrokenImage):
+                raise UserError(f"{path} in {self.where} can no longer be read: {content}")
+            yield path, content
+
+    def sample_submission(self) -> bytes | None:
+        return None
+
+    def _also_digest(self, content: bytes) -> bytes:
+        self._digests.append(hashlib.sha256(content).hexdigest())
+        return content
+
+    def _combined_digest(self, *parts: str) -> str:
+        return hashlib.sha256(" ".join([*parts, *self._digests]).encode()).hexdigest()
+
+
+def locate(data_root: Path, relative: str, what: str) -> Path:
+    """data_root / relative. UserError when it is not there: what was looked for and how to point at it."""
+    path = data_root / relative
+    if path.exists():
+        return path
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    try:
+        there = sorted(item for item in os.listdir(missing.parent) if not item.startswith("."))
+    except OSError:
+        there = []
+    near = difflib.get_close_matches(missing.name, there, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UserError(
+        f"{what} is missing: looked for {path}.{hint} Put it there, or set DECANT_DATA to the folder that "
+        f"holds it (paths in a study are relative to it; now {data_root})."
+    )
+
+
+def text_of(content: bytes) -> str:
+    """A text file as people save it: UTF-8, with or without a byte order mark, else Windows' Latin."""
+    for characters in CHARACTERS:
+        try:
+            return content.decode(characters)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("latin-1")
+
+
+def read_table(content: bytes, where: str) -> list[dict[str, str]]:
+    """The rows of a CSV with a header, separated by comma, semicolon or tab; short rows have empty cells.
+
+    UserError when there is no header, a column name comes twice or a row is longer than the header.
+    """
+    text = text_of(content)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        lines = [[cell.strip() for cell in line] for line in reader]
+    except csv.Error as error:
+        raise UserError(f"{where} is not a CSV file: {error} (line {reader.line_num})") from error
+    if not lines or not any(lines[0]):
+        raise UserError(f"{where} is empty: it needs a header line with the names of its columns")
+    columns = lines[0]
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{where} names a column twice: {', '.join(columns)}")
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) > len(columns) and any(line[len(columns) :]):
+            raise UserError(f"{where}, row {number}: {len(line)} cells, but the header has {len(columns)}")
+        if any(line):
+            rows.append(dict(zip(columns, line + [""] * len(columns), strict=False)))
+    return rows
+
+
+def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
+    """UserError naming what there is, unless every column exists. `wanted`: key of the study -> column."""
+    for key, column in wanted.items():
+        if column not in columns:
+            near = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UserError(
+                f"{where} has no column {column!r}; it has {', '.join(map(repr, columns)) or 'none'}.{hint} "
+                f"Set data.{key} in the study."
+            )
+
+
+def class_lines(content: bytes, where: str) -> list[str]:
+    """Class names, one a line. UserError when there is none or one comes twice."""
+    names = [line.strip() for line in text_of(content).splitlines() if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        raise UserError(
+            f"{where} must hold one class name a line" + (f"; twice there: {twice[0]}" if twice else "")
+        )
+    return names
+
+
+def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """(class names in order, label as the source writes it -> class name).
+
+    Without `names` the labels are the names, numbers in numerical order and the rest in alphabetical. With
+    them, a label is one of the names or its number, counted from 0. UserError for a label that is neither.
+    """
+    labels = sorted(
+        set(values), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+    )
+    if names is None:
+        return labels, {label: label for label in labels}
+    if all(label in names for label in labels):
+        return list(names), {label: label for label in labels}
+    mapping = {}
+    for label in labels:
+        if not label.isdecimal() or int(label) >= len(names):
+            near = difflib.get_close_matches(label, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"The label {label!r} is not among the {len(names)} class names.{hint}")
+        mapping[label] = names[int(label)]
+    return list(names), mapping
+
+
+def read_splits(content: bytes, where: str) -> dict[str, str]:
+    """path -> train | val | test | predict, from a CSV with columns path, split. UserError for others."""
+    rows = read_table(content, where)
+    need_columns(list(rows[0]) if rows else [], {"split_file": "path"}, where)
+    need_columns(list(rows[0]), {"split_file": "split"}, where)
+    splits: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        split = {**SPLIT_NAMES, "predict": "predict"}.get(row["split"].lower())
+        if split is None:
+            raise UserError(
+                f"{where}, row {number}: split {row['split']!r}; known are train, val, test and predict"
+            )
+        if splits.setdefault(row["path"], split) != split:
+            raise UserError(f"{where}, row {number}: {row['path']} is in two splits")
+    return splits
+
+
+def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> list[Found]:
+    """`items` with the splits of a split file; those it does not name keep their own.
+
+    The file may name paths with the folders that wrap the data set, or without them. UserError when it names
+    nothing that was found: then it belongs to other data.
+    """
+    paths = {item.path for item in items}
+    matched = {path: split for path, split in splits.items() if path in paths}
+    for path, split in splits.items():
+        if path not in matched:
+            inner = path.removeprefix("./")
+            while inner and inner not in paths:
+                inner = inner.partition("/")[2]
+            if inner:
+                matched.setdefault(inner, split)
+    if not matched:
+        example = next(iter(splits), "nothing")
+        raise UserError(
+            f"The split file names none of the images in {where} (it names {example}, for example)."
+        )
+    absent = len(splits) - len(matched)
+    if absent:
+        log.warning("the split file names %d images that are not in %s", absent, where)
+    return [replace(item, split=matched.get(item.path, item.split)) for item in items]

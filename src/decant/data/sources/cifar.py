@@ -1,0 +1,72 @@
+"""CIFAR-10 and CIFAR-100 by name, through torchvision's checked files."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from decant.data.images import BrokenImage
+from decant.data.sources.base import BaseSource, Found
+from decant.errors import UserError
+
+
+class CifarSource(BaseSource):
+    """The 32 px pictures (Krizhevsky 2009) as lossless PNG, with paths "train#<index>" and "test#<index>".
+
+    torchvision checks the md5 of every file before it reads it; `download` lets it fetch them.
+    """
+
+    def __init__(
+        self, name: str, root: Path, download: bool, splits: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(root, splits)
+        self._parts = {"train": load(name, root, True, download), "test": load(name, root, False, download)}
+        self.classes: list[str] = list(self._parts["train"].classes)
+
+    def digest(self) -> str:
+        parts = []
+        for part in self._parts.values():
+            parts.append(hashlib.sha256(np.ascontiguousarray(part.data).tobytes()).hexdigest())
+            parts.append(hashlib.sha256(np.asarray(part.targets, np.int64).tobytes()).hexdigest())
+        return self._combined_digest(*parts)
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        for path in dict.fromkeys(paths):
+            split, _, index = path.partition("#")
+            yield path, png(self._parts[split].data[int(index)])
+
+    def _found(self) -> Iterator[Found]:
+        for split, part in self._parts.items():
+            for index, target in enumerate(part.targets):
+                yield Found(f"{split}#{index}", self.classes[target], split)
+
+
+def load(name: str, root: Path, train: bool, download: bool) -> Any:
+    """torchvision's data set. UserError when its files are neither there nor to be had."""
+    from torchvision import datasets  # slow to import, and wanted by this source alone
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    archive = "cifar-10-python.tar.gz" if name == "cifar10" else "cifar-100-python.tar.gz"
+    try:
+        return kind(root=str(root), train=train, download=download)
+    except (RuntimeError, OSError) as error:
+        fetch = (
+            f"The download failed ({error}): is there a network?"
+            if download
+            else "data.download: true fetches it."
+        )
+        raise UserError(
+            f"{name} is missing or damaged: looked below {root} for what {archive} holds. {fetch} Else "
+            "unpack that archive there, set DECANT_DATA, or name a folder of parquet files as data.path."
+        ) from error
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -1,0 +1,324 @@
+"""A folder, a zip and a tar, as one thing: named files to list and to read. Nothing is ever unpacked to disk.
+
+Names are untrusted. A file whose name leads out of the container, a link in an archive, an encrypted member:
+each is listed with its problem, so that nothing is lost and nothing is followed.
+"""
+
+import hashlib
+import logging
+import lzma
+import os
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from decant.data.images import BrokenImage, looks_like_image
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 1 << 29  # of one file; more is no photo
+MAX_ARCHIVE_BYTES = 1 << 40  # of all files of an archive, unpacked
+MAX_ARCHIVE_RATIO = 100  # unpacked to packed; photos hardly shrink, uncompressed bitmaps may do so tenfold
+RATIO_MATTERS_BYTES = 1 << 30  # below this a high ratio does no harm
+IMAGE_EXTENSIONS = set(
+    "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 j2k avif heic".split()
+)
+HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a container. `path` is relative, separated by "/", printable and unique there."""
+
+    path: str
+    key: Any  # what the container finds it by
+    size: int  # bytes, unpacked
+    is_image: bool
+    problem: str = ""
+
+
+class Container(ABC):
+    """Files by relative path. Reading keeps no state, so several threads may read at once."""
+
+    def __init__(self, where: Path) -> None:
+        self.where = where
+        self.folders: set[str] = set()  # those that were listed, the empty ones among them
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """Every file but hidden ones by its path, ordered by path. UserError when it cannot be listed."""
+        known: dict[str, Entry] = {}
+        for entry in self._list():
+            if is_hidden(entry.path):
+                continue
+            if entry.path in known:  # the last copy counts, as it does for unzip and tar
+                earlier = self._free_name(known, entry.path)
+                problem = "the archive holds this name more than once; the last copy is used"
+                known[earlier] = replace(known[entry.path], path=earlier, problem=problem)
+            known[entry.path] = entry
+        return dict(sorted(known.items()))
+
+    @abstractmethod
+    def _list(self) -> Iterator[Entry]: ...
+
+    @abstractmethod
+    def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]: ...
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        """The bytes of each of `paths` once, in any order; a BrokenImage for those that cannot be read."""
+        wanted = [self.entries[path] for path in dict.fromkeys(paths)]
+        yield from ((entry.path, BrokenImage(entry.problem)) for entry in wanted if entry.problem)
+        yield from self._read([entry for entry in wanted if not entry.problem])
+
+    def read_one(self, path: str) -> bytes:
+        """The bytes of one file. UserError when they cannot be had."""
+        for _, content in self.contents([path]):
+            if isinstance(content, bytes):
+                return content
+            raise UserError(f"{path} in {self.where} cannot be read: {content}")
+        raise UserError(f"{path} is not in {self.where}")
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the archive's bytes."""
+        with self.where.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _entry(self, name: str, key: Any, size: int, problem: str, head: Callable[[], bytes]) -> Entry:
+        """The entry of a listed file; `head` gives its first bytes, asked for where the name says nothing."""
+        path = printable(name)
+        if not problem and size > MAX_FILE_BYTES:
+            problem = f"{size} bytes, more than {MAX_FILE_BYTES}"
+        if leads_out(path):
+            problem = problem or "its name leads out of the archive"
+        else:
+            path = "/".join(part for part in path.split("/") if part not in ("", "."))
+        extension = path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path else ""
+        is_image = extension in IMAGE_EXTENSIONS
+        if not is_image and not problem and not is_hidden(path):
+            is_image = looks_like_image(head())  # a photo without an extension, or with a wrong one
+        return Entry(path, key, size, is_image, problem)
+
+    @staticmethod
+    def _free_name(known: dict[str, Entry], path: str) -> str:
+        return next(
+            name for n in range(1, len(known) + 2) if (name := f"{path} (earlier copy {n})") not in known
+        )
+
+    def _guard(self, unpacked: int) -> None:
+        packed = max(1, self.where.stat().st_size)
+        too_dense = unpacked > RATIO_MATTERS_BYTES and unpacked / packed > MAX_ARCHIVE_RATIO
+        if unpacked > MAX_ARCHIVE_BYTES or too_dense:
+            raise UserError(
+                f"{self.where} holds {packed} bytes and unpacks to {unpacked} or more: it looks like an "
+                "archive bomb and was not read. If you trust it, unpack it yourself and give the folder."
+            )
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(f"{self.where} is cut off, damaged or not readable ({error}). Fetch it again.")
+
+
+class FolderContainer(Container):
+    """A folder on disk. Links are the user's own and are followed, but never in a circle."""
+
+    def __init__(self, where: Path, digest_contents: bool = False) -> None:
+        super().__init__(where)
+        self.digest_contents = digest_contents
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over path, size and time of change of each file, or over path and bytes if asked."""
+        total = hashlib.sha256()
+        for path, entry in self.entries.items():
+            if self.digest_contents and not entry.problem:
+                mark: object = hashlib.sha256(Path(entry.key).read_bytes()).hexdigest()
+            else:
+                mark = (entry.size, os.stat(entry.key).st_mtime_ns if not entry.problem else 0)
+            total.update(repr((path, mark)).encode())
+        return total.hexdigest()
+
+    def _list(self) -> Iterator[Entry]:
+        yield from self._walk(str(self.where), "", frozenset())
+
+    def _walk(self, folder: str, inside: str, above: frozenset[str]) -> Iterator[Entry]:
+        above = above | {os.path.realpath(folder)}
+        try:
+            with os.scandir(folder) as listing:
+                items = sorted(listing, key=lambda item: item.name)
+        except OSError as error:
+            raise UserError(
+                f"The folder {folder} cannot be read: {error.strerror}. Check its permissions (ls -ld)."
+            ) from error
+        for item in items:
+            name = inside + item.name
+            if is_hidden(item.name):
+                continue
+            if not item.is_dir():
+                yield self._file(item.path, name)
+            elif os.path.realpath(item.path) in above:
+                log.warning("%s is a link to a folder above it; not followed", item.path)
+            else:
+                self.folders.add(printable(name))
+                yield from self._walk(item.path, name + "/", above)
+
+    def _file(self, path: str, name: str) -> Entry:
+        size, problem = 0, ""
+        try:
+            status = os.stat(path)
+            size = status.st_size
+            problem = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}" + (" (a link)" if os.path.islink(path) else "")
+        return self._entry(name, path, size, problem, partial(first_bytes, path))
+
+    def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        for entry in entries:
+            try:
+                yield entry.path, Path(entry.key).read_bytes()
+            except OSError as error:
+                yield entry.path, BrokenImage(f"cannot be read: {error.strerror}")
+
+
+class ZipContainer(Container):
+    """A zip archive, read in place."""
+
+    def _list(self) -> Iterator[Entry]:
+        try:
+            with zipfile.ZipFile(self.where) as archive:
+                members = archive.infolist()
+                self._guard(sum(member.file_size for member in members))
+                for member in members:
+                    name = member.filename.replace(
+                        "\\", "/"
+                    )  # some Windows tools write these against the standard
+                    if name.endswith("/"):
+                        self.folders.add(printable(name).strip("/"))
+                    else:
+                        yield self._entry(
+                            name,
+                            member,
+                            member.file_size,
+                            zip_problem(member),
+                            partial(zip_head, archive, member),
+                        )
+        except DAMAGED as error:
+            raise self._damaged(error) from error
+
+    def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        with zipfile.ZipFile(self.where) as archive:
+            for entry in entries:
+                try:
+                    content: bytes | BrokenImage = archive.read(entry.key)
+                except (*DAMAGED, NotImplementedError, RuntimeError) as error:
+                    content = BrokenImage(f"damaged in the archive: {error}")
+                yield entry.path, content
+
+
+class TarContainer(Container):
+    """A tar archive, compressed or not: one pass to list it and one for each reading, never a seek back."""
+
+    def _list(self) -> Iterator[Entry]:
+        unpacked = 0
+        try:
+            with tarfile.open(self.where, "r:*") as archive:
+                for place, member in enumerate(archive):
+                    unpacked += member.size
+                    self._guard(unpacked)
+                    if member.isdir():
+                        self.folders.add(printable(member.name).strip("/"))
+                    else:
+                        yield self._entry(
+                            member.name,
+                            place,
+                            member.size,
+                            tar_problem(member),
+                            partial(tar_head, archive, member),
+                        )
+        except DAMAGED as error:
+            raise self._damaged(error) from error
+
+    def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        paths = {entry.key: entry.path for entry in entries}
+        try:
+            with tarfile.open(self.where, "r:*") as archive:
+                for place, member in enumerate(archive):
+                    if not paths:
+                        return
+                    if place in paths:
+                        yield paths.pop(place), tar_head(archive, member, -1)
+        except DAMAGED as error:
+            raise self._damaged(error) from error
+
+
+def open_container(where: Path, digest_contents: bool = False) -> Container:
+    """The container at `where`. UserError when it is neither a folder nor a zip nor a tar."""
+    try:
+        if where.is_dir():
+            return FolderContainer(where, digest_contents)
+        if zipfile.is_zipfile(where):
+            return ZipContainer(where)
+        if tarfile.is_tarfile(where):
+            return TarContainer(where)
+    except DAMAGED as error:
+        raise UserError(f"{where} cannot be read: {error}. Check its permissions.") from error
+    raise UserError(f"{where} is neither a folder nor a readable zip or tar archive (damaged, perhaps?).")
+
+
+def is_hidden(path: str) -> bool:
+    """Whether any part of the path is what systems, not people, leave behind."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return any(part.startswith(".") or part.lower() in HIDDEN for part in parts)
+
+
+def leads_out(path: str) -> bool:
+    """Whether a name would lead out of the folder in which it is unpacked."""
+    return path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:[\\/]", path) is not None
+
+
+def printable(name: str) -> str:
+    """A name with the bytes that are no UTF-8 spelled out: no table could hold them otherwise."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def first_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
+def zip_problem(member: zipfile.ZipInfo) -> str:
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "a link in the archive, not followed"
+    return "encrypted in the archive" if member.flag_bits & 1 else ""
+
+
+def zip_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as file:
+            return file.read(16)
+    except (*DAMAGED, NotImplementedError, RuntimeError):
+        return b""
+
+
+def tar_problem(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        return "a link in the archive, not followed"
+    if not member.isfile() or member.issparse():
+        return "not a regular file in the archive"
+    return ""
+
+
+def tar_head(archive: tarfile.TarFile, member: tarfile.TarInfo, count: int = 16) -> bytes:
+    """The first `count` bytes of a member, all of them for -1."""
+    file = archive.extractfile(member)
+    return b"" if file is None else file.read(count)

@@ -1,0 +1,149 @@
+"""A CSV beside a folder or an archive of photos, as Kaggle hands out its data."""
+
+import logging
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from decant.data.images import BrokenImage
+from decant.data.sources.base import Found, class_lines, name_classes, need_columns, read_table
+from decant.data.sources.containers import Container, leads_out
+from decant.data.sources.folder import ContainerSource, is_below, wrapping
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Where a table source keeps what. Folders are below the container, without the folders that wrap it."""
+
+    table: str
+    id_column: str = "id"
+    label_column: str = "label"
+    images: str = ""
+    predict: str = ""
+    sample_submission: str = ""
+    class_file: str = ""
+
+
+class TableSource(ContainerSource):
+    """Rows of a table matched to files by name, extension optional; nested folders are looked through.
+
+    Each row and each image file comes out once: a row without a file has a problem, a file without a row is
+    unlabelled (or to predict), and a file with two labels comes out under both, for the cleaning to decide.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        data_root: Path,
+        layout: TableLayout,
+        splits: Mapping[str, str] | None = None,
+    ) -> None:
+        if not layout.table:
+            raise UserError("data.source is csv, so data.table must name the CSV file.")
+        named = [layout.table, layout.images, layout.predict, layout.sample_submission, layout.class_file]
+        paths = [path for path in container.entries if not leads_out(path)]
+        super().__init__(
+            container, wrapping(paths, 0, [name.strip("/").split("/")[0] for name in named]), splits
+        )
+        self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")
+        self.need_images_below(self.images_folder, "images")
+        self.need_images_below(self.predict_folder, "predict")
+        if layout.sample_submission:
+            self.sample = self.side_file(layout.sample_submission, data_root, "the sample submission")
+        names = None
+        if layout.class_file:
+            names = class_lines(
+                self.side_file(layout.class_file, data_root, "the class file"), layout.class_file
+            )
+        content = self.side_file(layout.table, data_root, "the table")
+        rows = read_table(content, layout.table)
+        columns = {"id_column": layout.id_column, "label_column": layout.label_column}
+        need_columns(list(rows[0]) if rows else [], columns, layout.table)
+        labels = [row[layout.label_column] for row in rows]
+        self.classes, named_labels = name_classes(filter(None, labels), names)
+        self._alias: dict[str, str] = {}  # path of a further row of a file -> path of the file
+        ids = [row[layout.id_column] for row in rows]
+        self._items = list(self._matched(ids, [named_labels.get(label) for label in labels]))
+
+    def _found(self) -> Iterator[Found]:
+        yield from self._items
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for path in dict.fromkeys(paths):
+            wanted[self._alias.get(path, path)].append(path)
+        for path, content in super().contents(list(wanted)):
+            yield from ((name, content) for name in wanted[path])
+
+    def _matched(self, ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[Found]:
+        images = self.images()
+        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder)
+        first: dict[str, tuple[int, str | None]] = {}
+        for number, (name, label) in enumerate(zip(ids, labels, strict=True), 2):
+            path, problem = lookup.find(name)
+            if not path:
+                yield Found(f"{self._below(name or 'row')}#row {number}", label, None, problem)
+            elif path not in first:
+                first[path] = (number, label)
+                yield Found(path, label, None, images[path].problem)
+            else:
+                yield self._again(path, number, label, first[path])
+        for path, entry in images.items():
+            if path not in first:
+                split = "predict" if is_below(path, self.predict_folder) else None
+                yield Found(path, None, split, entry.problem)
+
+    def _again(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
+        """A further row of a file: a conflict of labels is kept, a repetition is not worth keeping."""
+        row = f"{path}#row {number}"
+        self._alias[row] = path
+        problem = (
+            ""
+            if label not in (None, first[1])
+            else f"the table names it twice (rows {first[0]} and {number})"
+        )
+        return Found(row, label, None, problem)
+
+    def _may_be_named(self, path: str) -> bool:
+        if self.images_folder:
+            return is_below(path, self.images_folder)
+        return not is_below(path, self.predict_folder)
+
+    def _below(self, name: str) -> str:
+        return f"{self.images_folder}/{name}" if self.images_folder else name
+
+
+class FileLookup:
+    """Files by what a table may call them: path or name, with or without extension, in any case."""
+
+    def __init__(self, paths: Sequence[str], folder: str) -> None:
+        self.folder = folder
+        self._by_name: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(5)]
+        for path in paths:
+            for names, name in zip(self._by_name, self._names(path), strict=True):
+                names[name].append(path)
+
+    def find(self, name: str) -> tuple[str, str]:
+        """(path, "") of the file called `name`, or ("", why there is none). The strictest fit counts."""
+        if not name:
+            return "", "the table names no file in this row"
+        plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+        plain = plain.removeprefix(f"{self.folder}/") if self.folder else plain
+        for names in self._by_name:
+            paths = names.get(plain, []) if names is not self._by_name[-1] else names.get(plain.lower(), [])
+            if len(paths) == 1:
+                return paths[0], ""
+            if paths:
+                return "", f"{len(paths)} files are called {name!r}: {paths[0]}, {paths[1]}"
+        return "", f"the table names {name!r}, but there is no such file"
+
+    def _names(self, path: str) -> tuple[str, ...]:
+        inner = unicodedata.normalize("NFC", path[len(self.folder) + 1 :] if self.folder else path)
+        stem = inner.rpartition(".")[0] or inner
+        base = inner.rpartition("/")[2]
+        return inner, stem, base, base.rpartition(".")[0] or base, base.lower()

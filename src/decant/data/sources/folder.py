@@ -1,0 +1,172 @@
+"""A folder of class folders, or an archive of one; with or without train, val and test above the classes."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from decant.data.images import BrokenImage
+from decant.data.sources.base import SPLIT_NAMES, BaseSource, Found, class_lines, locate, name_classes
+from decant.data.sources.containers import Container, Entry, leads_out
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class ContainerSource(BaseSource):
+    """Files of one container under paths that leave out the folders which merely wrap the data set."""
+
+    def __init__(self, container: Container, prefix: str, splits: Mapping[str, str] | None) -> None:
+        super().__init__(container.where, splits)
+        self.container = container
+        self.prefix = prefix
+        self.sample: bytes | None = None
+        self._stored: dict[str, str] = {}  # path without the wrapping folders -> path in the container
+        for path in container.entries:
+            short = unwrapped(path, prefix)
+            self._stored[path if short in self._stored else short] = path
+        if not any(entry.is_image for entry in container.entries.values()):
+            packed = [path for path in container.entries if path.endswith((".zip", ".tar", ".gz", ".tgz"))]
+            hint = f" It holds archives ({packed[0]}): unpack them first." if packed else ""
+            raise UserError(f"{self.where} holds no image.{hint} Check data.path.")
+
+    def digest(self) -> str:
+        return self._combined_digest(self.container.digest())
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        short = {self._stored[path]: path for path in paths}
+        for path, content in self.container.contents(list(short)):
+            yield short[path], content
+
+    def sample_submission(self) -> bytes | None:
+        return self.sample
+
+    def files(self) -> dict[str, Entry]:
+        """All files by their path without the wrapping folders."""
+        return {path: self.container.entries[stored] for path, stored in self._stored.items()}
+
+    def need_images_below(self, folder: str, key: str) -> None:
+        """UserError unless the folder that the study names holds images."""
+        if folder and not any(is_below(path, folder) for path in self.images()):
+            folders = sorted({path.rpartition("/")[0] for path in self.images()} - {""})
+            raise UserError(
+                f"data.{key}: {folder!r} in {self.where} holds no image. Folders with images: "
+                f"{', '.join(folders[:12]) or 'none'}{' …' if len(folders) > 12 else ''}."
+            )
+
+    def images(self) -> dict[str, Entry]:
+        """The image files, and what has an image's extension."""
+        return {path: entry for path, entry in self.files().items() if entry.is_image}
+
+    def side_file(self, name: str, data_root: Path, what: str) -> bytes:
+        """A file that the study names: inside the container, else beside it, else in the data folder.
+
+        UserError when it is in none of them.
+        """
+        if name in self._stored:
+            return self._also_digest(self.container.read_one(self._stored[name]))
+        if name in self.container.entries:
+            return self._also_digest(self.container.read_one(name))
+        beside = self.container.where.parent / name
+        path = beside if beside.is_file() else locate(data_root, name, f"{what} (not in {self.where} either)")
+        if not path.is_file():
+            raise UserError(f"{what} must be a file, but {path} is a folder.")
+        return self._also_digest(path.read_bytes())
+
+
+class FolderSource(ContainerSource):
+    """The folder layout. A label is the name of the class folder; photos below it may lie deeper."""
+
+    def __init__(
+        self,
+        container: Container,
+        data_root: Path,
+        predict: str = "",
+        class_file: str = "",
+        splits: Mapping[str, str] | None = None,
+        sample_submission: str = "",
+    ) -> None:
+        predict = predict.strip("/")
+        images = [path for path, entry in container.entries.items() if entry.is_image and not leads_out(path)]
+        super().__init__(container, wrapping([p for p in images if not is_below(p, predict)]), splits)
+        self.need_images_below(predict, "predict")
+        if sample_submission:
+            self.sample = self.side_file(sample_submission, data_root, "the sample submission")
+        names = (
+            class_lines(self.side_file(class_file, data_root, "the class file"), class_file)
+            if class_file
+            else None
+        )
+        self._items = laid_out(list(self.images().items()), predict)
+        labels = (item.given_label for item in self._items if item.given_label is not None)
+        self.classes, self._named = name_classes(labels, names)
+        self._tell_empty_classes()
+
+    def _found(self) -> Iterator[Found]:
+        for item in self._items:
+            label = None if item.given_label is None else self._named[item.given_label]
+            yield Found(item.path, label, item.split, item.problem)
+
+    def _tell_empty_classes(self) -> None:
+        has_splits = any(item.split == "train" for item in self._items)
+        for folder in sorted(unwrapped(folder, self.prefix) for folder in self.container.folders):
+            parts = folder.split("/")
+            is_class = len(parts) == 2 and parts[0].lower() in SPLIT_NAMES if has_splits else len(parts) == 1
+            if is_class and not any(is_below(path, folder) for path in self._stored):
+                log.warning("the class folder %s in %s holds no image; left out", folder, self.where)
+
+
+def wrapping(paths: Sequence[str], levels: int = 1, keep: Sequence[str] = ()) -> str:
+    """The folders, "a/b/" or "", that hold all of `paths` and so say nothing.
+
+    A split folder says something, and so does one of `keep`. levels: how many folder levels must be left
+    below the wrapping for some file (1: the classes).
+    """
+    prefix = ""
+    while paths:
+        inner = [path[len(prefix) :].split("/") for path in paths]
+        first = inner[0][0]
+        if any(parts[0] != first or len(parts) == 1 for parts in inner):
+            break
+        if first.lower() in SPLIT_NAMES or first in keep or max(map(len, inner)) < levels + 2:
+            break
+        prefix += first + "/"
+    return prefix
+
+
+def unwrapped(path: str, prefix: str) -> str:
+    return path[len(prefix) :] if path.startswith(prefix) else path
+
+
+def is_below(path: str, folder: str) -> bool:
+    return bool(folder) and path.startswith(folder + "/")
+
+
+def laid_out(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
+    """Label and split of each image from where it lies.
+
+    Split folders count as such only if one for training holds class folders: `train` may also be a class. A
+    test folder of which no sub-folder is a training class holds the photos to predict.
+    """
+    parts = {path: path.split("/") for path, _ in images if not leads_out(path)}
+    has_splits = any(len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train" for p in parts.values())
+    classes = {p[1] for p in parts.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train"}
+    tested = {p[1] for p in parts.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "test"}
+    has_test = bool(tested & classes)
+    items = []
+    for path, entry in images:
+        label, split = None, None
+        place = parts.get(path, [])
+        if is_below(path, predict):
+            split = "predict"
+        elif has_splits and place:
+            split = SPLIT_NAMES.get(place[0].lower())
+            label = place[1] if split and len(place) > 2 else None
+            if split == "test" and (not has_test or label is None):
+                label, split = None, "predict"
+        elif len(place) > 1:
+            label = place[0]
+        items.append(Found(path, label, split, entry.problem))
+    strays = sum(item.given_label is None and item.split != "predict" and not item.problem for item in items)
+    if strays:
+        log.warning("%d images lie in no class folder and count as unlabelled", strays)
+    return items

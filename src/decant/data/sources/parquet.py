@@ -1,0 +1,189 @@
+"""Parquet tables with the bytes of the images in a column, as the Hugging Face hub serves image data sets."""
+
+import glob
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from decant.data.images import BrokenImage
+from decant.data.sources.base import BaseSource, Found, class_lines, locate, name_classes, need_columns
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+UNLABELLED = {None, "", "-1"}  # the hub writes -1 where labels are kept secret
+
+
+@dataclass(frozen=True)
+class ParquetLayout:
+    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" finds train*, val*, test*."""
+
+    train: str = ""
+    val: str = ""
+    test: str = ""
+    image_column: str = "image"
+    label_column: str = "label"
+    class_file: str = ""
+
+
+class ParquetSource(BaseSource):
+    """One image a row; the path of a row is "<file>#<index>", counted from 0 in its file.
+
+    label_column chooses which labels are the given ones in train. A val or test file without that column uses
+    `label`, and one without either holds the photos to predict.
+    """
+
+    def __init__(
+        self, folder: Path, data_root: Path, layout: ParquetLayout, splits: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(folder, splits)
+        self.layout = layout
+        self._files = parquet_files(folder, layout)
+        schemas = {name: pq.read_schema(folder / name) for _, name in self._files}
+        for name, schema in schemas.items():
+            need_columns(schema.names, {"image_column": layout.image_column}, f"{folder / name}")
+        names = None
+        if layout.class_file:
+            file = locate(
+                folder if (folder / layout.class_file).is_file() else data_root,
+                layout.class_file,
+                "the class file",
+            )
+            names = class_lines(self._also_digest(file.read_bytes()), str(file))
+        self._labels = {name: self._read_labels(split, name, schemas[name]) for split, name in self._files}
+        given = {label for labels in self._labels.values() if labels for label in labels if label is not None}
+        self.classes, self._named = self._name_classes(given, names, schemas)
+
+    def digest(self) -> str:
+        parts = []
+        for _, name in self._files:
+            with (self.where / name).open("rb") as file:
+                parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return self._combined_digest(*parts)
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        wanted: dict[str, set[int]] = defaultdict(set)
+        for path in paths:
+            name, _, index = path.rpartition("#")
+            wanted[name].add(int(index))
+        for name, rows in wanted.items():
+            for row, content in self._rows(name, rows):
+                yield f"{name}#{row}", content
+
+    def _found(self) -> Iterator[Found]:
+        for split, name in self._files:
+            labels = self._labels[name]
+            if labels is None or (split == "test" and all(label is None for label in labels)):
+                count = pq.read_metadata(self.where / name).num_rows
+                to = "predict" if split == "test" else None
+                yield from (Found(f"{name}#{index}", None, to) for index in range(count))
+                continue
+            for index, label in enumerate(labels):
+                yield Found(f"{name}#{index}", self._named[label] if label is not None else None, split)
+
+    def _read_labels(self, split: str, name: str, schema: pa.Schema) -> list[str | None] | None:
+        column = self.layout.label_column
+        if split == "train":
+            need_columns(schema.names, {"label_column": column}, f"{self.where / name}")
+        elif column not in schema.names:
+            if "label" not in schema.names:
+                return None
+            log.info("%s has no column %s; its labels are those of its column label", name, column)
+            column = "label"
+        values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()
+        return [None if text in UNLABELLED else text for text in map(as_label, values)]
+
+    def _name_classes(
+        self, given: set[str], names: list[str] | None, schemas: Mapping[str, pa.Schema]
+    ) -> tuple[list[str], dict[str, str]]:
+        if names is not None:
+            return name_classes(given, names)
+        for schema in schemas.values():
+            names = schema_classes(schema, self.layout.label_column)
+            if names and all(
+                label in names or (label.isdecimal() and int(label) < len(names)) for label in given
+            ):
+                return name_classes(given, names)
+        return name_classes(given, None)
+
+    def _rows(self, name: str, indices: set[int]) -> Iterator[tuple[int, bytes | BrokenImage]]:
+        start = 0
+        with pq.ParquetFile(self.where / name) as file:
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if any(start <= index < end for index in indices):
+                    column = file.read_row_group(group, columns=[self.layout.image_column]).column(0)
+                    for index, value in enumerate(column, start):
+                        if index in indices:
+                            yield index, image_bytes(value.as_py())
+                start = end
+
+
+def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
+    """(split, path below `folder`) of each file, train first. UserError when there is none to train on."""
+    if not folder.is_dir():
+        raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
+    files: list[tuple[str, str]] = []
+    for split in ("train", "val", "test"):
+        asked = getattr(layout, split)
+        pattern = asked or f"{split}*.parquet"
+        matches = sorted(glob.glob(pattern, root_dir=folder))
+        if asked and not matches:
+            locate(folder, asked, f"data.{split}")
+        files += [(split, name) for name in matches]
+    if not any(split == "train" for split, _ in files):
+        there = sorted(item.name for item in folder.glob("*.parquet"))
+        raise UserError(
+            f"{folder} holds no train*.parquet ({', '.join(there) or 'no parquet file at all'}). Name the "
+            "file to train on as data.train, relative to data.path."
+        )
+    return files
+
+
+def schema_classes(schema: pa.Schema, label_column: str) -> list[str] | None:
+    """Class names in a schema's metadata: the hub's ClassLabel names, or a key `classes` or `class_names`."""
+    metadata: dict[bytes, bytes] = schema.metadata or {}
+    if b"huggingface" in metadata:
+        features = as_json(metadata[b"huggingface"])
+        features = features.get("info", features) if isinstance(features, dict) else {}
+        features = features.get("features", features)
+        for column in (label_column, "label"):
+            feature = features.get(column)
+            if isinstance(feature, dict) and isinstance(feature.get("names"), list):
+                return [str(name) for name in feature["names"]]
+    for key in (b"classes", b"class_names"):
+        if key in metadata:
+            names = as_json(metadata[key])
+            if isinstance(names, list):
+                return [str(name) for name in names]
+            return [name.strip() for name in metadata[key].decode().split(",")]
+    return None
+
+
+def as_json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def as_label(value: Any) -> str | None:
+    """A label of any column type as text; a whole number that pandas made a float is a whole number again."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def image_bytes(value: Any) -> bytes | BrokenImage:
+    """The bytes of a cell: the hub's struct {bytes, path}, or plain bytes."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else BrokenImage("the table holds no bytes for this row")

@@ -19,7 +19,7 @@ PACKAGES = [
     "cleaning",
     "data",
 ]
-FOUNDATIONS = ["study", "workspace", "tracking", "machine"]
+FOUNDATIONS = ["study", "workspace", "tracking", "machine", "seeds"]
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
@@ -67,6 +67,7 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
         ("workspace", "study"),
         ("tracking", "workspace"),
         ("machine", "tracking"),
+        ("seeds", "study"),
         ("data", "models"),
         ("cleaning", "models"),
         ("cleaning", "training"),

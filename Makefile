@@ -45,7 +45,8 @@ env: $(STAMP) ## the environment alone
 clean: ## remove caches; runs/, results/ and $(VENV) stay
 	@echo "clean: removes caches (runs/, results/ and $(VENV) stay)"
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build
-	@find benchmarks distill ensembles research src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . \( -path ./.git -o -path ./.venv -o -path ./runs -o -path ./data \) -prune -o \
+		-name __pycache__ -type d -prune -exec rm -rf {} +
 
 # No file prerequisites: a checkout gives sources new times, the checksum in the name knows better.
 $(STAMP):

@@ -1,0 +1,243 @@
+"""The rows of `benchmarks/latency/metrics.csv`: every model measured in fresh processes, in rounds.
+
+A machine's speed drifts (heat, neighbours, clocks). Measuring all calls of one model and then all of the next
+would book the drift to a model; here every round visits every model, and a row merges its samples of all
+rounds.
+"""
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import decant
+from decant.errors import UserError
+from decant.reporting.latency import MEGABYTE, Inputs, Job, Samples
+
+LATENCY_COLUMNS = (
+    "model", "kind", "engine", "precision", "graph", "input_px", "batch_size", "threads",
+    "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "images_per_second",
+    "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+)  # fmt: skip
+SUMMED_COLUMNS = (
+    "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+)  # fmt: skip
+# A training process may ask malloc to keep its memory; nobody's server does.
+NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model as somebody might serve it."""
+
+    model: str
+    kind: str  # as in the precision table
+    engine: str  # onnxruntime | torch
+    path: Path  # the ONNX file, or the checkpoint's folder
+    inputs: Inputs
+    precision: str = "fp32"
+    params_millions: float | None = None  # of the network, from `network_cost`
+    gmacs: float | None = None
+
+
+def onnx_candidate(
+    model: str,
+    kind: str,
+    path: Path,
+    inputs: Inputs,
+    checkpoint: Path | None = None,
+    precision: str = "fp32",
+) -> Candidate:
+    """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
+    params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
+    return Candidate(model, kind, "onnxruntime", path, inputs, precision, params_millions, gmacs)
+
+
+def torch_candidate(model: str, kind: str, checkpoint: Path) -> Candidate:
+    """A checkpoint in PyTorch, eager and channels_last, fed with prepared pictures."""
+    from decant.models.checkpoint import load_checkpoint
+
+    input_px = load_checkpoint(checkpoint).preprocessing.input_px
+    params_millions, gmacs = network_cost(checkpoint)
+    return Candidate(model, kind, "torch", checkpoint, Inputs("bare", input_px), "fp32", params_millions, gmacs)
+
+
+def measure_candidates(
+    candidates: Sequence[Candidate],
+    batch_sizes: Sequence[int] = (1, 8, 32),
+    threads: Sequence[int] = (1, 2),
+    calls: int = 200,
+    warmup: int = 10,
+    rounds: int = 4,
+) -> list[dict[str, object]]:
+    """One row per candidate, batch size and number of threads, in that order; keys are LATENCY_COLUMNS.
+
+    `calls` timed calls per row are spread over `rounds` fresh processes, each with `warmup` untimed calls.
+    `cold_start_s` is the median of the rounds, `peak_rss_mb` their largest.
+
+    Raises:
+        UserError: a measuring process fails; the message ends with its last words.
+    """
+    for candidate in candidates:
+        if not candidate.path.exists():
+            raise UserError(f"{candidate.path}: not there, so {candidate.model} cannot be timed; export it first")
+    settings = [(c, size, count) for c in candidates for size in batch_sizes for count in threads]
+    per_round = math.ceil(calls / rounds)
+    samples: list[list[Samples]] = [[] for _ in settings]
+    for round_number in range(rounds):
+        # Every second round runs backwards: a drift that is linear in time cancels.
+        order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
+        for index in order:
+            samples[index].append(run_fresh(_job(*settings[index], per_round, warmup)))
+        log.info("latency: round %d of %d, %d processes", round_number + 1, rounds, len(settings))
+    return [latency_row(*setting, found) for setting, found in zip(settings, samples, strict=True)]
+
+
+def run_fresh(job: Job) -> Samples:
+    """Runs a job in a process of its own. Raises UserError with the process's last words if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "decant.reporting.latency", json.dumps(asdict(job))],
+        env=child_environment(job.threads),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"{job.path}: timing it under {job.engine} failed:\n{done.stderr.strip()[-800:]}")
+    return Samples(**json.loads(done.stdout))
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """The environment of a measuring process: this one's package, that many threads, a plain allocator."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    places = [str(Path(decant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return environment | {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, places)),
+    }
+
+
+def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Sequence[Samples]) -> dict[str, object]:
+    """One row from the samples of all rounds."""
+    call_ms = np.concatenate([np.asarray(part.call_ms) for part in samples])
+    p50, p90, p99 = np.percentile(call_ms, [50, 90, 99])
+    return {
+        "model": candidate.model,
+        "kind": candidate.kind,
+        "engine": candidate.engine,
+        "precision": candidate.precision,
+        "graph": candidate.inputs.graph,
+        "input_px": candidate.inputs.input_px,
+        "batch_size": batch_size,
+        "threads": threads,
+        "cold_start_s": float(np.median([part.cold_start_s for part in samples])),
+        "p50_ms": float(p50),
+        "p90_ms": float(p90),
+        "p99_ms": float(p99),
+        "images_per_second": float(batch_size * 1000 / call_ms.mean()),
+        "params_millions": candidate.params_millions,
+        "gmacs": candidate.gmacs,
+        "file_mb": file_mb(candidate.path),
+        "peak_rss_mb": max(part.peak_rss_mb for part in samples),
+    }
+
+
+def ensemble_rows(
+    rows: Sequence[Mapping[str, object]],
+    teachers: Sequence[str],
+    name: str = "ensemble",
+    precisions: Iterable[str] = ("fp32",),
+) -> list[dict[str, object]]:
+    """The ensemble's rows: the sum of its teachers, each in its fastest engine, without TTA.
+
+    One row per graph, batch size and number of threads at which every teacher was measured. Sums of
+    percentiles and of peak memory are upper bounds; `input_px` is the largest; `engine` is `mixed` if the
+    teachers' differ.
+
+    Args:
+        rows: rows of `measure_candidates`.
+        teachers: the models with a weight above 0, each once.
+        precisions: a faster precision changes the answers and counts only if the ensemble was scored with it.
+    """
+    allowed = set(precisions)
+    fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}
+    for row in rows:
+        if row["model"] in teachers and row["precision"] in allowed:
+            setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
+            best = setting.get(row["model"])
+            if best is None or _value(row, "p50_ms") < _value(best, "p50_ms"):
+                setting[row["model"]] = row
+    return [
+        _summed(name, [chosen[teacher] for teacher in teachers])
+        for chosen in fastest.values()
+        if len(chosen) == len(set(teachers))
+    ]
+
+
+def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    row = dict.fromkeys(LATENCY_COLUMNS, None) | dict(parts[0]) | {"model": name, "kind": "ensemble"}
+    for column in ("engine", "precision"):
+        row[column] = parts[0][column] if len({part[column] for part in parts}) == 1 else "mixed"
+    row["input_px"] = max(int(_value(part, "input_px")) for part in parts)
+    row["images_per_second"] = 1 / sum(1 / _value(part, "images_per_second") for part in parts)
+    for column in SUMMED_COLUMNS:
+        known = all(part[column] is not None for part in parts)
+        row[column] = sum(_value(part, column) for part in parts) if known else None
+    return row
+
+
+def network_cost(checkpoint: Path) -> tuple[float, float]:
+    """(millions of parameters, billions of multiply-adds for one picture) of a checkpoint's network."""
+    from decant.models.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    return count_cost(loaded.classifier, loaded.preprocessing.input_px)
+
+
+def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """As `network_cost`, of a torch module that takes [1, 3, input_px, input_px].
+
+    Multiply-adds are half of the floating-point operations that torch counts in convolutions and matrix
+    products; normalisation, activations and resizing are not among them.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    # The counter does not know every device's fused attention; the plain one is two matrix products.
+    with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(torch.zeros(1, 3, input_px, input_px))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters / 1e6, counter.get_total_flops() / 2 / 1e9
+
+
+def file_mb(path: Path) -> float:
+    """The size of an ONNX file, or of the weights in a checkpoint's folder, in MB of 10⁶ bytes."""
+    return (path if path.is_file() else path / "model.safetensors").stat().st_size / MEGABYTE
+
+
+def _job(candidate: Candidate, batch_size: int, threads: int, calls: int, warmup: int) -> Job:
+    return Job(
+        engine=candidate.engine,
+        path=str(candidate.path.resolve()),
+        inputs=candidate.inputs,
+        batch_size=batch_size,
+        threads=threads,
+        calls=calls,
+        warmup=warmup,
+    )
+
+
+def _value(row: Mapping[str, object], column: str) -> float:
+    return float(row[column])  # type: ignore[arg-type]  # a cell of a row is a number here

@@ -1,0 +1,149 @@
+"""What a study left in `results/<study>/`, read once; every section and picture is made from this alone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decant.errors import UserError
+from decant.reporting.format import number, read_results_table
+
+Row = dict[str, str]
+
+SPLIT_ORDER = ("test", "predict", "val", "train", "unlabelled")
+REPORTED_THREADS = "2"  # what latencies are quoted at, where they were measured at it
+STUDENT_KINDS = ("student_onnx", "student", "student_onnx_int8")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files of one study; what is not there is an empty list or dict."""
+
+    folder: Path
+    study: dict[str, Any]
+    provenance: dict[str, Any]
+    class_counts: list[Row]
+    clean_metrics: dict[str, Any]
+    issues: list[Row]
+    histories: dict[str, list[Row]]  # teacher → epochs
+    weights: dict[str, Any]
+    verification: dict[str, Any]
+    precision: list[Row]
+    per_class: list[Row]
+    comparisons: list[Row]
+    reliability: list[Row]
+    latency: list[Row]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """Reads what there is below `results/<study>/`. Raises UserError for a file that is not readable."""
+    precision, latency = folder / "benchmarks" / "precision", folder / "benchmarks" / "latency"
+    histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
+    return Evidence(
+        folder=folder,
+        study=_read_json(folder / "study.json"),
+        provenance=_read_json(folder / "provenance.json"),
+        class_counts=read_results_table(folder / "data" / "classes.csv"),
+        clean_metrics=_read_json(folder / "clean" / "metrics.json"),
+        issues=read_results_table(folder / "clean" / "issues.csv"),
+        histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
+        weights=_read_json(folder / "ensemble" / "weights.json"),
+        verification=_read_json(folder / "export" / "verification.json"),
+        precision=read_results_table(precision / "metrics.csv"),
+        per_class=read_results_table(precision / "per_class.csv"),
+        comparisons=read_results_table(precision / "comparisons.csv"),
+        reliability=read_results_table(precision / "reliability.csv"),
+        latency=read_results_table(latency / "metrics.csv"),
+    )
+
+
+def main_split(evidence: Evidence) -> str:
+    """The split of the headlines: test, else the photos to predict, else what there is; "" if nothing."""
+    splits = {row["split"] for row in evidence.precision}
+    known = [split for split in SPLIT_ORDER if split in splits]
+    return (known or sorted(splits) or [""])[0]
+
+
+def of_kind(evidence: Evidence, kind: str, split: str) -> Row | None:
+    """The precision row of that kind on that split, None if there is none."""
+    rows = [row for row in evidence.precision if row["kind"] == kind and row["split"] == split]
+    return rows[0] if rows else None
+
+
+def best_teacher(evidence: Evidence, split: str) -> Row | None:
+    """The row on `split` of the teacher that is best on val by the study's metric.
+
+    Where val was not scored, of the one that is best on `split` itself: the hardest to beat.
+    """
+    teachers = [row for row in evidence.precision if row["kind"] == "teacher"]
+    metric = evidence.study.get("metric", "accuracy")
+    chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
+    for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):
+        found = [other for other in teachers if other["model"] == row["model"] and other["split"] == split]
+        if found:
+            return found[0]
+    return None
+
+
+def reported_latency(evidence: Evidence, model: str) -> Row | None:
+    """The row that stands for a model: one picture at a time, 2 threads, with preprocessing where measured.
+
+    Without such a row: the smallest batch, the most threads, the bare graph. Among engines the fastest.
+    """
+    rows = [row for row in evidence.latency if row["model"] == model]
+
+    def preference(row: Row) -> tuple[float, bool, float, bool, float]:
+        return (
+            number(row["batch_size"]),
+            row["threads"] != REPORTED_THREADS,
+            -number(row["threads"]),
+            row["graph"] != "full",
+            number(row["p50_ms"]),
+        )
+
+    return min(rows, key=preference) if rows else None
+
+
+def student_row(evidence: Evidence, split: str) -> Row | None:
+    """The shipped student's row: its ONNX file's, else PyTorch's, else int8's."""
+    rows = [of_kind(evidence, kind, split) for kind in STUDENT_KINDS]
+    return next((row for row in rows if row), None)
+
+
+def headline_rows(evidence: Evidence, split: str) -> list[Row]:
+    """Best teacher, ensemble, student alone, student ONNX: those that there are."""
+    rows = [
+        best_teacher(evidence, split),
+        of_kind(evidence, "ensemble", split),
+        of_kind(evidence, "student_alone", split),
+        student_row(evidence, split),
+    ]
+    return [row for row in rows if row]
+
+
+def comparable(one: Row, other: Row) -> bool:
+    """Whether two latency rows were measured under the same conditions."""
+    return all(one[column] == other[column] for column in ("graph", "batch_size", "threads"))
+
+
+def splits_in_order(names: Sequence[str]) -> list[str]:
+    """Distinct split names in the order in which data flow, others after them by name."""
+    flow = ("train", "val", "test", "predict", "unlabelled")
+    return sorted(set(names), key=lambda name: (flow.index(name) if name in flow else len(flow), name))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is expected, not {type(content).__name__}")
+    return content

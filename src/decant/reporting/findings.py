@@ -1,0 +1,225 @@
+"""Sections on what came out: the headline, precision, latency, limits. "" where the files are missing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decant.reporting.evidence import (
+    Evidence,
+    Row,
+    best_teacher,
+    comparable,
+    headline_rows,
+    main_split,
+    of_kind,
+    reported_latency,
+    student_row,
+)
+from decant.reporting.figures import ACCURACY_PNG, PARETO_PNG, RELIABILITY_PNG, confusion_png
+from decant.reporting.format import number, plural, short, with_interval
+from decant.reporting.markdown import capitalised, markdown_table, paragraphs, picture, section
+
+MANY_CLASSES = 25
+LATENCY_HEADER = {
+    "model": "model",
+    "engine": "engine",
+    "precision": "precision",
+    "graph": "graph",
+    "input_px": "px",
+    "batch_size": "batch",
+    "threads": "threads",
+    "cold_start_s": "cold start s",
+    "p50_ms": "p50 ms",
+    "p90_ms": "p90 ms",
+    "p99_ms": "p99 ms",
+    "images_per_second": "images/s",
+    "params_millions": "M params",
+    "gmacs": "GMACs",
+    "file_mb": "MB",
+    "peak_rss_mb": "peak MB",
+}
+FEW_IMAGES = 20  # below this many test images a class's own precision says little
+
+
+def headline_section(evidence: Evidence, base: Path) -> str:
+    """What came out, in three sentences and one table."""
+    split = main_split(evidence)
+    student = student_row(evidence, split)
+    if student is None:
+        return ""
+    return paragraphs(
+        " ".join(_headline_sentences(evidence, split, student)),
+        markdown_table(
+            ["model", "accuracy (95 % interval)", "macro precision", "p50 ms", "file MB"],
+            [_headline_cells(evidence, row) for row in headline_rows(evidence, split)],
+        ),
+    )
+
+
+def _headline_sentences(evidence: Evidence, split: str, student: Row) -> list[str]:
+    who = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
+    images = plural(int(student["n"]), "image")
+    sentences = [
+        f"On the {images} of the {split} split the student's {who} has an accuracy of "
+        f"{with_interval(student, 'accuracy')} and a macro precision of "
+        f"{with_interval(student, 'precision_macro')}."
+    ]
+    others = {
+        "ensemble": "the ensemble",
+        "student_alone": "the same student trained alone on the given labels",
+    }
+    found = [(name, row) for kind, name in others.items() if (row := of_kind(evidence, kind, split))]
+    if found:
+        parts = [f"{name} has {with_interval(row, 'accuracy')}" for name, row in found]
+        sentences.append(capitalised(f"{', '.join(parts)}."))
+    timing = reported_latency(evidence, student["model"])
+    if timing:
+        sentences.append(
+            f"One picture takes {timing['p50_ms']} ms (median) on "
+            f"{plural(int(timing['threads']), 'CPU thread')} and the file is {timing['file_mb']} MB."
+        )
+    return sentences
+
+
+def _headline_cells(evidence: Evidence, row: Row) -> list[str]:
+    timing = reported_latency(evidence, row["model"]) or {}
+    return [
+        row["model"],
+        with_interval(row, "accuracy"),
+        with_interval(row, "precision_macro"),
+        timing.get("p50_ms") or "–",
+        timing.get("file_mb") or "–",
+    ]
+
+
+def precision_section(evidence: Evidence, base: Path) -> str:
+    if not evidence.precision:
+        return ""
+    header = [
+        "model",
+        "split",
+        "n",
+        "accuracy",
+        "macro precision",
+        "recall",
+        "F1",
+        "mAP",
+        "NLL",
+        "ECE",
+        "as ensemble",
+    ]
+    cells = [
+        [
+            row["model"],
+            row["split"],
+            row["n"],
+            with_interval(row, "accuracy"),
+            with_interval(row, "precision_macro"),
+            *(
+                short(row.get(name))
+                for name in ("recall_macro", "f1_macro", "map_macro", "nll", "ece", "agreement_with_ensemble")
+            ),
+        ]
+        for row in evidence.precision
+    ]
+    student = student_row(evidence, main_split(evidence))
+    model = student["model"] if student else ""
+    return section(
+        "Benchmarks: precision",
+        markdown_table(header, cells, left=2),
+        picture(evidence.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
+        picture(evidence.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
+        _per_class_table(evidence, model),
+        picture(evidence.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
+    )
+
+
+def _per_class_table(evidence: Evidence, model: str) -> str:
+    split = main_split(evidence)
+    rows = [row for row in evidence.per_class if row["model"] == model and row["split"] == split]
+    if not rows:
+        return ""
+    shown = rows
+    if len(rows) > MANY_CLASSES:
+        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r["f1"]))[:MANY_CLASSES]
+    table = markdown_table(
+        ["class", "images", "precision", "recall", "F1", "average precision"],
+        [
+            [
+                r["class"],
+                r["n"],
+                *(short(r[name]) for name in ("precision", "recall", "f1", "average_precision")),
+            ]
+            for r in shown
+        ],
+    )
+    what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest F1"
+    return paragraphs(f"{model} on {split}, {what}:", table)
+
+
+def latency_section(evidence: Evidence, base: Path) -> str:
+    if not evidence.latency:
+        return ""
+    machine = evidence.provenance.get("machine")
+    where = _machine_sentence(machine) if isinstance(machine, dict) else ""
+    return section(
+        "Benchmarks: latency",
+        where + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
+        picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
+        markdown_table(
+            list(LATENCY_HEADER.values()),
+            [[row[column] or "–" for column in LATENCY_HEADER] for row in evidence.latency],
+            left=4,
+        ),
+        _ratio_sentences(evidence),
+    )
+
+
+def _machine_sentence(machine: Mapping[str, Any]) -> str:
+    parts = [str(machine[key]) for key in ("processor", "gpu") if machine.get(key)]
+    if machine.get("cores"):
+        parts.append(plural(int(machine["cores"]), "core"))
+    return f"Measured on {', '.join(parts)}. " if parts else ""
+
+
+def _ratio_sentences(evidence: Evidence) -> str:
+    split = main_split(evidence)
+    student, best = student_row(evidence, split), best_teacher(evidence, split)
+    timing = reported_latency(evidence, student["model"]) if student else None
+    if timing is None:
+        return ""
+    others = [("the best teacher", best), ("the ensemble", of_kind(evidence, "ensemble", split))]
+    parts = [
+        f"{number(other['p50_ms']) / number(timing['p50_ms']):.1f} times that of {timing['model']} for {what}"
+        for what, row in others
+        if row and (other := reported_latency(evidence, row["model"])) and comparable(other, timing)
+    ]
+    return f"Median time for one picture: {', '.join(parts)}." if parts else ""
+
+
+def limits_section(evidence: Evidence, base: Path) -> str:
+    split = main_split(evidence)
+    student = student_row(evidence, split)
+    if student is None:
+        return ""
+    low, high = number(student.get("accuracy_low")), number(student.get("accuracy_high"))
+    lines = [
+        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {100 * (high - low):.1f} "
+        "points around the student's accuracy; differences within it are not settled."
+    ]
+    if split != "test":
+        lines.append(f"There is no labelled test split: the numbers are of {split}.")
+    few = [r["class"] for r in evidence.per_class if _is_few(r, student["model"], split)]
+    if few:
+        names = ", ".join(few[:8]) + (" and others" if len(few) > 8 else "")
+        lines.append(f"Fewer than {FEW_IMAGES} images of {split} stand behind the figures of {names}.")
+    if evidence.study.get("soft_labels", {}).get("transductive"):
+        lines.append("The photos to predict were labelled by the teachers and took part in the student's training.")
+    if evidence.latency:
+        lines.append("Times are of one machine, on its CPU; on another the order may differ.")
+    lines.append("The intervals are of the images; how far another training seed would move them is not in them.")
+    return section("Limits", "\n".join(f"- {line}" for line in lines))
+
+
+def _is_few(row: Row, model: str, split: str) -> bool:
+    return row["model"] == model and row["split"] == split and int(row["n"]) < FEW_IMAGES

@@ -1,0 +1,128 @@
+"""The one place that turns numbers into text: CSV cells for files, short ones for people.
+
+A file's text is what every later reader sees, so that a report repeats the digits of the CSV and never those
+of a value that was in memory when the CSV was written.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+from decant.errors import UserError
+from decant.workspace import replacing
+
+SIGNIFICANT_SUFFIXES = ("_ms", "_s", "_mb", "_per_second", "_millions", "gmacs")
+RATE_DIGITS = 4
+SIGNIFICANT_DIGITS = 3
+
+
+def cell(column: str, value: object) -> str:
+    """The CSV text of a value: plain decimal, never an exponent.
+
+    Rates and everything dimensionless have 4 decimals; columns whose name ends in a unit (`_ms`, `_s`, `_mb`,
+    `_per_second`, `_millions`, `gmacs`) have 3 significant digits. `None` and NaN are empty cells.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "true" if value else "false"
+    if isinstance(value, int) or hasattr(value, "__index__"):
+        return str(value)
+    number = float(value)  # type: ignore[arg-type]  # numpy's scalars are floats to float()
+    if math.isnan(number):
+        return ""
+    if math.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    if column.endswith(SIGNIFICANT_SUFFIXES):
+        return significant(number)
+    return _without_negative_zero(f"{number:.{RATE_DIGITS}f}")
+
+
+def significant(number: float, digits: int = SIGNIFICANT_DIGITS) -> str:
+    """`number` rounded to that many significant digits, in plain decimal: 0.01234 → 0.0123, 1234 → 1230."""
+    if number == 0:
+        return "0"
+    rounded = Decimal(f"{number:.{digits - 1}e}")  # e-notation rounds first: 9.999 is 10.0, not 10.00
+    places = max(0, digits - 1 - rounded.adjusted())
+    return f"{rounded:.{places}f}"
+
+
+def _without_negative_zero(text: str) -> str:
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] | None = None) -> None:
+    """Writes rows as CSV in the given order; the columns are `columns`, or the first row's in its order.
+
+    The file appears whole or not at all. The same rows give the same bytes.
+
+    Raises:
+        ValueError: rows that do not all have the same columns, or no rows and no columns.
+    """
+    if columns is None:
+        if not rows:
+            raise ValueError(f"{path}: a table without rows needs its columns named")
+        columns = list(rows[0])
+    for number, row in enumerate(rows):
+        if set(row) != set(columns):
+            difference = sorted(set(row) ^ set(columns))
+            raise ValueError(f"{path}: row {number} does not have the table's columns; they differ in {difference}")
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([cell(column, row[column]) for column in columns] for row in rows)
+
+
+def read_results_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as text; [] if there is no such file.
+
+    Raises:
+        UserError: a row with more or fewer cells than the header.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, restkey="", restval="\0")
+        rows = list(reader)
+    for row in rows:
+        if "" in row or "\0" in row.values():
+            raise UserError(f"{path}: a row has more or fewer cells than the header; write the table again")
+    return rows
+
+
+def number(text: str | None) -> float:
+    """The value of a cell; NaN where it is empty or missing."""
+    return float(text) if text else math.nan
+
+
+def short(text: str | None, digits: int = 3) -> str:
+    """A cell for people: that many decimals of the cell's own digits, halves away from zero; "–" if empty."""
+    if not text or not math.isfinite(float(text)):
+        return text or "–"
+    return str(Decimal(text).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
+
+
+def with_interval(row: Mapping[str, str], column: str) -> str:
+    """ "0.942 (0.912–0.965)": a rate and its 95 % interval, where the row has one."""
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    value = short(row.get(column))
+    return f"{value} ({short(low)}–{short(high)})" if low and high else value
+
+
+def thousands(count: int) -> str:
+    """12,345"""
+    return f"{count:,}"
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """ "1 image", "1,234 images"."""
+    return f"{thousands(count)} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def is_number(value: object) -> bool:
+    """Whether a value read from JSON is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,124 @@
+"""How sure a number is: bootstrap intervals, paired comparisons, McNemar's test.
+
+Accuracy and macro precision of a resample depend only on how often each (target, answer) pair was drawn, and
+those counts are multinomial. Drawing the counts instead of n indices per resample is the same bootstrap
+(Efron 1979) at a cost that does not grow with n.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom
+
+Integers = npt.NDArray[np.integer]
+Counts = npt.NDArray[np.int64]
+Measure = Callable[[Integers, Integers, Counts], npt.NDArray[np.float64]]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+COMPARISON_COLUMNS = (
+    "model", "other", "split", "n",
+    "accuracy_difference", "accuracy_difference_low", "accuracy_difference_high",
+    "precision_macro_difference", "precision_macro_difference_low", "precision_macro_difference_high",
+    "only_model_right", "only_other_right", "mcnemar_p",
+)  # fmt: skip
+
+
+def bootstrap_intervals(
+    targets: Integers, answers: Integers, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of `accuracy` and `precision_macro`, each (low, high) in [0, 1].
+
+    Args:
+        targets, answers: [n] class indices, n ≥ 1.
+    """
+    cells, counts = _resampled_cells(np.stack([targets, answers], axis=1), resamples, seed)
+    return {
+        "accuracy": _percentiles(_accuracy(cells[:, 0], cells[:, 1], counts)),
+        "precision_macro": _percentiles(_precision_macro(cells[:, 0], cells[:, 1], counts)),
+    }
+
+
+def comparison_row(
+    model: str,
+    other: str,
+    split: str,
+    targets: Integers,
+    model_answers: Integers,
+    other_answers: Integers,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, object]:
+    """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
+
+    Differences are `model` − `other`; their intervals come from resampling images, both answers together.
+    """
+    if not len(targets) == len(model_answers) == len(other_answers):
+        raise ValueError(f"{model} and {other} must answer the same {len(targets)} images")
+    triples = np.stack([targets, model_answers, other_answers], axis=1)
+    once, once_counts = _cells(triples)
+    cells, counts = _resampled_cells(triples, resamples, seed)
+    row: dict[str, object] = {"model": model, "other": other, "split": split, "n": len(targets)}
+    for name, measure in (("accuracy", _accuracy), ("precision_macro", _precision_macro)):
+        observed = _difference(measure, once, once_counts[None])[0]
+        low, high = _percentiles(_difference(measure, cells, counts))
+        row |= {f"{name}_difference": float(observed)}
+        row |= {f"{name}_difference_low": low, f"{name}_difference_high": high}
+    model_only = int(((model_answers == targets) & (other_answers != targets)).sum())
+    other_only = int(((model_answers != targets) & (other_answers == targets)).sum())
+    p = mcnemar(model_only, other_only)
+    return row | {"only_model_right": model_only, "only_other_right": other_only, "mcnemar_p": p}
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """Exact two-sided p-value that both models are right equally often (McNemar 1947, exact form).
+
+    Args:
+        first_only, second_only: images that only the first and only the second model gets right. Under the
+            null hypothesis the first is Binomial(first_only + second_only, 1/2).
+    """
+    n = first_only + second_only
+    return float(min(1.0, 2 * binom.cdf(min(first_only, second_only), n, 0.5)))
+
+
+def _difference(measure: Measure, cells: Integers, counts: Counts) -> npt.NDArray[np.float64]:
+    difference: npt.NDArray[np.float64] = measure(cells[:, 0], cells[:, 1], counts) - measure(
+        cells[:, 0], cells[:, 2], counts
+    )
+    return difference
+
+
+def _cells(columns: Integers) -> tuple[Integers, Counts]:
+    """The distinct rows of `columns` [n, c] as [C, c] and how often each occurs [C]."""
+    cells, counts = np.unique(columns, axis=0, return_counts=True)
+    return cells, counts
+
+
+def _resampled_cells(columns: Integers, resamples: int, seed: int) -> tuple[Integers, Counts]:
+    """The distinct rows [C, c] and their counts [resamples, C] in resamples of n rows with replacement."""
+    cells, counts = _cells(columns)
+    n = int(counts.sum())
+    return cells, np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
+
+
+def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _accuracy(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
+    """[C] targets and answers, [R, C] counts → [R]."""
+    return counts[:, targets == answers].sum(axis=1) / counts.sum(axis=1)
+
+
+def _precision_macro(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
+    """As `_accuracy`. The mean is over the classes that occur in the resample, 0 for one never answered."""
+    labels = np.arange(int(max(targets.max(), answers.max())) + 1)
+    weights = counts.astype(np.float64)  # integers have no fast matrix product
+    answered = weights @ (answers[:, None] == labels).astype(np.float64)
+    right = weights @ ((answers[:, None] == labels) & (targets[:, None] == labels)).astype(np.float64)
+    wanted = weights @ (targets[:, None] == labels).astype(np.float64)
+    precision = np.divide(right, answered, out=np.zeros_like(right), where=answered > 0)
+    return precision.sum(axis=1) / ((answered > 0) | (wanted > 0)).sum(axis=1)

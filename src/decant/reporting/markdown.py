@@ -1,0 +1,41 @@
+"""Pieces of Markdown: sections that vanish when empty, pictures that vanish when missing, tables, links."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading with its non-empty parts; "" if there are none."""
+    body = paragraphs(*parts)
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def paragraphs(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def picture(file: Path, base: Path, caption: str) -> str:
+    """A Markdown image, relative to the folder `base` of the report; "" if the file is missing."""
+    return f"![{caption}]({link(file, base)})" if file.is_file() else ""
+
+
+def link(file: Path, base: Path) -> str:
+    """The path from the folder `base` to the file, as Markdown wants it."""
+    relative = Path(os.path.relpath(file.resolve(), base.resolve())).as_posix()
+    return relative.replace(" ", "%20")
+
+
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first `left` columns are left-aligned, the rest are right-aligned numbers."""
+    rule = ["---" if position < left else "--:" for position in range(len(header))]
+    lines = [_escaped(header), rule, *map(_escaped, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escaped(texts: Sequence[str]) -> list[str]:
+    return [text.replace("|", "\\|").replace("\n", " ") for text in texts]

@@ -1,0 +1,108 @@
+"""The picture to choose a model by: accuracy against latency, the file's size as area."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from decant.reporting.plots import GREY, INK, KIND_STYLE, new_figure, plain_axes, plain_text, save
+
+
+def pareto(
+    models: Sequence[str],
+    kinds: Sequence[str],
+    accuracy: Sequence[float],
+    latency_ms: Sequence[float],
+    size_mb: Sequence[float],
+    path: Path,
+    x_label: str = "p50 latency, ms",
+    y_label: str = "accuracy",
+    title: str = "",
+) -> None:
+    """Accuracy against latency (logarithmic), area by file size, and the line of undominated models."""
+    figure = new_figure(4.4)
+    ax = figure.subplots()
+    areas = 900 * np.asarray(size_mb, dtype=float) / max(max(size_mb), 1e-9) + 25
+    front = pareto_front(accuracy, latency_ms)
+    ax.plot(
+        [latency_ms[i] for i in front],
+        [accuracy[i] for i in front],
+        color=GREY,
+        linestyle=":",
+        linewidth=1.4,
+        zorder=1,
+    )
+    for kind, x, y, area in zip(kinds, latency_ms, accuracy, areas, strict=True):
+        ax.scatter(x, y, s=area, color=KIND_STYLE[kind][0], alpha=0.75, edgecolor="white", linewidth=1, zorder=2)
+        ax.scatter(x, y, s=9, color=INK, zorder=3)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    low, high = min(latency_ms), max(latency_ms)
+    ax.set_xlim(low / 1.6, high * 1.7)
+    span = max(max(accuracy) - min(accuracy), 0.01)
+    ax.set_ylim(min(accuracy) - 0.2 * span, max(accuracy) + 0.45 * span)
+    ax.set_xlabel(f"{x_label} (logarithmic; further left is faster)")
+    ax.set_ylabel(y_label)
+    plain_axes(ax, grid="both")
+    texts = [f"{plain_text(model)}\n{size:.3g} MB" for model, size in zip(models, size_mb, strict=True)]
+    _place_labels(figure, ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
+    save(figure, path, title)
+
+
+def pareto_front(accuracy: Sequence[float], latency_ms: Sequence[float]) -> list[int]:
+    """Positions of the models than which none is both as fast and as accurate, fastest first."""
+    order = sorted(range(len(accuracy)), key=lambda i: (latency_ms[i], -accuracy[i]))
+    front: list[int] = []
+    for position in order:
+        if not front or accuracy[position] > accuracy[front[-1]]:
+            front.append(position)
+    return front
+
+
+def _place_labels(
+    figure: Figure,
+    ax: Axes,
+    texts: Sequence[str],
+    x: Sequence[float],
+    y: Sequence[float],
+    radii_pt: npt.NDArray[np.float64],
+) -> None:
+    """Each text beside its point, on that of eight sides where it covers least of what is there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # as in `save`
+        figure.draw_without_rendering()  # the layout is only settled now
+    pixel = figure.dpi / 72
+    centres = ax.transData.transform(np.column_stack([x, y]))
+    taken = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii_pt * pixel, strict=True)]
+    frame = ax.get_window_extent()
+    sides = [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    for text, at, radius, (cx, cy) in zip(texts, zip(x, y, strict=True), radii_pt, centres, strict=True):
+        label = ax.annotate(
+            text, at, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8.5, color=INK,
+            linespacing=1.15, zorder=4,
+        )  # fmt: skip
+        drawn = label.get_window_extent()
+        width, height = drawn.width, drawn.height
+        options = []
+        for right, up in sides:
+            closer = 0.75 if right and up else 1.0
+            dx = right * (radius * closer * pixel + width / 2 + 6)
+            dy = up * (radius * closer * pixel + height / 2 + 4)
+            box = (cx + dx - width / 2, cy + dy - height / 2, cx + dx + width / 2, cy + dy + height / 2)
+            outside = width * height - _overlap(box, (frame.x0, frame.y0, frame.x1, frame.y1))
+            options.append((sum(_overlap(box, other) for other in taken) + outside, dx, dy, box))
+        _, dx, dy, box = min(options, key=lambda option: option[0])
+        label.set_position((dx / pixel, dy / pixel))
+        taken.append(box)
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0)

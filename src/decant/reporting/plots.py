@@ -1,0 +1,277 @@
+"""Pictures of results: each function draws from values and writes one PNG; the same values, the same bytes.
+
+Colours are Okabe and Ito's (2008), which people with colour-blindness can tell apart; kinds of models keep
+their colour and marker over all pictures.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+INK, GREY, FAINT = "#222222", "#777777", "#dddddd"
+KIND_STYLE = {  # kind: colour, marker, what it is called in a legend
+    "teacher": (SKY, "o", "teacher"),
+    "ensemble": (BLUE, "D", "ensemble"),
+    "student_alone": (ORANGE, "v", "student alone"),
+    "student": (PURPLE, "^", "student, PyTorch"),
+    "student_onnx": (GREEN, "s", "student, ONNX"),
+    "student_onnx_int8": (VERMILION, "P", "student, ONNX int8"),
+}
+WIDTH_IN = 7.6  # at 150 dpi a little wider than a README's column, so that text is about its size there
+DPI = 150
+LONGEST_NAME = 28
+MANY_CLASSES = 25  # beyond this, class names no longer fit on an axis
+LEAST_IMAGES = 5  # the accuracy of fewer is noise
+BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#b9d7ea", BLUE, "#08304f"])
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: str = "") -> None:
+    """One panel per metric, one line per split.
+
+    Args:
+        history: column → values; `epoch`, the train loss as `loss`, the rest as `<split>_<metric>` with the
+            splits train and val.
+
+    Raises:
+        ValueError: nothing of that is among the columns, or no numbers are in them.
+    """
+    panels = metrics_by_split(history)
+    if not panels:
+        raise ValueError(f"no loss and no metric to draw among {', '.join(history)}")
+    figure = new_figure(3.0)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (metric, columns) in zip(axes, panels.items(), strict=True):
+        for split, column in columns.items():
+            colour, line = {"train": (GREY, "--"), "val": (BLUE, "-")}.get(split, (ORANGE, "-."))
+            values = np.asarray(history[column], dtype=float)
+            here = np.isfinite(values)
+            epochs = np.asarray(history["epoch"], dtype=float)[here]
+            marker = "o" if here.sum() <= 30 else None
+            ax.plot(epochs, values[here], line, color=colour, marker=marker, markersize=3.5, label=split)
+        ax.set_xlabel("epoch")
+        ax.set_title(metric.replace("_", " "), fontsize=10, color=INK)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        plain_axes(ax, grid="both")
+        ax.legend(frameon=False, fontsize=9)
+    save(figure, path, title)
+
+
+def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path: Path, title: str = "") -> None:
+    """Rows are the targets, columns the answers; shade is the share of the row, numbers are images.
+
+    Args:
+        matrix: [K, K] counts.
+    """
+    count = len(classes)
+    names = [plain_text(name) for name in classes]
+    few = count <= MANY_CLASSES
+    figure = new_figure(min(7.6, 2.2 + 0.46 * count) if few else 6.6, layout="compressed")
+    ax = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(share, cmap=BLUES, vmin=0, vmax=1, aspect="equal")
+    ax.set_xlabel("answer")
+    ax.set_ylabel("target")
+    if few:
+        ax.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
+        ax.set_yticks(range(count), names, fontsize=9)
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            colour = "white" if share[row, column] > 0.45 else INK
+            size = 9 if count <= 12 else 7
+            ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+        ax.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+        ax.grid(which="minor", color=FAINT, linewidth=0.6)
+    ax.tick_params(which="both", length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02, format=PercentFormatter(1))
+    bar.set_label("share of the target's images", fontsize=9)
+    bar.outline.set_visible(False)
+    save(figure, path, title)
+
+
+def precision_bars(
+    models: Sequence[str],
+    kinds: Sequence[str],
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    path: Path,
+    label: str = "accuracy",
+    title: str = "",
+) -> None:
+    """A dot and its 95 % interval per model, in the given order from the top.
+
+    Bars from zero would hide the differences, and bars cut off would overstate them: so dots.
+    """
+    figure = new_figure(1.0 + 0.36 * len(models))
+    ax = figure.subplots()
+    places = np.arange(len(models))[::-1]
+    for place, kind, value, (low, high) in zip(places, kinds, values, intervals, strict=True):
+        colour, marker, _ = KIND_STYLE[kind]
+        ax.plot([low, high], [place, place], color=colour, linewidth=2.6, alpha=0.55, solid_capstyle="round")
+        ax.plot(value, place, marker, color=colour, markersize=8, markeredgecolor="white", zorder=3)
+        beside = max(value, high) if np.isfinite(high) else value
+        ax.annotate(
+            f"{value:.3f}",
+            (beside, place),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=9,
+        )
+    ax.set_yticks(places, [plain_text(model) for model in models])
+    ax.set_ylim(-0.7, len(models) - 0.3)
+    ax.set_xlabel(f"{label}, with 95 % bootstrap interval")
+    ax.margins(x=0.12)
+    plain_axes(ax, grid="x")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    save(figure, path, title)
+
+
+def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
+    """Accuracy against confidence, a line per model, with how many images each bin holds below it.
+
+    Args:
+        bins: "kind" or "kind:model" → (confidence, accuracy, n) of each bin; empty bins have n = 0.
+    """
+    figure = new_figure(5.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+    for name, points in bins.items():
+        kind = name.partition(":")[0]
+        colour, marker, label = KIND_STYLE[kind]
+        filled = [point for point in points if point[2] >= LEAST_IMAGES] or [(np.nan, np.nan, 0)]
+        confidence, accuracy, n = (np.asarray(part, dtype=float) for part in zip(*filled, strict=True))
+        above.plot(
+            confidence, accuracy, marker=marker, color=colour, linewidth=1.6, markersize=6,
+            markeredgecolor="white", label=plain_text(name.partition(":")[2] or label),
+        )  # fmt: skip
+        below.plot(confidence, n, marker=marker, color=colour, linewidth=1.2, markersize=4)
+    above.set_ylabel(f"accuracy in bins of ≥ {LEAST_IMAGES} images")
+    above.set_xlim(0, 1.02)
+    above.set_ylim(0, 1.05)
+    above.legend(frameon=False, fontsize=9, loc="lower right")
+    below.set_yscale("log")
+    below.yaxis.set_major_locator(LogLocator(numticks=4))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    below.yaxis.set_minor_locator(NullLocator())
+    below.set_ylabel("images")
+    below.set_xlabel("confidence: probability of the answer")
+    plain_axes(above, grid="both")
+    plain_axes(below, grid="both")
+    save(figure, path, title)
+
+
+def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: str = "") -> None:
+    """A bar per class, stacked by split, the largest class first.
+
+    Args:
+        counts: split → class → images.
+    """
+    totals: dict[str, int] = {}
+    for of_split in counts.values():
+        for name, images in of_split.items():
+            totals[name] = totals.get(name, 0) + images
+    classes = sorted(totals, key=lambda name: (-totals[name], name))
+    few = len(classes) <= MANY_CLASSES
+    figure = new_figure(1.2 + 0.3 * len(classes) if few else 3.4)
+    ax = figure.subplots()
+    places = np.arange(len(classes))
+    start = np.zeros(len(classes), dtype=np.int64)
+    colours = {"train": BLUE, "val": SKY, "test": ORANGE, "unlabelled": FAINT}
+    for split, of_split in counts.items():
+        per_class = np.array([of_split.get(name, 0) for name in classes])
+        colour = colours.get(split, PURPLE)
+        if few:
+            ax.barh(places, per_class, left=start, color=colour, edgecolor="white", linewidth=0.7, label=split)
+        else:
+            ax.bar(places, per_class, bottom=start, color=colour, width=1.0, label=split)
+        start += per_class
+    if few:
+        for place, name in zip(places, classes, strict=True):
+            ax.annotate(
+                f"{totals[name]:,}",
+                (totals[name], place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
+        ax.set_yticks(places, [plain_text(name) for name in classes])
+        ax.invert_yaxis()
+        ax.set_xlabel("images")
+        ax.margins(x=0.09)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    else:
+        ax.set_xlabel(f"{len(classes)} classes, by size")
+        ax.set_ylabel("images")
+        ax.margins(x=0.005)
+    plain_axes(ax, grid="x" if few else "y")
+    ax.legend(frameon=False, fontsize=9, loc="lower right" if few else "upper right")
+    save(figure, path, title)
+
+
+def metrics_by_split(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
+    """metric → split → column of at most three metrics, the loss first; only columns that hold numbers."""
+    found: dict[str, dict[str, str]] = {"loss": {}}
+    for column in history:
+        metric, split = _metric_and_split(column)
+        if metric and np.isfinite(np.asarray(history[column], dtype=float)).any():
+            found.setdefault(metric, {})[split] = column
+    return dict([(metric, columns) for metric, columns in found.items() if columns][:3])
+
+
+def _metric_and_split(column: str) -> tuple[str, str]:
+    """`val_accuracy` → accuracy on val; ("", "") for what is no metric."""
+    if column == "loss":
+        return "loss", "train"
+    split, _, metric = column.partition("_")
+    # The likelihood is the loss but for label smoothing and soft labels, so one panel shows both.
+    return ("loss" if metric == "nll" else metric, split) if split in ("train", "val") else ("", "")
+
+
+def new_figure(height_in: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor="white", layout=layout)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(ax: Axes, grid: str) -> None:
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(GREY)
+    ax.tick_params(colors=INK, labelsize=9)
+    ax.set_axisbelow(True)
+    ax.grid(axis=grid, color=FAINT, linewidth=0.7)  # type: ignore[arg-type]
+
+
+def save(figure: Figure, path: Path, title: str) -> None:
+    if title:
+        figure.suptitle(title.replace("$", r"\$"), fontsize=11, color=INK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # Class names may be in any script; a glyph that the font lacks is drawn as a box, no reason to stop.
+        warnings.simplefilter("ignore", UserWarning)
+        figure.savefig(path, metadata={"Software": None})  # matplotlib's version would change the bytes
+
+
+def plain_text(name: str) -> str:
+    """A name as the user wrote it: `$` starts no formula; one line, at most 28 characters."""
+    line = " ".join(name.split())
+    line = line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+    return line.replace("$", r"\$")

@@ -1,0 +1,235 @@
+"""Sections on how a student came to be. Each is text from the study's files, "" where they are missing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from decant.reporting.evidence import (
+    Evidence,
+    Row,
+    best_teacher,
+    main_split,
+    of_kind,
+    splits_in_order,
+    student_row,
+)
+from decant.reporting.figures import CLASSES_PNG, curves_png
+from decant.reporting.format import is_number, plural, short, thousands, with_interval
+from decant.reporting.markdown import capitalised, link, markdown_table, picture, section
+
+SOURCES = {
+    "folder": "a folder of photos, one sub-folder a class",
+    "csv": "a table of labels beside a folder of photos",
+    "parquet": "Parquet files with the photos inside",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "toy_vehicles": "toy vehicles drawn by code, with faults on purpose",
+}
+
+
+def data_section(evidence: Evidence, base: Path) -> str:
+    if not evidence.class_counts:
+        return ""
+    images: dict[str, int] = {}
+    for row in evidence.class_counts:
+        images[row["split"]] = images.get(row["split"], 0) + int(row["images"])
+    classes = {row["class"] for row in evidence.class_counts if row["class"]}
+    data = evidence.study.get("data", {})
+    source = SOURCES.get(str(data.get("source")), "")
+    sentences = [
+        f"{capitalised(source)}: {plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
+        if source
+        else f"{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
+    ]
+    if evidence.study.get("metric"):
+        sentences.append(f"Choices were made on val by {evidence.study['metric']}.")
+    splits = splits_in_order(list(images))
+    return section(
+        "The task and the data",
+        " ".join(sentences),
+        markdown_table(splits, [[thousands(images[split]) for split in splits]], left=0),
+        picture(evidence.folder / CLASSES_PNG, base, "Images per class and split"),
+    )
+
+
+def cleaning_section(evidence: Evidence, base: Path) -> str:
+    counts = evidence.clean_metrics
+    if not counts and not evidence.issues:
+        return ""
+    tables = [
+        markdown_table([name.rstrip("s").replace("_", " "), "images"], rows)
+        for name, value in sorted(counts.items())
+        if isinstance(value, dict) and (rows := _count_rows(value))
+    ]
+    if not tables and evidence.issues:
+        tables = [_issue_table(evidence.issues)]
+    totals = [f"{name.replace('_', ' ')}: {value}" for name, value in sorted(counts.items()) if is_number(value)]
+    policy = evidence.study.get("clean", {}).get("policy")
+    listed = evidence.folder / "clean" / "issues.csv"
+    return section(
+        "Cleaning",
+        f"Policy: {policy}." if policy else "",
+        f"{capitalised('; '.join(totals))}." if totals else "",
+        *tables,
+        f"Every finding with its score and what was done: [{link(listed, base)}]({link(listed, base)})."
+        if evidence.issues
+        else "",
+    )
+
+
+def _count_rows(counts: Mapping[str, Any]) -> list[list[str]]:
+    return [[name.replace("_", " "), thousands(value)] for name, value in counts.items() if isinstance(value, int)]
+
+
+def _issue_table(issues: Sequence[Row]) -> str:
+    kinds, actions = sorted({row["issue"] for row in issues}), sorted({row["action"] for row in issues})
+    rows = [
+        [
+            kind,
+            *(str(sum(r["issue"] == kind and r["action"] == action for r in issues)) for action in actions),
+        ]
+        for kind in kinds
+    ]
+    return markdown_table(["issue", *actions], rows)
+
+
+def teachers_section(evidence: Evidence, base: Path) -> str:
+    split = main_split(evidence)
+    rows = [row for row in evidence.precision if row["kind"] == "teacher" and row["split"] == split]
+    asked = evidence.study.get("teachers", {})
+    names = [row["model"] for row in rows] or list(evidence.histories)
+    if not names:
+        return ""
+    scores = {row["model"]: row for row in rows}
+    cells = [
+        [name, *_asked_cells(asked.get(name, {})), with_interval(scores.get(name, {}), "accuracy")] for name in names
+    ]
+    curves = [picture(evidence.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
+    return section(
+        "Teachers",
+        markdown_table(["teacher", "network", "trained as", "px", f"accuracy on {split or 'test'}"], cells, left=3),
+        *curves,
+    )
+
+
+def _asked_cells(teacher: Mapping[str, Any]) -> list[str]:
+    folds = teacher.get("folds") or 0
+    how = {"finetune": "fine-tuned", "probe": "linear probe"}.get(str(teacher.get("kind")), "–")
+    if how == "fine-tuned" and teacher.get("weights") == ["none"]:
+        how = "from scratch"
+    return [
+        str(teacher.get("architecture", "–")),
+        f"{how}, {folds} folds" if folds else how,
+        str(teacher.get("input_px", "–")),
+    ]
+
+
+def ensemble_section(evidence: Evidence, base: Path) -> str:
+    weights, temperatures = (
+        _per_teacher(evidence.weights, "weight"),
+        _per_teacher(evidence.weights, "temperature"),
+    )
+    if not weights:
+        return ""
+    split = main_split(evidence)
+    row, best = of_kind(evidence, "ensemble", split), best_teacher(evidence, split)
+    sentences = []
+    if row:
+        sentences.append(f"On {split} the ensemble has an accuracy of {with_interval(row, 'accuracy')}")
+        if best:
+            sentences[-1] += f"; the best teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
+        sentences[-1] += "."
+    pooling = evidence.study.get("ensemble", {}).get("pooling")
+    tta = evidence.study.get("ensemble", {}).get("tta")
+    if pooling:
+        sentences.append(f"Weights: {pooling}, fitted on val.")
+    if tta:
+        sentences.append(f"Test-time augmentation: {', '.join(map(_tta_name, tta))}.")
+    header = ["teacher", "weight", *(["temperature"] if temperatures else [])]
+    cells = [
+        [name, short(str(weight)), *([short(str(temperatures.get(name, "")))] if temperatures else [])]
+        for name, weight in weights.items()
+    ]
+    return section("Ensemble", " ".join(sentences), markdown_table(header, cells))
+
+
+def _tta_name(member: object) -> str:
+    return " ".join(map(str, member)) if isinstance(member, dict) else str(member)
+
+
+def _per_teacher(content: Mapping[str, Any], what: str) -> dict[str, float]:
+    """teacher → weight, from {"teachers": {teacher: {"weight": w}}}."""
+    return {name: float(member[what]) for name, member in content.get("teachers", {}).items() if what in member}
+
+
+def student_section(evidence: Evidence, base: Path) -> str:
+    split = main_split(evidence)
+    student = student_row(evidence, split)
+    asked = evidence.study.get("student", {})
+    if student is None:
+        return ""
+    sentences = []
+    if asked.get("architecture"):
+        views = evidence.study.get("soft_labels", {}).get("views")
+        sentences.append(
+            f"The student is {asked['architecture']} at {asked.get('input_px')} px, trained for "
+            f"{plural(int(asked.get('epochs', 0)), 'epoch')} on the ensemble's probabilities"
+            + (f" for {plural(views, 'stored view')} of every picture." if views else ".")
+        )
+    if "hard_weight" in asked:
+        sentences.append(f"The given label has the weight {asked['hard_weight']} in its loss.")
+    compared = [row for row in evidence.comparisons if row["model"] == student["model"] and row["split"] == split]
+    return section(
+        "Distillation and student",
+        " ".join(sentences),
+        f"On {split}, {student['model']} less the other model, on the same images:" if compared else "",
+        markdown_table(
+            ["against", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
+            [_comparison_cells(row) for row in compared],
+        )
+        if compared
+        else "",
+    )
+
+
+def _comparison_cells(row: Row) -> list[str]:
+    return [
+        row["other"],
+        _difference(row, "accuracy_difference"),
+        _difference(row, "precision_macro_difference"),
+        row["only_model_right"],
+        row["only_other_right"],
+        short(row["mcnemar_p"]),
+    ]
+
+
+def _difference(row: Row, column: str) -> str:
+    texts = [short(row[f"{column}{end}"]) for end in ("", "_low", "_high")]
+    value, low, high = (text if text.startswith("-") else f"+{text}" for text in texts)
+    return f"{value} ({low} to {high})"
+
+
+def export_section(evidence: Evidence, base: Path) -> str:
+    found = evidence.verification
+    if not found:
+        return ""
+    sentences = []
+    if "n" in found and "top1_agreement" in found:
+        sentences.append(
+            f"From image file to class, the ONNX file gives the PyTorch student's answer on a share of "
+            f"{short(str(found['top1_agreement']), 4)} of {plural(int(found['n']), 'image')}."
+        )
+    if is_number(found.get("max_abs_logit_difference")):
+        sentences.append(f"The largest difference of a logit is {found['max_abs_logit_difference']:.1e}.")
+    if found.get("batch_sizes"):
+        sentences.append(f"Checked at the batch sizes {', '.join(map(str, found['batch_sizes']))}.")
+    if "passed" in found:
+        sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
+    return section("The ONNX file", " ".join(sentences))
+
+
+def provenance_section(evidence: Evidence, base: Path) -> str:
+    found = evidence.provenance
+    labels = {"command": "Command", "commit": "Commit", "data_digest": "Data", "lock_digest": "Packages"}
+    lines = [f"- {label}: `{found[key]}`" for key, label in labels.items() if isinstance(found.get(key), str)]
+    return section("Where this comes from", "\n".join(lines)) if lines else ""

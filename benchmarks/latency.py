@@ -1,0 +1,18 @@
+"""Time every model of a study on this machine: cold start, percentiles, throughput, memory."""
+
+from collections.abc import Sequence
+
+from decant.stages.command import experiment_of, parser, run
+from decant.stages.latency import latency
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parser(__doc__, "python benchmarks/latency.py --study demo").parse_args(arguments)
+    experiment = experiment_of(given)
+    with experiment.workspace.locked():
+        measured = latency(experiment)
+    print(f"latency: {measured.folder / 'metrics.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

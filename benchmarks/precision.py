@@ -1,0 +1,18 @@
+"""Score every model of a study on val and test: accuracy, macro precision, recall, F1, mAP, NLL, ECE."""
+
+from collections.abc import Sequence
+
+from decant.stages.command import experiment_of, parser, run
+from decant.stages.precision import precision
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parser(__doc__, "python benchmarks/precision.py --study demo").parse_args(arguments)
+    experiment = experiment_of(given)
+    with experiment.workspace.locked():
+        measured = precision(experiment)
+    print(f"precision: {measured.folder / 'metrics.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

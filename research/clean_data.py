@@ -1,0 +1,18 @@
+"""Examine a study's images and labels, set aside what is broken, group duplicates, flag wrong labels."""
+
+from collections.abc import Sequence
+
+from decant.stages.clean import clean
+from decant.stages.command import experiment_of, parser, run
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parser(__doc__, "python research/clean_data.py --study demo").parse_args(arguments)
+    experiment = experiment_of(given)
+    with experiment.workspace.locked():
+        cleaned = clean(experiment)
+    print(f"cleaned manifest, issues and counts: {cleaned.folder}")
+
+
+if __name__ == "__main__":
+    run(main)

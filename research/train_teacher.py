@@ -1,0 +1,23 @@
+"""Train one teacher of a study, or all of them."""
+
+from collections.abc import Sequence
+
+from decant.stages.command import experiment_of, parser, run
+from decant.stages.predictions import predictions
+from decant.stages.teacher import teacher
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(__doc__, "python research/train_teacher.py --study demo --teacher convnext")
+    options.add_argument("--teacher", default=None, metavar="NAME", help="teacher of the study (default: all of them)")
+    given = options.parse_args(arguments)
+    experiment = experiment_of(given)
+    with experiment.workspace.locked():
+        for name in [given.teacher] if given.teacher else experiment.study.teachers:
+            trained = teacher(experiment, name)
+            predictions(experiment, name, trained)
+            print(f"teacher {name}: {trained.folder}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,98 @@
+"""Pixel cache: every picture decoded once, as uint8 squares in memory-mapped files, at a few sizes.
+
+A picture is squeezed to a square; `sizes` keeps its real shape, and views undo the squeeze.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from decant.data.images import decode
+from decant.workspace import write_json
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+LEVELS = 3  # sides px, px/2, px/4
+SMALLEST_PX = 16
+
+
+class PixelCache:
+    """n pictures in the order of `contents` (sorted). sizes: int32 [n, 2], width and height of the originals."""
+
+    def __init__(self, folder: Path) -> None:
+        self.contents: list[str] = json.loads((folder / "contents.json").read_text())
+        self.sizes: np.ndarray = np.load(folder / "sizes.npy", allow_pickle=False)
+        paths = sorted(folder.glob("level_*.npy"))
+        self.levels = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self._rows = {content: row for row, content in enumerate(self.contents)}
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def rows_of(self, contents: Iterable[str]) -> np.ndarray:
+        """Row numbers, int64; KeyError for a picture that is not here."""
+        return np.array([self._rows[content] for content in contents], dtype=np.int64)
+
+    def read(self, rows: np.ndarray, level: int) -> np.ndarray:
+        """uint8 [len(rows), side, side, 3] of one level."""
+        return np.asarray(self.levels[level][rows])
+
+    def nearest_levels(self, side: np.ndarray, size: int) -> np.ndarray:
+        """For crops of `side` (share of the picture's side) seen at `size` px: the level whose pixels are
+        nearest in size to the view's, int64. Sampling a far larger level would alias."""
+        sides = np.array([level.shape[1] for level in self.levels], dtype=np.float64)
+        return np.abs(np.log2(side[:, None] * sides[None, :] / size)).argmin(axis=1)
+
+
+def level_sides(px: int) -> list[int]:
+    """Sides of the levels, largest first."""
+    return [side for level in range(LEVELS) if (side := px // 2**level) >= SMALLEST_PX] or [px]
+
+
+def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], contents: list[str], px: int) -> None:
+    """Decode `pictures` (content, encoded bytes; each content once, any order) into `folder`.
+
+    px: side of the largest level. Raises BrokenImage for a picture that does not decode: the caller passes
+    only pictures that were probed.
+    """
+    order = {content: row for row, content in enumerate(sorted(contents))}
+    arrays = [
+        np.lib.format.open_memmap(
+            folder / f"level_{number}.npy", mode="w+", dtype=np.uint8, shape=(len(order), side, side, 3)
+        )
+        for number, side in enumerate(level_sides(px))
+    ]
+    sizes = np.zeros((len(order), 2), dtype=np.int32)
+
+    def store(picture: tuple[str, bytes]) -> None:
+        content, data = picture
+        pixels = decode(data)
+        row = order[content]
+        sizes[row] = pixels.shape[1], pixels.shape[0]
+        image = Image.fromarray(pixels)
+        for array in arrays:
+            array[row] = np.asarray(image.resize(array.shape[1:3], Image.Resampling.BILINEAR))
+
+    for _ in parallel(store, pictures):
+        pass
+    for array in arrays:
+        array.flush()
+    np.save(folder / "sizes.npy", sizes, allow_pickle=False)
+    write_json(folder / "contents.json", list(order))
+
+
+def parallel(work: Callable[[In], Out], items: Iterable[In], workers: int = 2, ahead: int = 64) -> Iterator[Out]:
+    """Map in threads (Pillow decodes outside the GIL), in order, with a bounded number of items in flight."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        futures = deque(pool.submit(work, item) for item in islice(iterator, ahead))
+        while futures:
+            yield futures.popleft().result()
+            futures.extend(pool.submit(work, item) for item in islice(iterator, 1))

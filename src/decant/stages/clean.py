@@ -1,0 +1,157 @@
+"""Stage clean: what is in the data, what is wrong with it, what is done about it, and which split each row is in."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.special import softmax
+
+from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
+from decant.cleaning.label_issues import find_label_issues
+from decant.cleaning.near_duplicates import find_near_duplicates
+from decant.cleaning.policy import apply_policy
+from decant.cleaning.report import cleaning_metrics
+from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.images import decode
+from decant.data.manifest import Manifest, build_manifest, draw_splits, read_manifest, write_manifest
+from decant.data.pixels import parallel
+from decant.data.splits import folds, separate_groups
+from decant.models.backbones import build_classifier
+from decant.models.classifier import placed
+from decant.models.inference import features_of
+from decant.models.probe import LinearProbe
+from decant.seeds import derived_seed
+from decant.stages.experiment import Experiment
+from decant.tracking import progress
+from decant.workspace import Finished, write_json
+
+log = logging.getLogger(__name__)
+VERSION = 1
+THUMBNAIL_PX = 32
+PROBE_STRENGTH = 0.01  # C of the probe that judges labels; flat between 0.003 and 0.03
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is seen of n pictures, in one order.
+
+    features, mirrored: float32 [n, D], of the pictures and of their mirror images. thumbnails: uint8 [n, 32, 32, 3].
+    """
+
+    features: np.ndarray
+    mirrored: np.ndarray
+    thumbnails: np.ndarray
+
+
+def found(experiment: Experiment) -> Finished:
+    """Stage manifest: one row for every image that the source offers, before anything is done."""
+    study = experiment.study
+    section = study.data.model_dump(mode="json", exclude={"cache_px", "may_be_shared", "class_names", "download"})
+
+    def build(folder: Path) -> None:
+        manifest = build_manifest(experiment.source, study.data, study.seed, progress)
+        write_manifest(manifest, folder / "manifest.parquet")
+
+    reads = [experiment.source.digest()]
+    return experiment.workspace.stage("manifest", {**section, "seed": study.seed}, reads, VERSION, build)
+
+
+def clean(experiment: Experiment) -> Finished:
+    """`manifest.parquet` with groups, splits and actions; `issues.csv`; `metrics.json`."""
+    study = experiment.study
+    listed = found(experiment)
+
+    def build(folder: Path) -> None:
+        manifest = read_manifest(listed.folder / "manifest.parquet")
+        looks, seen = look(experiment, manifest)
+        manifest, pairs = grouped(manifest, looks, seen, study.clean.near_duplicates)
+        manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
+        manifest = Manifest(separate_groups(manifest.rows), manifest.classes)
+        suspects = label_suspects(manifest, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+        manifest, issues = apply_policy(manifest, pairs, suspects, study.clean.policy)
+        write_manifest(manifest, folder / "manifest.parquet")
+        issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
+        write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
+
+    section = {**study.clean.model_dump(mode="json"), "seed": study.seed}
+    section |= {"val_fraction": study.data.val_fraction, "test_fraction": study.data.test_fraction}
+    return experiment.workspace.stage("clean", section, [listed], VERSION, build)
+
+
+def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
+    """Features and thumbnails of the readable pictures, and the manifest rows that they belong to."""
+    encoder = experiment.study.clean.encoder
+    classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, encoder.weights, experiment.study.seed)
+    classifier = placed(classifier, experiment.device).eval()
+    preprocessing = Preprocessing(encoder.input_px)
+    rows = manifest.rows[manifest.rows["action"] != "drop"]
+    by_id: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for ids, images, thumbnails in looked_at(experiment, rows, preprocessing):
+        images = images.to(experiment.device)
+        triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails
+        by_id.update(zip(ids, zip(*triple, strict=True), strict=True))
+    columns = [np.stack(column) for column in zip(*(by_id[id_] for id_ in rows["id"]), strict=True)]
+    return Looks(*columns), rows.index
+
+
+def looked_at(
+    experiment: Experiment, rows: pd.DataFrame, preprocessing: Preprocessing, batch_size: int = 64
+) -> Iterator[tuple[list[str], torch.Tensor, np.ndarray]]:
+    """Batches of ids, prepared images and thumbnails, each picture decoded once."""
+
+    def prepare(picture: tuple[str, bytes]) -> tuple[str, torch.Tensor, np.ndarray]:
+        pixels = decode(picture[1])
+        small = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+        return picture[0], evaluation_transform(pixels, preprocessing), np.asarray(small)
+
+    batch: list[tuple[str, torch.Tensor, np.ndarray]] = []
+    for one in progress(parallel(prepare, experiment.pictures(rows)), "examining", len(rows), "images"):
+        batch.append(one)
+        if len(batch) == batch_size:
+            yield stacked(batch)
+            batch = []
+    if batch:
+        yield stacked(batch)
+
+
+def stacked(batch: list[tuple[str, torch.Tensor, np.ndarray]]) -> tuple[list[str], torch.Tensor, np.ndarray]:
+    ids, images, thumbnails = zip(*batch, strict=True)
+    return list(ids), torch.stack(images), np.stack(thumbnails)
+
+
+def grouped(manifest: Manifest, looks: Looks, seen: pd.Index, near: bool) -> tuple[Manifest, dict[str, pd.DataFrame]]:
+    """The manifest with duplicates in one group, and the pairs that say why."""
+    rows = manifest.rows.loc[seen]
+    pairs = {"exact_duplicate": find_exact_duplicates(rows)}
+    if near:
+        pairs["near_duplicate"] = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
+    groups = manifest.rows["group"].copy()
+    groups.loc[seen] = np.asarray(group_duplicates(rows, *pairs.values()))
+    return Manifest(manifest.rows.assign(group=groups), manifest.classes), pairs
+
+
+def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> pd.DataFrame:
+    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe on train."""
+    rows = manifest.rows.loc[seen]
+    targets = manifest.targets(rows)
+    live = np.asarray(rows["action"] != "drop") & (targets >= 0)
+    train = np.flatnonzero(live & np.asarray(rows["split"] == "train"))
+    other = np.flatnonzero(live & np.asarray(rows["split"].isin(["val", "test"])))
+    classes = len(manifest.classes)
+
+    def probabilities(fit_on: np.ndarray, of: np.ndarray) -> np.ndarray:
+        probe = LinearProbe(classes, PROBE_STRENGTH).fit(looks.features[fit_on], targets[fit_on])
+        return softmax(probe.logits(looks.features[of]), axis=1)
+
+    fold = folds(list(rows["group"].iloc[train]), list(targets[train]), k, seed)
+    out_of_fold = np.zeros((len(rows), classes))
+    for index in progress(range(k), "label probe", unit="folds"):
+        out_of_fold[train[fold == index]] = probabilities(train[fold != index], train[fold == index])
+    out_of_fold[other] = probabilities(train, other)
+    judged = np.concatenate([train, other])
+    return find_label_issues(out_of_fold[judged], targets[judged], rows["id"].to_numpy()[judged])

@@ -1,0 +1,59 @@
+"""What the scripts share: their common options, and how a user's mistake is told."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from decant import machine
+from decant.errors import UserError
+from decant.stages.experiment import Experiment, default_data_root
+from decant.study import ROOT, describe, load_study
+
+log = logging.getLogger(__name__)
+DEFAULT_STUDY = "demo"
+
+
+def parser(purpose: str, example: str) -> argparse.ArgumentParser:
+    """A parser with the options that every stage's script has."""
+    made = argparse.ArgumentParser(
+        description=purpose,
+        epilog=f"example:\n  {example}\n\nkeys of a study, with defaults, for --set:\n" + "\n".join(describe()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--study", default=DEFAULT_STUDY, metavar="NAME|FILE", help="study to work on (default: demo)")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the study")
+    made.add_argument("--data", type=Path, default=None, help="where data are (default: $DECANT_DATA, else data/)")
+    made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs go (default: runs/)")
+    made.add_argument("--results", type=Path, default=ROOT / "results", help="where evidence goes (default: results/)")
+    made.add_argument(
+        "--wandb", choices=["online", "offline", "disabled"], default="offline", help="W&B mode (default: offline)"
+    )
+    return made
+
+
+def experiment_of(options: argparse.Namespace) -> Experiment:
+    """The experiment that the common options describe."""
+    return Experiment(
+        load_study(options.study, options.set),
+        (options.data or default_data_root()).expanduser().resolve(),
+        options.runs.expanduser().resolve(),
+        options.results.expanduser().resolve(),
+        options.wandb,
+        as_committed=not options.set,
+    )
+
+
+def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
+    """Call a script's main; a user's mistake ends in one line and exit code 2, without a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    machine.keep_memory()
+    try:
+        command(arguments)
+    except UserError as error:
+        log.error("error: %s", error)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        log.error("stopped; the same command goes on from here")
+        raise SystemExit(130) from None

@@ -1,0 +1,60 @@
+"""Experiment: a study with the places that its stages read from and write to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from decant import machine
+from decant.data.sources import Source, open_source
+from decant.study import ROOT, Study
+from decant.tracking import Log, Mode, wandb_run
+from decant.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """study: what is asked. runs, results: folders above the study's own. as_committed: nothing was overridden."""
+
+    study: Study
+    data_root: Path
+    runs: Path = ROOT / "runs"
+    results: Path = ROOT / "results"
+    wandb: Mode = "offline"
+    as_committed: bool = True
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        return Workspace(self.runs / self.study.name)
+
+    @cached_property
+    def source(self) -> Source:
+        """The data's source; UserError says what is missing."""
+        return open_source(self.study.data, self.data_root, self.workspace.folder)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return machine.device()
+
+    def pictures(self, rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+        """(manifest id, encoded bytes) of manifest rows, each once, in the source's order."""
+        ids = dict(zip(rows["path"], rows["id"], strict=True))
+        for path, data in self.source.read(list(ids)):
+            yield ids[path], data
+
+    def track(self, job: str, config: dict[str, Any]) -> AbstractContextManager[Log]:
+        """A W&B run of one training."""
+        name = f"{self.study.name}/{job}"
+        shared = self.study.data.may_be_shared
+        return wandb_run(self.wandb, self.workspace.folder, "decant", name, config, share_code=shared)
+
+
+def default_data_root() -> Path:
+    """$DECANT_DATA, else data/ in the repository."""
+    return Path(os.environ.get("DECANT_DATA") or ROOT / "data").expanduser()

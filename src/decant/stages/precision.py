@@ -1,0 +1,76 @@
+"""Stage benchmarks/precision: all models of a study through one path, on val and on test."""
+
+from pathlib import Path
+
+import numpy as np
+
+from decant.data.predictions import read_predictions
+from decant.reporting.format import write_results_table
+from decant.reporting.intervals import COMPARISON_COLUMNS, comparison_row
+from decant.reporting.metrics import (
+    confusion,
+    confusion_rows,
+    per_class_rows,
+    precision_row,
+    reliability_rows,
+)
+from decant.stages.ensemble import ensemble
+from decant.stages.experiment import Experiment
+from decant.stages.export import export
+from decant.stages.labels import read_cleaned
+from decant.stages.predictions import predictions
+from decant.stages.student import student, student_alone
+from decant.stages.teacher import teacher
+from decant.workspace import Finished
+
+VERSION = 1
+SHIPPED = "student_onnx"
+DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
+
+
+def precision(experiment: Experiment) -> Finished:
+    """`metrics.csv`, `per_class.csv`, `comparisons.csv`, `reliability.csv` and confusion matrices.
+
+    A network's row is the network by itself; the ensemble's row has its test-time augmentation.
+    """
+    combined, exported = ensemble(experiment), export(experiment)
+    places = {
+        name: (predictions(experiment, name, teacher(experiment, name)).folder, "teacher")
+        for name in experiment.study.teachers
+    }
+    places["ensemble"] = (combined.folder, "ensemble")
+    alone, distilled = student_alone(experiment), student(experiment)
+    places["student_alone"] = (predictions(experiment, "student_alone", alone).folder, "student_alone")
+    places["student"] = (predictions(experiment, "student", distilled).folder, "student")
+    places[SHIPPED] = (exported.folder / "predictions", SHIPPED)
+
+    def build(folder: Path) -> None:
+        manifest = read_cleaned(experiment)
+        tables: dict[str, list[dict[str, object]]] = {
+            name: [] for name in ("metrics", "per_class", "comparisons", "reliability")
+        }
+        for split in ("test", "val"):
+            rows = manifest.of_split(split)
+            targets = manifest.targets(rows)
+            answers = {name: answers_of(place, split, list(rows["id"])) for name, (place, _) in places.items()}
+            for name, (_, kind) in places.items():
+                tables["metrics"].append(precision_row(name, kind, split, answers[name], targets, answers["ensemble"]))
+                tables["per_class"] += per_class_rows(name, kind, split, answers[name], targets, manifest.classes)
+                tables["reliability"] += reliability_rows(name, kind, split, answers[name], targets)
+                if name != SHIPPED:
+                    pair = answers[SHIPPED].argmax(axis=1), answers[name].argmax(axis=1)
+                    tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
+            if split == "test":
+                for name in DRAWN:
+                    matrix = confusion_rows(confusion(answers[name], targets), manifest.classes)
+                    write_results_table(matrix, folder / f"confusion_{name}.csv")
+        for name, table in tables.items():
+            write_results_table(table, folder / f"{name}.csv", COMPARISON_COLUMNS if name == "comparisons" else None)
+
+    reads = [combined, exported, alone, distilled]
+    return experiment.workspace.stage("benchmarks/precision", list(places), reads, VERSION, build)
+
+
+def answers_of(place: Path, split: str, ids: list[str]) -> np.ndarray:
+    """float32 [n, K] log-probabilities without test-time augmentation, in the order of `ids`."""
+    return read_predictions(place, split).aligned(ids).members["identity"]

@@ -1,0 +1,144 @@
+"""Publication: the small evidence of a study, gathered into results/<study>, with where it comes from."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from decant import machine
+from decant.data.manifest import Manifest
+from decant.data.predictions import read_predictions
+from decant.errors import UserError
+from decant.reporting.figures import render_figures
+from decant.reporting.format import write_results_table
+from decant.reporting.metrics import class_count_rows
+from decant.reporting.report import write_report, write_root_report
+from decant.stages.clean import clean
+from decant.stages.ensemble import ensemble
+from decant.stages.experiment import Experiment
+from decant.stages.export import export
+from decant.stages.labels import read_cleaned
+from decant.stages.latency import latency
+from decant.stages.precision import precision
+from decant.stages.teacher import models_of, teacher
+from decant.study import ROOT
+from decant.workspace import replacing, write_json
+
+PRECISION_FILES = ("metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv")
+
+
+def results_folder(experiment: Experiment) -> Path:
+    """results/<study> for a study as committed, else a folder below its runs: a variant publishes nothing."""
+    study = experiment.study
+    if study.publish and experiment.as_committed:
+        return experiment.results / study.name
+    return experiment.workspace.folder / "results"
+
+
+def publish(experiment: Experiment, study_files: list[Path]) -> Path:
+    """Gather tables, pictures, submissions and the report; returns the study's results folder."""
+    folder = results_folder(experiment)
+    manifest = read_cleaned(experiment)
+    cleaned, combined, exported = clean(experiment), ensemble(experiment), export(experiment)
+    scored, timed = precision(experiment), latency(experiment)
+    for name in ("issues.csv", "metrics.json"):
+        copy(cleaned.folder / name, folder / "clean" / name)
+    for name in experiment.study.teachers:
+        history = models_of(teacher(experiment, name))[0] / "history.csv"
+        if history.is_file():
+            copy(history, folder / "teachers" / f"{name}.csv")
+    copy(combined.folder / "weights.json", folder / "ensemble" / "weights.json")
+    copy(exported.folder / "verification.json", folder / "export" / "verification.json")
+    for name in (*PRECISION_FILES, *(path.name for path in scored.folder.glob("confusion_*.csv"))):
+        copy(scored.folder / name, folder / "benchmarks" / "precision" / name)
+    for name in ("metrics.csv", "machine.json"):
+        copy(timed.folder / name, folder / "benchmarks" / "latency" / name)
+    kept = manifest.kept()
+    counts = class_count_rows(list(kept["split"]), list(kept["label"]))
+    write_results_table(counts, folder / "data" / "classes.csv")
+    if len(manifest.of_split("predict")):
+        sample = experiment.source.sample_submission()
+        for file, place in (
+            ("submission.csv", combined.folder),
+            ("submission_student.csv", exported.folder / "predictions"),
+        ):
+            write_submission(folder / file, manifest, place, sample)
+    write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
+    write_json(folder / "provenance.json", provenance(experiment, study_files))
+    render_figures(folder)
+    write_report(folder, folder / "REPORT.md")
+    if folder.parent == ROOT / "results":
+        write_root_report(folder.parent, ROOT / "REPORT.md")
+    return folder
+
+
+def copy(source: Path, target: Path) -> None:
+    with replacing(target) as beside:
+        shutil.copyfile(source, beside)
+
+
+def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None) -> None:
+    """One row a photo to predict: file name and class name, in the sample's order and columns if there is one.
+
+    Raises UserError where the sample names a photo that is not there.
+    """
+    rows = manifest.of_split("predict")
+    answers = read_predictions(place, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
+    label_of = {Path(name).name: manifest.classes[answer] for name, answer in zip(rows["path"], answers, strict=True)}
+    header, ids = ["id", "label"], sorted(label_of)
+    if sample is not None:
+        table = list(csv.reader(io.StringIO(sample.decode("utf-8-sig"))))
+        header, ids = table[0][:2], [row[0] for row in table[1:] if row]
+    stems = {Path(name).stem: label for name, label in label_of.items()}
+    missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
+    if missing:
+        raise UserError(f"the sample submission names {len(missing)} photos that are not there, first {missing[0]}")
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([id_, label_of.get(id_) or stems[id_]] for id_ in ids)
+
+
+def provenance(experiment: Experiment, study_files: list[Path]) -> dict[str, Any]:
+    """What the numbers come from: commit, files, data, packages, machine and command."""
+    lock = ROOT / "requirements.lock"
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "changed_since_commit": bool(git("status", "--porcelain", "--", "src", "research", "distill", "ensembles")),
+        "study_files": {path.name: digest(path.read_bytes()) for path in study_files},
+        "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
+        "data_digest": experiment.source.digest(),
+        "command": " ".join(["python", *(short_path(word) for word in sys.argv)]),
+        "weights": weights_taken(experiment),
+        "machine": machine.description(),
+    }
+
+
+def weights_taken(experiment: Experiment) -> dict[str, str]:
+    """Which weight source each teacher's network started from."""
+    places = {name: models_of(teacher(experiment, name))[0] for name in experiment.study.teachers}
+    return {name: json.loads((place / "model.json").read_text())["card"]["weights"] for name, place in places.items()}
+
+
+def short_path(word: str) -> str:
+    """A path inside the repository without what is above it."""
+    path = Path(word)
+    return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else word
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def git(*arguments: str) -> str | None:
+    """git's answer, or None outside a checkout."""
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()

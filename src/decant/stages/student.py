@@ -1,0 +1,123 @@
+"""Stages student and student_alone: the same network, budget and views, with and without the teachers."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decant.data.views import ViewSet
+from decant.distillation.losses import kd_loss
+from decant.distillation.soft_labels import SoftLabelStore, pooled
+from decant.models.checkpoint import Checkpoint, save_checkpoint
+from decant.seeds import derived_seed
+from decant.stages.clean import clean
+from decant.stages.ensemble import Weights, ensemble, read_weights
+from decant.stages.experiment import Experiment
+from decant.stages.labels import Labels, labels_of, read_cleaned
+from decant.stages.pixels import open_pixels, pixels
+from decant.stages.soft_labels import open_store, soft_labels, stored_views
+from decant.stages.teacher import new_checkpoint, resolve_precision, val_metrics
+from decant.study import Student
+from decant.training.loop import Criterion, Task, train
+from decant.training.supervised import supervised_loss, view_targets
+from decant.workspace import Finished
+
+VERSION = 1
+
+
+def student(experiment: Experiment) -> Finished:
+    """The distilled student: it learns the pooled soft labels of stored views, and a little of the given ones."""
+    combined = ensemble(experiment)
+    weights = read_weights(combined)
+    stores = {
+        name: soft_labels(experiment, name)
+        for name, weight in zip(weights.names, weights.weights, strict=True)
+        if weight
+    }
+    return train_student(experiment, "student", [combined, *stores.values()], weights, stores)
+
+
+def student_alone(experiment: Experiment) -> Finished:
+    """The twin: the same network, initial weights, views and number of steps on the given labels alone."""
+    return train_student(experiment, "student_alone", [], None, {})
+
+
+def train_student(
+    experiment: Experiment, stage: str, teachers: list[Finished], weights: Weights | None, stores: dict[str, Finished]
+) -> Finished:
+    study = experiment.study
+    seed = derived_seed(study.seed, "student")
+    precision = resolve_precision(experiment, study.student)
+    section = {
+        **study.student.model_dump(mode="json", exclude={"recipe"}),
+        "precision": precision,
+        "seed": seed,
+        "views_stored": study.soft_labels.views,
+    }
+
+    def build(folder: Path) -> None:
+        manifest, cache = read_cleaned(experiment), open_pixels(experiment)
+        labels = labels_of(manifest, cache)
+        views = stored_views(study, cache, labels)
+        checkpoint = new_checkpoint(experiment, study.student, manifest.classes, seed)
+        classes = len(manifest.classes)
+        settings = study.student
+        if weights is None:
+            settings = twin_settings(settings, len(cache), len(labels.labelled))
+            rows = labels.labelled
+            criterion = supervised_loss(
+                views, labels.targets, labels.weight, classes, settings.label_smoothing, settings.balance
+            )
+        else:
+            rows = np.arange(len(cache))
+            opened = {name: open_store(store) for name, store in stores.items()}
+            criterion = distillation_loss(settings, views, labels, classes, opened, weights)
+        task = Task(rows, views, criterion, view_of_epoch=lambda epoch: epoch % study.soft_labels.views)
+        evaluate = val_metrics(experiment, manifest, checkpoint.preprocessing)
+        with experiment.track(stage, section) as track:
+            trained = train(
+                checkpoint.classifier, task, settings, seed, folder, evaluate, precision, experiment.device, track
+            )
+        save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+
+    reads = [clean(experiment), pixels(experiment), *teachers]
+    return experiment.workspace.stage(stage, section, reads, VERSION, build, resumable=True)
+
+
+def twin_settings(settings: Student, pictures: int, labelled: int) -> Student:
+    """The twin sees labelled pictures only; more epochs give it as many steps as the student."""
+    return settings.model_copy(update={"epochs": math.ceil(settings.epochs * pictures / max(1, labelled))})
+
+
+def distillation_loss(
+    settings: Student,
+    views: ViewSet,
+    labels: Labels,
+    classes: int,
+    stores: dict[str, SoftLabelStore],
+    weights: Weights,
+) -> Criterion:
+    """Distillation from the pool of the teachers' stored labels; rows without a label learn from it alone."""
+    chosen = [weights.names.index(name) for name in stores]
+    shares = [weights.weights[index] for index in chosen]
+    temperatures = [weights.temperatures[index] for index in chosen]
+
+    def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
+        soft = torch.from_numpy(pooled(list(stores.values()), shares, temperatures, view, rows))
+        hard = given_targets(views, labels, classes, rows, view)
+        return kd_loss(
+            logits, soft.to(logits.device), hard.to(logits.device), settings.hard_weight, settings.temperature
+        )
+
+    return criterion
+
+
+def given_targets(views: ViewSet, labels: Labels, classes: int, rows: np.ndarray, view: int) -> Tensor:
+    """float32 [B, K]: the given labels of a view, a row of zeros where there is none or it is not trusted."""
+    known = (labels.targets[rows] >= 0) & (labels.weight[rows] > 0)
+    targets = torch.zeros(len(rows), classes)
+    if known.any():
+        targets[torch.from_numpy(known)] = view_targets(views, labels.targets, classes, rows[known], view)
+    return targets

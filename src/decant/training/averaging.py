@@ -1,0 +1,27 @@
+"""Exponential moving average of weights (Polyak & Juditsky 1992), the network that is used if it is on."""
+
+import copy
+
+import torch
+
+from decant.models.classifier import Classifier
+
+
+class Averaged:
+    """`module` is the network to use: an average of the trained one, or that one itself if `decay` is 0."""
+
+    def __init__(self, classifier: Classifier, decay: float) -> None:
+        self.decay = decay
+        self.module = classifier if decay == 0 else copy.deepcopy(classifier).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, classifier: Classifier, step: int) -> None:
+        """After step `step` (from 0). Early steps count more, so that the start is forgotten."""
+        if self.decay == 0:
+            return
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for own, new in zip(self.module.state_dict().values(), classifier.state_dict().values(), strict=True):
+            if own.is_floating_point():
+                own.lerp_(new, 1 - decay)
+            else:
+                own.copy_(new)

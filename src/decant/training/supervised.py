@@ -1,0 +1,48 @@
+"""The supervised loss: cross-entropy with the given labels of views, mixed and smoothed."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from decant.data.views import ViewSet
+from decant.training.loop import Criterion
+
+
+def supervised_loss(
+    views: ViewSet, targets: np.ndarray, weight: np.ndarray, classes: int, smoothing: float, balance: float
+) -> Criterion:
+    """Weighted mean over the batch of the cross-entropy with soft targets.
+
+    targets: int64 [len(cache)], -1 where a picture has no label (such rows must not be trained on). weight:
+    float [len(cache)], sample weights. smoothing: Szegedy et al. 2016, eq. 7's epsilon. balance: exponent on
+    inverse class frequency.
+    """
+    factor = torch.from_numpy(weight * class_factors(targets, classes, balance)[targets]).float()
+
+    def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
+        hard = view_targets(views, targets, classes, rows, view)
+        soft = hard * (1 - smoothing) + smoothing / classes
+        losses = -(soft.to(logits.device) * F.log_softmax(logits, dim=1)).sum(dim=1)
+        share = factor[torch.from_numpy(rows)].to(logits.device)
+        return (losses * share).sum() / share.sum().clamp_min(1e-6)
+
+    return criterion
+
+
+def view_targets(views: ViewSet, targets: np.ndarray, classes: int, rows: np.ndarray, view: int) -> Tensor:
+    """One-hot labels of a view, mixed in the shares of its pictures (Zhang et al. 2018), float32 [B, K]."""
+    onehot = F.one_hot(torch.from_numpy(targets[rows]), classes).float()
+    parameters = views.draw(rows, view)
+    mixed = np.flatnonzero(parameters.partner >= 0)
+    if len(mixed):
+        others = F.one_hot(torch.from_numpy(targets[parameters.partner[mixed]]), classes).float()
+        share = torch.from_numpy(parameters.share[mixed])[:, None]
+        onehot[mixed] = onehot[mixed] * share + others * (1 - share)
+    return onehot
+
+
+def class_factors(targets: np.ndarray, classes: int, balance: float) -> np.ndarray:
+    """(mean count / count) ** balance of each class, float64 [K]; unlabelled rows do not count."""
+    counts = np.bincount(targets[targets >= 0], minlength=classes).clip(1)
+    return (counts.mean() / counts) ** balance

@@ -1,0 +1,148 @@
+"""Workspace: where it goes. Stages, fingerprints, atomic files and the lock of one study's run folder."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from filelock import FileLock, Timeout
+
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+FINISHED = "finished.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage whose files are whole. `fingerprint` stands for everything that they were made from."""
+
+    name: str
+    fingerprint: str
+    folder: Path
+
+
+class Workspace:
+    """The run folder of one study: `<folder>/<stage>/<fingerprint>/`, the newest linked as `latest`."""
+
+    _told: ClassVar[set[str]] = set()  # what was said once in this process is not said again
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stage(
+        self,
+        name: str,
+        section: Any,
+        reads: Sequence[Finished | str],
+        version: int,
+        build: Callable[[Path], None],
+        resumable: bool = False,
+    ) -> Finished:
+        """Return the finished stage, building it where it is not there.
+
+        section: what of the study decides the result (JSON-able). reads: the stages (or digests of outside
+        files) that it reads. version: the stage's own format version. build: writes into the folder it is
+        given. A folder without `finished.json` was interrupted: `build` resumes it if `resumable`, else it
+        is cleared first. What older fingerprints left stays.
+        """
+        inputs = [item.fingerprint if isinstance(item, Finished) else item for item in reads]
+        mark = fingerprint({"stage": name, "section": section, "reads": inputs, "version": version})
+        folder = self.folder / name / mark
+        done = Finished(name, mark, folder)
+        if (folder / FINISHED).is_file():
+            self._tell_once(f"{name}: unchanged, kept in {folder}")
+            point_latest(folder)
+            return done
+        if folder.exists() and not resumable:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        log.info("%s: %s", name, folder)
+        started = time.monotonic()
+        build(folder)
+        seconds = round(time.monotonic() - started, 1)
+        record = {"stage": name, "fingerprint": mark, "section": section, "reads": inputs, "version": version}
+        write_json(folder / FINISHED, {**record, "seconds": seconds})
+        point_latest(folder)
+        log.info("%s: done in %.0f s", name, seconds)
+        self._told.add(f"{name}: unchanged, kept in {folder}")
+        return done
+
+    def resolved(self, key: str, decide: Callable[[], Any]) -> Any:
+        """A value that a clock or the memory decides: decided once, stored, and the same ever after."""
+        path = self.folder / "resolved.json"
+        values = json.loads(path.read_text()) if path.is_file() else {}
+        if key not in values:
+            values[key] = decide()
+            write_json(path, values)
+        return values[key]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run folder; UserError when another process holds it. Re-entrant within a process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.folder} is in use by another process; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            log.info(message)
+
+
+def fingerprint(value: Any) -> str:
+    """12 hex digits of the SHA-256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, two-space indented with a final newline, atomically."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows (at least one) as CSV, atomically; the columns are those of the first row."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def point_latest(folder: Path) -> None:
+    """Let `latest` beside `folder` be a link to it."""
+    link = folder.parent / "latest"
+    if link.is_symlink() and os.readlink(link) == folder.name:
+        return
+    beside = folder.parent / f".latest.{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    os.symlink(folder.name, beside, target_is_directory=True)
+    os.replace(beside, link)

@@ -1,0 +1,55 @@
+"""A reference without PyTorch: Pillow prepares the picture, the bare graph answers."""
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from decant.export.interface import LOGITS
+from decant.export.runtime import run
+
+
+class PillowReference:
+    """Pillow's own antialiased resize, in float, before a network's session (float [N, 3, S, S] -> logits).
+
+    An implementation apart from both torch's and ONNX Runtime's; fit to verify a file where neither the
+    checkpoint nor PyTorch is at hand.
+    """
+
+    def __init__(
+        self, network: onnxruntime.InferenceSession, classes: list[str], input_px: int, resize_px: int
+    ) -> None:
+        self.network = network
+        self.classes = classes
+        self.input_px, self.resize_px = input_px, resize_px
+
+    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1], logits float32 [K]."""
+        prepared = prepare(picture, self.input_px, self.resize_px)
+        return prepared, run_network(self.network, prepared)
+
+
+def prepare(picture: np.ndarray, input_px: int, resize_px: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 [3, S, S] in [0, 1]: antialiased bilinear resize and centre crop in one."""
+    box = cropped_box(picture.shape[0], picture.shape[1], input_px, resize_px)
+    # Mode F: on 8-bit channels Pillow rounds between its two passes.
+    channels = [Image.fromarray(picture[:, :, c].astype(np.float32)) for c in range(3)]
+    resized = [c.resize((input_px, input_px), Image.Resampling.BILINEAR, box=box) for c in channels]
+    return np.clip(np.stack([np.asarray(channel) for channel in resized]) / 255, 0, 1).astype(np.float32)
+
+
+def cropped_box(height: int, width: int, input_px: int, resize_px: int) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of the part of the picture that the crop keeps, in its own pixels."""
+
+    def ends(side: int) -> tuple[float, float]:
+        short = min(height, width)
+        resized = (side * resize_px + short // 2) // short
+        start = (resized - input_px) // 2
+        return start * side / resized, (start + input_px) * side / resized
+
+    (top, bottom), (left, right) = ends(height), ends(width)
+    return left, top, right, bottom
+
+
+def run_network(network: onnxruntime.InferenceSession, prepared: np.ndarray) -> np.ndarray:
+    """float32 [3, S, S] -> logits [K], whatever the network's input is called. Raises BrokenFile."""
+    return run(network, {network.get_inputs()[0].name: prepared[None]}, [LOGITS])[0][0]

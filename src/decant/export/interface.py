@@ -1,0 +1,34 @@
+"""The ends of an exported file: names, types and meaning of what goes in and comes out. Imports nothing."""
+
+FORMAT = "decant-classifier/1"
+OPSET = 18  # the first with Resize(antialias); later ones add nothing here and lose older runtimes
+IR_VERSION = 8  # the one that came with opset 18
+IMAGES, PIXELS = "images", "pixels"  # inputs of the full and the bare graph
+PREPARED = "prepared"  # inside the full one: what the network sees; verification cuts the graph there
+LOGITS, PROBABILITIES = "logits", "probabilities"
+
+INPUT = {
+    "full": {
+        "name": IMAGES,
+        "dtype": "uint8",
+        "layout": "NHWC, any height and width, the same within a batch",
+        "channels": "RGB",
+        "range": [0, 255],
+        "orientation": "EXIF orientation is applied before the graph",
+    },
+    "bare": {
+        "name": PIXELS,
+        "dtype": "float32",
+        "layout": "NCHW, input_px x input_px",
+        "channels": "RGB",
+        "range": [0, 1],
+        "orientation": "EXIF orientation, resize and crop are applied before the graph; the graph normalises",
+    },
+}
+OUTPUTS = {
+    "full": {
+        PROBABILITIES: "float32 [N, K], softmax(logits / temperature), in the order of classes",
+        LOGITS: "float32 [N, K], before the temperature",
+    },
+    "bare": {LOGITS: "float32 [N, K], before the temperature"},
+}

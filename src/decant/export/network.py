@@ -1,0 +1,58 @@
+"""A torch classifier as an ONNX network."""
+
+import copy
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+from torch.jit import TracerWarning
+
+from decant.export.interface import LOGITS, OPSET, PIXELS
+from decant.export.padding import fix_padding
+
+
+def network_graph(classifier: nn.Module, input_px: int) -> onnx.ModelProto:
+    """The network alone, its normalisation within: pixels float32 [N, 3, S, S] in [0, 1] -> logits [N, K].
+
+    classifier: takes and gives what `decant.models.classifier.Classifier` does; it is copied, not touched.
+    Batch normalisation is folded into convolutions.
+    """
+    network = frozen_copy(classifier)
+    example = torch.linspace(0, 1, 2 * 3 * input_px**2).reshape(2, 3, input_px, input_px)
+    fix_padding(network, example)
+    return trace(network, example)
+
+
+def frozen_copy(classifier: nn.Module) -> nn.Module:
+    """A float32 copy on the CPU, contiguous, in eval mode; the original keeps its mode, layout and device."""
+    network = copy.deepcopy(classifier).to(device="cpu", dtype=torch.float32)
+    return network.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+
+
+def trace(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """Trace with torch's TorchScript exporter.
+
+    Why not the newer one (dynamo=True): it needs onnxscript, one more dependency for the same graph. The
+    older one says at each call that it is the older one, and warns of shapes that become constants: they may,
+    but for the batch, which is traced at 2 (1 would be broadcast) and verified at 1, 7 and 32.
+    """
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", TracerWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what it leaves, engines fold
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[PIXELS],
+            output_names=[LOGITS],
+            dynamic_axes={PIXELS: {0: "N"}, LOGITS: {0: "N"}},
+            do_constant_folding=True,
+        )
+        return onnx.load(file)

@@ -1,0 +1,24 @@
+"""The PyTorch student on its own data path: what an exported file has to agree with."""
+
+import numpy as np
+import torch
+
+from decant.data.evaluation import evaluation_transform
+from decant.export.network import frozen_copy
+from decant.models.checkpoint import Checkpoint
+
+
+class TorchReference:
+    """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.classes = checkpoint.classes
+        self.preprocessing = checkpoint.preprocessing
+        self.network = frozen_copy(checkpoint.classifier)
+
+    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1], logits float32 [K]."""
+        with torch.inference_mode():
+            prepared = evaluation_transform(picture, self.preprocessing)
+            logits = self.network(prepared[None])[0]
+        return prepared.numpy(), logits.numpy()

@@ -1,0 +1,77 @@
+"""Running an exported file with nothing but NumPy and ONNX Runtime."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as engine
+
+from decant.errors import UserError
+from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
+
+# ONNX Runtime's own classes have no common root short of Exception; ValueError is for names it does not know.
+ENGINE_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(kind for kind in vars(engine).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+)
+
+
+class BrokenFile(UserError):
+    """A file that is there but cannot be loaded, or fails when it is asked."""
+
+
+class OnnxClassifier:
+    """An exported classifier. `classes` and `metadata` are read from inside the file.
+
+    threads: of one call; 0 leaves the choice to ONNX Runtime. Raises UserError for what is no such file.
+    """
+
+    def __init__(self, path: Path | str, threads: int = 0) -> None:
+        self.session = open_session(Path(path), threads)
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if "classes" not in self.metadata:
+            raise BrokenFile(f"{path} names no classes, so it was not exported by decant; export it again")
+        self.classes: list[str] = json.loads(self.metadata["classes"])
+
+    def predict(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [H, W, 3], RGB, EXIF orientation applied -> probabilities [K], logits [K], float32."""
+        if picture.ndim != 3:
+            raise ValueError(f"a picture is [H, W, 3], this one {picture.shape}")
+        probabilities, logits = self.predict_batch(picture[None])
+        return probabilities[0], logits[0]
+
+    def predict_batch(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K]; ValueError for other types or shapes."""
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3 or not pictures.size:
+            raise ValueError(f"pictures are uint8 [B, H, W, 3], these {pictures.dtype} {pictures.shape}")
+        probabilities, logits = run(self.session, {IMAGES: pictures}, [PROBABILITIES, LOGITS])
+        return probabilities, logits
+
+
+def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A CPU session of a file or of a model's bytes. UserError for no file, BrokenFile for no model."""
+    if isinstance(model, Path) and not model.is_file():
+        raise UserError(f"{model} does not exist; export the student first")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # what matters is raised
+    # A memory plan is kept for every shape seen: photos of a thousand sizes would leave a thousand behind.
+    options.enable_mem_pattern = False
+    try:
+        source = str(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except ENGINE_ERRORS as error:
+        name = model if isinstance(model, Path) else "a part of the model"
+        raise BrokenFile(f"{name} cannot be loaded ({error}); export it again") from None
+
+
+def run(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    """The named outputs, float32; BrokenFile where the session fails."""
+    try:
+        return session.run(outputs, inputs)
+    except ENGINE_ERRORS as error:  # of the file: a wrong picture is refused before it comes here
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
+        raise BrokenFile(f"the model fails on {shapes} ({error}); export it again") from None

@@ -1,0 +1,94 @@
+"""Export: a student's checkpoint becomes the files that people run."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from decant.data.evaluation import Preprocessing
+from decant.errors import UserError
+from decant.export.graph import preprocessing_graph
+from decant.export.interface import INPUT, LOGITS, OPSET, PIXELS, PREPARED, PROBABILITIES
+from decant.export.metadata import describe, stamp, steps
+from decant.export.network import network_graph
+from decant.models.checkpoint import Checkpoint
+from decant.workspace import replacing, write_json
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+def export_student(
+    checkpoint: Checkpoint, folder: Path, temperature: float = 1.0, metadata: Mapping[str, str] = NO_METADATA
+) -> None:
+    """Write `student.onnx`, `student_bare.onnx`, `classes.txt` and `preprocessing.json` into `folder`.
+
+    temperature: T > 0 of softmax(logits / T) (Guo et al. 2017). metadata: further strings for inside the
+    files. Each file appears whole or not at all, `student.onnx` last. Raises ValueError for a temperature or
+    metadata that cannot be, UserError where classes and network do not fit.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"the temperature must be positive and finite, not {temperature}")
+    bare = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
+    check_classes(bare, checkpoint.classes)
+    full = full_graph(bare, checkpoint.preprocessing, temperature)
+    files = {}
+    for graph, model in (("bare", bare), ("full", full)):
+        stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, metadata))
+        onnx.checker.check_model(model, full_check=True)
+        files[graph] = serialised(model)
+    write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in checkpoint.classes).encode())
+    write_json(folder / "preprocessing.json", {"input": INPUT["full"], **steps(checkpoint.preprocessing)})
+    write_bytes(folder / "student_bare.onnx", files["bare"])
+    write_bytes(folder / "student.onnx", files["full"])
+
+
+def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
+    """UserError where the network's outputs are not one per class, or a name cannot stand on a line."""
+    outputs = bare.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if outputs != len(classes):
+        raise UserError(f"the student gives {outputs} logits for {len(classes)} classes; train it again")
+    broken = [name for name in classes if len(name.splitlines()) != 1]
+    if broken:
+        raise UserError(f"the class name {broken[0]!r} is not one line of text; map it by class_names")
+
+
+def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature: float) -> onnx.ModelProto:
+    """Preprocessing, network and answer in one graph: images -> probabilities, logits."""
+    before = preprocessing_graph(preprocessing)
+    before.ir_version = bare.ir_version  # one of the two must give way; torch knows what its nodes need
+    model = compose.merge_models(before, bare, io_map=[(PREPARED, PIXELS)])
+    del model.opset_import[:]  # the merge lists the same set twice
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model.graph.value_info.append(before.graph.output[0])  # lets verification cut here without guessing
+    add_answer(model.graph, temperature)
+    return model
+
+
+def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
+    """Append probabilities = softmax(logits / T), in place; `logits` stay as the network gave them."""
+    logits = graph.output[0]
+    divisor = np.array(temperature, np.float32)
+    graph.initializer.append(numpy_helper.from_array(divisor, "answer/temperature"))
+    graph.node.extend(
+        [
+            helper.make_node("Div", [LOGITS, "answer/temperature"], ["answer/tempered"], name="answer/Div"),
+            helper.make_node("Softmax", ["answer/tempered"], [PROBABILITIES], name="answer/Softmax", axis=1),
+        ]
+    )
+    classes = logits.type.tensor_type.shape.dim[1].dim_value
+    graph.output.insert(0, helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", classes]))
+
+
+def serialised(model: onnx.ModelProto) -> bytes:
+    """The model's file; same model, same bytes."""
+    return model.SerializeToString(deterministic=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, atomically."""
+    with replacing(path) as beside:
+        beside.write_bytes(data)

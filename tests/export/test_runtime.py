@@ -1,0 +1,86 @@
+"""The file in the hands of someone who has NumPy, ONNX Runtime and Pillow."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from decant.errors import UserError
+from decant.export.runtime import OnnxClassifier
+
+ALONE = """
+import sys
+for absent in ("torch", "onnx", "timm", "pandas"):
+    sys.modules[absent] = None  # importing it fails
+import numpy as np
+from pathlib import Path
+from decant.export.runtime import OnnxClassifier
+from decant.export.verify import verify
+path = Path(sys.argv[1])
+pictures = [(str(n), np.random.default_rng(n).integers(0, 256, (40 + n, 70, 3), dtype=np.uint8)) for n in range(4)]
+assert OnnxClassifier(path).predict(pictures[0][1])[0].shape == (5,)
+report = verify(path, pictures)
+assert report["passed"] and report["top1_agreement"] == 1, report
+assert report["skipped"] == ["network", "prepared", "structure"], report["skipped"]
+"""
+
+
+def test_prediction_and_verification_need_neither_torch_nor_onnx(exported: Path) -> None:
+    source = Path(__file__).parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(exported / "student.onnx")],
+        env={"PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_batch_gives_what_its_pictures_give(exported: Path) -> None:
+    classifier = OnnxClassifier(exported / "student.onnx", threads=1)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 50, 80, 3), dtype=np.uint8)
+    probabilities, logits = classifier.predict_batch(batch)
+    for row, picture in enumerate(batch):
+        single = classifier.predict(picture)
+        np.testing.assert_allclose(probabilities[row], single[0], atol=1e-6)
+        np.testing.assert_allclose(logits[row], single[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_picture_is_refused(exported: Path, picture: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"\[.*H, W, 3\]"):
+        OnnxClassifier(exported / "student.onnx", threads=1).predict(picture)
+
+
+def test_a_missing_file_is_an_error_for_people(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; export the student first"):
+        OnnxClassifier(tmp_path / "student.onnx")
+
+
+def test_a_damaged_file_is_an_error_for_people(folder: Path) -> None:
+    path = folder / "student.onnx"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"student\.onnx cannot be loaded"):
+        OnnxClassifier(path)
+
+
+def test_a_file_from_elsewhere_is_an_error_for_people(
+    folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None]
+) -> None:
+    edit(folder / "student.onnx", lambda model: model.ClearField("metadata_props"))
+    with pytest.raises(UserError, match="names no classes"):
+        OnnxClassifier(folder / "student.onnx")

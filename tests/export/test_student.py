@@ -1,0 +1,135 @@
+"""What lies in the exported folder, and in the file alone."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from decant.data.evaluation import Preprocessing
+from decant.data.images import decode
+from decant.errors import UserError
+from decant.export import student
+from decant.export.reference import TorchReference
+from decant.export.runtime import OnnxClassifier
+from decant.export.student import export_student
+from decant.models.checkpoint import Checkpoint
+
+Pictures = list[tuple[str, np.ndarray]]
+
+
+def test_the_folder_holds_the_two_graphs_and_what_describes_them(exported: Path, checkpoint: Checkpoint) -> None:
+    names = {path.name for path in exported.iterdir()}
+    assert names == {"student.onnx", "student_bare.onnx", "classes.txt", "preprocessing.json"}
+    assert (exported / "classes.txt").read_bytes().decode() == "".join(f"{name}\n" for name in checkpoint.classes)
+    described = json.loads((exported / "preprocessing.json").read_text())
+    assert (described["input_px"], described["resize_px"]) == (64, 71)
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])
+def test_the_file_alone_says_all_that_is_needed_to_use_it(exported: Path, checkpoint: Checkpoint, name: str) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(exported / name).metadata_props}
+    assert json.loads(metadata["classes"]) == checkpoint.classes
+    assert "EXIF orientation" in json.loads(metadata["input"])["orientation"]
+    assert json.loads(metadata["preprocessing"])["input_px"] == 64
+    assert float(metadata["temperature"]) == 1.7
+    assert metadata["study"] == "toys"
+    assert metadata["opset"] == "18" and metadata["code_version"]
+
+
+def test_the_answers_are_those_of_the_student_softened_by_the_temperature(
+    exported: Path, checkpoint: Checkpoint, pictures: Pictures
+) -> None:
+    classifier, reference = OnnxClassifier(exported / "student.onnx", threads=1), TorchReference(checkpoint)
+    assert classifier.classes == checkpoint.classes
+    for _, picture in pictures:
+        probabilities, logits = classifier.predict(picture)
+        _, expected = reference(picture)
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+        softened = torch.softmax(torch.from_numpy(expected).double() / 1.7, dim=0).numpy()
+        np.testing.assert_allclose(probabilities, softened, atol=1e-5)
+
+
+def test_the_bare_graph_takes_float_pictures_and_gives_logits_alone(exported: Path) -> None:
+    graph = onnx.load(exported / "student_bare.onnx").graph
+    assert [value.name for value in graph.input] == ["pixels"]
+    assert [value.name for value in graph.output] == ["logits"]
+    kind = graph.input[0].type.tensor_type
+    assert kind.elem_type == onnx.TensorProto.FLOAT
+    assert [dim.dim_param or dim.dim_value for dim in kind.shape.dim] == ["N", 3, 64, 64]
+
+
+def test_a_photo_is_turned_upright_before_the_graph(exported: Path, pictures: Pictures) -> None:
+    upright = pictures[11][1]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate 90 degrees clockwise to see it upright"
+    file = io.BytesIO()
+    Image.fromarray(np.rot90(upright, 1).copy()).save(file, "PNG", exif=exif)
+    classifier = OnnxClassifier(exported / "student.onnx", threads=1)
+    expected = classifier.predict(upright)[1]
+    np.testing.assert_array_equal(classifier.predict(decode(file.getvalue()))[1], expected)
+    assert np.abs(classifier.predict(np.ascontiguousarray(np.rot90(upright, 1)))[1] - expected).max() > 1e-3
+
+
+def test_the_same_student_gives_the_same_bytes(exported: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    export_student(checkpoint, tmp_path, temperature=1.7, metadata={"study": "toys"})
+    for path in exported.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_an_export_that_fails_half_way_leaves_the_old_files_whole(
+    folder: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(model: onnx.ModelProto) -> bytes:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(student, "serialised", fail)
+    with pytest.raises(OSError, match="no space"):
+        export_student(checkpoint, folder, temperature=1.7)
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == before
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_temperature_is_refused(checkpoint: Checkpoint, tmp_path: Path, temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        export_student(checkpoint, tmp_path, temperature)
+
+
+def test_metadata_of_the_caller_cannot_overwrite_the_classes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="overwrite classes"):
+        export_student(checkpoint, tmp_path, metadata={"classes": "[]"})
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(["a", "b"], "5 logits for 2 classes"), (["a", "b", "c", "d", "e\nf"], "not one line")],
+)
+def test_classes_that_do_not_fit_are_an_error_for_people(
+    checkpoint: Checkpoint, tmp_path: Path, classes: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        export_student(Checkpoint(checkpoint.classifier, classes, checkpoint.preprocessing, {}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_crop_gives_another_picture(
+    make_checkpoint: Callable[..., Checkpoint],
+    exported: Path,
+    checkpoint: Checkpoint,
+    pictures: Pictures,
+    tmp_path: Path,
+) -> None:
+    whole = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
+    export_student(whole, tmp_path)
+    picture = pictures[11][1]
+    one, other = (OnnxClassifier(folder / "student.onnx", threads=1) for folder in (exported, tmp_path))
+    assert np.abs(one.predict(picture)[1] - other.predict(picture)[1]).max() > 1e-3
+    np.testing.assert_allclose(other.predict(picture)[1], TorchReference(whole)(picture)[1], atol=1e-4)

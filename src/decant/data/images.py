@@ -47,16 +47,12 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise BrokenImage(
-                    f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)"
-                )
+                raise BrokenImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
             image.load()
             return np.array(upright(as_rgb(image), orientation(image)))
     except BrokenImage:
         raise
-    except (
-        Exception
-    ) as error:  # a damaged file makes decoders raise nearly anything: struct.error, IndexError ...
+    except Exception as error:  # a damaged file makes decoders raise nearly anything: struct.error, IndexError ...
         raise BrokenImage(reason(data, error)) from error
 
 

@@ -114,15 +114,12 @@ def build_manifest(
     seen = dict(looks)
     unread = Look("", 0, 0, "it could not be read")
     rows = [
-        row_of(item, Look("", 0, 0, item.problem) if item.problem else seen.get(item.path, unread))
-        for item in found
+        row_of(item, Look("", 0, 0, item.problem) if item.problem else seen.get(item.path, unread)) for item in found
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     classes = trainable_classes(table, source.classes)
     without = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
-    table.loc[without, "reason"] = (
-        "broken: no usable image of its class to train on: " + table.loc[without, "label"]
-    )
+    table.loc[without, "reason"] = "broken: no usable image of its class to train on: " + table.loc[without, "label"]
     table.loc[without, "action"] = "drop"
     if len(classes) < 2:
         raise UserError(too_few_classes(table, classes))
@@ -149,9 +146,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
             pq.write_table(table, beside, compression="zstd")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"The disk is full: {path} was not written. Make room on it and run again."
-            ) from error
+            raise UserError(f"The disk is full: {path} was not written. Make room on it and run again.") from error
         raise
 
 
@@ -162,9 +157,7 @@ def read_manifest(path: Path) -> Manifest:
         classes = json.loads(table.schema.metadata[b"classes"])
         return Manifest(table.to_pandas(), classes)
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is no readable manifest ({error}). Delete it and run again to rebuild it."
-        ) from error
+        raise UserError(f"{path} is no readable manifest ({error}). Delete it and run again to rebuild it.") from error
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -173,9 +166,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise ValueError(f"a manifest needs the columns {missing}")
     if rows["id"].duplicated().any():
-        raise ValueError(
-            f"ids come twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}"
-        )
+        raise ValueError(f"ids come twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
     return pd.DataFrame({field.name: typed(rows[field.name], field) for field in SCHEMA}, columns=COLUMNS)
 
 
@@ -200,16 +191,12 @@ def row_of(item: Found, look: Look) -> tuple[object, ...]:
     return (identity, look.content, item.path, label, label, split, group, 1.0, action, reason, *size)
 
 
-def look_at_all(
-    contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int
-) -> Iterator[tuple[str, Look]]:
+def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:
     """(path, Look) of each file; decoding runs in threads, reading in this one, with few files in memory."""
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[list[tuple[str, Look]]]] = deque()
         for batch in batches(contents):
-            pending.append(
-                pool.submit(lambda batch: [(path, look_at(content)) for path, content in batch], batch)
-            )
+            pending.append(pool.submit(lambda batch: [(path, look_at(content)) for path, content in batch], batch))
             if len(pending) > 2 * workers:
                 yield from pending.popleft().result()
         while pending:

@@ -60,10 +60,7 @@ def assign_splits(rows: pd.DataFrame, seed: int, val_fraction: float, test_fract
     candidates = [group for name, group in groups.items() if name not in drawn]
     drawn.update(draw(candidates, wanted, seed))
     return pd.Series(
-        [
-            settle(*row, drawn, set(wanted))
-            for row in zip(rows["split"], rows["label"], rows["group"], strict=True)
-        ],
+        [settle(*row, drawn, set(wanted)) for row in zip(rows["split"], rows["label"], rows["group"], strict=True)],
         index=rows.index,
         dtype=object,
         name="split",
@@ -102,17 +99,13 @@ def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> ND
     result = np.full(len(target), -1, dtype=np.int64)
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # a class with fewer than k images misses from some folds
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k images misses from some folds
         for fold, (_, held) in enumerate(splitter.split(order, target[order], names[order])):
             result[order[held]] = fold
     return result
 
 
-def limited(
-    found: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int
-) -> list[Found]:
+def limited(found: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int) -> list[Found]:
     """At most about `limit` images of each class to train on, and of all else the same share; a fixed choice.
 
     Images of which the splits are still to be drawn leave room for what the draw takes. Every class keeps an
@@ -124,19 +117,13 @@ def limited(
     for item in found:
         to_train = item.given_label is not None and item.split in (None, "train")
         kinds[item.given_label, "train" if to_train else item.split].append(item)
-    pools = {
-        label: len(items) for (label, split), items in kinds.items() if label is not None and split == "train"
-    }
+    pools = {label: len(items) for (label, split), items in kinds.items() if label is not None and split == "train"}
     room = int(limit / (1 - drawn) + 1e-9)
     shares = {label: min(1.0, room / size) for label, size in pools.items()}
     overall = sum(min(room, size) for size in pools.values()) / max(1, sum(pools.values()))
     chosen = set()
     for (label, split), items in kinds.items():
-        count = (
-            min(room, len(items))
-            if split == "train"
-            else round(len(items) * shares.get(label or "", overall))
-        )
+        count = min(room, len(items)) if split == "train" else round(len(items) * shares.get(label or "", overall))
         chosen |= {item.path for item in by_hash(items, seed)[: max(1, count)]}
     return [item for item in found if item.path in chosen]
 
@@ -152,9 +139,7 @@ def shuffled(seed: int, name: str) -> bytes:
 
 def labelled_groups(rows: pd.DataFrame) -> dict[str, Group]:
     """The groups of the rows that are kept, labelled and not to be predicted."""
-    live = rows[
-        (rows["action"] != "drop") & rows["label"].notna() & ~rows["split"].isin(["predict", "unlabelled"])
-    ]
+    live = rows[(rows["action"] != "drop") & rows["label"].notna() & ~rows["split"].isin(["predict", "unlabelled"])]
     groups: dict[str, Group] = {}
     for name, label, split in zip(live["group"], live["label"], live["split"], strict=True):
         group = groups.setdefault(name, Group(name, Counter(), set()))

@@ -34,16 +34,10 @@ def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Sourc
     if data.source in ("cifar10", "cifar100"):
         return cifar_source(data, data_root, splits)
     if not data.path:
-        raise UserError(
-            f"data.source is {data.source}, so data.path must say which folder or archive to read."
-        )
+        raise UserError(f"data.source is {data.source}, so data.path must say which folder or archive to read.")
     if data.source == "folder":
         return folder_source(data, data_root, splits)
-    return (
-        table_source(data, data_root, splits)
-        if data.source == "csv"
-        else parquet_source(data, data_root, splits)
-    )
+    return table_source(data, data_root, splits) if data.source == "csv" else parquet_source(data, data_root, splits)
 
 
 def folder_source(data: Data, data_root: Path, splits: Splits) -> FolderSource:
@@ -61,9 +55,7 @@ def table_source(data: Data, data_root: Path, splits: Splits) -> TableSource:
         sample_submission=data.sample_submission,
         class_file=data.class_file,
     )
-    return TableSource(
-        open_container(locate(data_root, data.path, "the data set")), data_root, layout, splits
-    )
+    return TableSource(open_container(locate(data_root, data.path, "the data set")), data_root, layout, splits)
 
 
 def parquet_source(data: Data, data_root: Path, splits: Splits) -> ParquetSource:

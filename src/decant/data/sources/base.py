@@ -176,9 +176,7 @@ def class_lines(content: bytes, where: str) -> list[str]:
     names = [line.strip() for line in text_of(content).splitlines() if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        raise UserError(
-            f"{where} must hold one class name a line" + (f"; twice there: {twice[0]}" if twice else "")
-        )
+        raise UserError(f"{where} must hold one class name a line" + (f"; twice there: {twice[0]}" if twice else ""))
     return names
 
 
@@ -214,9 +212,7 @@ def read_splits(content: bytes, where: str) -> dict[str, str]:
     for number, row in enumerate(rows, 2):
         split = {**SPLIT_NAMES, "predict": "predict"}.get(row["split"].lower())
         if split is None:
-            raise UserError(
-                f"{where}, row {number}: split {row['split']!r}; known are train, val, test and predict"
-            )
+            raise UserError(f"{where}, row {number}: split {row['split']!r}; known are train, val, test and predict")
         if splits.setdefault(row["path"], split) != split:
             raise UserError(f"{where}, row {number}: {row['path']} is in two splits")
     return splits
@@ -239,9 +235,7 @@ def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> l
                 matched.setdefault(inner, split)
     if not matched:
         example = next(iter(splits), "nothing")
-        raise UserError(
-            f"The split file names none of the images in {where} (it names {example}, for example)."
-        )
+        raise UserError(f"The split file names none of the images in {where} (it names {example}, for example).")
     absent = len(splits) - len(matched)
     if absent:
         log.warning("the split file names %d images that are not in %s", absent, where)

@@ -20,9 +20,7 @@ class CifarSource(BaseSource):
     torchvision checks the md5 of every file before it reads it; `download` lets it fetch them.
     """
 
-    def __init__(
-        self, name: str, root: Path, download: bool, splits: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, root: Path, download: bool, splits: Mapping[str, str] | None = None) -> None:
         super().__init__(root, splits)
         self._parts = {"train": load(name, root, True, download), "test": load(name, root, False, download)}
         self.classes: list[str] = list(self._parts["train"].classes)
@@ -54,11 +52,7 @@ def load(name: str, root: Path, train: bool, download: bool) -> Any:
     try:
         return kind(root=str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
-        fetch = (
-            f"The download failed ({error}): is there a network?"
-            if download
-            else "data.download: true fetches it."
-        )
+        fetch = f"The download failed ({error}): is there a network?" if download else "data.download: true fetches it."
         raise UserError(
             f"{name} is missing or damaged: looked below {root} for what {archive} holds. {fetch} Else "
             "unpack that archive there, set DECANT_DATA, or name a folder of parquet files as data.path."

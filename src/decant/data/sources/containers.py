@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -30,10 +31,22 @@ MAX_ARCHIVE_BYTES = 1 << 40  # of all files of an archive, unpacked
 MAX_ARCHIVE_RATIO = 100  # unpacked to packed; photos hardly shrink, uncompressed bitmaps may do so tenfold
 RATIO_MATTERS_BYTES = 1 << 30  # below this a high ratio does no harm
 IMAGE_EXTENSIONS = set(
-    "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 j2k avif heic".split()
+    "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 avif heic".split()
 )
 HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
+# What the archive readers raise for damage, and for what they cannot do (an unknown compression, a password).
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -110,9 +123,7 @@ class Container(ABC):
 
     @staticmethod
     def _free_name(known: dict[str, Entry], path: str) -> str:
-        return next(
-            name for n in range(1, len(known) + 2) if (name := f"{path} (earlier copy {n})") not in known
-        )
+        return next(name for n in range(1, len(known) + 2) if (name := f"{path} (earlier copy {n})") not in known)
 
     def _guard(self, unpacked: int) -> None:
         packed = max(1, self.where.stat().st_size)
@@ -196,9 +207,7 @@ class ZipContainer(Container):
                 members = archive.infolist()
                 self._guard(sum(member.file_size for member in members))
                 for member in members:
-                    name = member.filename.replace(
-                        "\\", "/"
-                    )  # some Windows tools write these against the standard
+                    name = member.filename.replace("\\", "/")  # some Windows tools write these against the standard
                     if name.endswith("/"):
                         self.folders.add(printable(name).strip("/"))
                     else:
@@ -217,7 +226,7 @@ class ZipContainer(Container):
             for entry in entries:
                 try:
                     content: bytes | BrokenImage = archive.read(entry.key)
-                except (*DAMAGED, NotImplementedError, RuntimeError) as error:
+                except DAMAGED as error:
                     content = BrokenImage(f"damaged in the archive: {error}")
                 yield entry.path, content
 
@@ -306,7 +315,7 @@ def zip_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(member) as file:
             return file.read(16)
-    except (*DAMAGED, NotImplementedError, RuntimeError):
+    except DAMAGED:
         return b""
 
 

@@ -47,9 +47,7 @@ class TableSource(ContainerSource):
             raise UserError("data.source is csv, so data.table must name the CSV file.")
         named = [layout.table, layout.images, layout.predict, layout.sample_submission, layout.class_file]
         paths = [path for path in container.entries if not leads_out(path)]
-        super().__init__(
-            container, wrapping(paths, 0, [name.strip("/").split("/")[0] for name in named]), splits
-        )
+        super().__init__(container, wrapping(paths, 0, [name.strip("/").split("/")[0] for name in named]), splits)
         self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")
         self.need_images_below(self.images_folder, "images")
         self.need_images_below(self.predict_folder, "predict")
@@ -57,9 +55,7 @@ class TableSource(ContainerSource):
             self.sample = self.side_file(layout.sample_submission, data_root, "the sample submission")
         names = None
         if layout.class_file:
-            names = class_lines(
-                self.side_file(layout.class_file, data_root, "the class file"), layout.class_file
-            )
+            names = class_lines(self.side_file(layout.class_file, data_root, "the class file"), layout.class_file)
         content = self.side_file(layout.table, data_root, "the table")
         rows = read_table(content, layout.table)
         columns = {"id_column": layout.id_column, "label_column": layout.label_column}
@@ -102,11 +98,7 @@ class TableSource(ContainerSource):
         """A further row of a file: a conflict of labels is kept, a repetition is not worth keeping."""
         row = f"{path}#row {number}"
         self._alias[row] = path
-        problem = (
-            ""
-            if label not in (None, first[1])
-            else f"the table names it twice (rows {first[0]} and {number})"
-        )
+        problem = "" if label not in (None, first[1]) else f"the table names it twice (rows {first[0]} and {number})"
         return Found(row, label, None, problem)
 
     def _may_be_named(self, path: str) -> bool:

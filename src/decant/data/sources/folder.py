@@ -91,11 +91,7 @@ class FolderSource(ContainerSource):
         self.need_images_below(predict, "predict")
         if sample_submission:
             self.sample = self.side_file(sample_submission, data_root, "the sample submission")
-        names = (
-            class_lines(self.side_file(class_file, data_root, "the class file"), class_file)
-            if class_file
-            else None
-        )
+        names = class_lines(self.side_file(class_file, data_root, "the class file"), class_file) if class_file else None
         self._items = laid_out(list(self.images().items()), predict)
         labels = (item.given_label for item in self._items if item.given_label is not None)
         self.classes, self._named = name_classes(labels, names)

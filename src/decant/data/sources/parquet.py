@@ -18,6 +18,7 @@ from decant.data.sources.base import BaseSource, Found, class_lines, locate, nam
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
+DAMAGED = (pa.ArrowException, OSError)
 UNLABELLED = {None, "", "-1"}  # the hub writes -1 where labels are kept secret
 
 
@@ -46,7 +47,7 @@ class ParquetSource(BaseSource):
         super().__init__(folder, splits)
         self.layout = layout
         self._files = parquet_files(folder, layout)
-        schemas = {name: pq.read_schema(folder / name) for _, name in self._files}
+        schemas = {name: read_schema(folder / name) for _, name in self._files}
         for name, schema in schemas.items():
             need_columns(schema.names, {"image_column": layout.image_column}, f"{folder / name}")
         names = None
@@ -97,7 +98,10 @@ class ParquetSource(BaseSource):
                 return None
             log.info("%s has no column %s; its labels are those of its column label", name, column)
             column = "label"
-        values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()
+        try:
+            values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()
+        except DAMAGED as error:
+            raise damaged(self.where / name, error) from error
         return [None if text in UNLABELLED else text for text in map(as_label, values)]
 
     def _name_classes(
@@ -107,9 +111,7 @@ class ParquetSource(BaseSource):
             return name_classes(given, names)
         for schema in schemas.values():
             names = schema_classes(schema, self.layout.label_column)
-            if names and all(
-                label in names or (label.isdecimal() and int(label) < len(names)) for label in given
-            ):
+            if names and all(label in names or (label.isdecimal() and int(label) < len(names)) for label in given):
                 return name_classes(given, names)
         return name_classes(given, None)
 
@@ -119,11 +121,31 @@ class ParquetSource(BaseSource):
             for group in range(file.num_row_groups):
                 end = start + file.metadata.row_group(group).num_rows
                 if any(start <= index < end for index in indices):
-                    column = file.read_row_group(group, columns=[self.layout.image_column]).column(0)
-                    for index, value in enumerate(column, start):
-                        if index in indices:
-                            yield index, image_bytes(value.as_py())
+                    cells = self._row_group(file, group)
+                    for index in sorted(index for index in indices if start <= index < end):
+                        yield (
+                            index,
+                            cells if isinstance(cells, BrokenImage) else image_bytes(cells[index - start].as_py()),
+                        )
                 start = end
+
+    def _row_group(self, file: pq.ParquetFile, group: int) -> pa.ChunkedArray | BrokenImage:
+        try:
+            return file.read_row_group(group, columns=[self.layout.image_column]).column(0)
+        except DAMAGED as error:
+            return BrokenImage(f"this part of the parquet file is damaged: {error}")
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The schema of a file. UserError when the file is damaged."""
+    try:
+        return pq.read_schema(path)
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is no readable parquet file, or damaged ({error}). Fetch it again.")
 
 
 def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:

@@ -1,0 +1,313 @@
+"""What strangers and failing disks put before us: a clear error or a row with a reason, and nothing is lost."""
+
+import io
+import os
+import random
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from decant.data.manifest import Manifest, build_manifest
+from decant.data.sources import containers, open_source
+from decant.data.sources.base import Source
+from decant.errors import UserError
+from decant.study import Data
+
+
+def photo(name: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), tuple(zlib.crc32(name.encode()).to_bytes(4)[:3])).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(root: Path, *names: str) -> Path:
+    with zipfile.ZipFile(root / "data.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, photo(name))
+    return root / "data.zip"
+
+
+def tarred(root: Path, members: list[tarfile.TarInfo], mode: str = "w") -> Path:
+    """data.tar with two good photos and `members`, each of which holds a photo if it is a file."""
+    path = root / ("data.tar.gz" if mode == "w:gz" else "data.tar")
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for info in [tarfile.TarInfo("a/1.png"), tarfile.TarInfo("b/1.png"), *members]:
+            content = photo(info.name) if info.isfile() else b""
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def opened(path: Path) -> Source:
+    return open_source(Data(source="folder", path=path.name), path.parent, path.parent / "work")
+
+
+def built(path: Path) -> Manifest:
+    """The manifest, of which kept and set aside are all that the source found."""
+    source = opened(path)
+    manifest = build_manifest(source, Data(), 0)
+    assert manifest.rows["path"].tolist() == [item.path for item in source.found()]
+    return manifest
+
+
+def reasons(path: Path) -> dict[str, str]:
+    rows = built(path).rows
+    return dict(zip(rows["path"], rows["reason"], strict=True))
+
+
+OUTSIDE = ["../evil.png", "a/../../evil.png", "/etc/evil.png", "C:/evil.png", "..\\evil.png"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_zip_member_that_leads_out_has_a_row_with_a_reason(tmp_path: Path, name: str) -> None:
+    found = reasons(zipped(tmp_path, "a/1.png", "b/1.png", name))
+    assert found.pop(name.replace("\\", "/")) == "broken: its name leads out of the archive"
+    assert found == {"a/1.png": "", "b/1.png": ""}
+
+
+@pytest.mark.parametrize("name", OUTSIDE[:4])
+def test_a_tar_member_that_leads_out_has_a_row_with_a_reason(tmp_path: Path, name: str) -> None:
+    found = reasons(tarred(tmp_path, [tarfile.TarInfo(name)]))
+    assert found == {"a/1.png": "", "b/1.png": "", name: "broken: its name leads out of the archive"}
+
+
+def test_nothing_is_written_beside_the_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "deeper"
+    folder.mkdir(parents=True)
+    built(zipped(folder, "a/1.png", "b/1.png", "../evil.png"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["data.zip"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_a_tar_is_not_followed(tmp_path: Path, kind: bytes) -> None:
+    link = tarfile.TarInfo("a/link.png")
+    link.type, link.linkname = kind, "a/1.png"
+    assert reasons(tarred(tmp_path, [link]))["a/link.png"] == "broken: a link in the archive, not followed"
+
+
+def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "a/1.png", "b/1.png")
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("a/link.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    assert reasons(path)["a/link.png"] == "broken: a link in the archive, not followed"
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_device_in_a_tar_is_not_opened(tmp_path: Path, kind: bytes) -> None:
+    device = tarfile.TarInfo("a/device.png")
+    device.type = kind
+    assert reasons(tarred(tmp_path, [device]))["a/device.png"] == "broken: not a regular file in the archive"
+
+
+def test_a_name_that_comes_twice_keeps_the_last_and_tells_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b/1.png", photo("b"))
+        archive.writestr("a/1.png", photo("first"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a/1.png", photo("last"))
+    found = reasons(path)
+    assert set(found) == {"a/1.png", "a/1.png (earlier copy 1)", "b/1.png"}
+    assert "more than once" in found["a/1.png (earlier copy 1)"]
+    assert dict(opened(path).read(["a/1.png"])) == {"a/1.png": photo("last")}
+
+
+def test_an_encrypted_member_has_a_row_with_a_reason(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "a/1.png", "b/1.png", "a/secret.png")
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.rindex(signature)  # the last member's
+        data[at + flags] |= 1
+    path.write_bytes(data)
+    assert reasons(path)["a/secret.png"] == "broken: encrypted in the archive"
+
+
+def test_a_member_whose_bytes_are_damaged_has_a_row_with_a_reason(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "a/1.png", "b/1.png", "a/2.png")
+    data = bytearray(path.read_bytes())
+    data[data.index(photo("a/2.png")) + 20] ^= 0xFF
+    path.write_bytes(data)
+    found = reasons(path)
+    assert found.pop("a/2.png").startswith("broken: damaged in the archive: Bad CRC-32")
+    assert set(found.values()) == {""}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_that_was_cut_off_is_an_error(tmp_path: Path, mode: str) -> None:
+    noise = [tarfile.TarInfo(f"a/{number}.png") for number in range(2, 30)]
+    path = tarred(tmp_path, noise, mode)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - 7])
+    with pytest.raises(UserError, match="cut off, damaged"):
+        built(path)
+
+
+def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    path.write_bytes(b"<html>404</html>")
+    with pytest.raises(UserError, match="neither a folder nor a readable zip or tar"):
+        opened(path)
+
+
+@pytest.mark.parametrize("mode", ["zip", "w:gz"])
+def test_an_archive_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(containers, "RATIO_MATTERS_BYTES", 1 << 20)
+    zeros = bytes(1 << 22)
+    path = tmp_path / "data.bomb"
+    if mode == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/1.png", zeros)
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            info = tarfile.TarInfo("a/1.png")
+            info.size = len(zeros)
+            tar.addfile(info, io.BytesIO(zeros))
+    with pytest.raises(UserError, match="archive bomb"):
+        opened(path)
+
+
+def test_an_archive_that_is_too_large_unpacked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "MAX_ARCHIVE_BYTES", 100)
+    with pytest.raises(UserError, match="unpack it yourself"):
+        opened(zipped(tmp_path, "a/1.png", "b/1.png"))
+
+
+def test_a_file_too_large_for_a_photo_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tmp_path, "a/1.png", "b/1.png")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a/huge.png", bytes(5000))
+    monkeypatch.setattr(containers, "MAX_FILE_BYTES", 4000)
+    assert reasons(path)["a/huge.png"] == "broken: 5000 bytes, more than 4000"
+
+
+def test_an_image_bomb_has_a_row_with_a_reason(tmp_path: Path) -> None:
+    path = zipped(tmp_path, "a/1.png", "b/1.png")
+    bomb = bytearray(photo("bomb"))
+    bomb[16:24] = struct.pack(">II", 20_000, 20_000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a/bomb.png", bytes(bomb))
+    rows = built(path).rows.set_index("path")
+    assert "an image bomb?" in rows["reason"]["a/bomb.png"]
+    assert rows["width"]["a/bomb.png"] == 0
+
+
+def in_folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "data" / name).write_bytes(photo(name))
+    return root / "data"
+
+
+def test_an_unreadable_folder_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, since tests may run as root, whom no permission stops."""
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    real = os.scandir
+
+    def refusing(folder: str) -> object:
+        if str(folder).endswith("/b"):
+            raise PermissionError(13, "Permission denied", folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"folder .*/b cannot be read: Permission denied"):
+        opened(path)
+
+
+def test_an_unreadable_file_has_a_row_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png", "b/2.png")
+    real = Path.read_bytes
+
+    def refusing(self: Path) -> bytes:
+        if self.name == "2.png":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    assert reasons(path)["b/2.png"] == "broken: cannot be read: Permission denied"
+
+
+def test_a_file_that_vanishes_after_the_manifest_is_an_error_and_no_other_image(tmp_path: Path) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    source = opened(path)
+    build_manifest(source, Data(), 0)
+    (path / "a/1.png").unlink()
+    with pytest.raises(UserError, match=r"a/1\.png .* can no longer be read"):
+        list(source.read(["a/1.png"]))
+
+
+def test_links_on_disk_are_followed_broken_ones_told_and_circles_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    (path / "a/linked.png").symlink_to(path / "b/1.png")
+    (path / "a/broken.png").symlink_to(path / "nowhere.png")
+    (path / "a/circle").symlink_to(path)
+    found = reasons(path)
+    assert found.pop("a/broken.png") == "broken: cannot be read: No such file or directory (a link)"
+    assert found == {"a/1.png": "", "a/linked.png": "", "b/1.png": ""}
+    assert "link to a folder above it" in caplog.text
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    os.mkfifo(path / "a/pipe.png")  # reading it would wait for ever
+    assert reasons(path)["a/pipe.png"] == "broken: not a regular file"
+
+
+def test_a_name_that_is_no_text_has_a_row_and_its_bytes(tmp_path: Path) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    os.rename(path / "a/1.png", os.fsencode(path / "a") + b"/caf\xe9.png")
+    assert reasons(path) == {"a/caf\\xe9.png": "", "b/1.png": ""}
+    assert dict(opened(path).read(["a/caf\\xe9.png"])) == {"a/caf\\xe9.png": photo("a/1.png")}
+
+
+def test_one_photo_in_two_class_folders_keeps_both_rows(tmp_path: Path) -> None:
+    path = in_folder(tmp_path, "a/1.png", "b/1.png")
+    (path / "b/same.png").write_bytes((path / "a/1.png").read_bytes())
+    rows = built(path).rows.set_index("path")
+    assert rows["content"]["a/1.png"] == rows["content"]["b/same.png"]
+    assert (rows["action"] == "none").all()
+    assert rows["label"].tolist() == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("names", [("a/1.png", "a/2.png"), ("1.png", "2.png")])
+def test_fewer_than_two_classes_is_an_error(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"nothing to classify.*2 images were found"):
+        built(in_folder(tmp_path, *names))
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        built(tmp_path / "data")
+
+
+def tarred_and_packed(root: Path, *names: str) -> Path:
+    return tarred(root, [tarfile.TarInfo(name) for name in names[2:]], "w:gz")
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred_and_packed])
+def test_any_damage_to_an_archive_gives_rows_or_an_error_for_people(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    draw = random.Random(0)
+    path = pack(tmp_path, "a/1.png", "b/1.png", *(f"a/{number}.png" for number in range(2, 6)))
+    whole = path.read_bytes()
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        try:
+            built(path)
+        except UserError as error:
+            assert str(path) in str(error) or "nothing to classify" in str(error)

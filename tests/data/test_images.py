@@ -1,0 +1,188 @@
+"""Pictures in every disguise come out as upright RGB; everything else comes out as a reason."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from decant.data import images
+from decant.data.images import BrokenImage, decode, probe
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+# What an EXIF orientation asks a viewer to do, as NumPy operations on the stored rows (EXIF 2.32, tag 0x0112).
+ASKED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.transpose(a, (1, 0, 2)),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.transpose(np.rot90(a, 2), (1, 0, 2)),
+    8: np.rot90,
+}
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def corners() -> np.ndarray:
+    """Four colours, one a corner, in a picture that is wider than high: every turn of it differs."""
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:8, :12], pixels[:8, 12:], pixels[8:, :12], pixels[8:, 12:] = RED, GREEN, BLUE, WHITE
+    return pixels
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_applied_once(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(Image.fromarray(corners()), kind, exif=exif, **options)
+    expected = ASKED[orientation](corners())
+    np.testing.assert_array_equal(decode(data), expected)
+    assert probe(data) == (expected.shape[1], expected.shape[0])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(corners()), "PNG", exif=exif)), corners())
+
+
+def test_damaged_exif_spoils_no_pixels() -> None:
+    data = saved(Image.fromarray(corners()), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
+    np.testing.assert_array_equal(decode(data), corners())
+
+
+def test_transparent_parts_lie_on_white() -> None:
+    pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+    grey = round(255 * (1 - 128 / 255))  # half of black over white
+    expected = [[RED, WHITE, (grey, grey, grey)]]
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(pixels), "PNG")), expected)
+
+
+def test_a_palette_colour_marked_as_transparent_is_white() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    np.testing.assert_array_equal(decode(saved(image, "GIF", transparency=1)), [[RED, WHITE]])
+    np.testing.assert_array_equal(decode(saved(image, "PNG", transparency=1)), [[RED, WHITE]])
+
+
+def test_grey_with_alpha_lies_on_white() -> None:
+    image = Image.merge("LA", (Image.new("L", (2, 2), 10), Image.new("L", (2, 2), 0)))
+    np.testing.assert_array_equal(decode(saved(image, "PNG")), np.full((2, 2, 3), 255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(kind: str) -> None:
+    grey = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    expected = np.repeat(np.array([[0, 1, 128, 255]])[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(grey), kind)), expected)
+
+
+def test_sixteen_bit_colour_is_scaled_to_eight() -> None:
+    """A PNG written by hand: Pillow writes no 16-bit colour."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    pixel = b"\0" + struct.pack(">HHH", 65535, 128 * 257, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixel)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(decode(data), [[[255, 128, 0]]])
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+def test_floats_are_scaled_by_what_they_hold(scale: float) -> None:
+    image = Image.fromarray(np.array([[0.0, 0.2, 1.0]], np.float32) * np.float32(scale))
+    np.testing.assert_array_equal(decode(saved(image, "TIFF"))[0, :, 0], [0, 51, 255])
+
+
+def test_cmyk_jpeg_keeps_its_colours() -> None:
+    image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
+    assert np.abs(decode(saved(image, "JPEG", quality=95)).astype(int) - RED).max() <= 4
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (GREEN, BLUE, RED)]
+    for kind in ("GIF", "PNG", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        np.testing.assert_array_equal(decode(data), np.full((4, 4, 3), GREEN), err_msg=kind)
+
+
+def test_bilevel_becomes_black_and_white() -> None:
+    image = Image.new("1", (2, 1))
+    image.putpixel((0, 0), 1)
+    np.testing.assert_array_equal(decode(saved(image, "PNG")), [[WHITE, (0, 0, 0)]])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_file_that_was_cut_off_is_broken_whatever_the_process_tolerates(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = saved(Image.fromarray(noise), kind)
+    with pytest.raises(BrokenImage):
+        decode(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b"not a picture at all", "not an image"),
+        (b"<!DOCTYPE html><html>404</html>", "web page"),
+        (b"\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    ],
+)
+def test_what_is_no_image_says_what_it_is(data: bytes, said: str) -> None:
+    with pytest.raises(BrokenImage, match=said):
+        decode(data)
+
+
+def test_an_image_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(Image.new("L", (10, 10)), "PNG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    with pytest.raises(BrokenImage, match="10 x 10 pixels"):
+        decode(data)
+
+
+@pytest.mark.parametrize("side_px", [10_000, 30_000])
+def test_a_header_that_promises_too_many_pixels_is_refused(side_px: int) -> None:
+    """Above Pillow's own limits too, one of which warns and one of which raises."""
+    data = bytearray(saved(Image.new("L", (8, 8)), "PNG"))
+    data[16:24] = struct.pack(">II", side_px, side_px)
+    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    with pytest.raises(BrokenImage, match="pixels"):
+        decode(bytes(data))
+
+
+def test_any_damage_of_any_byte_gives_a_picture_or_a_reason() -> None:
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "TGA", "ICO", "PPM"):
+        whole = np.frombuffer(saved(noise, kind), np.uint8)
+        for _ in range(40):
+            data = whole.copy()
+            data[rng.integers(0, len(data), 4)] = rng.integers(0, 256, 4)
+            try:
+                picture = decode(data.tobytes())
+            except BrokenImage as error:
+                assert str(error)
+            else:
+                assert picture.dtype == np.uint8
+                assert picture.shape[2] == 3

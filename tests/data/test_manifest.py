@@ -1,0 +1,221 @@
+"""The manifest: every found image has its row, rows survive the disk, and a full disk leaves the old file."""
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from decant.data import manifest as manifest_module
+from decant.data.images import BrokenImage
+from decant.data.manifest import (
+    COLUMNS,
+    Manifest,
+    build_manifest,
+    draw_splits,
+    read_manifest,
+    row_id,
+    write_manifest,
+)
+from decant.data.sources.base import BaseSource, Found
+from decant.errors import UserError
+from decant.study import Data
+
+
+def photo(shade: int, size: tuple[int, int] = (8, 6)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (shade, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+class Shelf(BaseSource):
+    """A source made of what it is given."""
+
+    def __init__(self, found: Sequence[Found], files: dict[str, bytes | BrokenImage], classes: list[str]) -> None:
+        super().__init__(Path("shelf"))
+        self.items, self.files, self.classes = found, files, classes
+
+    def digest(self) -> str:
+        return ""
+
+    def _found(self) -> Iterable[Found]:
+        return self.items
+
+    def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
+        for path in reversed(paths):
+            if path in self.files:
+                yield path, self.files[path]
+
+
+def shelf() -> Shelf:
+    """Two classes of three, and one of each kind of trouble."""
+    files: dict[str, bytes | BrokenImage] = {f"{label}/{n}.png": photo(n) for label in "ab" for n in range(3)}
+    files |= {"a/bad.png": b"no image", "a/off.png": BrokenImage("bad sector"), "new/1.png": photo(7)}
+    found = [Found(path, path[0], None) for path in files if path[0] != "n"]
+    found += [Found("a/known.png", "a", None, "a link"), Found("a/lost.png", "a", "train")]
+    found += [Found("new/1.png", None, "predict"), Found("c/1.png", None, "train")]
+    files["c/1.png"] = photo(9, (5, 9))
+    return Shelf(found, files, ["a", "b", "c"])
+
+
+def built() -> Manifest:
+    return build_manifest(shelf(), Data(), 0)
+
+
+def test_kept_and_set_aside_are_all_that_was_found() -> None:
+    rows = built().rows.set_index("path")
+    assert list(rows.index) == [item.path for item in shelf().found()]
+    reasons = rows["reason"][rows["action"] == "drop"].to_dict()
+    assert reasons == {
+        "a/bad.png": "broken: not an image, or one of an unknown format",
+        "a/off.png": "broken: bad sector",
+        "a/known.png": "broken: a link",
+        "a/lost.png": "broken: it could not be read",
+    }
+    assert (rows["action"][~rows.index.isin(reasons)] == "none").all()
+
+
+def test_a_row_says_what_its_file_is() -> None:
+    row = built().rows.set_index("path").loc["b/2.png"]
+    assert row["id"] == hashlib.sha256(b"b/2.png").hexdigest()[:16] == row_id("b/2.png")
+    assert row["content"] == row["group"] == hashlib.sha256(photo(2)).hexdigest()
+    assert (row["width"], row["height"], row["weight"]) == (8, 6, 1.0)
+    assert row["given_label"] == row["label"] == "b"
+
+
+def test_exact_duplicates_share_content_and_group_but_no_id() -> None:
+    rows = built().rows.set_index("path").loc[["a/1.png", "b/1.png"]]
+    assert rows["content"].nunique() == rows["group"].nunique() == 1
+    assert rows["id"].nunique() == 2
+    assert rows["label"].tolist() == ["a", "b"]
+
+
+def test_splits_that_were_not_given_are_none_until_they_are_drawn() -> None:
+    rows = built().rows.set_index("path")
+    assert rows["split"]["a/0.png"] is None
+    assert rows["split"][["new/1.png", "c/1.png", "a/lost.png"]].tolist() == ["predict", "unlabelled", "train"]
+    drawn = draw_splits(built(), 0, 0.3, 0.3).rows
+    assert drawn["split"].isin(["train", "val", "test", "predict", "unlabelled"]).all()
+    assert (drawn.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = shelf()
+    source.items = [*source.items, Found("val/c.png", "c", "val")]
+    source.files["val/c.png"] = photo(8)
+    result = build_manifest(source, Data(), 0)
+    assert result.classes == ["a", "b"]
+    assert result.rows.iloc[-1]["reason"] == "broken: no usable image of its class to train on: c"
+    assert "left out: c" in caplog.text
+
+
+def test_one_class_is_nothing_to_classify() -> None:
+    source = shelf()
+    source.items = [item for item in source.items if item.given_label != "b"]
+    with pytest.raises(UserError, match=r"nothing to classify: 1 class .*\(a\).*1 × broken: a link"):
+        build_manifest(source, Data(), 0)
+
+
+def test_each_image_is_read_once_and_progress_is_told() -> None:
+    told = []
+
+    def progress(items: Iterator, what: str, total: int, unit: str) -> Iterator:
+        for item in items:
+            told.append(item[0])
+            yield item
+        assert total == 11  # the lost one among them
+
+    build_manifest(shelf(), Data(), 0, progress)
+    assert sorted(told) == sorted({*shelf().files})
+
+
+def test_workers_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = built().rows
+    monkeypatch.setattr(manifest_module, "BATCH_IMAGES", 2)
+    pd.testing.assert_frame_equal(build_manifest(shelf(), Data(), 0, workers=5).rows, expected)
+
+
+def test_a_manifest_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
+    manifest = built()
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+    back = read_manifest(tmp_path / "manifest.parquet")
+    pd.testing.assert_frame_equal(back.rows, manifest.rows)
+    assert back.classes == manifest.classes
+    assert back.rows["split"][0] is None
+    assert pq.read_schema(tmp_path / "manifest.parquet").names == COLUMNS
+
+
+def test_names_in_any_script_survive(tmp_path: Path) -> None:
+    source = shelf()
+    source.items = [*source.items, Found("ä/車 🚗.png", "a", None, "odd")]
+    write_manifest(build_manifest(source, Data(), 0), tmp_path / "m.parquet")
+    assert read_manifest(tmp_path / "m.parquet").rows["path"].iloc[-1] == "ä/車 🚗.png"
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_manifest_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.parquet"
+    write_manifest(built(), path)
+    before = path.read_bytes()
+
+    def half(table: object, where: Path, **options: object) -> None:
+        where.write_bytes(before[: len(before) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(manifest_module.pq, "write_table", half)
+    with pytest.raises(UserError, match=r"disk is full: .*manifest\.parquet"):
+        write_manifest(draw_splits(built(), 0, 0.2, 0.2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "foreign"])
+def test_an_unreadable_manifest_is_an_error_for_people(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "manifest.parquet"
+    if damage == "cut":
+        write_manifest(built(), path)
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "foreign":
+        pd.DataFrame({"x": [1]}).to_parquet(path)
+    with pytest.raises(UserError, match="no readable manifest"):
+        read_manifest(path)
+
+
+def test_rows_of_a_split_are_kept_ones_in_order_of_id() -> None:
+    manifest = draw_splits(built(), 0, 0.3, 0.3)
+    rows = manifest.of_split("train", "val")
+    assert rows["id"].is_monotonic_increasing
+    assert list(rows.index) == list(range(len(rows)))
+    assert set(rows["split"]) <= {"train", "val"}
+    assert (rows["action"] != "drop").all()
+    assert len(manifest.kept()) == (manifest.rows["action"] != "drop").sum()
+
+
+def test_targets_are_indices_and_minus_one_without_a_label() -> None:
+    manifest = built()
+    targets = manifest.targets(manifest.rows)
+    assert targets.dtype == np.int64
+    expected = {"a": 0, "b": 1, None: -1}
+    assert targets.tolist() == [expected[label] for label in manifest.rows["label"]]
+    with pytest.raises(ValueError, match="truck"):
+        manifest.targets(manifest.rows.assign(label="truck"))
+
+
+def test_an_id_may_not_come_twice() -> None:
+    rows = built().rows
+    with pytest.raises(ValueError, match="twice"):
+        Manifest(pd.concat([rows, rows[:1]]), ["a", "b"])
+
+
+def test_a_missing_label_stays_none_after_pandas_had_its_way() -> None:
+    manifest = built()
+    mangled = manifest.rows.assign(label=pd.Series(manifest.rows["label"].tolist(), dtype="str"))
+    assert Manifest(mangled, manifest.classes).rows["label"].iloc[-1] is None

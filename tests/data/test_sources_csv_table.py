@@ -1,0 +1,214 @@
+"""A table beside its photos: every row and every photo has its place, and each row the right photo."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from decant.data.manifest import build_manifest, draw_splits
+from decant.data.sources import open_source
+from decant.data.sources.base import Found, Source
+from decant.errors import UserError
+from decant.study import Data
+
+
+def photo(name: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), tuple(zlib.crc32(name.encode()).to_bytes(4)[:3])).save(file, "PNG")
+    return file.getvalue()
+
+
+def packed(root: Path, table: str, *names: str, **more: bytes) -> None:
+    """data.zip with the photos `names` and train.csv."""
+    with zipfile.ZipFile(root / "data.zip", "w") as archive:
+        archive.writestr("train.csv", table)
+        for name in names:
+            archive.writestr(name, photo(name))
+
+
+def opened(root: Path, **options: object) -> Source:
+    settings = {"source": "csv", "path": "data.zip", "table": "train.csv", **options}
+    return open_source(Data(**settings), root, root / "work")  # type: ignore[arg-type]
+
+
+def items(source: Source) -> dict[str, Found]:
+    found = list(source.found())
+    assert len({item.path for item in found}) == len(found)
+    return {item.path: item for item in found}
+
+
+def labels(source: Source) -> dict[str, str | None]:
+    return {path: item.given_label for path, item in items(source).items()}
+
+
+def test_the_layout_of_a_kaggle_archive(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1.png,car\n2.png,van\n", "train/1.png", "train/2.png", "test/3.png")
+    source = opened(tmp_path, images="train", predict="test")
+    assert list(source.found()) == [
+        Found("train/1.png", "car", None),
+        Found("train/2.png", "van", None),
+        Found("test/3.png", None, "predict"),
+    ]
+    assert source.classes == ["car", "van"]
+
+
+@pytest.mark.parametrize(
+    "name", ["1", "1.png", "car/1.png", "car/1", "train/car/1.png", "./train/car/1.png", "car\\1.png", "1.PNG"]
+)
+def test_a_row_may_name_its_photo_in_many_ways(tmp_path: Path, name: str) -> None:
+    packed(tmp_path, f"id,label\n{name},car\n2,van\n", "train/car/1.png", "train/van/2.png")
+    assert labels(opened(tmp_path, images="train")) == {"train/car/1.png": "car", "train/van/2.png": "van"}
+
+
+def test_folders_that_wrap_everything_are_ignored(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("contest/v2/train.csv", "id,label\n1,car\n")
+        archive.writestr("contest/v2/photos/1.png", photo("1"))
+    assert labels(opened(tmp_path, images="photos")) == {"photos/1.png": "car"}
+
+
+def test_an_id_with_dots_and_no_extension(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\ncam.1,car\ncam.2,van\n", "cam.1.png", "cam.2.png")
+    assert labels(opened(tmp_path)) == {"cam.1.png": "car", "cam.2.png": "van"}
+
+
+def test_composed_and_decomposed_letters_are_the_same_name(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\nK\u00fcbel,car\n", "Ku\u0308bel.png")  # macOS stores the latter
+    assert labels(opened(tmp_path)) == {"Ku\u0308bel.png": "car"}
+
+
+def test_a_photo_that_the_table_names_and_that_is_not_there_has_its_row(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n9,van\n", "1.png")
+    lost = items(opened(tmp_path))["9#row 3"]
+    assert (lost.given_label, lost.problem) == ("van", "the table names '9', but there is no such file")
+
+
+def test_a_name_that_fits_two_photos_takes_neither(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n2,van\n", "a/1.png", "b/1.png", "a/2.png")
+    found = items(opened(tmp_path))
+    assert found["1#row 2"].problem == "2 files are called '1': a/1.png, b/1.png"
+    assert found["a/1.png"].given_label is None
+    assert found["b/1.png"].given_label is None
+
+
+def test_a_photo_that_the_table_does_not_name_is_unlabelled(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n2,van\n", "1.png", "2.png", "3.png")
+    manifest = build_manifest(opened(tmp_path), Data(), 0).rows.set_index("path")
+    assert manifest["split"]["3.png"] == "unlabelled"
+
+
+@pytest.mark.parametrize("empty", ["", "  ", '""'])
+def test_a_row_without_a_label_is_unlabelled(tmp_path: Path, empty: str) -> None:
+    packed(tmp_path, f"id,label\n1,car\n2,{empty}\n3,van\n", "1.png", "2.png", "3.png")
+    manifest = build_manifest(opened(tmp_path), Data(), 0).rows.set_index("path")
+    assert manifest["split"]["2.png"] == "unlabelled"
+    assert manifest["label"]["2.png"] is None
+
+
+def test_a_repeated_row_is_set_aside_and_a_contradiction_is_kept_for_the_cleaning(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n1.png,car\n2,van\n2,car\n", "1.png", "2.png")
+    source = opened(tmp_path)
+    rows = build_manifest(source, Data(), 0).rows.set_index("path")
+    assert rows["reason"]["1.png#row 3"] == "broken: the table names it twice (rows 2 and 3)"
+    assert rows["action"]["2.png#row 5"] == "none"
+    assert rows["label"][["2.png", "2.png#row 5"]].tolist() == ["van", "car"]
+    assert rows["content"]["2.png"] == rows["content"]["2.png#row 5"]
+    assert dict(source.read(["2.png#row 5", "2.png"])) == {"2.png": photo("2.png"), "2.png#row 5": photo("2.png")}
+
+
+def test_a_missing_column_names_those_that_exist_and_the_nearest(tmp_path: Path) -> None:
+    packed(tmp_path, "id,make,body\n1,VW,van\n", "1.png")
+    with pytest.raises(UserError, match=r"no column 'bdy'; it has 'id', 'make', 'body'\. Did you mean 'body'\?"):
+        opened(tmp_path, label_column="bdy")
+    with pytest.raises(UserError, match=r"Set data\.id_column"):
+        opened(tmp_path, label_column="body", id_column="file")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "is empty"),
+        ("id,id\n1,2\n", "names a column twice"),
+        ("id,label\n1,car,red\n", "row 2: 3 cells, but the header has 2"),
+    ],
+)
+def test_a_table_that_is_none_is_an_error(tmp_path: Path, table: str, said: str) -> None:
+    packed(tmp_path, table, "1.png")
+    with pytest.raises(UserError, match=said):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("characters", ["utf-8", "utf-8-sig", "cp1252"])
+def test_tables_as_spreadsheets_save_them(tmp_path: Path, delimiter: str, characters: str) -> None:
+    packed(tmp_path, "unused", "1.png", "2.png")
+    text = f"id{delimiter}label\r\n1{delimiter}Coupé\r\n2{delimiter}van\r\n"
+    (tmp_path / "beside.csv").write_bytes(text.encode(characters))
+    assert opened(tmp_path, table="beside.csv").classes == ["Coupé", "van"]
+
+
+def test_numbered_classes_with_a_file_of_names(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,0\n2,10\n3,2\n", "1.png", "2.png", "3.png")
+    assert opened(tmp_path).classes == ["0", "2", "10"]  # in numerical order
+    (tmp_path / "names.txt").write_text("\n".join("abcdefghijk"))
+    assert labels(opened(tmp_path, class_file="names.txt")) == {"1.png": "a", "2.png": "k", "3.png": "c"}
+
+
+def test_a_folder_of_images_that_is_not_there_is_an_error_naming_those_that_are(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n", "train/1.png")
+    with pytest.raises(UserError, match=r"'trian' .* holds no image\. Folders with images: train"):
+        opened(tmp_path, images="trian")
+
+
+def test_a_table_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n", "1.png")
+    with pytest.raises(UserError, match=r"the table \(not in .*data\.zip either\) is missing: .*labels\.csv"):
+        opened(tmp_path, table="labels.csv")
+    with pytest.raises(UserError, match=r"data\.table must name"):
+        opened(tmp_path, table="")
+
+
+def test_a_table_beside_the_archive_is_part_of_the_digest(tmp_path: Path) -> None:
+    packed(tmp_path, "unused", "1.png")
+    digests = set()
+    for label in ("car", "van"):
+        (tmp_path / "labels.csv").write_text(f"id,label\n1,{label}\n")
+        digests.add(opened(tmp_path, table="labels.csv").digest())
+    assert len(digests) == 2
+
+
+def test_photos_to_predict_are_no_match_for_a_row(tmp_path: Path) -> None:
+    packed(tmp_path, "id,label\n1,car\n", "test_upload/1.png", "train/car/1.png")
+    found = items(opened(tmp_path, predict="test_upload"))
+    assert found["train/car/1.png"].given_label == "car"
+    assert found["test_upload/1.png"] == Found("test_upload/1.png", None, "predict")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("column", "classes", "counts"),
+    [
+        ("body", 9, {"train": 3704, "val": 794, "test": 794, "predict": 2456, "unlabelled": 396}),
+        ("make", 49, {"train": 3974, "val": 857, "test": 857, "predict": 2456}),
+    ],
+)
+def test_the_cars_have_a_row_for_every_photo(
+    real_data: Path, tmp_path: Path, column: str, classes: int, counts: dict[str, int]
+) -> None:
+    data = Data(
+        source="csv",
+        path="cars.zip",
+        table="train.csv",
+        label_column=column,
+        images="train",
+        predict="test",
+        sample_submission=f"sample_submission_{column}.csv",
+    )
+    source = open_source(data, real_data, tmp_path)
+    manifest = draw_splits(build_manifest(source, data, 0), 0, 0.15, 0.15)
+    assert manifest.rows["split"].value_counts().to_dict() == counts
+    assert len(manifest.classes) == classes
+    assert (source.sample_submission() or b"").startswith(f"id,{column}".encode())

@@ -1,0 +1,323 @@
+"""Folders and archives of them: the same rows from each, whatever wraps them."""
+
+import io
+import logging
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from decant.data.manifest import build_manifest, draw_splits
+from decant.data.sources import open_source
+from decant.data.sources.base import Source
+from decant.errors import UserError
+from decant.study import Data
+
+Rows = dict[str, tuple[str | None, str | None]]
+
+
+def photo(name: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), tuple(zlib.crc32(name.encode()).to_bytes(4)[:3])).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_folder(root: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        path = root / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return "data"
+
+
+def as_zip(root: Path, files: dict[str, bytes]) -> str:
+    with zipfile.ZipFile(root / "data.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return "data.zip"
+
+
+def as_tar(root: Path, files: dict[str, bytes], name: str = "data.tar", mode: str = "w") -> str:
+    with tarfile.open(root / name, mode) as archive:  # type: ignore[call-overload]
+        for member, content in files.items():
+            info = tarfile.TarInfo("./" + member)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return name
+
+
+def as_tar_gz(root: Path, files: dict[str, bytes]) -> str:
+    return as_tar(root, files, "data.tar.gz", "w:gz")
+
+
+def photos(*names: str) -> dict[str, bytes]:
+    return {name: photo(name) for name in names}
+
+
+def opened(root: Path, path: str, **options: object) -> Source:
+    return open_source(Data(source="folder", path=path, **options), root, root / "work")  # type: ignore[arg-type]
+
+
+def rows(source: Source) -> Rows:
+    return {item.path: (item.given_label, item.split) for item in source.found()}
+
+
+PACKINGS = [as_folder, as_zip, as_tar, as_tar_gz]
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+def test_class_folders_give_the_labels(tmp_path: Path, pack: Callable[..., str]) -> None:
+    source = opened(tmp_path, pack(tmp_path, photos("bus/1.png", "car/1.png", "car/deeper/still/2.JPG")))
+    assert source.classes == ["bus", "car"]
+    assert rows(source) == {
+        "bus/1.png": ("bus", None),
+        "car/1.png": ("car", None),
+        "car/deeper/still/2.JPG": ("car", None),
+    }
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+def test_split_folders_in_any_case_and_a_test_folder_without_labels(tmp_path: Path, pack: Callable[..., str]) -> None:
+    names = ("set/Train/car/1.png", "set/Train/bus/1.png", "set/VALID/car/2.png", "set/test/9.png")
+    assert rows(opened(tmp_path, pack(tmp_path, photos(*names)))) == {
+        "Train/car/1.png": ("car", "train"),
+        "Train/bus/1.png": ("bus", "train"),
+        "VALID/car/2.png": ("car", "val"),
+        "test/9.png": (None, "predict"),
+    }
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+def test_reading_gives_each_file_its_own_bytes_once(tmp_path: Path, pack: Callable[..., str]) -> None:
+    files = photos("w/b/2.png", "w/a/1.png", "w/a/3.png")
+    source = opened(tmp_path, pack(tmp_path, files))
+    wanted = ["b/2.png", "a/1.png", "a/1.png"]
+    assert sorted(source.read(wanted)) == [("a/1.png", files["w/a/1.png"]), ("b/2.png", files["w/b/2.png"])]
+
+
+def test_every_packing_gives_the_same_manifest_but_its_own_digest(tmp_path: Path) -> None:
+    files = photos("w/b/2.png", "w/b/3.png", "w/a/1.png") | {"w/a/bad.jpg": b"bad"}
+    sources = [opened(tmp_path, pack(tmp_path, files)) for pack in PACKINGS]
+    manifests = [build_manifest(source, Data(source="folder"), 0).rows for source in sources]
+    assert all(manifest.equals(manifests[0]) for manifest in manifests)
+    assert len({source.digest() for source in sources}) == len(sources)
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+def test_hidden_files_and_documents_are_no_images(tmp_path: Path, pack: Callable[..., str]) -> None:
+    files = photos("a/1.png", "b/1.png", "__MACOSX/a/._1.png", "a/.hidden.png", ".git/x.png")
+    files |= {
+        "a/Thumbs.db": b"x",
+        "b/.DS_Store": b"x",
+        "b/desktop.ini": b"x",
+        "README.md": b"# x",
+        "a/notes.txt": b"BM",
+    }
+    assert set(rows(opened(tmp_path, pack(tmp_path, files)))) == {"a/1.png", "b/1.png"}
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+def test_an_image_without_an_extension_is_found_by_its_first_bytes(tmp_path: Path, pack: Callable[..., str]) -> None:
+    files = photos("a/IMG_1", "a/2.photo", "b/1.txt") | {"a/LICENSE": b"do what you like"}
+    assert set(rows(opened(tmp_path, pack(tmp_path, files)))) == {"a/IMG_1", "a/2.photo", "b/1.txt"}
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    source = opened(tmp_path, as_folder(tmp_path, photos("train/1.png", "car/1.png", "test/2.png")))
+    assert rows(source) == {
+        "train/1.png": ("train", None),
+        "car/1.png": ("car", None),
+        "test/2.png": ("test", None),
+    }
+
+
+def test_a_labelled_test_folder_is_test_and_its_loose_photos_are_to_predict(tmp_path: Path) -> None:
+    source = opened(
+        tmp_path, as_folder(tmp_path, photos("train/a/1.png", "train/b/1.png", "test/a/2.png", "test/3.png"))
+    )
+    found = rows(source)
+    assert found["test/a/2.png"] == ("a", "test")
+    assert found["test/3.png"] == (None, "predict")
+
+
+def test_sub_folders_of_test_that_are_no_classes_hold_photos_to_predict(tmp_path: Path) -> None:
+    names = ("train/a/1.png", "train/b/1.png", "test/images/2.png")
+    assert rows(opened(tmp_path, as_folder(tmp_path, photos(*names))))["test/images/2.png"] == (None, "predict")
+
+
+@pytest.mark.parametrize("wrap", ["", "set/"])
+def test_the_photos_to_predict_may_lie_in_a_folder_of_any_name(tmp_path: Path, wrap: str) -> None:
+    files = photos(f"{wrap}a/1.png", f"{wrap}b/1.png", f"{wrap}upload/x/2.png")
+    source = opened(tmp_path, as_folder(tmp_path, files), predict="upload")
+    assert rows(source) == {"a/1.png": ("a", None), "b/1.png": ("b", None), "upload/x/2.png": (None, "predict")}
+
+
+def test_a_folder_to_predict_beside_the_wrapped_classes(tmp_path: Path) -> None:
+    source = opened(tmp_path, as_folder(tmp_path, photos("set/a/1.png", "set/b/1.png", "up/2.png")), predict="up")
+    assert rows(source) == {"a/1.png": ("a", None), "b/1.png": ("b", None), "up/2.png": (None, "predict")}
+    assert dict(source.read(["up/2.png"])) == {"up/2.png": photo("up/2.png")}
+
+
+def test_a_folder_to_predict_that_is_not_there_is_an_error_naming_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'upload' .* holds no image\. Folders with images: a, b"):
+        opened(tmp_path, as_folder(tmp_path, photos("a/1.png", "b/1.png")), predict="upload")
+
+
+def test_photos_beside_the_class_folders_are_unlabelled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = opened(tmp_path, as_folder(tmp_path, photos("a/1.png", "b/1.png", "loose.png")))
+    manifest = build_manifest(source, Data(), 0).rows.set_index("path")
+    assert manifest["split"]["loose.png"] == "unlabelled"
+    assert "1 images lie in no class folder" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["", "wrapped/"])
+def test_a_split_file_decides_with_or_without_the_wrapping_folder(tmp_path: Path, prefix: str) -> None:
+    path = as_zip(tmp_path, photos("wrapped/a/1.png", "wrapped/b/1.png", "wrapped/a/2.png"))
+    lines = [f"{prefix}a/1.png,Train", f"{prefix}b/1.png,valid"]
+    (tmp_path / "split.csv").write_text("\n".join(["path,split", *lines]))
+    found = rows(opened(tmp_path, path, split_file="split.csv"))
+    assert found == {"a/1.png": ("a", "train"), "b/1.png": ("b", "val"), "a/2.png": ("a", None)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,split\nx/9.png,train\n", "names none of the images"),
+        ("path,split\na/1.png,trian\n", "row 2: split 'trian'"),
+        ("path,split\na/1.png,train\na/1.png,val\n", "row 3: a/1.png is in two splits"),
+        ("file,split\na/1.png,train\n", "no column 'path'; it has 'file', 'split'"),
+        ("", "is empty"),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_an_error(tmp_path: Path, text: str, said: str) -> None:
+    path = as_folder(tmp_path, photos("a/1.png", "b/1.png"))
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        list(opened(tmp_path, path, split_file="split.csv").found())
+
+
+def test_the_split_file_is_part_of_the_digest(tmp_path: Path) -> None:
+    path = as_folder(tmp_path, photos("a/1.png", "b/1.png"))
+    digests = set()
+    for split in ("train", "val"):
+        (tmp_path / "split.csv").write_text(f"path,split\na/1.png,{split}\n")
+        digests.add(opened(tmp_path, path, split_file="split.csv").digest())
+    assert len(digests | {opened(tmp_path, path).digest()}) == 3
+
+
+def test_a_changed_photo_changes_the_digest_and_reading_does_not(tmp_path: Path) -> None:
+    path = as_folder(tmp_path, photos("a/1.png", "b/1.png"))
+    before = opened(tmp_path, path).digest()
+    list(opened(tmp_path, path).read(["a/1.png"]))
+    assert opened(tmp_path, path).digest() == before
+    (tmp_path / path / "a/1.png").write_bytes(b"another")
+    assert opened(tmp_path, path).digest() != before
+
+
+def test_a_class_file_sets_the_order_and_may_name_numbered_folders(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("van\ncar\n")
+    source = opened(tmp_path, as_folder(tmp_path, photos("0/1.png", "1/1.png")), class_file="names.txt")
+    assert source.classes == ["van", "car"]
+    assert rows(source) == {"0/1.png": ("van", None), "1/1.png": ("car", None)}
+
+
+def test_a_class_that_the_class_file_does_not_know_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("van\nlorry\n")
+    with pytest.raises(UserError, match=r"'lory' is not among the 2 class names\. Did you mean 'lorry'"):
+        opened(tmp_path, as_folder(tmp_path, photos("van/1.png", "lory/1.png")), class_file="names.txt")
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_zip])
+def test_an_empty_class_folder_is_told_and_left_out(
+    tmp_path: Path, pack: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = pack(tmp_path, photos("a/1.png", "b/1.png"))
+    if pack is as_folder:
+        (tmp_path / path / "ghost").mkdir()
+    else:
+        with zipfile.ZipFile(tmp_path / path, "a") as archive:
+            archive.writestr("ghost/", b"")
+    with caplog.at_level(logging.WARNING):
+        assert opened(tmp_path, path).classes == ["a", "b"]
+    assert "class folder ghost" in caplog.text
+
+
+def test_what_is_missing_is_named_with_where_it_was_looked_for_and_the_way_out(tmp_path: Path) -> None:
+    as_zip(tmp_path, photos("a/1.png"))
+    with pytest.raises(UserError, match=r"looked for .*dta\.zip\. Did you mean data\.zip.*DECANT_DATA"):
+        opened(tmp_path, "dta.zip")
+    with pytest.raises(UserError, match="DECANT_DATA"):
+        opened(tmp_path / "nowhere", "data.zip")
+    with pytest.raises(UserError, match=r"data\.path must say"):
+        opened(tmp_path, "")
+
+
+def test_an_archive_of_archives_says_to_unpack_them(tmp_path: Path) -> None:
+    path = as_zip(tmp_path, {"train.zip": b"PK", "readme.txt": b""})
+    with pytest.raises(UserError, match=r"holds no image\. It holds archives \(train\.zip\)"):
+        opened(tmp_path, path)
+
+
+def test_a_sample_submission_is_found_inside_or_beside(tmp_path: Path) -> None:
+    path = as_zip(tmp_path, photos("a/1.png", "b/1.png") | {"sample.csv": b"id,label\n"})
+    assert opened(tmp_path, path, sample_submission="sample.csv").sample_submission() == b"id,label\n"
+    (tmp_path / "beside.csv").write_bytes(b"image,class\n")
+    assert opened(tmp_path, path, sample_submission="beside.csv").sample_submission() == b"image,class\n"
+    assert opened(tmp_path, path).sample_submission() is None
+
+
+def test_toy_vehicles_are_drawn_once_and_have_the_same_digest_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def generate(folder: Path, images: int, size_px: int, seed: int, classes: int) -> None:
+        drawn.append((images, size_px, seed, classes))
+        as_folder(folder, photos("car/1.png", f"van/{seed}.png"))
+
+    monkeypatch.setattr("decant.data.toy_vehicles.generate", generate, raising=False)
+    data = Data(toy={"images": 40, "size_px": 32, "classes": 2})  # type: ignore[arg-type]
+    first = open_source(data, tmp_path, tmp_path / "one", 3)
+    again = open_source(data, tmp_path, tmp_path / "one", 3)
+    assert drawn == [(40, 32, 3, 2)]
+    assert rows(again) == {"car/1.png": ("car", None), "van/3.png": ("van", None)}
+    other = open_source(data, tmp_path, tmp_path / "two", 3)
+    assert first.digest() == again.digest() == other.digest()
+    assert open_source(data, tmp_path, tmp_path / "two", 4).digest() != first.digest()
+
+
+def test_toy_vehicles_that_were_interrupted_are_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [photos("car/1.png"), photos("car/1.png", "van/1.png")]
+
+    def generate(folder: Path, **options: int) -> None:
+        as_folder(folder, files.pop(0))
+        if files:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("decant.data.toy_vehicles.generate", generate, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        open_source(Data(), tmp_path, tmp_path, 0)
+    assert open_source(Data(), tmp_path, tmp_path, 0).classes == ["car", "van"]
+
+
+@pytest.mark.data
+def test_the_vehicle_data_set_gives_train_val_and_photos_to_predict(real_data: Path, tmp_path: Path) -> None:
+    data = Data(source="folder", path="vehicle_dataset.zip")
+    manifest = build_manifest(open_source(data, real_data, tmp_path), data, 0)
+    assert manifest.rows["split"].value_counts().to_dict() == {"train": 1149, "val": 204, "predict": 194}
+    drawn = draw_splits(manifest, 0, 0.15, 0.15).rows["split"].value_counts().to_dict()
+    assert drawn == {"train": 976, "val": 204, "predict": 194, "test": 173}
+    assert len(manifest.classes) == 10
+
+
+@pytest.mark.data
+def test_the_traffic_vehicles_follow_their_split_file(real_data: Path, tmp_path: Path) -> None:
+    split_file = "traffic_vehicles_split.csv"
+    data = Data(source="folder", path="traffic_vehicles.zip", split_file=split_file)
+    source = open_source(data, real_data, tmp_path)
+    counts = [sum(item.split == split for item in source.found()) for split in ("train", "val", "test")]
+    assert counts == [6 * 544, 6 * 96, 6 * 160]

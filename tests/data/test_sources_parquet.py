@@ -1,0 +1,202 @@
+"""Parquet tables: the hub's layout and its relatives."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from decant.data.manifest import build_manifest
+from decant.data.sources import open_source
+from decant.data.sources.base import Found, Source
+from decant.errors import UserError
+from decant.study import Data
+
+HUB = {b"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})}
+
+
+def photo(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (4, 4), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def written(path: Path, labels: list | None, metadata: dict | None = None, shade: int = 0, **columns: Any) -> None:
+    """A table of len(labels) images in row groups of two; the shade of each is `shade` plus its index."""
+    count = len(labels) if labels is not None else 3
+    cells = [{"bytes": photo(shade + index), "path": f"{index}.png"} for index in range(count)]
+    table = pa.table({"image": cells, **({} if labels is None else {"label": labels}), **columns})
+    pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=2)
+
+
+def opened(root: Path, **options: object) -> Source:
+    return open_source(Data(source="parquet", path=".", **options), root, root / "work")  # type: ignore[arg-type]
+
+
+def test_rows_have_the_key_file_and_index_and_the_names_of_the_schema(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [1, 0, 1], HUB)
+    written(tmp_path / "test.parquet", [0], HUB)
+    source = opened(tmp_path)
+    assert list(source.found()) == [
+        Found("train.parquet#0", "dog", "train"),
+        Found("train.parquet#1", "cat", "train"),
+        Found("train.parquet#2", "dog", "train"),
+        Found("test.parquet#0", "cat", "test"),
+    ]
+    assert source.classes == ["cat", "dog"]
+
+
+def test_reading_gives_the_bytes_of_the_asked_rows_across_row_groups(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, 1, 0, 1, 0], HUB)
+    written(tmp_path / "test.parquet", [0, 1], HUB, shade=100)
+    wanted = ["train.parquet#4", "test.parquet#1", "train.parquet#1", "train.parquet#4"]
+    assert sorted(opened(tmp_path).read(wanted)) == [
+        ("test.parquet#1", photo(101)),
+        ("train.parquet#1", photo(1)),
+        ("train.parquet#4", photo(4)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        HUB,
+        {b"huggingface": json.dumps({"features": {"label": {"names": ["cat", "dog"]}}})},
+        {b"classes": json.dumps(["cat", "dog"])},
+        {b"class_names": "cat, dog"},
+    ],
+)
+def test_class_names_come_from_any_of_the_usual_places_in_the_metadata(tmp_path: Path, metadata: dict) -> None:
+    written(tmp_path / "train.parquet", [1, 0], metadata)
+    assert [item.given_label for item in opened(tmp_path).found()] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["van", "car"], ["car", "van"]),
+        ([10, 9], ["9", "10"]),
+        ([2.0, 1.0], ["1", "2"]),
+        ([True, False], ["False", "True"]),
+    ],
+)
+def test_without_names_the_values_are_the_names(tmp_path: Path, labels: list, classes: list[str]) -> None:
+    written(tmp_path / "train.parquet", labels)
+    assert opened(tmp_path).classes == classes
+
+
+def test_a_class_file_names_the_numbers(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [1, 0], HUB)
+    (tmp_path / "names.txt").write_text("Katze\nHund\n", encoding="utf-8")
+    assert [item.given_label for item in opened(tmp_path, class_file="names.txt").found()] == ["Hund", "Katze"]
+
+
+def test_names_that_do_not_fit_the_labels_are_not_used(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [1, 7], HUB)
+    assert opened(tmp_path).classes == ["1", "7"]
+
+
+def test_another_label_column_for_train_and_the_plain_labels_for_test(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
+    written(tmp_path / "test.parquet", [0], HUB)
+    labels = {item.path: item.given_label for item in opened(tmp_path, label_column="worse").found()}
+    assert labels == {"train.parquet#0": "dog", "train.parquet#1": "dog", "test.parquet#0": "cat"}
+
+
+def test_a_column_that_train_does_not_have_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
+    with pytest.raises(UserError, match=r"no column 'wors'; it has 'image', 'label', 'worse'\. Did you mean 'worse'"):
+        opened(tmp_path, label_column="wors")
+    with pytest.raises(UserError, match=r"no column 'img'.*Set data\.image_column"):
+        opened(tmp_path, image_column="img")
+
+
+@pytest.mark.parametrize("labels", [None, [-1, -1, -1], [None, None, None]])
+def test_a_test_file_without_labels_holds_photos_to_predict(tmp_path: Path, labels: list | None) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB)
+    written(tmp_path / "test.parquet", labels, HUB)
+    found = [item for item in opened(tmp_path).found() if item.path.startswith("test")]
+    assert found == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
+
+
+def test_a_train_row_without_a_label_is_unlabelled(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, None, 1], HUB)
+    rows = build_manifest(opened(tmp_path), Data(), 0).rows
+    assert rows["split"].tolist() == ["train", "unlabelled", "train"]
+
+
+def test_plain_bytes_and_missing_ones(tmp_path: Path) -> None:
+    table = pa.table({"image": [photo(1), photo(2), None], "label": ["a", "b", "a"]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    rows = build_manifest(opened(tmp_path), Data(), 0).rows
+    assert rows["reason"].tolist() == ["", "", "broken: the table holds no bytes for this row"]
+
+
+def test_several_files_of_a_split_are_found_by_pattern(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for shard in range(2):
+        written(tmp_path / f"data/train-0000{shard}.parquet", [0, 1], HUB)
+    written(tmp_path / "data/dev.parquet", [1], HUB)
+    found = list(opened(tmp_path, train="data/train-*.parquet", val="data/dev.parquet").found())
+    assert [item.path for item in found if item.split == "train"] == [
+        f"data/train-0000{shard}.parquet#{index}" for shard in range(2) for index in range(2)
+    ]
+    assert found[-1] == Found("data/dev.parquet#0", "dog", "val")
+
+
+def test_a_folder_without_a_train_file_says_what_there_is(tmp_path: Path) -> None:
+    written(tmp_path / "all.parquet", [0, 1])
+    with pytest.raises(UserError, match=r"holds no train\*\.parquet \(all\.parquet\).*data\.train"):
+        opened(tmp_path)
+    with pytest.raises(
+        UserError, match=r"data\.train is missing: looked for .*al\.parquet\. Did you mean all\.parquet"
+    ):
+        opened(tmp_path, train="al.parquet")
+
+
+def test_a_damaged_file_is_an_error_for_people(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(UserError, match=r"train\.parquet .*damaged"):
+        opened(tmp_path)
+
+
+def test_a_damaged_row_group_sets_its_rows_aside_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    written(path, [0, 1, 0, 1], HUB)
+    row_group = pq.read_metadata(path).row_group(1)
+    content = bytearray(path.read_bytes())
+    start = row_group.column(0).dictionary_page_offset or row_group.column(0).data_page_offset
+    content[start : start + 12] = b"\xff" * 12
+    path.write_bytes(content)
+    rows = build_manifest(opened(tmp_path), Data(), 0).rows
+    assert rows["action"].tolist() == ["none", "none", "drop", "drop"]
+    assert rows["reason"].str.contains("damaged").tolist() == [False, False, True, True]
+
+
+def test_any_byte_of_any_file_is_in_the_digest(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB)
+    written(tmp_path / "test.parquet", [0, 1], HUB)
+    before = opened(tmp_path).digest()
+    written(tmp_path / "test.parquet", [0, 1], HUB, shade=1)
+    assert opened(tmp_path).digest() != before
+
+
+@pytest.mark.data
+def test_cifar10_has_its_noisy_and_its_clean_labels(real_data: Path, tmp_path: Path) -> None:
+    """20,104 of the labels of CIFAR-10N "worse" are wrong (Wei et al. 2022); the test labels are the clean ones."""
+    clean, worse = (
+        {item.path: item for item in open_source(data, real_data, tmp_path).found()}
+        for data in (
+            Data(source="cifar10", path="cifar10"),
+            Data(source="parquet", path="cifar10", label_column="worse"),
+        )
+    )
+    assert len(clean) == len(worse) == 60000
+    wrong = [path for path, item in clean.items() if item.given_label != worse[path].given_label]
+    assert len(wrong) == 20104
+    assert all(clean[path].split == "train" for path in wrong)
+    assert clean["train.parquet#0"].given_label == "frog"  # the first picture of CIFAR-10's first batch

@@ -1,0 +1,216 @@
+"""Losses that pass a teacher on to a student.
+
+All take the student's logits [B, K], the teacher's *probabilities* [B, K] (as the soft-label store gives
+them) and mix, row by row, with w_i the sample weight and h = hard_weight,
+
+    L = sum_i w_i * (h * CE_i + (1 - h) * soft_i) / sum_i w_i
+
+A row without a label (target -1) has no CE_i: its soft term takes the whole weight, and where h = 1 the row
+drops out of both sums. Every soft term is a sum over classes and a mean over rows, so that neither the number
+of classes nor the size of the batch changes what hard_weight means. Computed in float32 (float64 for float64
+logits); the teacher gets no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_cross_entropy(student_logits: Tensor, probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy with soft labels (Beyer, Zhai, Royer, Markeeva, Anil & Kolesnikov 2022).
+
+        L = -sum_k p_k log q_k,    q = softmax(z)
+
+    The gradient of kd_loss at T = 1 and hard_weight = 0; the value is higher by the teacher's entropy.
+    """
+    z, p = _checked(student_logits, probabilities)
+    return _weighted_mean(-(p * F.log_softmax(z, dim=1)).sum(dim=1), weights)
+
+
+def kd_loss(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    targets: Tensor | None = None,
+    hard_weight: float = 0.0,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+    *,
+    standardise: bool = False,
+) -> Tensor:
+    """Knowledge distillation (Hinton, Vinyals & Dean 2015, section 2).
+
+        soft_i = T^2 * KL(p_T || q_T),    p_T = softmax(log p / T),    q_T = softmax(z / T)
+
+    T^2 keeps the gradients of the soft term at the size of the hard one's whatever T is.
+    targets: int64 [B], -1 where there is no label; or float [B, K] mixed labels, a row of zeros where there
+    is none; None: no labels at all. hard_weight in [0, 1]. weights: float [B], at least 0.
+    standardise: the soft term compares standardise_logits of both (T = 2 and a larger soft weight in that
+    paper).
+    """
+    z, p = _checked(student_logits, teacher_probabilities)
+    student, teacher = (standardise_logits(z), standardise_logits(_log(p))) if standardise else (z, _log(p))
+    soft = temperature**2 * _kl(
+        F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
+    )
+    return _mixed(z, targets, soft, hard_weight, weights)
+
+
+def standardise_logits(logits: Tensor) -> Tensor:
+    """Logit standardisation (Sun, Ren, Li, Wang & Cao 2024, algorithm 1).
+
+        Z(z) = (z - mean(z)) / std(z),    std over the K logits of the row (population)
+
+    The student need then match the teacher's logits in shape only, not in spread. A constant a row drops out,
+    so log-probabilities serve as logits. float [B, K] -> [B, K]; a flat row becomes zeros.
+    """
+    deviation = logits - logits.mean(dim=-1, keepdim=True)
+    variance = deviation.square().mean(dim=-1, keepdim=True)
+    return deviation / (variance + 1e-14).sqrt()  # inside the root: a flat row's gradient stays finite
+
+
+def dkd_loss(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    targets: Tensor | None = None,
+    hard_weight: float = 0.0,
+    temperature: float = 4.0,
+    weights: Tensor | None = None,
+    *,
+    target_weight: float = 1.0,
+    other_weight: float = 8.0,
+) -> Tensor:
+    """Decoupled knowledge distillation (Zhao, Cui, Song, Qiu & Liang 2022, equations 5 to 7).
+
+        soft_i = T^2 * (alpha * KL(b^p || b^q) + beta * KL(p^ || q^))
+
+    b = (p_t, 1 - p_t) is the target class against the rest, p^ the distribution among the others. With alpha
+    = 1 and beta = 1 - p_t it is KD. A row without a label is decoupled at the teacher's first choice (the
+    paper has labels everywhere). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
+    """
+    z, p = _checked(student_logits, teacher_probabilities)
+    teacher, student = F.log_softmax(_log(p) / temperature, dim=1), F.log_softmax(z / temperature, dim=1)
+    target = F.one_hot(_target_class(p, targets), z.shape[1]).bool()
+    (binary_p, others_p), (binary_q, others_q) = _decoupled(teacher, target), _decoupled(student, target)
+    soft = target_weight * _kl(binary_p, binary_q) + other_weight * _kl(others_p, others_q)
+    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
+
+
+def dist_loss(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    targets: Tensor | None = None,
+    hard_weight: float = 0.0,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+    *,
+    between_classes: float = 1.0,
+    within_class: float = 1.0,
+) -> Tensor:
+    """DIST, relations in place of values (Huang, You, Wang, Qian & Xu 2022, equations 7 to 10).
+
+        soft_i = T^2 * (beta * (1 - r(p_i, q_i)) + gamma * mean_k (1 - r(p_:k, q_:k)))
+
+    r is Pearson's correlation, along the classes of a row and along the batch of a class (weighted by the
+    sample weights). T^2 as in the authors' code. beta = between_classes, gamma = within_class; the rest as in
+    kd_loss.
+    """
+    z, p = _checked(student_logits, teacher_probabilities)
+    teacher, student = F.softmax(_log(p) / temperature, dim=1), F.softmax(z / temperature, dim=1)
+    mass = torch.ones_like(z[:, :1]) if weights is None else weights[:, None].to(z)
+    between = 1 - _pearson(teacher.T, student.T, torch.ones_like(teacher.T[:, :1]))
+    within = 1 - _pearson(teacher, student, mass)
+    soft = temperature**2 * (between_classes * between + within_class * within.mean())
+    return _mixed(z, targets, soft, hard_weight, weights)
+
+
+SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {"kd": kd_loss, "dkd": dkd_loss, "dist": dist_loss}
+
+
+# ---- the terms ----
+
+
+def _mixed(logits: Tensor, targets: Tensor | None, soft: Tensor, hard_weight: float, weights: Tensor | None) -> Tensor:
+    """The mix of the module's head; soft: [B]."""
+    if not 0.0 <= hard_weight <= 1.0:
+        raise ValueError(f"hard_weight lies in 0 to 1, not {hard_weight}")
+    if targets is None:
+        labelled, hard = torch.zeros(len(soft), dtype=torch.bool, device=soft.device), torch.zeros_like(soft)
+    else:
+        labelled, hard = _labelled(targets), _cross_entropy(logits, targets)
+    rows = torch.where(labelled, hard_weight * hard + (1 - hard_weight) * soft, soft)
+    weights = torch.ones_like(soft) if weights is None else weights.to(soft)
+    if hard_weight == 1.0:
+        weights = weights * labelled
+    return _weighted_mean(rows, weights)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """[B]; whatever it gives for a row without a label is not used."""
+    log_q = F.log_softmax(logits, dim=1)
+    if targets.ndim == 2:
+        return -(targets.to(log_q) * log_q).sum(dim=1)
+    return -log_q.gather(1, targets.clamp_min(0)[:, None]).squeeze(1)
+
+
+def _labelled(targets: Tensor) -> Tensor:
+    """bool [B]. Mixed labels count where all partners have one (their shares then sum to 1)."""
+    return targets >= 0 if targets.ndim == 1 else targets.sum(dim=1) > 0.999
+
+
+def _target_class(p: Tensor, targets: Tensor | None) -> Tensor:
+    if targets is None:
+        return p.argmax(dim=1)
+    classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+    return torch.where(_labelled(targets), classes, p.argmax(dim=1))
+
+
+def _decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of target against rest, [B, 2], and among the others, [B, K] (at the target: 0)."""
+    others = log_p.masked_fill(target, -torch.inf)
+    binary = torch.stack([(log_p * target).sum(dim=1), others.logsumexp(dim=1)], dim=1)
+    # The target's entry is the same finite number for teacher and student, so it adds nothing to the KL.
+    return binary, F.log_softmax(others, dim=1).masked_fill(target, 0.0)
+
+
+def _pearson(a: Tensor, b: Tensor, mass: Tensor) -> Tensor:
+    """Correlation down the columns of [n, m] with row weights [n, 1]: [m]; 0 where a column is constant."""
+    share = mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
+    a, b = (share.sqrt() * (x - (share * x).sum(dim=0)) for x in (a, b))
+    return (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-8 / len(a))
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k), p the teacher and q the student. [B, K] -> [B]."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def _log(p: Tensor) -> Tensor:
+    """Finite also at 0, where T would otherwise meet -inf."""
+    return p.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """sum w l / sum w; 0, with gradients of 0, where no row weighs anything."""
+    if weights is None:
+        return rows.mean()
+    weights = weights.to(rows)
+    return (weights * rows).sum() / weights.sum().clamp_min(torch.finfo(rows.dtype).tiny)
+
+
+def _checked(student_logits: Tensor, teacher_probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 or better. Raises ValueError where the teacher gives logits, say, instead."""
+    if student_logits.ndim != 2 or student_logits.shape != teacher_probabilities.shape:
+        raise ValueError(
+            f"student {tuple(student_logits.shape)} and teacher {tuple(teacher_probabilities.shape)} differ"
+        )
+    z = student_logits if student_logits.dtype == torch.float64 else student_logits.float()
+    p = teacher_probabilities.detach().to(z)
+    if not bool((p >= 0).all() & ((p.sum(dim=1) - 1).abs() < 1e-2).all()):
+        raise ValueError(
+            "the teacher's rows are no probabilities (numbers from 0 to 1 that sum to 1): logits, perhaps?"
+        )
+    return z, p

@@ -1,0 +1,298 @@
+"""The soft-label store: one teacher's probabilities for stored views, one file a view number.
+
+    folder/
+      header.json                 what the labels are of: teacher, folds, view version, study; classes, layout
+      contents.txt                the images' content hashes, one a line: row i of every view is line i
+      view-00003-5d41402a.npy     view number 3; the CRC-32 of the file stands in its name
+
+A view is (image, view number); its row takes 2 * K bytes up to 64 classes and (2 + index size) * k + 2
+above, where only the top k classes and the rest mass are kept. A file is whole or it is missing: written
+beside and renamed, and checked against its CRC before it is first read. More views can be added at any time,
+in any order, by several processes as long as no two write the same view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decant.distillation.row_layout import RowLayout
+from decant.ensemble.pooling import pool
+from decant.errors import UserError
+
+FORMAT = 1
+TOP_K = 16
+REQUIRED = ("teacher_digest", "folds", "view_version", "study")
+
+Probabilities = NDArray[np.float32]
+Rows = NDArray[np.integer[Any]]
+
+
+class SoftLabelStore:
+    """One teacher's soft labels in a folder. Made by `create` or `open`, never directly."""
+
+    def __init__(self, folder: Path, header: dict[str, Any]):
+        self.folder = folder
+        self.header = header
+        self.teacher: str = header["teacher"]
+        self.layout = RowLayout(header["classes"], header["top_k"])
+        self._open_views: dict[int, NDArray[Any]] = {}
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        contents: Sequence[str],
+        classes: int,
+        teacher: str,
+        header: Mapping[str, Any],
+        top_k: int = TOP_K,
+    ) -> SoftLabelStore:
+        """The store in `folder`: made where there is none, resumed where it is of the same things.
+
+        contents: n different content hashes, in row order. classes: K. header: JSON values, with at least the
+        keys of REQUIRED. top_k: classes kept a row, used above 64 classes only.
+        Raises UserError where the folder holds another store or cannot be written, ValueError for bad
+        arguments.
+        """
+        wanted = _header(contents, classes, teacher, header, top_k)
+        if (folder / "header.json").exists():
+            store = cls.open(folder)
+            _require_same(folder, store.header, wanted)
+            return store
+        _make_folder(folder)
+        # The header goes last: without one, nobody knows what files lying here are of.
+        for stray in folder.glob("view-*.npy"):
+            stray.unlink()
+        _write_atomically(folder / "contents.txt", "\n".join(contents).encode())
+        _write_atomically(folder / "header.json", json.dumps(wanted, indent=1, sort_keys=True).encode())
+        return cls(folder, wanted)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        contents: Sequence[str] | None = None,
+        classes: int | None = None,
+        teacher: str | None = None,
+        header: Mapping[str, Any] | None = None,
+    ) -> SoftLabelStore:
+        """The store that lies in `folder`; what is given must agree with it. Raises UserError where not."""
+        path = folder / "header.json"
+        if not path.is_file():
+            raise UserError(f"no soft labels in {folder}: make them with distill/make_soft_labels.py.")
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            complete = found["format"] == FORMAT and {*_SHAPE, *REQUIRED} <= set(found)
+        except (ValueError, KeyError, TypeError):
+            complete = False
+        if not complete:
+            raise UserError(f"{path} is damaged or of another version: delete {folder} and make them again.")
+        wanted = {"classes": classes, "teacher": teacher, "contents_digest": contents and _digest(contents)}
+        wanted = {key: value for key, value in wanted.items() if value is not None} | _as_json(header or {})
+        _require_same(folder, {key: found.get(key) for key in wanted}, wanted)
+        return cls(folder, found)
+
+    def contents(self) -> list[str]:
+        """The images' content hashes in row order. Raises UserError where the file was changed."""
+        path = self.folder / "contents.txt"
+        contents = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        if _digest(contents) != self.header["contents_digest"]:
+            raise UserError(f"{path} is not the list this store was made with: delete {self.folder} and start again.")
+        return contents
+
+    def rows_of(self, contents: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of these images, int64 [m]. Raises UserError for an image that has no soft labels."""
+        row = {content: index for index, content in enumerate(self.contents())}
+        absent = [content for content in contents if content not in row]
+        if absent:
+            raise UserError(
+                f"{len(absent)} images (first: {absent[0][:16]}) have no soft labels in {self.folder}: "
+                "make the labels again for the manifest as it is now."
+            )
+        return np.array([row[content] for content in contents], dtype=np.int64)
+
+    def bytes_per_view(self) -> int:
+        """Bytes one view of one image takes: 2 K dense, (2 + index size) k + 2 sparse."""
+        return self.layout.row_bytes
+
+    def missing(self, views: Iterable[int]) -> list[int]:
+        """Those of `views` with no whole file: to be written. Each file is read once to check it."""
+        return [view for view in views if self._view(view) is None]
+
+    def write(self, view: int, probabilities: Probabilities) -> None:
+        """Store a view: float32 [n, K] probabilities in the order of `contents`. An older file of it is
+        replaced.
+
+        Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (logits, say),
+        and UserError where the disk does not take it (nothing half-written stays).
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, self.layout.encode(self._checked(view, probabilities)), allow_pickle=False)
+        name = f"view-{view:05d}-{zlib.crc32(buffer.getbuffer()):08x}.npy"
+        _write_atomically(self.folder / name, buffer.getbuffer())
+        for older in self._files(view):
+            if older.name != name:
+                older.unlink()
+        self._open_views.pop(view, None)
+
+    def read(self, view: int, rows: Rows) -> Probabilities:
+        """Probabilities float32 [len(rows), K] of a view's rows, each summing to 1; memory-mapped.
+
+        A sparse store spreads the rest mass evenly over the classes that it did not keep. Raises UserError
+        for a view that is missing or damaged, IndexError for rows outside [0, n).
+        """
+        stored = self._view(view)
+        if stored is None:
+            raise UserError(
+                f"view {view} of teacher {self.teacher!r} is missing or damaged in {self.folder}: "
+                "run distill/make_soft_labels.py again, it makes what is missing."
+            )
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(stored)):
+            raise IndexError(f"rows must lie in 0 to {len(stored) - 1}: {rows.min()} to {rows.max()}")
+        return self.layout.decode(np.asarray(stored[rows]))
+
+    # ---- files ----
+
+    def _checked(self, view: int, probabilities: Probabilities) -> NDArray[np.float64]:
+        expected = (self.header["rows"], self.layout.classes)
+        if view < 0 or probabilities.shape != expected:
+            raise ValueError(f"view {view}: expected probabilities {expected}, got {probabilities.shape}")
+        exact = probabilities.astype(np.float64)
+        sums = exact.sum(axis=1, keepdims=True)
+        if not ((exact >= 0).all() and (np.abs(sums - 1) < 1e-2).all()):
+            raise ValueError(f"view {view} holds no probabilities (rows of numbers from 0 to 1 that sum to 1)")
+        return exact / sums
+
+    def _files(self, view: int) -> list[Path]:
+        return sorted(self.folder.glob(f"view-{view:05d}-*.npy"))
+
+    def _view(self, view: int) -> NDArray[Any] | None:
+        """The memory-mapped view, or None where no file of it is whole. Checked once, when first opened."""
+        if view not in self._open_views:
+            shape, dtype = self.layout.shape(self.header["rows"]), self.layout.dtype
+            whole = (_mapped_if_whole(path, shape, dtype) for path in self._files(view))
+            found = next((mapped for mapped in whole if mapped is not None), None)
+            if found is None:
+                return None
+            self._open_views[view] = found
+        return self._open_views[view]
+
+
+def pooled(
+    stores: Sequence[SoftLabelStore],
+    weights: Sequence[float] | NDArray[np.float64],
+    temperatures: Sequence[float],
+    view: int,
+    rows: Rows,
+) -> Probabilities:
+    """The teachers' pool for rows of a view, float32 [len(rows), K]: pooling on reading runs no teacher.
+
+    One weight (at least 0, together 1) and one temperature a store; a store of weight 0 is not read. Raises
+    ValueError where the stores' headers differ in more than the teacher, and whatever `read` and `pool`
+    raise.
+    """
+    for key in sorted({key for store in stores for key in store.header} - set(_OF_ONE_TEACHER)):
+        if any(store.header.get(key) != stores[0].header.get(key) for store in stores):
+            raise ValueError(f"stores differ in {key}: {[(s.teacher, s.header.get(key)) for s in stores]}")
+    if not len(stores) == len(weights) == len(temperatures):
+        raise ValueError(f"{len(stores)} stores, {len(weights)} weights, {len(temperatures)} temperatures")
+    used = [m for m, weight in enumerate(weights) if weight != 0]
+    with np.errstate(divide="ignore"):
+        logs = [np.log(stores[m].read(view, rows)) for m in used]
+    mixture: Probabilities = np.exp(pool(logs, [weights[m] for m in used], [temperatures[m] for m in used]))
+    return mixture
+
+
+# ---- header ----
+
+_OF_ONE_TEACHER = ("teacher", "teacher_digest", "folds", "top_k")
+_SHAPE = ("format", "teacher", "classes", "rows", "top_k", "contents_digest")
+
+
+def _header(
+    contents: Sequence[str], classes: int, teacher: str, header: Mapping[str, Any], top_k: int
+) -> dict[str, Any]:
+    absent, reserved = set(REQUIRED) - set(header), set(_SHAPE) & set(header)
+    if absent or reserved:
+        raise ValueError(f"header lacks {sorted(absent)} or sets the store's own keys {sorted(reserved)}")
+    if not contents or len(set(contents)) != len(contents) or any("\n" in content for content in contents):
+        raise ValueError("contents must be at least one image's hash, each once: soft labels go by content")
+    layout = RowLayout.of(classes, top_k)
+    return {
+        "format": FORMAT,
+        "teacher": teacher,
+        "classes": layout.classes,
+        "rows": len(contents),
+        "top_k": layout.top_k,
+        "contents_digest": _digest(contents),
+    } | _as_json(header)
+
+
+def _require_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    keys = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} is {found.get(key)!r}, asked for {wanted.get(key)!r}" for key in keys)
+        raise UserError(
+            f"the soft labels in {folder} are of something else: {differences}. "
+            "Name another folder, or delete this one to make them again."
+        )
+
+
+def _as_json(header: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dict(header)))  # as it will be read: tuples become lists
+    return values
+
+
+def _digest(contents: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+
+# ---- bytes ----
+
+
+def _mapped_if_whole(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """The array, memory-mapped, or None where a single byte of the file is not as it was written."""
+    with path.open("rb") as file:
+        crc = 0
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    if f"{crc:08x}" != path.stem.split("-")[-1]:
+        return None
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped if mapped.shape == shape and mapped.dtype == dtype else None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make {folder}: {error.strerror or error}. Choose another place or free some space."
+        ) from error
+
+
+def _write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Write beside and rename, so that under `path` there is the old file, the whole new one or none."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Free some space and run again.") from error

@@ -1,0 +1,1 @@
+"""Many teachers, one answer: test-time augmentation, calibration and pooling."""

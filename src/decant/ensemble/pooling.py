@@ -1,0 +1,132 @@
+"""Pooling: the linear pool  p(k) = sum_m w_m p_m(k)  of calibrated members, and three ways to find its
+weights.
+
+Reads predictions and runs no network, so changing a weight costs seconds. Choose on val, never on test.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decant.ensemble.calibration import apply_temperature, labelled_rows
+from decant.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+Weights = NDArray[np.float64]  # [m], >= 0, sums to 1
+
+
+def fit_weights(log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]], method: str) -> Weights:
+    """Weights of the members: float64 [m], not negative, summing to 1.
+
+    log_probabilities: one [n, K] a member, calibrated already (apply_temperature). targets: int [n], -1 where
+    there is no label (left out; with no labels at all the weights are equal). method: a key of METHODS.
+    Raises UserError for an unknown method, ValueError for no members or shapes that do not fit.
+    """
+    if method not in METHODS:
+        nearest = difflib.get_close_matches(str(method), list(METHODS), n=1, cutoff=0.0)[0]
+        raise UserError(f"unknown pooling method {method!r}: did you mean {nearest!r}? Known: {', '.join(METHODS)}.")
+    if not log_probabilities:
+        raise ValueError("nothing to pool: no member was given")
+    likelihoods = _relative_likelihoods(log_probabilities, targets)
+    return METHODS[method](likelihoods)
+
+
+def pool(
+    log_probabilities: Sequence[Floats], weights: Sequence[float] | Weights, temperatures: Sequence[float]
+) -> NDArray[np.float32]:
+    """log sum_m w_m softmax(z_m / T_m): float32 [n, K] log-probabilities.
+
+    log_probabilities: one [n, K] a member. A member of weight 0 is not read. Raises ValueError where the
+    numbers of members, weights and temperatures differ, or the weights are negative or do not sum to 1.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    if not len(log_probabilities) == len(w) == len(temperatures):
+        raise ValueError(f"{len(log_probabilities)} members, {len(w)} weights, {len(temperatures)} temperatures")
+    if not (w >= 0).all() or abs(w.sum() - 1) > 1e-6:
+        raise ValueError(f"weights must be at least 0 and sum to 1: {w.tolist()}")
+    pooled: NDArray[np.float64] | None = None
+    for scores, weight, temperature in zip(log_probabilities, w / w.sum(), temperatures, strict=True):
+        if weight == 0:
+            continue
+        term = np.log(weight) + apply_temperature(np.asarray(scores, dtype=np.float64), temperature)
+        if pooled is not None and term.shape != pooled.shape:
+            raise ValueError(f"members differ in shape: {term.shape} and {pooled.shape}")
+        pooled = term if pooled is None else np.logaddexp(pooled, term)  # one member in memory at a time
+    assert pooled is not None  # the weights sum to 1, so one is above 0
+    return pooled.astype(np.float32)
+
+
+# ---- methods: float64 [n, m] likelihoods of the true class, each row up to a factor -> weights [m] ----
+
+
+def _equal(likelihoods: NDArray[np.float64]) -> Weights:
+    m = likelihoods.shape[1]
+    return np.full(m, 1.0 / m)
+
+
+def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: int = 2000) -> Weights:
+    """argmax over the simplex of  sum_i log sum_m w_m p_im,  a concave problem, by EM for mixture weights.
+
+    Each step  w_m <- w_m * g_m,  g_m = mean_i p_im / sum_j w_j p_ij,  cannot lower the likelihood (Dempster,
+    Laird & Rubin 1977), so starting from equal weights the result is never worse than they are. By concavity
+    the mean log-likelihood is within max_m g_m - 1 of its maximum, which is when to stop.
+    """
+    weights = _equal(likelihoods)
+    for _ in range(steps if len(likelihoods) else 0):
+        gain = (likelihoods / (likelihoods @ weights)[:, None]).mean(axis=0)
+        if gain.max() - 1 < tolerance:
+            break
+        weights = weights * gain
+    return weights / weights.sum()
+
+
+def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:
+    """Ensemble selection with replacement (Caruana, Niculescu-Mizil, Crew & Ksikes 2004, section 2.1).
+
+    Adds, one at a time, the member that lowers the NLL of the bag most (the first of equals); the weights are
+    the counts of the best bag seen, so it is never worse than the best single member.
+    """
+    n, m = likelihoods.shape
+    if n == 0:
+        return _equal(likelihoods)
+    counts, total = np.zeros(m), np.zeros(n)
+    best_counts, best_nll = counts, np.inf
+    for size in range(1, steps + 1):
+        with np.errstate(divide="ignore"):  # a bag may give the true class no probability at all: NLL inf
+            nll = -np.log((total[:, None] + likelihoods) / size).mean(axis=0)
+        chosen = int(np.argmin(nll))
+        counts = counts + np.eye(m)[chosen]
+        total = total + likelihoods[:, chosen]
+        if nll[chosen] < best_nll:
+            best_counts, best_nll = counts, nll[chosen]
+    if not np.isfinite(best_nll):
+        return _equal(likelihoods)
+    return best_counts / best_counts.sum()
+
+
+METHODS: dict[str, Callable[[NDArray[np.float64]], Weights]] = {
+    "equal": _equal,
+    "convex": _convex,
+    "greedy": _greedy,
+}
+
+
+def _relative_likelihoods(
+    log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """p_m(y_i) for the rows with a label, [n', m], each row divided by its largest: nothing underflows, and
+    no method cares, as a factor a row shifts the log-likelihood of every mixture alike."""
+    columns = []
+    for scores in log_probabilities:
+        z, y = labelled_rows(scores, targets)
+        normaliser = np.log(np.exp(z).sum(axis=1))
+        columns.append(z[np.arange(len(y)), y] - normaliser)
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError("members differ in their number of rows")
+    logs = np.stack(columns, axis=1)
+    return np.exp(logs - logs.max(axis=1, keepdims=True)) if len(logs) else logs

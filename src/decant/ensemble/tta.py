@@ -1,0 +1,188 @@
+"""Test-time augmentation: a recipe's names turned into ttach transforms, one callable a member.
+
+Every member shows the network the same object, so that the members' probabilities may be averaged as they
+are. Vertical flips and quarter turns are left out on purpose: a photo has an up and a down.
+
+ttach 0.0.3 (the last one) works with current torch; two of its habits are mended here. Its `Scale` and
+`Resize` sample without antialiasing, so a shrunken picture carries patterns that no training picture had; and
+`Scale` cuts sizes off (int(100 * 1.15) = 114) where this project rounds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+import ttach
+from torch import Tensor
+
+from decant.errors import UserError
+
+Member = Callable[[Tensor], Tensor]  # float32 [B, 3, S, S] in [0, 1] -> float32 [B, 3, S', S'] in [0, 1]
+Spec = str | Mapping[str, Any]
+
+IDENTITY = "identity"
+
+
+def tta_members(transforms: Sequence[Spec], *, fixed_size: bool = False) -> dict[str, Member]:
+    """The members of a recipe's TTA set, by name, "identity" first and the others as the recipe orders them.
+
+    transforms: each entry is a name (`hflip`, `five_crops`), a name with its number (`scale1.15`, `zoom1.2`,
+    `multiply0.9`, `five_crops0.8`), several of these joined by `+` (`hflip+zoom1.2`, their product), or a
+    mapping from name to number or numbers (`{scale: [0.85, 1.15]}`).
+    fixed_size: the network takes S x S pictures alone (most ViTs): `scale`, which changes S, is refused.
+
+    Members take and give float32 images in [0, 1]. The same member asked for twice is there once. `multiply`
+    clamps, `zoom` crops the middle of the enlarged picture, `five_crops` resizes its crops back to S.
+    Raises UserError for an unknown name or a number that is out of range.
+    """
+    members: dict[str, Member] = {IDENTITY: lambda images: images}
+    for spec in transforms:
+        for chain in _chains(spec):
+            if fixed_size and any(name == "scale" for name, _ in chain):
+                raise UserError(
+                    f"TTA {spec!r}: this network takes pictures of one size only and `scale` changes it; "
+                    "use `zoom`, which enlarges and crops back."
+                )
+            members.update(_product([_FAMILIES[name](number) for name, number in chain]))
+    return members
+
+
+# ---- one family of members each: number -> {member name: transform}, empty where nothing would change ----
+
+
+class _AntialiasedScale(ttach.Scale):
+    def apply_aug_image(self, image: Tensor, scale: float = 1, **kwargs: Any) -> Tensor:
+        return _resized(image, round(image.shape[-2] * scale), round(image.shape[-1] * scale))
+
+
+def _hflip(_: float | None) -> dict[str, Member]:
+    flip = ttach.HorizontalFlip()
+    return {"hflip": lambda images: flip.apply_aug_image(images, apply=True)}
+
+
+def _scale(number: float | None) -> dict[str, Member]:
+    factor = _number("scale", number, 0.25, 4.0)
+    scale = _AntialiasedScale([factor])
+    return {} if factor == 1 else {f"scale{factor:g}": lambda images: scale.apply_aug_image(images, scale=factor)}
+
+
+def _zoom(number: float | None) -> dict[str, Member]:
+    factor = _number("zoom", number, 1.0, 4.0)
+    scale = _AntialiasedScale([factor])
+
+    def zoomed(images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return ttach.functional.center_crop(scale.apply_aug_image(images, scale=factor), height, width)
+
+    return {} if factor == 1 else {f"zoom{factor:g}": zoomed}
+
+
+def _five_crops(number: float | None) -> dict[str, Member]:
+    side = _number("five_crops", 0.875 if number is None else number, 0.25, 0.99)
+    # In the order of ttach.FiveCrops.
+    corners = ("left_top", "left_bottom", "right_bottom", "right_top", "centre")
+
+    def member(corner: int) -> Member:
+        def cropped(images: Tensor) -> Tensor:
+            height, width = images.shape[-2:]
+            crops = ttach.FiveCrops(round(height * side), round(width * side))
+            return _resized(crops.apply_aug_image(images, crop_fn=crops.params[corner]), height, width)
+
+        return cropped
+
+    return {f"crop{side:g}_{name}": member(corner) for corner, name in enumerate(corners)}
+
+
+def _multiply(number: float | None) -> dict[str, Member]:
+    factor = _number("multiply", number, 0.25, 4.0)
+    multiply = ttach.Multiply([factor])
+    brighter = {f"multiply{factor:g}": lambda images: multiply.apply_aug_image(images, factor=factor).clamp(0, 1)}
+    return {} if factor == 1 else brighter
+
+
+_FAMILIES: dict[str, Callable[[float | None], dict[str, Member]]] = {
+    "hflip": _hflip,
+    "five_crops": _five_crops,
+    "scale": _scale,
+    "zoom": _zoom,
+    "multiply": _multiply,
+}
+_TAKES_NO_NUMBER = ("hflip",)
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    resized = F.interpolate(images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)
+
+
+def _product(families: Sequence[Mapping[str, Member]]) -> dict[str, Member]:
+    """Members of every combination, applied left to right; families that change nothing drop out."""
+    combinations = itertools.product(*(family.items() for family in families if family))
+    return {
+        "+".join(name for name, _ in steps): _in_turn([member for _, member in steps])
+        for steps in combinations
+        if steps
+    }
+
+
+def _in_turn(members: Sequence[Member]) -> Member:
+    chain = ttach.base.Chain(list(members))
+    return lambda images: chain(images)
+
+
+# ---- reading a recipe ----
+
+
+def _chains(spec: Spec) -> list[list[tuple[str, float | None]]]:
+    """The chains of (family, number) that one entry of a recipe asks for."""
+    if spec == IDENTITY:
+        return []
+    if isinstance(spec, str):
+        return [[_parse(part.strip()) for part in spec.split("+")]]
+    if isinstance(spec, Mapping):
+        chains = []
+        for name, numbers in spec.items():
+            known = _known(str(name))
+            for number in numbers if isinstance(numbers, (list, tuple)) else [numbers]:
+                chains.append([_with_number(known, number)])
+        return chains
+    raise UserError(f"TTA entry {spec!r} is neither a name nor a mapping such as {{scale: [0.85, 1.15]}}.")
+
+
+def _parse(text: str) -> tuple[str, float | None]:
+    match = re.fullmatch(r"([A-Za-z_]+)(\d+(?:\.\d+)?)?", text)
+    if match is None:
+        return _known(text), None  # always raises: no name looks like this
+    name, number = match.groups()
+    return _with_number(_known(name), None if number is None else float(number))
+
+
+def _known(name: str) -> str:
+    if name in _FAMILIES:
+        return name
+    # A ttach class name (HorizontalFlip, FiveCrops) should lead to ours.
+    spelled = {"horizontalflip": "hflip", "fivecrops": "five_crops", **{known: known for known in _FAMILIES}}
+    nearest = spelled[difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.0)[0]]
+    raise UserError(f"unknown TTA transform {name!r}: did you mean {nearest!r}? Known: {', '.join(_FAMILIES)}.")
+
+
+def _with_number(name: str, number: Any) -> tuple[str, float | None]:
+    if name in _TAKES_NO_NUMBER and number is not None:
+        raise UserError(f"TTA transform {name!r} takes no number (given: {number!r}).")
+    return name, number
+
+
+def _number(name: str, number: Any, low: float, high: float) -> float:
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+        raise UserError(
+            f"TTA transform {name!r} needs a number, for example {name}{(low + high) / 2:g}; got {number!r}."
+        )
+    if not low <= number <= high:
+        raise UserError(f"TTA transform {name!r}: {number:g} is outside {low:g} to {high:g}.")
+    return float(f"{number:g}")  # a member is what its name says

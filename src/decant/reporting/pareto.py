@@ -1,6 +1,5 @@
 """The picture to choose a model by: accuracy against latency, the file's size as area."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from decant.reporting.plots import GREY, INK, KIND_STYLE, new_figure, plain_axes, plain_text, save
+from decant.reporting.plots import GREY, INK, KIND_STYLE, any_script, new_figure, plain_axes, plain_text, save
+
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 def pareto(
@@ -52,7 +53,8 @@ def pareto(
     ax.set_ylabel(y_label)
     plain_axes(ax, grid="both")
     texts = [f"{plain_text(model)}\n{size:.3g} MB" for model, size in zip(models, size_mb, strict=True)]
-    _place_labels(figure, ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
+    with any_script():
+        _place_labels(figure, ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
     save(figure, path, title)
 
 
@@ -75,34 +77,43 @@ def _place_labels(
     radii_pt: npt.NDArray[np.float64],
 ) -> None:
     """Each text beside its point, on that of eight sides where it covers least of what is there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # as in `save`
-        figure.draw_without_rendering()  # the layout is only settled now
+    figure.draw_without_rendering()  # the layout is only settled now
     pixel = figure.dpi / 72
     centres = ax.transData.transform(np.column_stack([x, y]))
-    taken = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii_pt * pixel, strict=True)]
+    taken: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii_pt * pixel, strict=True)]
     frame = ax.get_window_extent()
-    sides = [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-    for text, at, radius, (cx, cy) in zip(texts, zip(x, y, strict=True), radii_pt, centres, strict=True):
+    for text, at, radius, centre in zip(texts, zip(x, y, strict=True), radii_pt, centres, strict=True):
         label = ax.annotate(
             text, at, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8.5, color=INK,
             linespacing=1.15, zorder=4,
         )  # fmt: skip
         drawn = label.get_window_extent()
-        width, height = drawn.width, drawn.height
-        options = []
-        for right, up in sides:
-            closer = 0.75 if right and up else 1.0
-            dx = right * (radius * closer * pixel + width / 2 + 6)
-            dy = up * (radius * closer * pixel + height / 2 + 4)
-            box = (cx + dx - width / 2, cy + dy - height / 2, cx + dx + width / 2, cy + dy + height / 2)
-            outside = width * height - _overlap(box, (frame.x0, frame.y0, frame.x1, frame.y1))
-            options.append((sum(_overlap(box, other) for other in taken) + outside, dx, dy, box))
-        _, dx, dy, box = min(options, key=lambda option: option[0])
-        label.set_position((dx / pixel, dy / pixel))
+        options = _boxes_around(centre, radius * pixel, drawn.width, drawn.height)
+        box = min(options, key=lambda box: _covered(box, taken, (frame.x0, frame.y0, frame.x1, frame.y1)))
+        middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+        right, up = (middle - centre) / pixel
+        label.set_position((right, up))
         taken.append(box)
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, height: float) -> list[Box]:
+    """Where a text of that size may stand around a disc, the best-looking side first; pixels."""
+    sides = [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    boxes = []
+    for right, up in sides:
+        near = radius * (0.75 if right and up else 1.0)  # a disc leaves room at its corners
+        left = centre[0] + right * (near + width / 2 + 6) - width / 2
+        bottom = centre[1] + up * (near + height / 2 + 4) - height / 2
+        boxes.append((left, bottom, left + width, bottom + height))
+    return boxes
+
+
+def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
+    """Area of what `box` covers of the others and of what it has outside the frame."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
+
+
+def _overlap(a: Box, b: Box) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0)

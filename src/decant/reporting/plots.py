@@ -5,7 +5,8 @@ their colour and marker over all pictures.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -152,13 +153,19 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Pa
     for name, points in bins.items():
         kind = name.partition(":")[0]
         colour, marker, label = KIND_STYLE[kind]
-        filled = [point for point in points if point[2] >= LEAST_IMAGES] or [(np.nan, np.nan, 0)]
-        confidence, accuracy, n = (np.asarray(part, dtype=float) for part in zip(*filled, strict=True))
+        confidence, accuracy, n = np.array(points, dtype=float).T
+        enough, some = n >= LEAST_IMAGES, n > 0
         above.plot(
-            confidence, accuracy, marker=marker, color=colour, linewidth=1.6, markersize=6,
-            markeredgecolor="white", label=plain_text(name.partition(":")[2] or label),
-        )  # fmt: skip
-        below.plot(confidence, n, marker=marker, color=colour, linewidth=1.2, markersize=4)
+            confidence[enough],
+            accuracy[enough],
+            marker=marker,
+            color=colour,
+            linewidth=1.6,
+            markersize=6,
+            markeredgecolor="white",
+            label=plain_text(name.partition(":")[2] or label),
+        )
+        below.plot(confidence[some], n[some], marker=marker, color=colour, linewidth=1.2, markersize=4)
     above.set_ylabel(f"accuracy in bins of ≥ {LEAST_IMAGES} images")
     above.set_xlim(0, 1.02)
     above.set_ylim(0, 1.05)
@@ -264,10 +271,16 @@ def save(figure: Figure, path: Path, title: str) -> None:
     if title:
         figure.suptitle(title.replace("$", r"\$"), fontsize=11, color=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # Class names may be in any script; a glyph that the font lacks is drawn as a box, no reason to stop.
-        warnings.simplefilter("ignore", UserWarning)
+    with any_script():
         figure.savefig(path, metadata={"Software": None})  # matplotlib's version would change the bytes
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Class names may be in any script: a glyph that the font lacks is drawn as a box and no reason to stop."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def plain_text(name: str) -> str:

@@ -1,0 +1,96 @@
+"""Pictures are files that open, the same each time, whatever the names in them; what they show is looked at by eye."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decant.reporting.figures import render_figures
+from decant.reporting.pareto import pareto, pareto_front
+from decant.reporting.plots import (
+    class_balance,
+    confusion_matrix,
+    learning_curves,
+    metrics_by_split,
+    plain_text,
+    precision_bars,
+    reliability,
+)
+
+NAMES = ["$x_", "a\nb", "车", "\\frac", "a name that is far too long to stand on any axis", "e%"]
+
+
+def test_a_study_is_drawn_the_same_bytes_twice_and_readable_in_a_readme(study: Path) -> None:
+    first = {path: path.read_bytes() for path in render_figures(study)}
+    assert {path: path.read_bytes() for path in render_figures(study)} == first
+    for path in first:
+        with Image.open(path) as image:
+            image.load()
+            assert 1000 <= image.width <= 1400 and 300 <= image.height <= 1400
+            assert path.stat().st_size < 200_000  # these are committed
+
+
+def test_names_in_any_script_and_with_any_sign_are_drawn(tmp_path: Path) -> None:
+    n = len(NAMES)
+    confusion_matrix(np.eye(n, dtype=np.int64), NAMES, tmp_path / "1.png", "$")
+    class_balance({"train": dict.fromkeys(NAMES, 3)}, tmp_path / "2.png")
+    precision_bars(NAMES, ["teacher"] * n, [0.5] * n, [(0.4, 0.6)] * n, tmp_path / "3.png")
+    pareto(NAMES, ["teacher"] * n, [0.5] * n, [1.0] * n, [1.0] * n, tmp_path / "4.png")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_shades_follow_rows_so_that_a_transposed_matrix_looks_different(tmp_path: Path) -> None:
+    matrix = np.array([[5, 5], [0, 10]])
+    confusion_matrix(matrix, ["a", "b"], tmp_path / "one.png")
+    confusion_matrix(matrix.T, ["a", "b"], tmp_path / "two.png")
+    one, two = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("one", "two"))
+    assert np.abs(one.astype(int) - two.astype(int)).max() > 100
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_few_and_many_classes_fit_a_page(tmp_path: Path, count: int) -> None:
+    names = [f"class {number}" for number in range(count)]
+    confusion_matrix(np.eye(count, dtype=np.int64), names, tmp_path / "c.png")
+    class_balance({"train": dict.fromkeys(names, 5), "test": dict.fromkeys(names[:1], 2)}, tmp_path / "b.png")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.height <= 1400
+
+
+def test_the_front_holds_the_models_that_none_dominates() -> None:
+    accuracy, latency_ms = [0.90, 0.95, 0.93, 0.95, 0.80], [3.0, 20.0, 5.0, 9.0, 4.0]
+    assert pareto_front(accuracy, latency_ms) == [0, 2, 3]
+    assert pareto_front([0.9, 0.9], [1.0, 1.0]) == [0]
+
+
+def test_columns_of_a_history_become_panels_by_metric() -> None:
+    history = {
+        "epoch": [1.0, 2.0],
+        "loss": [2.0, 1.0],
+        "val_accuracy": [0.5, 0.6],
+        "val_nll": [1.0, 0.9],
+        "val_f1_macro": [float("nan")] * 2,
+        "images_per_second": [9.0, 9.0],
+    }
+    assert metrics_by_split(history) == {
+        "loss": {"train": "loss", "val": "val_nll"},
+        "accuracy": {"val": "val_accuracy"},
+    }
+
+
+def test_a_history_without_metrics_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no loss and no metric"):
+        learning_curves({"epoch": [1.0]}, tmp_path / "curves.png")
+
+
+def test_a_single_epoch_and_a_single_answer_are_drawn(tmp_path: Path) -> None:
+    learning_curves({"epoch": [1.0], "loss": [2.0]}, tmp_path / "curves.png", "one epoch")
+    reliability({"student": [(0.9, 1.0, 1)]}, tmp_path / "reliability.png")
+    pareto(["m"], ["student"], [0.9], [3.0], [0.0], tmp_path / "pareto.png")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_names_are_shortened_and_start_no_formula() -> None:
+    assert plain_text("a  $b$\nc") == r"a \$b\$ c"
+    assert len(plain_text("x" * 100)) == 28

@@ -1,0 +1,270 @@
+"""Every number of a report is a number of a file; what has no file leaves no trace."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from decant.errors import UserError
+from decant.reporting.evidence import best_teacher, read_evidence, reported_latency
+from decant.reporting.figures import render_figures
+from decant.reporting.format import short
+from decant.reporting.report import (
+    headline,
+    is_root_stale,
+    is_stale,
+    report_text,
+    root_report_text,
+    write_report,
+    write_root_report,
+)
+
+SECTIONS = [
+    "The task and the data",
+    "Cleaning",
+    "Teachers",
+    "Ensemble",
+    "Distillation and student",
+    "The ONNX file",
+    "Benchmarks: precision",
+    "Benchmarks: latency",
+    "Limits",
+    "Where this comes from",
+]
+
+
+def rows_of(study: Path, table: str) -> list[dict[str, str]]:
+    with (study / "benchmarks" / table / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def row_of(study: Path, model: str, table: str = "precision", **other: str) -> dict[str, str]:
+    found = [r for r in rows_of(study, table) if {"model": model, **other}.items() <= r.items()]
+    assert len(found) == 1
+    return found[0]
+
+
+def headings(text: str) -> list[str]:
+    return re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+
+
+def test_a_full_study_has_every_section_in_order(study: Path) -> None:
+    text = report_text(study, study)
+    assert text.startswith("# Toy vehicles\n")
+    assert headings(text) == SECTIONS
+
+
+def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
+    text = report_text(study, study).split("\n## ")[0]
+    for model in ("student_onnx", "ensemble", "student_alone"):
+        row = row_of(study, model, split="test")
+        interval = f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
+        assert text.count(interval) >= 2  # in the sentence and in the table
+    timing = row_of(study, "student_onnx", "latency", batch_size="1")
+    assert f"takes {timing['p50_ms']} ms" in text and f"is {timing['file_mb']} MB" in text
+
+
+@pytest.mark.parametrize("model", ["lite0", "lite2", "ensemble", "student_alone", "student", "student_onnx"])
+def test_the_precision_table_has_the_numbers_of_the_csv(study: Path, model: str) -> None:
+    section = report_text(study, study).split("## Benchmarks: precision")[1]
+    row = row_of(study, model, split="test")
+    (line,) = [line for line in section.splitlines() if line.startswith(f"| {model} | test |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2] == row["n"] == "150"
+    assert cells[5:] == [
+        short(row[c]) for c in ("recall_macro", "f1_macro", "map_macro", "nll", "ece", "agreement_with_ensemble")
+    ]
+
+
+def test_the_latency_table_is_the_csv(study: Path) -> None:
+    section = report_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    expected = [
+        "| " + " | ".join(value for name, value in row.items() if name != "kind") + " |"
+        for row in rows_of(study, "latency")
+    ]
+    assert lines == expected
+    assert "6.4 times that of student_onnx for the ensemble" in section  # (6 + 14.4) ms against 3.2 ms
+    assert "4.5 times that of student_onnx for the best teacher" in section
+
+
+def test_every_decimal_of_the_report_comes_from_a_file(study: Path) -> None:
+    text = report_text(study, study)
+    known = set()
+    for path in study.rglob("*"):
+        if path.suffix in (".csv", ".json"):
+            for found in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", path.read_text(encoding="utf-8")):
+                known |= {found.lstrip("-"), short(found).lstrip("-"), short(found, 4).lstrip("-")}
+                known.add(f"{float(found):.1e}".lstrip("-"))
+    derived = set(re.findall(r"(\d+\.\d) (?:times|points)", text))  # ratio of two cells, width of an interval
+    numbers = set(re.findall(r"\d+\.\d+(?:e-?\d+)?", text)) - derived
+    assert numbers and numbers <= known, sorted(numbers - known)
+
+
+@pytest.mark.parametrize(
+    ("missing", "section"),
+    [
+        ("data", "The task and the data"),
+        ("clean", "Cleaning"),
+        ("ensemble", "Ensemble"),
+        ("export", "The ONNX file"),
+        ("benchmarks/latency", "Benchmarks: latency"),
+        ("provenance.json", "Where this comes from"),
+    ],
+)
+def test_a_section_without_its_files_leaves_no_trace(study: Path, missing: str, section: str) -> None:
+    path = study / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    text = report_text(study, study)
+    assert headings(text) == [name for name in SECTIONS if name != section]
+    assert "None" not in text and "nan" not in text.lower().replace("finance", "")
+
+
+def test_a_study_without_any_file_is_only_its_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert report_text(tmp_path / "empty", tmp_path) == "# empty\n"
+
+
+def test_a_missing_or_damaged_study_is_the_users_to_mend(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run it first"):
+        write_report(tmp_path / "none", tmp_path / "REPORT.md")
+    (study / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json: not JSON"):
+        write_report(study, tmp_path / "REPORT.md")
+
+
+def test_a_file_that_failed_verification_is_said_aloud(study: Path) -> None:
+    found = json.loads((study / "export" / "verification.json").read_text())
+    (study / "export" / "verification.json").write_text(json.dumps(found | {"passed": False}))
+    assert "**The file did not pass.**" in report_text(study, study)
+
+
+def test_pictures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
+    assert "![" not in report_text(study, study)
+    written = render_figures(study)
+    text = report_text(study, study)
+    linked = {study / found for found in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)}
+    assert linked == set(written)
+    names = [path.relative_to(study).as_posix() for path in written]
+    assert names == [
+        "data/classes.png",
+        "teachers/lite2.png",
+        "benchmarks/precision/confusion_student_onnx.png",
+        "benchmarks/precision/reliability.png",
+        "benchmarks/precision/accuracy.png",
+        "benchmarks/latency/pareto.png",
+    ]
+
+
+def test_links_follow_the_place_of_the_report(study: Path) -> None:
+    render_figures(study)
+    root = study.parent.parent
+    for found in re.findall(r"\]\(([^)]+)\)", report_text(study, root)):
+        assert (root / found).exists(), found
+
+
+def test_a_report_is_stale_exactly_when_its_numbers_or_its_text_changed(study: Path) -> None:
+    out = study / "REPORT.md"
+    assert is_stale(study, out)
+    write_report(study, out)
+    assert not is_stale(study, out)
+    write_report(study, out)
+    assert not is_stale(study, out)
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    original = table.read_text(encoding="utf-8")
+    table.write_text(
+        original.replace("student_alone,student_alone,test,150,0.", "student_alone,student_alone,test,150,1.")
+    )
+    assert is_stale(study, out)
+    table.write_text(original, encoding="utf-8")
+    out.write_text(out.read_text(encoding="utf-8").replace("0.", "1.", 1), encoding="utf-8")
+    assert is_stale(study, out)
+
+
+def test_the_headline_line_names_the_student_beside_ensemble_and_student_alone(study: Path) -> None:
+    line = headline(study)
+    student, ensemble = row_of(study, "student_onnx", split="test"), row_of(study, "ensemble", split="test")
+    assert "\n" not in line and line.startswith("student_onnx on test (n 150): accuracy ")
+    assert short(student["accuracy"]) in line and short(student["precision_macro"]) in line
+    assert f"ensemble {short(ensemble['accuracy'])} (" in line and "student alone" in line
+    assert line.endswith("| 3.20 ms | 13.6 MB")
+
+
+def test_a_headline_without_a_student_says_what_to_run(study: Path) -> None:
+    shutil.rmtree(study / "benchmarks")
+    with pytest.raises(UserError, match="run the benchmarks"):
+        headline(study)
+
+
+def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> None:
+    results = study.parent
+    shutil.copytree(study, results / "another")
+    (results / "unfinished").mkdir()
+    out = results.parent / "REPORT.md"
+    write_root_report(results, out)
+    rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
+    assert [row.split("]")[0] for row in rows] == ["| [another", "| [demo"]
+    row = row_of(study, "student_onnx", split="test")
+    assert "(results/demo/REPORT.md) | 960 | 7 | test |" in rows[1]
+    assert f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–" in rows[1]
+    assert rows[1].endswith("| 3.20 | 13.6 |")
+    assert not is_root_stale(results, out)
+    shutil.rmtree(results / "another")
+    assert is_root_stale(results, out)
+
+
+def test_the_root_report_of_no_studies_says_so(tmp_path: Path) -> None:
+    assert "No study has been run yet." in root_report_text(tmp_path, tmp_path)
+
+
+def test_the_best_teacher_is_chosen_on_val_and_shown_on_test(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("precision_macro")  # the study's metric
+
+    def with_score(line: str, prefix: str, score: str) -> str:
+        cells = line.split(",")
+        return ",".join([*cells[:column], score, *cells[column + 1 :]]) if line.startswith(prefix) else line
+
+    lines = [with_score(line, "lite0,teacher,val", "0.9999") for line in lines]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = best_teacher(read_evidence(study), "test")
+    assert found is not None and (found["model"], found["split"]) == ("lite0", "test")
+
+
+def test_the_quoted_time_is_of_one_picture_on_two_threads_with_preprocessing(study: Path) -> None:
+    table = study / "benchmarks" / "latency" / "metrics.csv"
+    header, first = table.read_text(encoding="utf-8").splitlines()[:2]
+    template = dict(zip(header.split(","), first.split(","), strict=True))
+    variants = [
+        {"graph": "bare", "threads": "2", "batch_size": "1", "p50_ms": "1"},
+        {"graph": "full", "threads": "2", "batch_size": "8", "p50_ms": "2"},
+        {"graph": "full", "threads": "1", "batch_size": "1", "p50_ms": "3"},
+        {"graph": "full", "threads": "2", "batch_size": "1", "p50_ms": "5"},
+        {"graph": "full", "threads": "2", "batch_size": "1", "p50_ms": "4"},
+        {"graph": "full", "threads": "8", "batch_size": "1", "p50_ms": "0.5"},
+    ]
+    lines = [",".join({**template, **variant}.values()) for variant in variants]
+    table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    found = reported_latency(read_evidence(study), template["model"])
+    assert found is not None and found["p50_ms"] == "4"
+    assert reported_latency(read_evidence(study), "nobody") is None
+
+
+def test_where_only_photos_to_predict_are_labelled_the_report_says_so(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",test,", ",predict,"), encoding="utf-8")
+    text = report_text(study, study)
+    assert "On the 150 images of the predict split" in text
+    assert "There is no labelled test split" in text
+
+
+def test_training_on_the_photos_to_predict_is_said(study: Path) -> None:
+    asked = json.loads((study / "study.json").read_text())
+    assert "took part" not in report_text(study, study)
+    asked["soft_labels"]["transductive"] = True
+    (study / "study.json").write_text(json.dumps(asked))
+    assert "took part in the student's training" in report_text(study, study)

@@ -1,0 +1,33 @@
+"""Every column that the tables have is explained, and nothing is explained that they do not have."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from decant.reporting.candidates import LATENCY_COLUMNS
+from decant.reporting.intervals import COMPARISON_COLUMNS
+from decant.reporting.metrics import (
+    CLASS_COUNT_COLUMNS,
+    PER_CLASS_COLUMNS,
+    PRECISION_COLUMNS,
+    RELIABILITY_COLUMNS,
+)
+
+TABLES = {
+    "benchmarks/precision/metrics.csv": PRECISION_COLUMNS,
+    "benchmarks/precision/per_class.csv": PER_CLASS_COLUMNS,
+    "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
+    "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
+    "benchmarks/latency/metrics.csv": LATENCY_COLUMNS,
+    "data/classes.csv": CLASS_COUNT_COLUMNS,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_readme_explains_exactly_the_columns_of(repository: Path, table: str) -> None:
+    sections = (repository / "results" / "README.md").read_text(encoding="utf-8").split("\n## ")
+    (section,) = [text for text in sections if text.startswith(f"{table}\n")]
+    rows = re.findall(r"^\| (`[^|]*`) \|", section, flags=re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert sorted(explained) == sorted(TABLES[table])

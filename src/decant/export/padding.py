@@ -14,8 +14,9 @@ from torch.nn import functional as F
 def fix_padding(network: nn.Module, example: Tensor) -> None:
     """Replace, in place, timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size.
 
-    Traced as they are, each leaves some thirty nodes that work its padding out again at every call;
-    EfficientNet-Lite0 then takes three times as long to load and 1.15 times as long to answer.
+    Traced as they are, each leaves some thirty nodes that work its padding out again at every call, and a Pad
+    that engines do not merge: EfficientNet-Lite0 at 128 px then takes 4.4 ms of processor time instead of 3.6,
+    and 54 ms instead of 31 to load (one Zen 4 core, ONNX Runtime 1.31).
     """
     sizes: dict[str, list[int]] = {}
 

@@ -114,6 +114,7 @@ def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_say_so(
     source.files["val/c.png"] = photo(8)
     result = build_manifest(source, Data(), 0)
     assert result.classes == ["a", "b"]
+    assert result.rows.iloc[-1]["action"] == "drop"
     assert result.rows.iloc[-1]["reason"] == "broken: no usable image of its class to train on: c"
     assert "left out: c" in caplog.text
 

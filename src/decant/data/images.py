@@ -48,7 +48,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BrokenImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
-            image.load()
+            image.load()  # before its orientation is asked for, see there
             return np.array(upright(as_rgb(image), orientation(image)))
     except BrokenImage:
         raise
@@ -127,4 +127,4 @@ def reason(data: bytes, error: Exception) -> str:
             kind = "a HEIC picture or a film, convert it to JPEG"
         return f"not an image: {kind}" if kind else "not an image, or one of an unknown format"
     text = str(error).strip() or type(error).__name__
-    return "cut off: " + text if "truncated" in text.lower() else "damaged: " + text
+    return "the file is cut off" if "truncated" in text.lower() else f"damaged: {text}"

@@ -271,7 +271,7 @@ def test_numbers_without_a_sensible_set_are_refused(
 
 
 def test_raw_pixels_do_not_separate_the_classes_for_a_linear_model() -> None:
-    """Chance is 0.1. The pixels are rotated into the span of the training pictures, where the solution lies."""
+    """Chance is 0.1. Pixels are rotated into the span of the training pictures, where the solution lies."""
     count, train = 400, 280
     labels = np.arange(count) % 10
     pictures = [draw(CLASSES[label], np.random.default_rng([8, i]), 32, 32) for i, label in enumerate(labels)]

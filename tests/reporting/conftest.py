@@ -140,4 +140,8 @@ def study_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "provenance.json",
         {"commit": "abc1234", "command": "python distill/run.py", "machine": {"processor": "Zen 4", "cores": 2}},
     )
+    write_json(
+        folder / "benchmarks" / "latency" / "machine.json",
+        {"processor": "Zen 4", "cores": 2, "picture_px": [300, 400]},
+    )
     return folder

@@ -104,9 +104,10 @@ def test_short_numbers_round_halves_away_from_zero_from_the_digits_of_the_cell()
     assert math.isnan(number("")) and number("1.5") == 1.5
 
 
-def test_markdown_tables_survive_pipes_and_line_breaks_in_names() -> None:
-    lines = markdown_table(["class", "n"], [["a|b\nc", "3"]]).splitlines()
-    assert lines == ["| class | n |", "| --- | --: |", "| a\\|b c | 3 |"]
+def test_markdown_tables_show_names_as_they_are() -> None:
+    lines = markdown_table(["class", "n"], [["a|b\nc", "3"], ["<b> $x$ *", "4"], ["[s](r.md)", "5"]]).splitlines()
+    assert lines[:3] == ["| class | n |", "| --- | --: |", r"| a\|b c | 3 |"]
+    assert lines[3:] == [r"| &lt;b> \$x\$ \* | 4 |", "| [s](r.md) | 5 |"]
 
 
 def test_pictures_are_linked_relative_to_the_report_and_vanish_when_missing(tmp_path: Path) -> None:

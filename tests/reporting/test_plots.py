@@ -48,6 +48,13 @@ def test_shades_follow_rows_so_that_a_transposed_matrix_looks_different(tmp_path
     assert np.abs(one.astype(int) - two.astype(int)).max() > 100
 
 
+def test_a_rows_shade_is_its_share_so_that_a_rare_class_is_as_visible_as_a_common_one(tmp_path: Path) -> None:
+    confusion_matrix(np.array([[4, 4], [0, 8]]), ["a", "b"], tmp_path / "one.png")
+    confusion_matrix(np.array([[4, 4], [0, 800]]), ["a", "b"], tmp_path / "two.png")
+    one, two = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("one", "two"))
+    assert (one != two).mean() < 0.002  # the digits
+
+
 @pytest.mark.parametrize("count", [2, 100])
 def test_few_and_many_classes_fit_a_page(tmp_path: Path, count: int) -> None:
     names = [f"class {number}" for number in range(count)]

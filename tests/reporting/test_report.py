@@ -87,6 +87,7 @@ def test_the_latency_table_is_the_csv(study: Path) -> None:
         for row in rows_of(study, "latency")
     ]
     assert lines == expected
+    assert "Measured on Zen 4, 2 cores, with pictures of 400 × 300 pixels" in section
     assert "6.4 times that of student_onnx for the ensemble" in section  # (6 + 14.4) ms against 3.2 ms
     assert "4.5 times that of student_onnx for the best teacher" in section
 

@@ -34,6 +34,7 @@ class Evidence:
     comparisons: list[Row]
     reliability: list[Row]
     latency: list[Row]
+    latency_machine: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -59,6 +60,7 @@ def read_evidence(folder: Path) -> Evidence:
         comparisons=read_results_table(precision / "comparisons.csv"),
         reliability=read_results_table(precision / "reliability.csv"),
         latency=read_results_table(latency / "metrics.csv"),
+        latency_machine=_read_json(latency / "machine.json"),
     )
 
 

@@ -160,11 +160,10 @@ def _per_class_table(evidence: Evidence, model: str) -> str:
 def latency_section(evidence: Evidence, base: Path) -> str:
     if not evidence.latency:
         return ""
-    machine = evidence.provenance.get("machine")
-    where = _machine_sentence(machine) if isinstance(machine, dict) else ""
     return section(
         "Benchmarks: latency",
-        where + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
+        _machine_sentence(evidence.latency_machine)
+        + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
         picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
         markdown_table(
             list(LATENCY_HEADER.values()),
@@ -176,10 +175,12 @@ def latency_section(evidence: Evidence, base: Path) -> str:
 
 
 def _machine_sentence(machine: Mapping[str, Any]) -> str:
-    parts = [str(machine[key]) for key in ("processor", "gpu") if machine.get(key)]
-    if machine.get("cores"):
-        parts.append(plural(int(machine["cores"]), "core"))
-    return f"Measured on {', '.join(parts)}. " if parts else ""
+    if not machine.get("processor"):
+        return ""
+    cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
+    size = machine.get("picture_px")
+    pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
+    return f"Measured on {machine['processor']}{cores}{pictures}. "
 
 
 def _ratio_sentences(evidence: Evidence) -> str:
@@ -204,8 +205,9 @@ def limits_section(evidence: Evidence, base: Path) -> str:
         return ""
     low, high = number(student.get("accuracy_low")), number(student.get("accuracy_high"))
     lines = [
-        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {100 * (high - low):.1f} "
-        "points around the student's accuracy; differences within it are not settled."
+        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {100 * (high - low):.1f} points "
+        "around the student's accuracy. A smaller difference between two models is settled, if at all, by "
+        "comparing them on the same images."
     ]
     if split != "test":
         lines.append(f"There is no labelled test split: the numbers are of {split}.")

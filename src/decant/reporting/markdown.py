@@ -1,6 +1,7 @@
 """Pieces of Markdown: sections that vanish when empty, pictures that vanish when missing, tables, links."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -38,4 +39,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: i
 
 
 def _escaped(texts: Sequence[str]) -> list[str]:
-    return [text.replace("|", "\\|").replace("\n", " ") for text in texts]
+    return [plain(text) if "](" not in text else text for text in texts]
+
+
+def plain(text: str) -> str:
+    """Text from a file or a user, such as a class name, so that Markdown shows it as it is, on one line."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([|*$`\[\]\\])", r"\\\1", line)

@@ -14,7 +14,7 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import CLASSES_PNG, curves_png
-from decant.reporting.format import is_number, plural, short, thousands, with_interval
+from decant.reporting.format import is_number, number, plural, short, thousands, with_interval
 from decant.reporting.markdown import capitalised, link, markdown_table, picture, section
 
 SOURCES = {
@@ -63,7 +63,9 @@ def cleaning_section(evidence: Evidence, base: Path) -> str:
     ]
     if not tables and evidence.issues:
         tables = [_issue_table(evidence.issues)]
-    totals = [f"{name.replace('_', ' ')}: {value}" for name, value in sorted(counts.items()) if is_number(value)]
+    totals = [
+        f"{name.replace('_', ' ')}: {thousands(value)}" for name, value in sorted(counts.items()) if is_number(value)
+    ]
     policy = evidence.study.get("clean", {}).get("policy")
     listed = evidence.folder / "clean" / "issues.csv"
     return section(
@@ -199,7 +201,7 @@ def _comparison_cells(row: Row) -> list[str]:
         _difference(row, "precision_macro_difference"),
         row["only_model_right"],
         row["only_other_right"],
-        short(row["mcnemar_p"]),
+        "< 0.001" if number(row["mcnemar_p"]) < 0.001 else short(row["mcnemar_p"]),
     ]
 
 

@@ -48,18 +48,14 @@ def environment(repository: Path) -> dict:
     return yaml.safe_load((repository / "environment.yml").read_text())
 
 
-def test_the_lock_holds_exact_versions_and_nothing_else(
-    repository: Path, lock: dict[str, Requirement]
-) -> None:
+def test_the_lock_holds_exact_versions_and_nothing_else(repository: Path, lock: dict[str, Requirement]) -> None:
     lines = [line for line in (repository / "requirements.lock").read_text().splitlines() if line[:1] != "#"]
     pinned = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+( ; sys_platform == \"\w+\")?")
     assert [line for line in lines if not pinned.fullmatch(line)] == []  # no index, host, path or range
     assert len(lines) == len(lock)
 
 
-def test_every_direct_dependency_is_pinned_within_its_range(
-    project: dict, lock: dict[str, Requirement]
-) -> None:
+def test_every_direct_dependency_is_pinned_within_its_range(project: dict, lock: dict[str, Requirement]) -> None:
     direct = requirements(project["dependencies"] + project["optional-dependencies"]["dev"])
     assert sorted(direct.keys() - lock.keys()) == []
     outside = [str(asked) for name, asked in direct.items() if version_of(lock[name]) not in asked.specifier]
@@ -68,9 +64,7 @@ def test_every_direct_dependency_is_pinned_within_its_range(
 
 @pytest.mark.parametrize("platform", MARKER_VALUES)
 @pytest.mark.parametrize("python", ["3.11", "3.12"])
-def test_the_lock_holds_what_its_packages_need(
-    lock: dict[str, Requirement], platform: str, python: str
-) -> None:
+def test_the_lock_holds_what_its_packages_need(lock: dict[str, Requirement], platform: str, python: str) -> None:
     values = {
         **MARKER_VALUES[platform],
         "python_version": python,
@@ -99,9 +93,7 @@ def installed_requirements(name: str, pin: Requirement) -> list[str]:
     return (installed.requires or []) if installed.version == version_of(pin) else []
 
 
-def test_conda_installs_the_pins_of_the_lock(
-    repository: Path, environment: dict, lock: dict[str, Requirement]
-) -> None:
+def test_conda_installs_the_pins_of_the_lock(repository: Path, environment: dict, lock: dict[str, Requirement]) -> None:
     *conda, pip = environment["dependencies"]
     assert [package.partition("=")[0] for package in conda] == ["python", "pip"]
     lines = []
@@ -116,28 +108,20 @@ def test_conda_installs_the_pins_of_the_lock(
 
 def test_conda_brings_a_python_that_the_project_supports(project: dict, environment: dict) -> None:
     (python,) = [entry for entry in environment["dependencies"] if str(entry).startswith("python=")]
-    assert Requirement(f"python{project['requires-python']}").specifier.contains(
-        python.removeprefix("python=")
-    )
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(python.removeprefix("python="))
 
 
 def test_ci_runs_the_tests_and_nothing_else(repository: Path) -> None:
     script = repository / ".ci" / "run"
     assert script.stat().st_mode & stat.S_IXUSR
-    commands = [
-        line
-        for line in script.read_text().splitlines()
-        if re.search(r"\b(make|pip|python\S*|pytest)\b", line)
-    ]
+    commands = [line for line in script.read_text().splitlines() if re.search(r"\b(make|pip|python\S*|pytest)\b", line)]
     assert commands == ["exec make test"]
 
 
 def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """make without what an outer make hands down."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(
-        ["make", *arguments], cwd=folder, env={**kept, **variables}, capture_output=True, text=True
-    )
+    return subprocess.run(["make", *arguments], cwd=folder, env={**kept, **variables}, capture_output=True, text=True)
 
 
 @pytest.fixture

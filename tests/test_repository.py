@@ -16,18 +16,14 @@ PICKLE_READERS = {"read_pickle", "load_pickle"}
 def tracked(repository: Path) -> list[Path]:
     if not (repository / ".git").exists():
         pytest.skip("not a git checkout: which files belong to the repository is not known")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True
-    )
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
     files = [repository / name for name in listed.stdout.split("\0") if name]
     assert files
     return [file for file in files if file.is_file()]
 
 
 def test_no_file_of_the_repository_is_large(tracked: list[Path]) -> None:
-    assert [
-        f"{file}: {file.stat().st_size} bytes" for file in tracked if file.stat().st_size > MAX_BYTES
-    ] == []
+    assert [f"{file}: {file.stat().st_size} bytes" for file in tracked if file.stat().st_size > MAX_BYTES] == []
 
 
 def test_what_git_ignores_hides_no_source(repository: Path, tracked: list[Path]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from decant.data import toy_vehicles
 from decant.data.toy_vehicles import CLASSES, FAULTS, LOOK_ALIKES, generate, sample_sheet
-from decant.data.toy_vehicles.plan import DUPLICATES, plan_files
+from decant.data.toy_vehicles.plan import DUPLICATES, Plan, plan_files
 from decant.data.toy_vehicles.scene import draw
 from decant.errors import UserError
 
@@ -250,9 +251,9 @@ def test_a_whole_folder_is_left_alone_and_a_foreign_one_refused(tmp_path: Path) 
 
 
 def test_an_interrupted_run_leaves_no_folder(tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
+    def stop(plans: list[Plan], what: str, unit: str) -> Iterator[Plan]:
+        yield from plans[:5]
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "set", images=60, size_px=32, progress=stop)

@@ -60,7 +60,7 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
     """Decode `pictures` (content, encoded bytes; each content once, any order) into `folder`.
 
     px: side of the largest level. Raises BrokenImage for a picture that does not decode: the caller passes
-    only pictures that were probed.
+    only pictures that were probed. Raises ValueError where a content's picture never comes.
     """
     order = {content: row for row, content in enumerate(sorted(contents))}
     arrays = [
@@ -82,6 +82,11 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
 
     for _ in parallel(store, pictures):
         pass
+    missing = [content for content, row in order.items() if not sizes[row].all()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} pictures never came, among them {missing[0]}: the source gave fewer than asked"
+        )
     for array in arrays:
         array.flush()
     np.save(folder / "sizes.npy", sizes, allow_pickle=False)

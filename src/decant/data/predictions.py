@@ -28,9 +28,14 @@ class Predictions:
 
 
 def write_predictions(folder: Path, split: str, predictions: Predictions) -> None:
-    """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as whole."""
+    """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as whole.
+
+    Takes the place of earlier predictions, members that are no longer there included.
+    """
     target = folder / split
     target.mkdir(parents=True, exist_ok=True)
+    for earlier in (target / "ids.json", *target.glob("*.npy")):
+        earlier.unlink(missing_ok=True)
     for name, values in predictions.members.items():
         np.save(target / f"{name}.npy", values.astype(np.float32), allow_pickle=False)
     (target / "ids.json").write_text(json.dumps(predictions.ids))

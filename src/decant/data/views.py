@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from decant.data.pixels import PixelCache
 from decant.study import Views
 
-VERSION = 1  # of the mapping from (seed, content, view number) to pixels; stored labels name it
+VERSION = 2  # of the mapping from (seed, content, view number) to pixels; stored labels name it
 BLOCKS = 5  # of four uniforms each
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -111,12 +111,17 @@ def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, pa
 def crop_sides(
     policy: Views, area_u: np.ndarray, ratio_u: np.ndarray, width: np.ndarray, height: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sides of the crops in pixels of the originals: area uniform, log aspect uniform, clipped to the picture."""
+    """Sides of the crops in pixels of the originals: area uniform, log aspect uniform.
+
+    A crop that sticks out is shrunk as a whole: clipping one side would squeeze what is shown out of shape.
+    """
     low, high = policy.scale
     area = (low + (high - low) * area_u) * width * height
     log_low, log_high = np.log(policy.ratio[0]), np.log(policy.ratio[1])
     ratio = np.exp(log_low + (log_high - log_low) * ratio_u)
-    return np.minimum(np.sqrt(area * ratio), width), np.minimum(np.sqrt(area / ratio), height)
+    crop_width, crop_height = np.sqrt(area * ratio), np.sqrt(area / ratio)
+    fit = np.minimum(1, np.minimum(width / crop_width, height / crop_height))
+    return crop_width * fit, crop_height * fit
 
 
 def colour_maps(policy: Views, u: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ from PIL import Image
 from scipy.special import softmax
 
 from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
+from decant.cleaning.issues import cleaning_metrics, list_issues
 from decant.cleaning.label_issues import find_label_issues
 from decant.cleaning.near_duplicates import find_near_duplicates
+from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
-from decant.cleaning.report import cleaning_metrics
 from decant.data.evaluation import Preprocessing, evaluation_transform
 from decant.data.images import decode
 from decant.data.manifest import Manifest, build_manifest, draw_splits, read_manifest, write_manifest
@@ -69,11 +70,14 @@ def clean(experiment: Experiment) -> Finished:
     def build(folder: Path) -> None:
         manifest = read_manifest(listed.folder / "manifest.parquet")
         looks, seen = look(experiment, manifest)
-        manifest, pairs = grouped(manifest, looks, seen, study.clean.near_duplicates)
+        manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
         manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
-        manifest = Manifest(separate_groups(manifest.rows), manifest.classes)
-        suspects = label_suspects(manifest, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
-        manifest, issues = apply_policy(manifest, pairs, suspects, study.clean.policy)
+        leaks = leaking(manifest)
+        judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
+        suspects = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+        odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
+        issues = list_issues(manifest, exact, near, leaks, odd, suspects)
+        manifest, issues = apply_policy(manifest, issues, study.clean.policy)
         write_manifest(manifest, folder / "manifest.parquet")
         issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
         write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
@@ -90,12 +94,12 @@ def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
     classifier = placed(classifier, experiment.device).eval()
     preprocessing = Preprocessing(encoder.input_px)
     rows = manifest.rows[manifest.rows["action"] != "drop"]
-    by_id: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for ids, images, thumbnails in looked_at(experiment, rows, preprocessing):
         images = images.to(experiment.device)
         triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails
-        by_id.update(zip(ids, zip(*triple, strict=True), strict=True))
-    columns = [np.stack(column) for column in zip(*(by_id[id_] for id_ in rows["id"]), strict=True)]
+        seen.update(zip(ids, zip(*triple, strict=True), strict=True))
+    columns = [np.stack(column) for column in zip(*(seen[id_] for id_ in rows["id"]), strict=True)]
     return Looks(*columns), rows.index
 
 
@@ -124,15 +128,38 @@ def stacked(batch: list[tuple[str, torch.Tensor, np.ndarray]]) -> tuple[list[str
     return list(ids), torch.stack(images), np.stack(thumbnails)
 
 
-def grouped(manifest: Manifest, looks: Looks, seen: pd.Index, near: bool) -> tuple[Manifest, dict[str, pd.DataFrame]]:
-    """The manifest with duplicates in one group, and the pairs that say why."""
+def grouped(
+    manifest: Manifest, looks: Looks, seen: pd.Index, look_for_near: bool
+) -> tuple[Manifest, pd.DataFrame, pd.DataFrame | None]:
+    """The manifest with duplicates in one group, and the exact and near pairs that say why, by id."""
     rows = manifest.rows.loc[seen]
-    pairs = {"exact_duplicate": find_exact_duplicates(rows)}
-    if near:
-        pairs["near_duplicate"] = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
+    exact, near = find_exact_duplicates(rows), None
+    if look_for_near:
+        near = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
     groups = manifest.rows["group"].copy()
-    groups.loc[seen] = np.asarray(group_duplicates(rows, *pairs.values()))
-    return Manifest(manifest.rows.assign(group=groups), manifest.classes), pairs
+    groups.loc[seen] = group_duplicates(rows, exact, near)
+    ids = rows["id"].to_numpy()
+    named = [None if pairs is None else by_id(pairs, ids) for pairs in (exact, near)]
+    assert named[0] is not None
+    return Manifest(manifest.rows.assign(group=groups), manifest.classes), named[0], named[1]
+
+
+def by_id(pairs: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
+    """Pairs of positions as pairs of manifest ids: first, second, score."""
+    return pd.DataFrame({"first": ids[pairs["i"]], "second": ids[pairs["j"]], "score": pairs["score"]})
+
+
+def leaking(manifest: Manifest) -> pd.Series:
+    """id -> reason of the rows whose group also stands in a stricter split."""
+    separated = separate_groups(manifest.rows)
+    changed = (separated["action"] == "drop") & (manifest.rows["action"] != "drop")
+    return separated[changed].set_index("id")["reason"]
+
+
+def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
+    rows = manifest.rows.copy()
+    rows.loc[rows["id"].isin(leaks.index), "action"] = "drop"
+    return Manifest(rows, manifest.classes)
 
 
 def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> pd.DataFrame:

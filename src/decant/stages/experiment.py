@@ -36,7 +36,7 @@ class Experiment:
     @cached_property
     def source(self) -> Source:
         """The data's source; UserError says what is missing."""
-        return open_source(self.study.data, self.data_root, self.workspace.folder)
+        return open_source(self.study.data, self.data_root, self.workspace.folder, self.study.seed)
 
     @cached_property
     def device(self) -> torch.device:

@@ -1,7 +1,5 @@
 """Sources: folders, archives, tables, parquet, CIFAR and the toy vehicles, all behind one interface."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,13 +78,11 @@ def cifar_source(data: Data, data_root: Path, splits: Splits) -> Source:
 def toy_vehicles_source(data: Data, work: Path, seed: int, splits: Splits) -> FolderSource:
     """The embedded data set, drawn beside and moved into place: a half-drawn one is never taken for whole."""
     from decant.data.toy_vehicles import generate  # the drawing code, wanted by this source alone
+    from decant.tracking import progress
 
     toy = data.toy
     folder = work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
-    if not folder.is_dir():
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        generate(folder=beside, images=toy.images, size_px=toy.size_px, seed=seed, classes=toy.classes)
-        beside.rename(folder)
+    generate(
+        folder, images=toy.images, size_px=toy.size_px, seed=seed, classes=toy.classes, progress=progress
+    )  # does nothing where the set is already there whole
     return FolderSource(open_container(folder, digest_contents=True), work, splits=splits)

@@ -26,7 +26,7 @@ test, and so do duplicates of train images, under their true label: they leak.
 import csv
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from decant.data.toy_vehicles.mess import file_bytes
@@ -37,26 +37,25 @@ from decant.errors import UserError
 
 __all__ = ["CLASSES", "FAULTS", "LOOK_ALIKES", "TRUTH_COLUMNS", "generate", "sample_sheet"]
 
+Progress = Callable[..., Iterable[Plan]]
 TRUTH_COLUMNS = ("path", "true_label", "given_label", "fault", "of")
 
 
 def generate(
     folder: Path, *, images: int = 2000, size_px: int = 96, seed: int = 0, classes: int = 10,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Write the set of `images` files (truth.csv aside) to `folder`, unless it is already there whole.
 
     size_px: side of the square pictures; others vary about it. classes: the first so many of CLASSES, most
-    frequent first. progress: called with (files done, files in all). Same arguments -> same bytes.
+    frequent first. progress: as `decant.tracking.progress`. Same arguments -> same bytes.
     The files are written beside the folder, which appears when it is whole.
     Raises UserError where the numbers leave no sensible set or the folder holds something else.
     """
     if (folder / "truth.csv").is_file():
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder} exists and is no toy-vehicles folder (no truth.csv); choose another or empty it"
-        )
+        raise UserError(f"{folder} exists and is no toy-vehicles folder (no truth.csv); choose another or empty it")
     plans = plan_files(images, size_px, seed, classes)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -67,16 +66,12 @@ def generate(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_all(
-    folder: Path, plans: list[Plan], seed: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _write_all(folder: Path, plans: list[Plan], seed: int, progress: Progress | None) -> None:
     folder.mkdir(parents=True)
-    for done, plan in enumerate(plans, start=1):
+    for plan in plans if progress is None else progress(plans, "drawing", unit="images"):
         path = folder / plan.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file_bytes(plan, seed))
-        if progress is not None:
-            progress(done, len(plans))
     with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TRUTH_COLUMNS)

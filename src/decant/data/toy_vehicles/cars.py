@@ -38,9 +38,7 @@ from decant.data.toy_vehicles.solids import (
 def car(rng: np.random.Generator, lit: bool) -> list[Part]:
     """Hatchback, saloon, estate, off-roader or coupe, now and then a taxi."""
     style = str(rng.choice(["hatch", "saloon", "estate", "offroad", "coupe"]))
-    length = float(
-        {"hatch": rng.uniform(3.6, 4.2), "offroad": rng.uniform(4.2, 4.8)}.get(style, rng.uniform(4.3, 4.9))
-    )
+    length = float({"hatch": rng.uniform(3.6, 4.2), "offroad": rng.uniform(4.2, 4.8)}.get(style, rng.uniform(4.3, 4.9)))
     half = float(rng.uniform(0.84, 0.95))
     under = 0.3 if style == "offroad" else 0.2
     belt = float(rng.uniform(0.86, 0.95)) + (0.16 if style == "offroad" else 0.0)
@@ -136,9 +134,7 @@ def _van_side(
     door = [(back, low), (x_roof + lean, low), (x_roof + 0.08, high), (back, high)]
     items = [plate(door, y, GLASS, side)]
     items.append(
-        plate(
-            [(back + 0.2, low), (back + 0.45, low), (back + 0.7, high), (back + 0.45, high)], y, GLINT, side
-        )
+        plate([(back + 0.2, low), (back + 0.45, low), (back + 0.7, high), (back + 0.45, high)], y, GLINT, side)
     )
     for x in (back - 0.06, x_nose - 0.15):
         items.append(plate(rectangle(x, x + 0.025, 0.4, low), y, toned(paint, 0.6), side))
@@ -198,11 +194,7 @@ def _lower_body(
     body += _nose(half, end, z, under)
     body += [number_plate(end + 0.02, under + 0.1, True), number_plate(-end - 0.01, belt - 0.36, False)]
     below = [shadow_below(-end + 0.3, end - 0.3, half, under)]
-    return (
-        below
-        + treads(axles, half, radius, 0.22, under)
-        + [part(body, (-end, -half, under), (end, half, belt))]
-    )
+    return below + treads(axles, half, radius, 0.22, under) + [part(body, (-end, -half, under), (end, half, belt))]
 
 
 def _nose(half: float, end: float, z: float, under: float) -> list[Item]:

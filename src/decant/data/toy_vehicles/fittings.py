@@ -85,9 +85,7 @@ def wheel_face(x: float, y: float, radius: float, rim: Colour, arch_from: float 
     items.append(plate(circle(x, radius, radius), y, RUBBER, y))
     items.append(plate(circle(x, radius, radius * 0.64), y, rim, y))
     for turn in np.arange(5) * (2 * np.pi / 5) + 0.3:
-        hole = circle(
-            x + 0.38 * radius * np.cos(turn), radius + 0.38 * radius * np.sin(turn), radius * 0.13, 8
-        )
+        hole = circle(x + 0.38 * radius * np.cos(turn), radius + 0.38 * radius * np.sin(turn), radius * 0.13, 8)
         items.append(plate(hole, y, toned(rim, 0.4), y))
     items.append(plate(circle(x, radius, radius * 0.12, 8), y, toned(rim, 0.6), y))
     return items
@@ -111,9 +109,7 @@ def shadow_below(x0: float, x1: float, half_width: float, z: float) -> Part:
     return part(items, (x0, -half_width * 0.8, 0.1), (x1, half_width * 0.8, z))
 
 
-def lamps(
-    x: float, half_width: float, z: float, size: tuple[float, float], front: bool, lit: bool
-) -> list[Item]:
+def lamps(x: float, half_width: float, z: float, size: tuple[float, float], front: bool, lit: bool) -> list[Item]:
     """A pair of head or tail lamps on the plane across the vehicle at x."""
     width, height = size
     colour = LAMP if front else TAIL
@@ -156,11 +152,7 @@ def rider(
         leg = [stroke([(hip[0], side * 0.1, hip[1]), knee, low], 0.075, trousers)]
         leg.append(stroke([low, (low[0] + 0.15, low[1], low[2] - 0.02)], 0.05, DARK))
         elbow = ((shoulder[0] + hand[0]) / 2, side * (grip + 0.06), (shoulder[1] + hand[1]) / 2 - 0.1)
-        arm = [
-            stroke(
-                [(shoulder[0], side * 0.17, shoulder[1]), elbow, (hand[0], side * grip, hand[1])], 0.05, shirt
-            )
-        ]
+        arm = [stroke([(shoulder[0], side * 0.17, shoulder[1]), elbow, (hand[0], side * grip, hand[1])], 0.05, shirt)]
         arm.append(ball((hand[0], side * grip, hand[1]), 0.05, skin))
         y0, y1 = sorted((side * 0.08, side * 0.4))
         parts.append(part(leg, (hip[0] - 0.1, y0, 0.1), (hip[0] + 0.6, y1, hip[1])))
@@ -170,8 +162,6 @@ def rider(
     if helmet:
         trunk.append(ball((head[0] - 0.02, 0, head[1] + 0.05), 0.135, some_paint(rng)))
     else:
-        trunk.append(
-            ball((head[0] - 0.04, 0, head[1] + 0.06), 0.11, pick(rng, ((0.15, 0.1, 0.08), (0.4, 0.26, 0.15))))
-        )
+        trunk.append(ball((head[0] - 0.04, 0, head[1] + 0.06), 0.11, pick(rng, ((0.15, 0.1, 0.08), (0.4, 0.26, 0.15)))))
     parts.append(part(trunk, (hip[0] - 0.1, -0.08, hip[1]), (head[0] + 0.1, 0.08, head[1] + 0.2)))
     return parts

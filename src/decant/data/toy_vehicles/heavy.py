@@ -47,9 +47,7 @@ def bus(rng: np.random.Generator, lit: bool) -> list[Part]:
     under, end = 0.32, length / 2
     paint, stripe = some_paint(rng), some_paint(rng)
     lean = float(rng.uniform(0.05, 0.35))
-    profile = rounded(
-        [(-end, under), (-end + 0.08, roof), (end - lean, roof), (end, 1.1), (end, under)], 0.28
-    )
+    profile = rounded([(-end, under), (-end + 0.08, roof), (end - lean, roof), (end, 1.1), (end, under)], 0.28)
     body = prism(profile, -half, half, paint, 0.14)
     axles, radius = (-length * 0.27, length * 0.33), 0.5
     rows = [(1.35, 2.25), (2.75, 3.75)] if double else [(float(rng.uniform(1.25, 1.55)), roof - 0.5)]
@@ -96,9 +94,7 @@ def tram(rng: np.random.Generator, lit: bool) -> list[Part]:
         first, last = index == 0, index + 1 == sections
         parts.append(_tram_section(start, end, first, last, rake, half, under, roof, paint, stripe, lit))
         if not last:
-            parts.append(
-                part(box((end + 0.02, -half + 0.2, 0.4), (end + 0.48, half - 0.2, roof - 0.2), DARK))
-            )
+            parts.append(part(box((end + 0.02, -half + 0.2, 0.4), (end + 0.48, half - 0.2, roof - 0.2), DARK)))
     for x in np.linspace(-total / 2 + 1.7, total / 2 - 1.7, sections + 1):
         outline = rectangle(x - 0.9, x + 0.9, 0.05, 0.3)
         parts.append(part(prism(outline, -half + 0.15, half - 0.15, (0.08, 0.08, 0.09)),
@@ -135,9 +131,7 @@ def truck(rng: np.random.Generator, lit: bool) -> list[Part]:
             wheels.append(part(prism(circle(x, radius, radius, 16), start, stop, (0.07, 0.07, 0.08)) + outer))
     tank = box((-0.2, -half + 0.1, 0.45), (0.9, half - 0.1, 0.9), toned(STEEL, 0.7), 0.08)
     parts = [part(frame), part(tank), *wheels]
-    parts += treads(axles[:1], half, radius, 0.3, 0.4) + [
-        _truck_cab(rng, end, cab, half, radius, axles[0], paint, lit)
-    ]
+    parts += treads(axles[:1], half, radius, 0.3, 0.4) + [_truck_cab(rng, end, cab, half, radius, axles[0], paint, lit)]
     parts += _cargo(rng, -end, end - cab - 0.25, half, floor, paint)
     tail = lamps(-end - 0.02, half - 0.1, 0.7, (0.3, 0.16), False, lit)
     bumper = plate(
@@ -248,9 +242,7 @@ def _truck_cab(
     return part([*items, number_plate(end + 0.02, 0.55, True)], (back, -half, under), (end, half, roof))
 
 
-def _cargo(
-    rng: np.random.Generator, x0: float, x1: float, half: float, floor: float, paint: Colour
-) -> list[Part]:
+def _cargo(rng: np.random.Generator, x0: float, x1: float, half: float, floor: float, paint: Colour) -> list[Part]:
     kind = rng.random()
     if kind < 0.5:
         roof = float(rng.uniform(2.9, 3.7))
@@ -269,9 +261,7 @@ def _cargo(
         return [part(prism(tube, x0, x1, pick(rng, (STEEL, some_paint(rng))), 0.25, axis="x"))]
     if kind < 0.8:
         top = float(rng.uniform(2.1, 2.6))
-        tub = prism(
-            [(x0 - 0.1, top), (x0 + 0.35, floor), (x1, floor), (x1, top)], -half, half, some_paint(rng), 0.04
-        )
+        tub = prism([(x0 - 0.1, top), (x0 + 0.35, floor), (x1, floor), (x1, top)], -half, half, some_paint(rng), 0.04)
         rim = rectangle(x0 + 0.2, x1 - 0.1, -half + 0.1, half - 0.1)
         heap = np.array([(x, y, top) for x, y in rim])
         peak = heap * np.array([0.45, 0.3, 1.0]) + np.array([(x0 + x1) * 0.275, 0.0, 0.45])
@@ -292,7 +282,5 @@ def _cargo(
     edges = np.linspace(x0 + 0.1, x1 - 0.1, int(rng.integers(2, 5)))
     for left, right in zip(edges[:-1], edges[1:] - 0.15, strict=True):
         top = floor + float(rng.uniform(0.7, 1.9))
-        parts.append(
-            part(box((left, -half + 0.15, floor + 0.18), (right, half - 0.15, top), some_paint(rng), 0.04))
-        )
+        parts.append(part(box((left, -half + 0.15, floor + 0.18), (right, half - 0.15, top), some_paint(rng), 0.04)))
     return parts

@@ -87,11 +87,7 @@ def tractor(rng: np.random.Generator, lit: bool) -> list[Part]:
         seat = box((-1.05, -0.25, 1.2), (-0.6, 0.25, 1.3), DARK, 0.03) + box(
             (-1.12, -0.25, 1.25), (-1.0, 0.25, 1.75), DARK, 0.03
         )
-        bow = [
-            stroke(
-                [(-1.15, -0.5, 1.0), (-1.15, -0.5, 2.3), (-1.15, 0.5, 2.3), (-1.15, 0.5, 1.0)], 0.045, DARK
-            )
-        ]
+        bow = [stroke([(-1.15, -0.5, 1.0), (-1.15, -0.5, 2.3), (-1.15, 0.5, 2.3), (-1.15, 0.5, 1.0)], 0.045, DARK)]
         parts += [part(seat), part(bow, (-1.2, -0.3, 1.8), (-1.13, 0.3, 2.3))]
     pipe = [stroke([(0.5, -0.25, hood_top), (0.5, -0.25, hood_top + 0.75)], 0.05, DARK)]
     parts.append(part(pipe))
@@ -107,15 +103,10 @@ def excavator(rng: np.random.Generator, lit: bool) -> list[Part]:
     if rng.random() < 0.75:
         for side in (-1.0, 1.0):
             start, end = sorted((side * 0.75, side * 1.3))
-            belt = rounded(
-                [(-1.75, 0.42), (-1.35, 0.0), (1.35, 0.0), (1.75, 0.42), (1.35, 0.82), (-1.35, 0.82)], 0.3
-            )
+            belt = rounded([(-1.75, 0.42), (-1.35, 0.0), (1.35, 0.0), (1.75, 0.42), (1.35, 0.82), (-1.35, 0.82)], 0.3)
             items = prism(belt, start, end, (0.13, 0.13, 0.14), 0.05)
             y = side * 1.302
-            items += [
-                plate(circle(x, 0.41, 0.2, 14), y, toned(STEEL, 0.5), side)
-                for x in (-1.25, -0.42, 0.42, 1.25)
-            ]
+            items += [plate(circle(x, 0.41, 0.2, 14), y, toned(STEEL, 0.5), side) for x in (-1.25, -0.42, 0.42, 1.25)]
             parts.append(part(items))
     else:
         for x in (-1.2, 1.2):
@@ -206,9 +197,7 @@ def _excavator_cab(paint: Colour) -> Part:
     for y in (0.218, 1.202):
         window = [(0.05, 1.65), (1.15, 1.65), (0.9, 2.62), (0.05, 2.62)]
         items.append(plate(window, y, GLASS, y - 0.7))
-        items.append(
-            plate([(0.2, 1.65), (0.45, 1.65), (0.7, 2.62), (0.45, 2.62)], y, (0.4, 0.5, 0.57), y - 0.7)
-        )
+        items.append(plate([(0.2, 1.65), (0.45, 1.65), (0.7, 2.62), (0.45, 2.62)], y, (0.4, 0.5, 0.57), y - 0.7))
     front = np.array([(1.31, 0.3, 1.7), (1.31, 1.12, 1.7), (1.02, 1.12, 2.75), (1.02, 0.3, 2.75)])
     items += pane(front, (0.03, 0.97), (0.0, 0.95), np.array([1.0, 0, 0.3]))
     back = np.array([(-0.105, 0.3, 2.05), (-0.105, 1.12, 2.05), (-0.105, 1.12, 2.7), (-0.105, 0.3, 2.7)])
@@ -229,9 +218,7 @@ def _arm(rng: np.random.Generator, paint: Colour) -> list[Part]:
     heel = elbow + 0.3 * (elbow - tip) / np.linalg.norm(elbow - tip)
     stick = prism(_bar([heel, elbow, tip], (0.1, 0.19, 0.1)),
                   -0.27, -0.05, toned(paint, 0.92), 0.03)  # fmt: skip
-    ram = [
-        stroke([(foot[0] + 0.5, -0.33, foot[1] + 0.1), (knee[0] + 0.1, -0.33, knee[1] - 0.1)], 0.06, STEEL)
-    ]
+    ram = [stroke([(foot[0] + 0.5, -0.33, foot[1] + 0.1), (knee[0] + 0.1, -0.33, knee[1] - 0.1)], 0.06, STEEL)]
     scoop = np.array([(0.12, 0.1), (0.05, -0.3), (-0.25, -0.55), (-0.62, -0.5), (-0.4, -0.18), (-0.15, 0.12)])
     bucket = prism(
         rounded([(float(a), float(b)) for a, b in scoop + tip], 0.08, 2), -0.55, 0.25, toned(DARK, 1.1), 0.03

@@ -53,9 +53,7 @@ def _resized(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     left, top, right, bottom = rng.uniform(0.01, 0.1, 4)
     w, h = picture.size
-    return picture.crop(
-        (int(left * w) + 1, int(top * h) + 1, w - int(right * w) - 1, h - int(bottom * h) - 1)
-    )
+    return picture.crop((int(left * w) + 1, int(top * h) + 1, w - int(right * w) - 1, h - int(bottom * h) - 1))
 
 
 def _mirrored(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -115,17 +113,10 @@ def _colour_png_16(pixels: np.ndarray) -> bytes:
     raw = b"".join(b"\0" + rows[i * stride : (i + 1) * stride] for i in range(height))
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(raw, 6))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 6)) + chunk(b"IEND", b"")
 
 
 def _palette(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:

@@ -38,9 +38,7 @@ def scenery(setting: Setting, camera: Camera, rng: np.random.Generator) -> list[
     return [thing for thing in objects if thing and _clear_of_view(thing, camera)]
 
 
-def tree(
-    at: tuple[float, float], setting: Setting, rng: np.random.Generator, size: float = 1.0
-) -> list[Part]:
+def tree(at: tuple[float, float], setting: Setting, rng: np.random.Generator, size: float = 1.0) -> list[Part]:
     """A leafy tree or a fir, bare-looking under snow."""
     x, y = at
     tall = float(rng.uniform(2.6, 5.0)) * size

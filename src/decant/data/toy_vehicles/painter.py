@@ -84,9 +84,7 @@ def paint_in_order(draw: ImageDraw.ImageDraw, items: list[Item], camera: Camera,
             width = 2 * item.radius_m * camera.focal / float(depth[first : first + counts[index]].mean())
             _draw_stroke(draw, outline, width, colour)
         elif item.kind == Kind.BALL:
-            _draw_ball(
-                draw, outline[0], item.radius_m * camera.focal / float(depth[first]), colour, camera, light
-            )
+            _draw_ball(draw, outline[0], item.radius_m * camera.focal / float(depth[first]), colour, camera, light)
         elif faces_eye[index]:
             draw.polygon(outline.ravel().tolist(), fill=colour)
 
@@ -115,9 +113,7 @@ def _shaded(items: list[Item], normals: Floats, depth: Floats, light: Light) -> 
     return [(r, g, b) for r, g, b in levels.tolist()]
 
 
-def _draw_stroke(
-    draw: ImageDraw.ImageDraw, outline: Floats, width: float, colour: tuple[int, int, int]
-) -> None:
+def _draw_stroke(draw: ImageDraw.ImageDraw, outline: Floats, width: float, colour: tuple[int, int, int]) -> None:
     draw.line(outline.ravel().tolist(), fill=colour, width=max(1, round(width)), joint="curve")
     if width > 3:
         r = width / 2 - 0.5

@@ -113,9 +113,7 @@ def _originals(
     total: int, size_px: int, names: Sequence[str], numbers: Iterator[int], rng: np.random.Generator
 ) -> list[Plan]:
     shares = class_shares(len(names))
-    held_out = {
-        split: max(round(total * part), len(names)) for split, part in SPLITS.items() if split != "train"
-    }
+    held_out = {split: max(round(total * part), len(names)) for split, part in SPLITS.items() if split != "train"}
     sizes = {"train": total - sum(held_out.values()), **held_out}
     plans: list[Plan] = []
     for split, size in sizes.items():

@@ -125,9 +125,7 @@ def _background(
     return canvas
 
 
-def _another_vehicle(
-    pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rng: np.random.Generator
-) -> None:
+def _another_vehicle(pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rng: np.random.Generator) -> None:
     """A vehicle of any class on the road's far side, partly hidden or cut by the frame."""
     label = CLASSES[int(rng.integers(len(CLASSES)))]
     away = -1.0 if camera.eye[1] > 0 else 1.0
@@ -204,9 +202,7 @@ def _with_bloom(canvas: Image.Image, parts: list[Part], camera: Camera) -> Image
         u, v, r = at[0] / scale, at[1] / scale, layer.width * 0.035
         colour = tuple(int(255 * c) for c in item.colour)
         pen.ellipse((u - r, v - r, u + r, v + r), fill=colour)
-    glow = layer.filter(ImageFilter.GaussianBlur(layer.width * 0.035)).resize(
-        canvas.size, Image.Resampling.BILINEAR
-    )
+    glow = layer.filter(ImageFilter.GaussianBlur(layer.width * 0.035)).resize(canvas.size, Image.Resampling.BILINEAR)
     return ImageChops.screen(canvas, glow)
 
 
@@ -241,9 +237,7 @@ def _graded(picture: Image.Image, fair: bool, rng: np.random.Generator) -> Image
     pixels = np.asarray(picture, dtype=np.float32) / 255
     strength = 0.35 if fair else 1.0
     gain = np.exp(rng.normal(0, 0.13) * strength) * np.exp(rng.normal(0, 0.05, 3) * strength)
-    pixels = np.clip(pixels * gain.astype(np.float32), 0, 1) ** np.float32(
-        np.exp(rng.normal(0.02, 0.12) * strength)
-    )
+    pixels = np.clip(pixels * gain.astype(np.float32), 0, 1) ** np.float32(np.exp(rng.normal(0.02, 0.12) * strength))
     if rng.random() < 0.4:
         y, x = np.linspace(-1, 1, picture.height), np.linspace(-1, 1, picture.width)
         fall = 1 - float(rng.uniform(0.05, 0.22)) * (x[None, :] ** 2 + y[:, None] ** 2) / 2

@@ -47,9 +47,7 @@ def choose_setting(rng: np.random.Generator, forward: Floats, right: Floats, fai
     """Draw a setting; the sun stands beside or behind the camera. fair: clear weather only."""
     chances = np.array([row[0] for row in _HOURS.values()])
     hour = str(rng.choice(list(_HOURS), p=chances / chances.sum()))
-    weather = (
-        "clear" if fair else str(rng.choice(["clear", "fog", "rain", "snow"], p=[0.74, 0.08, 0.1, 0.08]))
-    )
+    weather = "clear" if fair else str(rng.choice(["clear", "fog", "rain", "snow"], p=[0.74, 0.08, 0.1, 0.08]))
     _, zenith, horizon, sky, sun = _HOURS[hour]
     vary = rng.normal(1, 0.04, 3)
     top, low = np.clip(np.array(zenith) * vary, 0, 1), np.clip(np.array(horizon) * vary, 0, 1)

@@ -90,10 +90,7 @@ def ground(canvas: Image.Image, setting: Setting, horizon_v: float, rng: np.rand
     lit = np.array([r, g, b]) * (setting.light.sky_colour + 0.5 * setting.light.sun_colour)
     top = int(np.clip(np.ceil(horizon_v), 0, canvas.height))
     if top < canvas.height:
-        near = (
-            np.clip((np.arange(top, canvas.height) - horizon_v) / (0.35 * canvas.height), 0, 1)[:, None]
-            ** 0.6
-        )
+        near = np.clip((np.arange(top, canvas.height) - horizon_v) / (0.35 * canvas.height), 0, 1)[:, None] ** 0.6
         rows = setting.horizon * 0.45 * (1 - near) + lit * (0.55 + 0.45 * near)
         levels = np.clip(rows * 255, 0, 255).astype(np.uint8)
         below = Image.fromarray(levels[:, None]).resize((canvas.width, len(levels)), Image.Resampling.NEAREST)
@@ -136,9 +133,7 @@ def _cut(corners: Floats, depth: Floats) -> Floats:
     return np.array(kept)
 
 
-def road(
-    draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rails: bool, rng: np.random.Generator
-) -> None:
+def road(draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rails: bool, rng: np.random.Generator) -> None:
     """A road along the vehicle with kerbs and markings, or the rows of a field; rails where asked."""
     far = 160.0
     if setting.place == "field" and rng.random() < 0.75:
@@ -152,9 +147,7 @@ def road(
         strips(draw, camera, setting, [(-far, far, y, y + 0.07) for y in (-0.74, 0.7)], (0.3, 0.3, 0.32))
 
 
-def _paved(
-    draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, far: float, rng: np.random.Generator
-) -> None:
+def _paved(draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, far: float, rng: np.random.Generator) -> None:
     asphalt = pick(rng, ((0.42, 0.43, 0.45), (0.34, 0.35, 0.38), (0.52, 0.51, 0.5), (0.58, 0.52, 0.43)))
     asphalt = toned(asphalt, {"rain": 0.75, "snow": 1.5}.get(setting.weather, 1.0))
     side = 1.0 if rng.random() < 0.5 else -1.0

@@ -48,9 +48,7 @@ def bicycle(rng: np.random.Generator, lit: bool) -> list[Part]:
     frame += [spoke for x in (back, front) for spoke in _spokes(x, radius)]
     frame += [_tube(line, tube, paint) for line in lines]
     frame.append(_tube([seat, saddle], tube * 0.8, STEEL))
-    frame.append(
-        stroke([(saddle[0] - 0.14, 0, saddle[1]), (saddle[0] + 0.13, 0, saddle[1] + 0.01)], 0.04, DARK)
-    )
+    frame.append(stroke([(saddle[0] - 0.14, 0, saddle[1]), (saddle[0] + 0.13, 0, saddle[1] + 0.01)], 0.04, DARK))
     frame.append(ball((crank[0], 0, crank[1]), 0.07, toned(STEEL, 0.7)))
     if rng.random() < 0.5:
         frame += [_guard(x, radius, paint) for x in (back, front)]
@@ -65,9 +63,7 @@ def bicycle(rng: np.random.Generator, lit: bool) -> list[Part]:
              part(bars, (bar[0] - 0.1, -0.05, 0.9), (bar[0] + 0.1, 0.05, 1.1))]  # fmt: skip
     extra = rng.random()
     if extra < 0.25:
-        parts.append(
-            part(box((head[0] + 0.1, -0.16, 0.8), (head[0] + 0.4, 0.16, 1.02), (0.62, 0.45, 0.28), 0.03))
-        )
+        parts.append(part(box((head[0] + 0.1, -0.16, 0.8), (head[0] + 0.4, 0.16, 1.02), (0.62, 0.45, 0.28), 0.03)))
     elif extra < 0.4:
         parts.append(part(box((back - 0.2, -0.14, 0.72), (back + 0.15, 0.14, 0.95), some_paint(rng), 0.03)))
     if rng.random() < 0.6:
@@ -99,12 +95,8 @@ def motorcycle(rng: np.random.Generator, lit: bool) -> list[Part]:
     pipe = [(0.3, -0.2, 0.4), (0.1, -0.2, 0.24), (back + 0.1, -0.2, 0.34), (back - 0.2, -0.2, 0.4)]
     engine.append(stroke(pipe, 0.05, CHROME))
     tank_shape = rounded([(-0.14, seat), (0.38, tank - 0.2), (0.36, tank), (0.02, tank)], 0.12)
-    saddle = rounded(
-        [(-0.8, seat + 0.1), (-0.1, seat - 0.04), (-0.1, seat + 0.07), (-0.78, seat + 0.2)], 0.05
-    )
-    tail = rounded(
-        [(-0.9, seat + 0.05), (-0.2, seat - 0.14), (-0.12, seat - 0.02), (-0.85, seat + 0.12)], 0.04
-    )
+    saddle = rounded([(-0.8, seat + 0.1), (-0.1, seat - 0.04), (-0.1, seat + 0.07), (-0.78, seat + 0.2)], 0.05)
+    tail = rounded([(-0.9, seat + 0.05), (-0.2, seat - 0.14), (-0.12, seat - 0.02), (-0.85, seat + 0.12)], 0.04)
     body = prism(tail, -0.12, 0.12, paint, 0.03) + prism(saddle, -0.13, 0.13, DARK, 0.04)
     body += prism(tank_shape, -0.16, 0.16, paint, 0.06)
     body.append(ball((-0.9, 0, seat + 0.08), 0.05, TAIL))

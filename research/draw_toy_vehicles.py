@@ -1,0 +1,34 @@
+"""Draw the embedded toy-vehicles set into a folder, with its planted faults in truth.csv, or a sheet of samples."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.data.toy_vehicles import generate, sample_sheet
+from decant.stages.command import run
+from decant.tracking import progress
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="examples:\n"
+        "  python research/draw_toy_vehicles.py /tmp/toy --images 500\n"
+        "  python research/draw_toy_vehicles.py results/toy_vehicles.png --sheet",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", type=Path, help="a folder that does not exist yet; with --sheet, a .png file")
+    parser.add_argument("--images", type=int, default=2000, help="about how many images (default: 2000)")
+    parser.add_argument("--size-px", type=int, default=96, help="typical side of a picture, pixels (default: 96)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument("--sheet", action="store_true", help="one picture with clean samples of every class instead")
+    given = parser.parse_args(arguments)
+    if given.sheet:
+        sample_sheet(seed=given.seed, columns=10, rows=3).save(given.target)
+    else:
+        generate(given.target, images=given.images, size_px=given.size_px, seed=given.seed, progress=progress)
+    print(given.target)
+
+
+if __name__ == "__main__":
+    run(main)

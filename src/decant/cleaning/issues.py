@@ -1,0 +1,121 @@
+"""The list of issues, `clean/issues.csv`, and its counts, `clean/metrics.json`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from decant.cleaning.policy import GIVEN_BELOW, ISSUE_COLUMNS, OTHER_ABOVE
+from decant.data.manifest import Manifest
+
+Issue = dict[str, Any]
+
+
+def list_issues(
+    manifest: Manifest,
+    exact: pd.DataFrame,
+    near: pd.DataFrame | None,
+    leaks: pd.Series,
+    odd: dict[str, str],
+    suspects: pd.DataFrame,
+) -> pd.DataFrame:
+    """All findings, one row each, with `clear` in the place of an action.
+
+    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> what. suspects:
+    of `find_label_issues`.
+    """
+    rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
+    found = [
+        *broken(rows),
+        *exact_duplicates(rows, exact),
+        *(near_duplicates(rows, near) if near is not None else ()),
+        *(issue(rows, id_, "leak", 1.0, reason) for id_, reason in leaks.items()),
+        *(issue(rows, id_, "odd", 1.0, f"odd: {what}") for id_, what in odd.items()),
+        *labels(rows, suspects, manifest.classes),
+    ]
+    columns = [name if name != "action" else "clear" for name in ISSUE_COLUMNS]
+    return pd.DataFrame(found, columns=columns).sort_values(
+        ["issue", "score", "id"], ascending=[True, False, True], ignore_index=True
+    )
+
+
+def issue(
+    rows: pd.DataFrame,
+    id_: str,
+    kind: str,
+    score: float,
+    reason: str,
+    suggested: str | None = None,
+    clear: bool = False,
+) -> Issue:
+    row = rows.loc[id_]
+    return {
+        "id": id_,
+        "path": row["path"],
+        "issue": kind,
+        "score": round(float(score), 4),
+        "given_label": row["given_label"],
+        "suggested_label": suggested,
+        "clear": clear,
+        "reason": reason,
+    }
+
+
+def broken(rows: pd.DataFrame) -> Iterator[Issue]:
+    for row in rows[(rows["action"] == "drop") & rows["reason"].str.startswith("broken")].itertuples():
+        yield issue(rows, row.id, "broken", 1.0, row.reason)
+
+
+def exact_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
+    """A copy within one split; a conflict where copies in one split carry different labels, which marks them all."""
+    chosen = rows.loc[pd.unique(pd.concat([pairs["first"], pairs["second"]]))] if len(pairs) else rows.iloc[:0]
+    chosen = chosen[chosen["action"] != "drop"]
+    for _, copies in chosen.groupby(["content", "split"], sort=True):
+        copies = copies.sort_values("id")
+        if copies["given_label"].nunique() > 1:
+            names = ", ".join(sorted(copies["given_label"].dropna().unique()))
+            for row in copies.itertuples():
+                yield issue(rows, row.id, "conflict", 1.0, f"conflict: the same file is labelled {names}")
+        else:
+            for row in copies.iloc[1:].itertuples():
+                yield issue(rows, row.id, "exact_duplicate", 1.0, f"exact duplicate of {copies.iloc[0]['path']}")
+
+
+def near_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
+    """The second of each pair, with the first that it resembles most."""
+    best = pairs.sort_values(["score", "first"], ascending=[False, True]).drop_duplicates("second")
+    for pair in best.itertuples():
+        if rows.at[pair.first, "content"] != rows.at[pair.second, "content"]:
+            first, label = rows.at[pair.first, "path"], rows.at[pair.first, "given_label"]
+            differs = label is not None and rows.at[pair.second, "given_label"] not in (None, label)
+            reason = f"near duplicate of {first}" + (f", which is labelled {label}" if differs else "")
+            yield issue(rows, pair.second, "near_duplicate", pair.score, reason)
+
+
+def labels(rows: pd.DataFrame, suspects: pd.DataFrame, classes: list[str]) -> Iterator[Issue]:
+    for suspect in suspects.itertuples():
+        suggested = classes[suspect.suggested]
+        clear = suspect.self_confidence < GIVEN_BELOW and suspect.suggested_confidence > OTHER_ABOVE
+        reason = f"label: looks like {suggested} ({suspect.suggested_confidence:.2f})"
+        yield issue(rows, suspect.id, "label", 1 - suspect.self_confidence, reason, suggested, clear)
+
+
+def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]:
+    """Counts for `clean/metrics.json`. found = kept + set_aside, always."""
+    rows = manifest.rows
+    set_aside = int((rows["action"] == "drop").sum())
+    return {
+        "found": len(rows),
+        "kept": len(rows) - set_aside,
+        "set_aside": set_aside,
+        "groups_of_several": int((manifest.kept()["group"].value_counts() > 1).sum()),
+        "issues": counts(issues["issue"]),
+        "issue_actions": {str(kind): counts(found["action"]) for kind, found in issues.groupby("issue")},
+        "actions": counts(rows["action"]),
+        "splits": counts(manifest.kept()["split"]),
+        "splits_set_aside": counts(rows["split"][rows["action"] == "drop"]),
+    }
+
+
+def counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in values.value_counts().sort_index().items()}

@@ -1,0 +1,74 @@
+"""Policy: from findings to actions. Nothing is lost: every row stays in the manifest with its action and reason.
+
+| finding | report | conservative | aggressive |
+|---|---|---|---|
+| broken | drop | drop | drop |
+| exact duplicate in train, same label | suggest | drop all but the first | the same |
+| the same file under two labels (conflict), train | suggest | downweight to 0: nobody can tell which | the same |
+| group across given splits (leak) | suggest | drop from the looser split | the same |
+| near duplicate | group | group | group |
+| label, clear | suggest | downweight to 0 | relabel |
+| label, less clear | suggest | review | downweight to 0 |
+| odd | suggest | suggest | suggest |
+| anything in val and test | suggest | suggest | suggest |
+
+A label is clear when the given class has a probability below 0.1 and another one above 0.8.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from decant.data.manifest import Manifest
+
+Policy = Literal["report", "conservative", "aggressive"]
+ISSUE_COLUMNS = ["id", "path", "issue", "score", "given_label", "suggested_label", "action", "reason"]
+PRECEDENCE = ["none", "suggest", "review", "group", "downweight", "relabel", "drop"]
+GIVEN_BELOW, OTHER_ABOVE = 0.1, 0.8
+
+
+def apply_policy(manifest: Manifest, issues: pd.DataFrame, policy: Policy) -> tuple[Manifest, pd.DataFrame]:
+    """The manifest with actions, reasons, labels and weights, and the issues with the action that each asked for.
+
+    issues: ISSUE_COLUMNS but `action`, as `list_issues` makes them. A row's action is the strongest that its issues
+    ask for; its reasons are joined. Labels of val and test never change.
+    """
+    rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
+    issues = issues.copy()
+    issues["action"] = [
+        action_for(issue, policy, rows.at[issue.id, "split"]) for issue in issues.itertuples(index=False)
+    ]
+    for id_, found in issues.groupby("id", sort=False):
+        strongest = max(found["action"], key=PRECEDENCE.index)
+        rows.at[id_, "action"] = strongest
+        rows.at[id_, "reason"] = "; ".join(dict.fromkeys(found["reason"]))
+        if strongest == "downweight":
+            rows.at[id_, "weight"] = 0.0
+        if strongest == "relabel":
+            rows.at[id_, "label"] = found.loc[found["action"] == "relabel", "suggested_label"].iloc[0]
+    return Manifest(rows.reset_index(drop=True), manifest.classes), issues[ISSUE_COLUMNS]
+
+
+def action_for(issue: Any, policy: Policy, split: str | None) -> str:
+    """The action that one issue asks for; `issue` has the fields of ISSUE_COLUMNS and `clear`."""
+    kind = issue.issue
+    if kind == "broken":
+        return "drop"
+    if kind == "near_duplicate":
+        return "group"
+    if kind == "leak":
+        return "suggest" if policy == "report" else "drop"
+    if policy == "report" or kind == "odd" or split != "train":
+        return "suggest"
+    if kind == "exact_duplicate":
+        return "drop"
+    if kind == "conflict":
+        return "downweight"
+    actions: Mapping[tuple[str, bool], str] = {
+        ("conservative", True): "downweight",
+        ("conservative", False): "review",
+        ("aggressive", True): "relabel",
+        ("aggressive", False): "downweight",
+    }
+    return actions[policy, bool(issue.clear)]

@@ -45,16 +45,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Inverse of `save_checkpoint`, in evaluation mode. UserError for missing or damaged files."""
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing; {folder} does not hold a checkpoint")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing; {folder} does not hold a checkpoint") from None
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise UserError(f"the checkpoint in {folder} is damaged: {error}") from None
-    card, preprocessing = description["card"], Preprocessing(**description["preprocessing"])
-    classifier = blank_classifier(
-        card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
-    )
-    classifier.load_state_dict(state)
+        card, preprocessing = description["card"], Preprocessing(**description["preprocessing"])
+        classifier = blank_classifier(
+            card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
+        )
+        classifier.load_state_dict(state)
+    # KeyError and TypeError: an entry of the description; RuntimeError: weights of another network
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"the checkpoint in {folder} is damaged ({error}); train it again") from None
     return Checkpoint(classifier.eval(), description["classes"], preprocessing, card)

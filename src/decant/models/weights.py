@@ -17,6 +17,7 @@ from pathlib import Path
 import open_clip
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -67,7 +68,10 @@ def from_file(path: Path) -> dict[str, Tensor]:
         raise Unavailable(f"{path} does not exist")
     if path.suffix != ".safetensors":
         raise Unavailable(f"{path} is not a .safetensors file; other formats can run code when they are read")
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise Unavailable(f"{path} is damaged ({first_line(error)})") from error
     return {key.removeprefix("backbone."): value for key, value in state.items() if key not in ("mean", "std")}
 
 

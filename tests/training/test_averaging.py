@@ -1,0 +1,70 @@
+"""Averaged weights follow the paper's recursion and are kept apart from those that are trained."""
+
+import numpy as np
+import pytest
+import torch
+
+from decant.models.backbones import build_classifier
+from decant.models.classifier import Classifier
+from decant.training.averaging import Averaged
+
+KEY = "backbone.conv_stem.weight"
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return build_classifier("test_efficientnet", 3, 32, ["none"], 0)[0]
+
+
+def shifted(classifier: Classifier, by: float) -> None:
+    with torch.no_grad():
+        for value in classifier.state_dict().values():
+            value.add_(by if value.is_floating_point() else 1)
+
+
+def test_without_decay_the_trained_network_itself_is_used(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.0)
+    shifted(classifier, 1.0)
+    averaged.update(classifier, 0)
+    assert averaged.module is classifier
+
+
+def test_the_average_is_the_exponential_one_of_the_weights(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.9)
+    expected = classifier.state_dict()[KEY].numpy().astype(np.float64)
+    for step in range(1000, 1004):  # late: the ramp at the start is over
+        shifted(classifier, 0.5)
+        averaged.update(classifier, step)
+        expected = 0.9 * expected + 0.1 * classifier.state_dict()[KEY].numpy()
+    np.testing.assert_allclose(averaged.module.state_dict()[KEY].numpy(), expected, atol=1e-5)
+
+
+def test_early_steps_forget_the_start_faster(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.999)
+    start = classifier.state_dict()[KEY].clone()
+    shifted(classifier, 1.0)
+    averaged.update(classifier, 0)  # decay (1 + 0) / (10 + 0)
+    torch.testing.assert_close(averaged.module.state_dict()[KEY], start + 0.9)
+
+
+def test_statistics_are_averaged_and_counters_copied(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.5)
+    shifted(classifier, 1.0)
+    averaged.update(classifier, 1000)
+    state = averaged.module.state_dict()
+    mean = state["backbone.bn1.running_mean"]
+    torch.testing.assert_close(mean, torch.full_like(mean, 0.5))
+    assert state["backbone.bn1.num_batches_tracked"] == 1
+
+
+def test_updating_leaves_the_trained_network_alone(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.5)
+    shifted(classifier, 1.0)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    averaged.update(classifier, 3)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+
+
+def test_the_average_takes_no_gradient(classifier: Classifier) -> None:
+    assert not any(parameter.requires_grad for parameter in Averaged(classifier, 0.5).module.parameters())
+    assert all(parameter.requires_grad for parameter in classifier.parameters())

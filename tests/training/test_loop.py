@@ -1,0 +1,339 @@
+"""The loop: it learns, it says what it does, and a killed run ends in the same weights."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from decant.data.pixels import PixelCache
+from decant.errors import UserError
+from decant.models.classifier import Classifier
+from decant.models.weights import is_head
+from decant.study import Training, Views
+from decant.training import loop
+from decant.training.loop import Evaluate, Task, epoch_rows, measured_precision, network_input, train
+
+CPU = torch.device("cpu")
+PLAIN = Training(
+    architecture="test_efficientnet",
+    input_px=32,
+    epochs=3,
+    batch_size=8,
+    learning_rate=2e-3,
+    warmup_epochs=0.5,
+    weight_decay=0.05,
+)
+Networks = Callable[..., Classifier]
+Tasks = Callable[..., Task]
+
+
+class Stopped(Exception):
+    """What a killed process is, as far as files are concerned."""
+
+
+def stopping(call: int) -> Evaluate:
+    """An evaluation that is interrupted at its `call`-th call, before anything of that epoch is saved."""
+    calls = 0
+
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Stopped
+        return {"val_accuracy": 0.5}
+
+    return evaluate
+
+
+def run(
+    network: Classifier, task: Task, settings: Training, folder: Path, evaluate: Evaluate | None = None, seed: int = 3
+) -> tuple[Classifier, list[dict[str, Any]]]:
+    """The network to use and what was tracked."""
+    tracked: list[dict[str, Any]] = []
+    used = train(network, task, settings, seed, folder, evaluate or stopping(-1), "fp32", CPU, tracked.append)
+    return used, tracked
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(one: Classifier, other: Classifier) -> None:
+    state = other.state_dict()
+    assert [key for key, value in one.state_dict().items() if not torch.equal(value, state[key])] == []
+
+
+def test_a_separable_problem_is_learned(
+    network_of: Networks, task_of: Tasks, cache: PixelCache, targets: np.ndarray, folder: Path
+) -> None:
+    settings = PLAIN.model_copy(update={"epochs": 10, "label_smoothing": 0.0})
+    task = task_of(settings)
+    used, tracked = run(network_of(settings), task, settings, folder)
+    assert tracked[-1]["loss"] < 0.5 * tracked[0]["loss"]
+    pictures = network_input(task.views.render(task.rows, 99, 32), CPU)
+    with torch.inference_mode():
+        answers = used.eval()(pictures).argmax(dim=1).numpy()
+    assert (answers == targets).mean() > 0.9
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("architecture", "model_args", "drop_path"),
+    [
+        ("test_efficientnet", {"drop_rate": 0.3}, 0.2),
+        ("test_convnext", {}, 0.3),
+        ("test_vit", {"proj_drop_rate": 0.2}, 0.1),
+    ],
+)
+def test_an_interrupted_training_ends_in_the_same_weights(
+    network_of: Networks,
+    task_of: Tasks,
+    tmp_path: Path,
+    optimizer: str,
+    ema_decay: float,
+    architecture: str,
+    model_args: dict[str, Any],
+    drop_path: float,
+) -> None:
+    settings = PLAIN.model_copy(
+        update={
+            "architecture": architecture,
+            "model_args": model_args,
+            "drop_path": drop_path,
+            "optimizer": optimizer,
+            "ema_decay": ema_decay,
+            "learning_rate": 2e-3 if optimizer == "adamw" else 2e-2,
+            "views": Views(mix=0.3, erase=0.3),
+        }
+    )
+    task = task_of(settings)
+    straight, _ = run(network_of(settings), task, settings, tmp_path / "straight")
+    with pytest.raises(Stopped):
+        run(network_of(settings), task, settings, tmp_path / "killed", stopping(2))
+    torch.manual_seed(999)  # another process has another global state, and other initial weights to be replaced
+    resumed, tracked = run(network_of(settings, seed=77), task, settings, tmp_path / "killed")
+    assert [row["epoch"] for row in tracked] == [2, 3]
+    assert_same(straight, resumed)
+    pick = ("epoch", "loss", "val_accuracy")
+    assert [[row[key] for key in pick] for row in history(tmp_path / "killed")] == [
+        [row[key] for key in pick] for row in history(tmp_path / "straight")
+    ]
+
+
+def test_a_training_killed_after_every_epoch_ends_in_the_same_weights(
+    network_of: Networks, task_of: Tasks, tmp_path: Path
+) -> None:
+    settings = PLAIN.model_copy(update={"ema_decay": 0.9, "drop_path": 0.2})
+    task = task_of(settings)
+    straight, _ = run(network_of(settings), task, settings, tmp_path / "straight")
+    for _ in range(settings.epochs - 1):
+        with pytest.raises(Stopped):
+            run(network_of(settings), task, settings, tmp_path / "killed", stopping(2))
+    resumed, _ = run(network_of(settings), task, settings, tmp_path / "killed")
+    assert_same(straight, resumed)
+
+
+def test_a_training_killed_before_its_first_save_starts_anew(
+    network_of: Networks, task_of: Tasks, tmp_path: Path
+) -> None:
+    straight, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "straight")
+    with pytest.raises(Stopped):
+        run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "killed", stopping(1))
+    resumed, tracked = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "killed")
+    assert len(tracked) == PLAIN.epochs
+    assert_same(straight, resumed)
+
+
+def test_what_resuming_needs_is_gone_when_training_is_done(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+    run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    network_of: Networks, task_of: Tasks, tmp_path: Path
+) -> None:
+    settings = PLAIN.model_copy(update={"drop_path": 0.3})
+    one, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "1")
+    torch.manual_seed(5)
+    same, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "2")
+    other, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "3", seed=4)
+    assert_same(one, same)
+    assert not torch.equal(
+        one.state_dict()["backbone.conv_stem.weight"], other.state_dict()["backbone.conv_stem.weight"]
+    )
+
+
+def test_the_body_stands_still_while_it_is_frozen_and_moves_after(
+    network_of: Networks, task_of: Tasks, folder: Path
+) -> None:
+    settings = PLAIN.model_copy(update={"freeze_epochs": 2})
+    network = network_of(settings)
+    start = {name: value.detach().clone() for name, value in network.backbone.named_parameters()}
+    moved: list[set[str]] = []
+
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        moved.append({n for n, value in classifier.backbone.named_parameters() if not torch.equal(value, start[n])})
+        return {"val_accuracy": 0.0}
+
+    run(network, task_of(settings), settings, folder, evaluate)
+    head = {name for name in start if is_head(name)}
+    assert moved[:2] == [head, head]
+    assert moved[2] > head
+
+
+def test_the_averaged_network_is_scored_and_returned(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+    settings = PLAIN.model_copy(update={"ema_decay": 0.9})
+    network = network_of(settings)
+    scored: list[Classifier] = []
+
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        scored.append(classifier)
+        return {"val_accuracy": 0.0}
+
+    used, _ = run(network, task_of(settings), settings, folder, evaluate)
+    assert all(classifier is used for classifier in scored) and used is not network
+
+
+def test_an_evaluation_that_leaves_evaluation_mode_on_does_not_stop_the_learning(
+    network_of: Networks, task_of: Tasks, folder: Path
+) -> None:
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        classifier.eval()
+        return {"val_accuracy": 0.0}
+
+    used, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder, evaluate)
+    counter = used.state_dict()["backbone.bn1.num_batches_tracked"]
+    assert counter == PLAIN.epochs * 3  # 24 pictures in batches of 8, each seen by BatchNorm in training mode
+
+
+def test_every_epoch_shows_the_view_that_the_task_names(
+    network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PLAIN.model_copy(update={"epochs": 5})
+    task = task_of(settings)
+    drawn: list[int] = []
+    render = type(task.views).render
+
+    def noted(self: Any, rows: np.ndarray, view: int, size: int) -> Tensor:
+        drawn.append(view)
+        return render(self, rows, view, size)
+
+    monkeypatch.setattr(type(task.views), "render", noted)
+    run(network_of(settings), replace(task, view_of_epoch=lambda epoch: epoch % 2), settings, folder)
+    assert drawn == [view for epoch in range(5) for view in [epoch % 2] * 3]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_with_advice(
+    network_of: Networks, task_of: Tasks, folder: Path, bad: float
+) -> None:
+    task = task_of(PLAIN)
+    spoilt = replace(task, criterion=lambda logits, rows, view: logits.sum() * bad)
+    with pytest.raises(UserError) as error:
+        run(network_of(PLAIN), spoilt, PLAIN, folder)
+    message = str(error.value)
+    assert "in epoch 1" in message and "learning_rate=0.00067" in message
+    assert "warmup_epochs=1.5" in message and "precision=fp32" in message
+    assert not (folder / "history.csv").exists() and not (folder / "resume.safetensors").exists()
+
+
+def test_history_has_a_row_an_epoch_that_is_also_tracked(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+    _, tracked = run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder)
+    rows = history(folder)
+    assert list(rows[0]) == ["epoch", "loss", "val_accuracy", "images_per_second"]
+    assert [{key: str(value) for key, value in row.items()} for row in tracked] == rows
+
+
+def test_gradients_are_clipped_before_the_step(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+    settings = PLAIN.model_copy(update={"optimizer": "sgd", "epochs": 1, "warmup_epochs": 0.0, "weight_decay": 0.0})
+    task = task_of(settings)
+    network = network_of(settings)
+    start = torch.cat([value.detach().flatten().clone() for value in network.backbone.parameters()])
+    steep = replace(task, criterion=lambda logits, rows, view: logits.square().sum() * 1e6, rows=task.rows[:8])
+    used, _ = run(network, steep, settings.model_copy(update={"learning_rate": 0.1}), folder)
+    moved = torch.cat([value.detach().flatten() for value in used.backbone.parameters()]) - start
+    # one step of SGD with Nesterov momentum 0.9: learning rate x (1 + 0.9) x a gradient of norm 5
+    assert moved.norm().item() == pytest.approx(0.1 * 1.9 * 5, rel=1e-3)
+
+
+def test_each_epoch_passes_over_every_picture_once_but_for_a_short_last_batch() -> None:
+    rows = np.arange(100, 150)
+    for epoch in range(3):
+        batches = epoch_rows(rows, 16, seed=1, epoch=epoch)
+        assert [len(batch) for batch in batches] == [16, 16, 16]
+        assert len(set(np.concatenate(batches)) & set(rows)) == 48
+
+
+def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+    (batch,) = epoch_rows(np.arange(5), 16, seed=1, epoch=0)
+    assert sorted(batch) == [0, 1, 2, 3, 4]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(epoch_rows(np.arange(64), 16, seed, epoch)).tolist()
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31])
+def test_the_order_of_one_epoch_tells_nothing_of_the_next(seed: int) -> None:
+    # Counters that lie one apart share most of their random numbers: pictures then meet again, epoch after epoch.
+    count, size = 1000, 16
+    places = [np.argsort(np.concatenate(epoch_rows(np.arange(count), count, seed, epoch))) for epoch in range(12)]
+    correlations = [np.corrcoef(one, other)[0, 1] for one, other in pairwise(places)]
+    assert abs(np.mean(correlations)) < 0.05  # 11 pairs of 1,000: a standard error of 0.01
+    batches = [place // size for place in places]
+    met = [
+        np.mean((other[:, None] == other[None])[(one[:, None] == one[None]) & ~np.eye(count, dtype=bool)])
+        for one, other in pairwise(batches)
+    ]
+    assert np.mean(met) < 2 * size / count
+
+
+def test_network_input_is_the_view_between_zero_and_one() -> None:
+    views = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = network_input(views, CPU)
+    np.testing.assert_allclose(found.numpy(), views.numpy() / np.float32(255), rtol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_learn(network_of: Networks, task_of: Tasks, folder: Path, precision: str) -> None:
+    settings = PLAIN.model_copy(update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0})
+    losses: list[float] = []
+    train(
+        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), precision, CPU,
+        lambda row: losses.append(row["loss"]),
+    )  # fmt: skip
+    assert losses[-1] < losses[0]
+
+
+def test_measuring_the_precision_leaves_the_network_as_it_was(
+    network_of: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def try_both(step: Callable[[torch.dtype], None]) -> str:
+        for dtype in (torch.float32, torch.bfloat16):
+            asked.append(dtype)
+            step(dtype)
+        return "bf16"
+
+    monkeypatch.setattr(loop, "faster_precision", try_both)
+    network = network_of(PLAIN)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert measured_precision(network, PLAIN, 3, CPU) == "bf16"
+    assert asked == [torch.float32, torch.bfloat16]
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())

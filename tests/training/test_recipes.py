@@ -1,0 +1,181 @@
+"""Every recipe is built and takes a real step with random weights, also those that were never run here.
+
+Networks too large for a CPU test are stepped with fewer layers, at the recipe's own input size, precision and
+settings; at their full size they are built on the meta device, where a forward pass costs nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from decant.data.views import ViewSet
+from decant.models.backbones import blank_classifier, build_classifier, embed, head_of
+from decant.models.classifier import Classifier
+from decant.models.inference import features_of
+from decant.models.probe import LinearProbe
+from decant.study import RECIPE_FOLDERS, ROOT, Student, Teacher, load_study, read_yaml
+from decant.training.loop import Task, network_input, train
+
+RECIPES = sorted(path for kind in ("teacher", "student") for path in (ROOT / RECIPE_FOLDERS[kind]).glob("*.yaml"))
+STUDIES = sorted(path.stem for path in (ROOT / "research" / "studies").glob("*.yaml"))
+SHRUNK: dict[str, dict[str, Any]] = {  # what makes a step affordable; everything else is the recipe's
+    "convnext_base": {"depths": [1, 1, 1, 1]},
+    "vit_base_patch16_224": {"depth": 2},
+}
+PARAMETERS_MILLIONS = {  # published, without the classifier
+    "convnext_base": 87.6,
+    "vit_base_patch16_224": 85.8,
+    "open_clip:ViT-L-14/openai": 304.0,
+    "tf_efficientnet_lite0": 3.4,
+    "tf_efficientnet_lite1": 4.1,
+    "tf_efficientnet_lite2": 4.8,
+}
+
+
+def settings_of(path: Path) -> Teacher | Student:
+    """The recipe's settings, validated as a study validates them."""
+    model = Student if path.parent.parent.name == "distill" else Teacher
+    return model.model_validate({**read_yaml(path), "weights": ["none"]})
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.parent.name}-{path.stem}"
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLIP ViT-L/14 with two layers in each tower."""
+    config = open_clip.get_model_config("ViT-L-14")
+    for tower in ("vision_cfg", "text_cfg"):
+        config[tower]["layers"] = 2
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-L-14", config)
+
+
+def trained_once(
+    settings: Teacher | Student, task_of: Callable[..., Task], folder: Path
+) -> tuple[dict[str, torch.Tensor], Classifier]:
+    """The weights before and the network after one step on four pictures."""
+    small = settings.model_copy(
+        update={
+            "batch_size": 4,
+            "epochs": 1,
+            "warmup_epochs": 0.0,
+            "model_args": {**settings.model_args, **SHRUNK.get(settings.architecture, {})},
+        }
+    )
+    classifier, _ = build_classifier(
+        small.architecture, 3, small.input_px, ["none"], 0, small.model_args, small.drop_path
+    )
+    before = {key: value.detach().clone() for key, value in classifier.named_parameters()}
+    task = task_of(small)
+    precision = "bf16" if small.precision == "bf16" else "fp32"
+    one_step = Task(task.rows[::6], task.views, task.criterion)
+    train(classifier, one_step, small, 0, folder, lambda _: {"val_loss": 0.0}, precision, torch.device("cpu"), ignore)
+    return before, classifier
+
+
+def ignore(metrics: dict[str, Any]) -> None:
+    assert np.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if read_yaml(p).get("kind") != "probe"], ids=named)
+def test_a_recipe_takes_a_step_that_moves_every_weight(path: Path, task_of: Callable[..., Task], folder: Path) -> None:
+    before, classifier = trained_once(settings_of(path), task_of, folder)
+    still = [key for key, value in classifier.named_parameters() if torch.equal(value, before[key])]
+    # Weights may stay where their gradient is zero by nature (a dead ReLU); whole networks do not.
+    assert len(still) <= 0.1 * len(before), still
+    assert all(torch.isfinite(value).all() for value in classifier.state_dict().values())
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if read_yaml(p).get("kind") == "probe"], ids=named)
+@pytest.mark.usefixtures("shallow")
+def test_a_probe_recipe_reads_features_and_writes_its_head(path: Path, cache: Any, targets: np.ndarray) -> None:
+    settings = settings_of(path)
+    classifier, _ = build_classifier(
+        settings.architecture, 3, settings.input_px, ["none"], 0, settings.model_args, settings.drop_path
+    )
+    rows = np.arange(0, len(cache), 4)  # two of each class
+    views = ViewSet.of(cache, settings.views, 0, rows).render(rows, 0, settings.input_px)
+    images = network_input(views, torch.device("cpu"))
+    features = features_of(classifier.eval(), images)
+    probe = LinearProbe(3, 0.1).fit(features, targets[rows])
+    probe.write_into(head_of(classifier))
+    with torch.inference_mode():
+        np.testing.assert_allclose(classifier(images).numpy(), probe.logits(features), rtol=1e-2, atol=1e-2)
+
+
+@pytest.fixture
+def on_meta(monkeypatch: pytest.MonkeyPatch) -> Callable[[Teacher | Student], Classifier]:
+    """A function that builds a network at its full size without memory."""
+    create = open_clip.create_model
+    monkeypatch.setattr(open_clip, "create_model", lambda model: create(model, device="meta"))
+
+    def build(settings: Teacher | Student) -> Classifier:
+        with torch.device("meta"):
+            return blank_classifier(
+                settings.architecture, 10, settings.input_px, settings.model_args, settings.drop_path
+            )
+
+    return build
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_a_recipe_builds_at_its_full_size(path: Path, on_meta: Callable[..., Classifier]) -> None:
+    settings = settings_of(path)
+    classifier = on_meta(settings).eval()
+    pictures = torch.zeros(2, 3, settings.input_px, settings.input_px, device="meta")
+    assert classifier(pictures).shape == (2, 10)
+    assert embed(classifier, pictures).shape == (2, head_of(classifier).in_features)
+    published = PARAMETERS_MILLIONS.get(settings.architecture)
+    if published is not None:
+        head = head_of(classifier)
+        body = sum(value.numel() for value in classifier.parameters()) - head.weight.numel() - head.bias.numel()
+        assert body / 1e6 == pytest.approx(published, rel=0.02)
+
+
+def networks() -> dict[str, Teacher | Student]:
+    """The different networks of all studies."""
+    found: dict[str, Teacher | Student] = {}
+    for study in map(load_study, STUDIES):
+        for settings in (*study.teachers.values(), study.student):
+            found.setdefault(f"{settings.architecture}-{settings.input_px}px", settings)
+    return found
+
+
+NETWORKS = networks()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_of_a_study_can_be_built(name: str, on_meta: Callable[..., Classifier]) -> None:
+    settings = NETWORKS[name]
+    pictures = torch.zeros(1, 3, settings.input_px, settings.input_px, device="meta")
+    assert on_meta(settings).eval()(pictures).shape == (1, 10)
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name.endswith("_gpu")])
+def test_a_gpu_study_is_its_plain_study_with_the_teachers_the_project_is_named_for(name: str) -> None:
+    study, plain = load_study(name), load_study(name.removesuffix("_gpu"))
+    architectures = sorted(teacher.architecture for teacher in study.teachers.values())
+    assert architectures == ["convnext_base", "open_clip:ViT-L-14/openai", "vit_base_patch16_224"]
+    assert {source for teacher in study.teachers.values() for source in teacher.weights} == {"timm", "open_clip"}
+    for section in ("data", "clean", "metric", "student", "soft_labels", "ensemble"):
+        assert getattr(study, section) == getattr(plain, section)
+
+
+@pytest.mark.parametrize("name", ["vehicle_dataset", "traffic_vehicles", "cars_body", "cars_make"])
+def test_each_photo_study_ships_with_a_gpu_variant(name: str) -> None:
+    assert f"{name}_gpu" in STUDIES
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in ROOT.glob("research/*/*_gpu.yaml")),
+    ids=lambda path: path.stem,
+)
+def test_what_was_not_run_here_says_so(path: Path) -> None:
+    assert "Not run on the machine that wrote this" in path.read_text(encoding="utf-8")

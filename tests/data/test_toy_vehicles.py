@@ -148,8 +148,7 @@ def test_near_duplicates_show_their_original(folder: Path, truth: pd.DataFrame, 
         if fault == "mirrored":
             copy = ImageOps.mirror(copy)
         one, two = (
-            np.asarray(picture.resize((16, 16), Image.Resampling.BOX), dtype=np.float64)
-            for picture in (copy, original)
+            np.asarray(picture.resize((16, 16), Image.Resampling.BOX), dtype=np.float64) for picture in (copy, original)
         )
         assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.97
         assert (folder / row.path).read_bytes() != (folder / row.of).read_bytes()

@@ -16,6 +16,7 @@ from decant.reporting.evidence import (
     reported_latency,
     student_row,
 )
+from decant.reporting.figures import PARETO_PNG
 from decant.reporting.findings import headline_section, latency_section, limits_section, precision_section
 from decant.reporting.format import thousands, with_interval
 from decant.reporting.markdown import link, markdown_table, paragraphs
@@ -44,6 +45,10 @@ SECTIONS = (
     provenance_section,
 )
 REPORT = "REPORT.md"
+README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
+TABLE_NOTE = (
+    "Accuracy with its 95 % bootstrap interval; the time is the student's for one picture, the size its file's."
+)
 
 
 def write_report(results_folder: Path, out: Path) -> None:
@@ -99,23 +104,51 @@ def report_text(results_folder: Path, base: Path) -> str:
 
 def root_report_text(results: Path, base: Path) -> str:
     """One row per study, in the order of their names; links are relative to the folder `base`."""
+    return (
+        paragraphs(
+            "# Results",
+            f"{TABLE_NOTE} What each column means: [{link(results / 'README.md', base)}]"
+            f"({link(results / 'README.md', base)}).",
+            studies_table(results, base),
+        )
+        + "\n"
+    )
+
+
+def studies_table(results: Path, base: Path) -> str:
+    """The studies below `results` as a Markdown table."""
     folders = sorted(path.parent.parent.parent for path in results.glob("*/benchmarks/precision/metrics.csv"))
-    studies = [read_evidence(folder) for folder in folders]
     header = [
         "study", "images", "classes", "split", "best teacher", "ensemble", "student ONNX", "student alone",
         "p50 ms", "file MB",
     ]  # fmt: skip
-    rows = [_root_row(evidence, base) for evidence in studies]
-    return (
-        paragraphs(
-            "# Results",
-            "Accuracy with its 95 % bootstrap interval; the time is the student's for one picture, the size "
-            f"its file's. What each column means: [{link(results / 'README.md', base)}]"
-            f"({link(results / 'README.md', base)}).",
-            markdown_table(header, rows) if rows else "No study has been run yet.",
-        )
-        + "\n"
-    )
+    rows = [_root_row(read_evidence(folder), base) for folder in folders]
+    return markdown_table(header, rows) if rows else "No study has been run yet."
+
+
+def readme_text(readme: Path, results: Path) -> str:
+    """The README with the table and the picture between its marks made anew. UserError where it has no marks."""
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(README_MARKS[0])
+    _, end, after = rest.partition(README_MARKS[1])
+    if not (begin and end):
+        raise UserError(f"{readme} lacks the marks {' and '.join(README_MARKS)} between which the table stands")
+    pictures = [
+        f"Accuracy against latency, {folder.name}: ![{folder.name}]({link(folder / PARETO_PNG, readme.parent)})"
+        for folder in sorted(results.iterdir())
+        if (folder / PARETO_PNG).is_file()
+    ]
+    block = paragraphs(TABLE_NOTE, studies_table(results, readme.parent), *pictures[-1:])
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def write_readme(readme: Path, results: Path) -> None:
+    """Makes the table in the README anew."""
+    _write(readme, readme_text(readme, results))
+
+
+def is_readme_stale(readme: Path, results: Path) -> bool:
+    """Whether the README's table is not what `write_readme` would write now."""
+    return _differs(readme, readme_text(readme, results))
 
 
 def _root_row(evidence: Evidence, base: Path) -> list[str]:

@@ -17,7 +17,7 @@ from decant.errors import UserError
 from decant.reporting.figures import render_figures
 from decant.reporting.format import write_results_table
 from decant.reporting.metrics import class_count_rows
-from decant.reporting.report import write_report, write_root_report
+from decant.reporting.report import write_readme, write_report, write_root_report
 from decant.stages.clean import clean
 from decant.stages.ensemble import ensemble
 from decant.stages.experiment import Experiment
@@ -74,6 +74,7 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     write_report(folder, folder / "REPORT.md")
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
+        write_readme(ROOT / "README.md", folder.parent)
     return folder
 
 

@@ -7,7 +7,7 @@ Defaults stand in this file and nowhere else.
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,8 @@ from decant.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE_FOLDERS = {"teacher": "research/recipes", "ensemble": "ensembles/recipes", "student": "distill/recipes"}
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -81,8 +83,8 @@ class Clean(Section):
 class Views(Section):
     """How a training view of a picture is drawn."""
 
-    scale: tuple[float, float] = Field((0.35, 1.0), description="area of the crop as a share of the picture")
-    ratio: tuple[float, float] = Field((0.75, 1.333), description="aspect ratio of the crop")
+    scale: tuple[Share, Share] = Field((0.35, 1.0), description="area of the crop as a share of the picture")
+    ratio: tuple[Positive, Positive] = Field((0.75, 1.333), description="aspect ratio of the crop")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirrored view")
     rotate_deg: float = Field(0.0, ge=0, description="largest rotation either way, degrees")
     brightness: float = Field(0.2, ge=0, description="largest relative change")
@@ -184,11 +186,10 @@ def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path
     Raises UserError for a missing file, a malformed one, an unknown key (naming the nearest) or a bad value.
     """
     raw = read_extended(find_study(name_or_path, root), root)
-    given_recipes = merged_recipes(raw, root)
     for override in overrides or []:
-        set_key(given_recipes, override)
+        set_key(raw, override)
     try:
-        return Study.model_validate(given_recipes)
+        return Study.model_validate(without_nulls(merged_recipes(raw, root)))
     except ValidationError as error:
         raise UserError(explain(error, name_or_path)) from None
 
@@ -196,12 +197,12 @@ def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path
 def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
     """The study's file and those that it extends and names, for provenance."""
     path = find_study(name_or_path, root)
+    whole = read_extended(path, root)
     files, raw = [path], read_yaml(path)
     while raw.get("extends"):
         path = find_study(raw["extends"], root)
         files.append(path)
         raw = read_yaml(path)
-    whole = read_extended(files[0], root)
     for kind, section in recipe_sections(whole):
         if section.get("recipe"):
             files.append(root / RECIPE_FOLDERS[kind] / f"{section['recipe']}.yaml")
@@ -237,20 +238,29 @@ def read_extended(path: Path, root: Path, seen: tuple[Path, ...] = ()) -> dict[s
     raw = read_yaml(path)
     if not raw.get("extends"):
         return raw
+    if not raw.get("name"):
+        raise UserError(f"{path} extends {raw['extends']} and would write into its folders: give it a name of its own")
     return merge(read_extended(find_study(raw["extends"], root), root, (*seen, path)), raw)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Deep merge; a null in `over` removes the key, which is how a variant drops a teacher."""
+    """Deep merge. A null in `over` stands until `without_nulls`, so that it removes the key of a recipe too."""
     merged = dict(base)
     for key, value in over.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "class_names":
+        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "class_names":
             merged[key] = merge(merged[key], value)
         else:
             merged[key] = value
     return merged
+
+
+def without_nulls(raw: dict[str, Any]) -> dict[str, Any]:
+    """The mapping without the keys whose value is null, which is how a variant drops a teacher or takes a default."""
+    return {
+        key: without_nulls(value) if isinstance(value, dict) else value
+        for key, value in raw.items()
+        if value is not None
+    }
 
 
 def recipe_sections(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -277,20 +287,30 @@ def merged_recipes(raw: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def set_key(raw: dict[str, Any], override: str) -> None:
-    """Apply one `a.b.c=value`; the value is read as YAML."""
+    """Apply one `a.b.c=value`; the value is read as YAML, and null takes the key away."""
     path, separator, text = override.partition("=")
     if not separator:
         raise UserError(f"--set {override}: write it as key.key=value, as in teachers.convnext.epochs=3")
     *parents, last = path.split(".")
+    teachers = raw.get("teachers") or {}
+    if parents[:1] == ["teachers"] and len(parents) > 1 and parents[1] not in teachers and last != "recipe":
+        raise UserError(f"--set {override}: no teacher {parents[1]}; {nearest(parents[1], sorted(teachers))}")
     section = raw
     for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
+        below = section.get(parent) or {}
+        if not isinstance(below, dict):
             raise UserError(f"--set {override}: {parent} is a value and has no keys below it")
+        section[parent] = dict(below)  # a copy: YAML aliases share one mapping
+        section = section[parent]
     try:
         section[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+
+
+def nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -300,9 +320,9 @@ def explain(error: ValidationError, where: str) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = known_keys(problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            lines.append(f"unknown key {key}; {hint}")
+            lines.append(f"unknown key {key}; {nearest(str(problem['loc'][-1]), known)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{key} is missing")
         else:
             lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
     return f"study {where}: " + "; ".join(lines)

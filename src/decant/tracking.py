@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 Mode = Literal["online", "offline", "disabled"]
 Log = Callable[[dict[str, Any]], None]
 ONLINE_TIMEOUT_S = 20
+FINISH_TIMEOUT_S = 60
 LINE_EVERY_S = 15
 
 
@@ -26,17 +27,15 @@ def wandb_run(
     """A W&B run as a function that logs a dict of metrics.
 
     Offline files go to `folder`. A server that cannot be reached within 20 s turns the run into an offline
-    one, and an error of W&B's own is logged once and then ignored: tracking never fails a run. No code and
-    no git diff is sent unless `share_code`.
+    one, one that is lost later holds up the end for 60 s at most (`wandb sync` sends the rest), and an error of
+    W&B's own is logged once and then ignored: tracking never fails a run. No code and no git diff is sent unless
+    `share_code`.
     """
     if mode == "disabled":
         yield lambda metrics: None
         return
-    # W&B asks git for the diff at init; environment variables are its documented switches for that.
-    os.environ["WANDB_DISABLE_CODE"] = "false" if share_code else "true"
-    os.environ["WANDB_DISABLE_GIT"] = "false" if share_code else "true"
     os.environ.setdefault("WANDB_SILENT", "true")
-    run = start_wandb(mode, folder, project, name, config)
+    run = start_wandb(mode, folder, project, name, config, share_code)
     try:
         yield quietly(run)
     finally:
@@ -47,14 +46,24 @@ def wandb_run(
                 log.warning("W&B could not finish its run: %s", error)
 
 
-def start_wandb(mode: Mode, folder: Path, project: str, name: str, config: dict[str, Any]) -> Any:
+def start_wandb(mode: Mode, folder: Path, project: str, name: str, config: dict[str, Any], share_code: bool) -> Any:
     import wandb  # slow to import, and not needed when disabled
 
     folder.mkdir(parents=True, exist_ok=True)
+    # Passed to each run: W&B reads the environment once a process, so its switches there hold for the first run only.
+    wanted: dict[str, Any] = {
+        "init_timeout": ONLINE_TIMEOUT_S,
+        "login_timeout": ONLINE_TIMEOUT_S,
+        "save_code": False,
+        "disable_code": not share_code,
+        "disable_git": not share_code,
+    }
+    if "finish_timeout" in wandb.Settings.model_fields:  # not in the oldest versions that serve
+        wanted["finish_timeout"] = FINISH_TIMEOUT_S
     attempts: Sequence[Mode] = ("online", "offline") if mode == "online" else ("offline",)
     for attempt in attempts:
-        settings = wandb.Settings(init_timeout=ONLINE_TIMEOUT_S, login_timeout=ONLINE_TIMEOUT_S, save_code=False)
         try:
+            settings = wandb.Settings(**wanted)
             return wandb.init(project=project, name=name, config=config, dir=folder, mode=attempt, settings=settings)
         except Exception as error:
             log.warning("W&B %s is not available: %s", attempt, error)

@@ -74,7 +74,7 @@ def _fit_chunk(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Fit:
     return Fit(correlation, detail, mirrored)
 
 
-# A window is float32 [m, 4]: (scale_y, shift_y, scale_x, shift_x). Output position u in [-1, 1] reads scale * u + shift.
+# A window is float32 [m, 4]: (scale_y, shift_y, scale_x, shift_x); output u in [-1, 1] reads scale * u + shift.
 
 
 def _coarse_windows() -> Float:
@@ -241,5 +241,5 @@ def _blurred(pictures: Float) -> Float:
         length = pictures.shape[axis]
         upper = np.take(sums, np.arange(5, 5 + length), axis=axis)
         lower = np.take(sums, np.arange(0, length), axis=axis)
-        pictures = (upper - lower) / 5
+        pictures = np.asarray((upper - lower) / 5, np.float32)
     return pictures

@@ -46,14 +46,14 @@ def candidate_pairs(
 
     `thumbnails`: uint8 [n, 32, 32, 3]; `features`, `features_mirrored` (of the mirrored pictures): float32 [n, d].
     """
-    project = _projection(_descriptors(thumbnails), THUMBNAIL_DIMENSIONS)
+    project = _Projection(_descriptors(thumbnails), THUMBNAIL_DIMENSIONS)
     looks = Space(project(_descriptors(thumbnails)), project(_descriptors(thumbnails[:, :, ::-1])))
     if features is None:
         pairs = _neighbours(looks, neighbours)
         pairs = pairs[looks.cosine(pairs) >= LOWEST_THUMBNAIL_COSINE]
         crops = [_neighbours(Space(looks.plain, project(crop)), 2) for crop in _crop_descriptors(thumbnails)]
         return _distinct(np.concatenate([pairs, *crops]))
-    project = _projection(features, FEATURE_DIMENSIONS)
+    project = _Projection(features, FEATURE_DIMENSIONS)
     content = Space(project(features), None if features_mirrored is None else project(features_mirrored))
     pairs = _distinct(np.concatenate([_neighbours(looks, neighbours), _neighbours(content, neighbours)]))
     return pairs[content.cosine(pairs) + looks.cosine(pairs) >= LOWEST_COSINE_SUM]
@@ -64,7 +64,7 @@ def _distinct(pairs: Pairs) -> Pairs:
     return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
 
 
-class _projection:
+class _Projection:
     """Centre, turn to the leading principal axes, scale to unit length."""
 
     def __init__(self, vectors: Float, dimensions: int) -> None:

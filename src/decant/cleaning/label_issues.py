@@ -13,8 +13,8 @@ def find_label_issues(probabilities: np.ndarray, targets: np.ndarray, ids: np.nd
     """Suspect rows, the most suspect first (Northcutt, Jiang & Chuang 2021, "Confident Learning").
 
     probabilities: float [n, K], out of fold or from a model that saw none of the rows. targets: int64 [n], the
-    given classes, -1 where there is none. ids: [n]. Returns SUSPECT_COLUMNS: the probability of the given class, the likeliest class
-    (int64) and its probability. Classes that no target has are left out of the estimate.
+    given classes, -1 where there is none. ids: [n]. Returns SUSPECT_COLUMNS: the probability of the given class,
+    the likeliest class (int64) and its probability. Classes that no target has are left out of the estimate.
     """
     labelled = np.flatnonzero(np.asarray(targets) >= 0)
     probabilities, targets, ids = probabilities[labelled], np.asarray(targets)[labelled], np.asarray(ids)[labelled]

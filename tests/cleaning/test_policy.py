@@ -1,0 +1,124 @@
+"""What is done about each finding, and what never is."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decant.cleaning.issues import cleaning_metrics
+from decant.cleaning.policy import ISSUE_COLUMNS, PRECEDENCE, Policy, apply_policy
+from decant.data.manifest import Manifest
+
+Make = Callable[..., Manifest]
+POLICIES: list[Policy] = ["report", "conservative", "aggressive"]
+KINDS = ["broken", "conflict", "exact_duplicate", "label", "leak", "near_duplicate", "odd"]
+
+
+def found(*issues: tuple[str, str, bool]) -> pd.DataFrame:
+    """Issues (id, kind, clear), as `list_issues` makes them; label issues suggest van."""
+    columns = [name if name != "action" else "clear" for name in ISSUE_COLUMNS]
+    rows = [
+        (id_, f"{id_}.jpg", kind, 0.9, "car", "van" if kind == "label" else None, clear, f"{kind} of {id_}")
+        for id_, kind, clear in issues
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clear", "report", "conservative", "aggressive"),
+    [
+        ("broken", False, "drop", "drop", "drop"),
+        ("near_duplicate", False, "group", "group", "group"),
+        ("leak", False, "suggest", "drop", "drop"),
+        ("exact_duplicate", False, "suggest", "drop", "drop"),
+        ("conflict", False, "suggest", "downweight", "downweight"),
+        ("label", True, "suggest", "downweight", "relabel"),
+        ("label", False, "suggest", "review", "downweight"),
+        ("odd", False, "suggest", "suggest", "suggest"),
+    ],
+)
+def test_each_policy_acts_on_each_finding_as_its_table_says(
+    manifest: Make, kind: str, clear: bool, report: str, conservative: str, aggressive: str
+) -> None:
+    expected = {"report": report, "conservative": conservative, "aggressive": aggressive}
+    for policy in POLICIES:
+        after, issues = apply_policy(manifest({}, {}), found(("r0", kind, clear)), policy)
+        assert after.rows["action"].tolist() == [expected[policy], "none"]
+        assert issues["action"].tolist() == [expected[policy]]
+        assert list(issues.columns) == ISSUE_COLUMNS
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_labels_and_weights_of_val_and_test_stay_as_given(manifest: Make, policy: Policy, split: str) -> None:
+    every = found(*(("r0", kind, True) for kind in ("label", "conflict", "exact_duplicate", "odd")))
+    after, _ = apply_policy(manifest({"split": split}), every, policy)
+    assert after.rows.loc[0, ["label", "weight", "action"]].tolist() == ["car", 1.0, "suggest"]
+
+
+def test_rows_of_which_the_split_is_still_to_be_drawn_are_left_alone(manifest: Make) -> None:
+    after, _ = apply_policy(manifest({"split": None}), found(("r0", "label", True)), "aggressive")
+    assert after.rows.loc[0, ["label", "action"]].tolist() == ["car", "suggest"]
+
+
+def test_strongest_action_wins_and_all_reasons_are_told(manifest: Make) -> None:
+    issues = found(("r0", "near_duplicate", False), ("r0", "label", True), ("r0", "odd", False))
+    after, _ = apply_policy(manifest({}), issues, "aggressive")
+    assert after.rows.loc[0, "action"] == "relabel"
+    assert after.rows.loc[0, "label"] == "van"
+    assert after.rows.loc[0, "given_label"] == "car"
+    assert after.rows.loc[0, "reason"] == "near_duplicate of r0; label of r0; odd of r0"
+
+
+def test_a_dropped_row_keeps_its_label_and_weight(manifest: Make) -> None:
+    after, _ = apply_policy(manifest({}), found(("r0", "label", True), ("r0", "leak", False)), "aggressive")
+    assert after.rows.loc[0, ["action", "label", "weight"]].tolist() == ["drop", "car", 1.0]
+
+
+def test_downweighted_rows_no_longer_teach(manifest: Make) -> None:
+    after, _ = apply_policy(manifest({}, {}), found(("r1", "conflict", False)), "conservative")
+    assert after.rows["weight"].tolist() == [1.0, 0.0]
+
+
+def test_what_was_set_aside_before_stays_so_with_its_reason(manifest: Make) -> None:
+    before = manifest({"action": "drop", "reason": "broken: no image"}, {})
+    after, _ = apply_policy(before, found(("r1", "odd", False)), "conservative")
+    assert after.rows.loc[0, ["action", "reason"]].tolist() == ["drop", "broken: no image"]
+
+
+rows_strategy = st.lists(
+    st.tuples(st.sampled_from(["train", "val", "test", "predict", "unlabelled", None]), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
+issues_strategy = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(KINDS), st.booleans()), max_size=16)
+
+
+@given(rows_strategy, issues_strategy, st.sampled_from(POLICIES))
+def test_nothing_is_lost_whatever_is_found(
+    manifest: Make, rows: list[tuple[str | None, bool]], issues: list[tuple[int, str, bool]], policy: Policy
+) -> None:
+    before = manifest(
+        *({"split": split, "action": "drop" if gone else "none", "reason": "x" * gone} for split, gone in rows)
+    )
+    # What cannot be read has no picture, so no other issue is found in it.
+    chosen = [(f"r{k}", kind, clear) for k, kind, clear in issues if k < len(rows) and not rows[k][1]]
+    after, acted = apply_policy(before, found(*chosen), policy)
+
+    assert after.rows["id"].tolist() == before.rows["id"].tolist()
+    assert after.rows["given_label"].equals(before.rows["given_label"])
+    outside = before.rows["split"] != "train"
+    assert after.rows.loc[outside, "label"].equals(before.rows.loc[outside, "label"])
+    assert set(before.rows["id"][before.rows["action"] == "drop"]) <= set(
+        after.rows["id"][after.rows["action"] == "drop"]
+    )
+    for id_, asked in acted.groupby("id")["action"]:
+        action = after.rows.set_index("id").at[id_, "action"]
+        assert PRECEDENCE.index(action) == max(PRECEDENCE.index(one) for one in asked)
+    counted = cleaning_metrics(after, acted)
+    assert counted["kept"] + counted["set_aside"] == counted["found"] == len(rows)
+    assert counted["kept"] == len(after.kept())
+    assert sum(counted["actions"].values()) == len(rows)
+    assert sum(counted["issues"].values()) == len(chosen)

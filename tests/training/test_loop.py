@@ -18,7 +18,7 @@ from decant.models.classifier import Classifier
 from decant.models.weights import is_head
 from decant.study import Training, Views
 from decant.training import loop
-from decant.training.loop import Evaluate, Task, epoch_rows, measured_precision, network_input, train
+from decant.training.loop import Evaluate, Task, epoch_rows, measured_precision, network_input, step_seed, train
 
 CPU = torch.device("cpu")
 PLAIN = Training(
@@ -251,6 +251,35 @@ def test_history_has_a_row_an_epoch_that_is_also_tracked(network_of: Networks, t
     rows = history(folder)
     assert list(rows[0]) == ["epoch", "loss", "val_accuracy", "images_per_second"]
     assert [{key: str(value) for key, value in row.items()} for row in tracked] == rows
+
+
+def test_the_schedule_and_the_average_run_over_the_whole_training(
+    network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PLAIN.model_copy(update={"ema_decay": 0.9, "warmup_epochs": 1.0})
+    rates: list[float] = []
+    averaged: list[int] = []
+    set_rate, update = loop.set_rate, loop.Averaged.update
+
+    def noted(optimizer: torch.optim.Optimizer, given: Training, share: float, head_only: bool) -> None:
+        rates.append(share)
+        set_rate(optimizer, given, share, head_only)
+
+    def counted(self: loop.Averaged, classifier: Classifier, step: int) -> None:
+        averaged.append(step)
+        update(self, classifier, step)
+
+    monkeypatch.setattr(loop, "set_rate", noted)
+    monkeypatch.setattr(loop.Averaged, "update", counted)
+    run(network_of(settings), task_of(settings), settings, folder)
+    cosine = [0.5 * (1 + np.cos(np.pi * step / 6)) for step in range(6)]  # three steps an epoch, the first warms up
+    np.testing.assert_allclose(rates, [1 / 3, 2 / 3, 1, *cosine], atol=1e-9)
+    assert averaged == list(range(9))
+
+
+def test_every_step_draws_its_own_dropout() -> None:
+    seeds = [step_seed(seed, step) for seed in range(3) for step in range(200)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_gradients_are_clipped_before_the_step(network_of: Networks, task_of: Tasks, folder: Path) -> None:

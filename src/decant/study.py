@@ -100,6 +100,7 @@ class Training(Section):
     architecture: str = Field("tf_efficientnet_lite0", description="timm model name")
     model_args: dict[str, Any] = Field({}, description="further arguments of the architecture")
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
+    head: Literal["random", "probe"] = Field("random", description="how the head starts; probe: fitted to features")
     input_px: int = Field(96, ge=16, description="side of the input, pixels")
     crop_ratio: float = Field(1.0, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     epochs: int = Field(10, ge=1, description="passes over the training split")

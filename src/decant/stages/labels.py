@@ -8,6 +8,7 @@ from decant.data.manifest import Manifest, read_manifest
 from decant.data.pixels import PixelCache
 from decant.stages.clean import clean
 from decant.stages.experiment import Experiment
+from decant.stages.pixels import open_pixels
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,18 @@ def labels_of(manifest: Manifest, cache: PixelCache) -> Labels:
     targets[rows] = manifest.targets(train)
     weight[rows], group[rows] = train["weight"], train["group"]
     return Labels(targets, weight, group, np.flatnonzero((targets >= 0) & (weight > 0)))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network is trained from."""
+
+    manifest: Manifest
+    cache: PixelCache
+    labels: Labels
+
+
+def training_data(experiment: Experiment) -> TrainingData:
+    """The cleaned manifest, the pixel cache and the labels of its rows."""
+    manifest, cache = read_cleaned(experiment), open_pixels(experiment)
+    return TrainingData(manifest, cache, labels_of(manifest, cache))

@@ -15,8 +15,9 @@ from decant.seeds import derived_seed
 from decant.stages.clean import clean
 from decant.stages.ensemble import Weights, ensemble, read_weights
 from decant.stages.experiment import Experiment
-from decant.stages.labels import Labels, labels_of, read_cleaned
-from decant.stages.pixels import open_pixels, pixels
+from decant.stages.head import fit_head
+from decant.stages.labels import Labels, training_data
+from decant.stages.pixels import pixels
 from decant.stages.soft_labels import open_store, soft_labels, stored_views
 from decant.stages.teacher import new_checkpoint, resolve_precision, val_metrics
 from decant.study import Student
@@ -58,24 +59,25 @@ def train_student(
     }
 
     def build(folder: Path) -> None:
-        manifest, cache = read_cleaned(experiment), open_pixels(experiment)
-        labels = labels_of(manifest, cache)
-        views = stored_views(study, cache, labels)
-        checkpoint = new_checkpoint(experiment, study.student, manifest.classes, seed)
-        classes = len(manifest.classes)
+        data = training_data(experiment)
+        labels, classes = data.labels, len(data.manifest.classes)
+        views = stored_views(study, data.cache, labels)
+        checkpoint = new_checkpoint(experiment, study.student, data.manifest.classes, seed)
+        if study.student.head == "probe":
+            fit_head(experiment, data, checkpoint, labels.labelled, folder)
         settings = study.student
         if weights is None:
-            settings = twin_settings(settings, len(cache), len(labels.labelled))
+            settings = twin_settings(settings, len(data.cache), len(labels.labelled))
             rows = labels.labelled
             criterion = supervised_loss(
                 views, labels.targets, labels.weight, classes, settings.label_smoothing, settings.balance
             )
         else:
-            rows = np.arange(len(cache))
+            rows = np.arange(len(data.cache))
             opened = {name: open_store(store) for name, store in stores.items()}
             criterion = distillation_loss(settings, views, labels, classes, opened, weights)
         task = Task(rows, views, criterion, view_of_epoch=lambda epoch: epoch % study.soft_labels.views)
-        evaluate = val_metrics(experiment, manifest, checkpoint.preprocessing)
+        evaluate = val_metrics(experiment, data.manifest, checkpoint.preprocessing)
         with experiment.track(stage, section) as track:
             trained = train(
                 checkpoint.classifier, task, settings, seed, folder, evaluate, precision, experiment.device, track

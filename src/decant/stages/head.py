@@ -1,0 +1,72 @@
+"""A head fitted to frozen features: all of a linear probe, and the start of a careful fine-tuning.
+
+Starting from a fitted head keeps fine-tuning from distorting good features while a random head is still wrong, which
+costs most under distribution shift (Kumar, Raghunathan, Jones, Ma & Liang 2022, "Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution").
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax
+
+from decant.errors import UserError
+from decant.models.backbones import head_of
+from decant.models.checkpoint import Checkpoint
+from decant.models.classifier import placed
+from decant.models.inference import evaluation_batches, features_of
+from decant.models.probe import REGULARISATION, LinearProbe
+from decant.stages.experiment import Experiment
+from decant.stages.labels import TrainingData
+from decant.stages.scoring import scores
+from decant.tracking import progress
+from decant.workspace import write_csv
+
+
+def fit_head(
+    experiment: Experiment, data: TrainingData, checkpoint: Checkpoint, rows: np.ndarray, folder: Path
+) -> None:
+    """Write into the checkpoint's head a logistic regression on features of pictures and of their mirror images.
+
+    rows: cache rows to fit on. The regularisation is chosen by likelihood on val; `folder/regularisation.csv` has all
+    that were tried.
+    """
+    manifest, labels = data.manifest, data.labels
+    val = manifest.of_split("val")
+    features, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
+    val_features, _ = read_features(experiment, checkpoint, val)
+    both = np.concatenate([features, mirrored])
+    targets, weight = np.tile(labels.targets[rows], 2), np.tile(labels.weight[rows], 2)
+    tried: list[dict[str, float]] = []
+    best: LinearProbe | None = None
+    for strength in progress(REGULARISATION, "regularisation"):
+        probe = LinearProbe(len(manifest.classes), strength).fit(both, targets, weight)
+        found = scores(log_softmax(probe.logits(val_features), axis=1), manifest.targets(val))
+        if best is None or found["nll"] < min(row["val_nll"] for row in tried):
+            best = probe
+        tried.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in found.items()}})
+    if best is None:
+        raise UserError("no regularisation to try")
+    best.write_into(head_of(checkpoint.classifier))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "regularisation.csv", tried)
+
+
+def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:
+    """The manifest rows of cache rows, in their order."""
+    train = data.manifest.of_split("train").drop_duplicates("content").set_index("content", drop=False)
+    return train.loc[[data.cache.contents[row] for row in rows]]
+
+
+def read_features(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the pictures and of their mirror images, float32 [n, D] each, in the order of `rows`."""
+    classifier = placed(checkpoint.classifier, experiment.device).eval()
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    pictures = progress(experiment.pictures(rows), "features", len(rows), "images")
+    for ids, images in evaluation_batches(pictures, checkpoint.preprocessing):
+        images = images.to(experiment.device)
+        pair = features_of(classifier, images), features_of(classifier, images.flip(-1))
+        found.update(zip(ids, zip(*pair, strict=True), strict=True))
+    plain, mirrored = zip(*(found[id_] for id_ in rows["id"]), strict=True)
+    return np.stack(plain), np.stack(mirrored)

@@ -104,7 +104,8 @@ def teachers_section(evidence: Evidence, base: Path) -> str:
         return ""
     scores = {row["model"]: row for row in rows}
     cells = [
-        [name, *_asked_cells(asked.get(name, {})), with_interval(scores.get(name, {}), "accuracy")] for name in names
+        [name, *_asked_cells(asked.get(name.removesuffix("_tta"), {})), with_interval(scores.get(name, {}), "accuracy")]
+        for name in names
     ]
     curves = [picture(evidence.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
     return section(

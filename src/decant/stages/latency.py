@@ -25,6 +25,7 @@ from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
 
 VERSION = 1
+LEAST_CALLS = 30  # large batches are called less often: their times vary less
 
 
 def latency(experiment: Experiment) -> Finished:
@@ -39,13 +40,17 @@ def latency(experiment: Experiment) -> Finished:
         for name, trained in teachers.items():
             candidates += teacher_candidates(name, models_of(trained)[0], folder / "teachers" / name, picture)
         candidates = [one for one in candidates if one.engine in settings.latency_engines]
-        measured = measure_candidates(
-            candidates,
-            settings.latency_batches,
-            settings.latency_threads,
-            settings.latency_calls,
-            rounds=settings.latency_rounds,
-        )
+        measured = [
+            row
+            for batch_size in settings.latency_batches
+            for row in measure_candidates(
+                candidates,
+                [batch_size],
+                settings.latency_threads,
+                max(settings.latency_calls // batch_size, min(settings.latency_calls, LEAST_CALLS)),
+                rounds=settings.latency_rounds,
+            )
+        ]
         weights = read_weights(combined)
         heard = [name for name, weight in zip(weights.names, weights.weights, strict=True) if weight > 0]
         write_results_table(measured + ensemble_rows(measured, heard), folder / "metrics.csv", LATENCY_COLUMNS)

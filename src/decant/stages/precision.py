@@ -25,19 +25,21 @@ from decant.workspace import Finished
 
 VERSION = 1
 SHIPPED = "student_onnx"
+TTA = "_tta"
 DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
 
 
 def precision(experiment: Experiment) -> Finished:
     """`metrics.csv`, `per_class.csv`, `comparisons.csv`, `reliability.csv` and confusion matrices.
 
-    A network's row is the network by itself; the ensemble's row has its test-time augmentation.
+    A network's row is the network by itself. Test-time augmentation is in the ensemble's row and, to be seen apart, in
+    the rows `<teacher>_tta`.
     """
     combined, exported = ensemble(experiment), export(experiment)
-    places = {
-        name: (predictions(experiment, name, teacher(experiment, name)).folder, "teacher")
-        for name in experiment.study.teachers
-    }
+    places: dict[str, tuple[Path, str]] = {}
+    for name in experiment.study.teachers:
+        place = predictions(experiment, name, teacher(experiment, name)).folder
+        places |= {name: (place, "teacher"), name + TTA: (place, "teacher")}
     places["ensemble"] = (combined.folder, "ensemble")
     alone, distilled = student_alone(experiment), student(experiment)
     places["student_alone"] = (predictions(experiment, "student_alone", alone).folder, "student_alone")
@@ -52,7 +54,8 @@ def precision(experiment: Experiment) -> Finished:
         for split in ("test", "val"):
             rows = manifest.of_split(split)
             targets = manifest.targets(rows)
-            answers = {name: answers_of(place, split, list(rows["id"])) for name, (place, _) in places.items()}
+            ids = list(rows["id"])
+            answers = {name: answers_of(place, split, ids, name.endswith(TTA)) for name, (place, _) in places.items()}
             for name, (_, kind) in places.items():
                 tables["metrics"].append(precision_row(name, kind, split, answers[name], targets, answers["ensemble"]))
                 tables["per_class"] += per_class_rows(name, kind, split, answers[name], targets, manifest.classes)
@@ -71,6 +74,7 @@ def precision(experiment: Experiment) -> Finished:
     return experiment.workspace.stage("benchmarks/precision", list(places), reads, VERSION, build)
 
 
-def answers_of(place: Path, split: str, ids: list[str]) -> np.ndarray:
-    """float32 [n, K] log-probabilities without test-time augmentation, in the order of `ids`."""
-    return read_predictions(place, split).aligned(ids).members["identity"]
+def answers_of(place: Path, split: str, ids: list[str], augmented: bool) -> np.ndarray:
+    """float32 [n, K] log-probabilities in the order of `ids`, with or without test-time augmentation."""
+    found = read_predictions(place, split).aligned(ids)
+    return found.mean() if augmented else found.members["identity"]

@@ -111,7 +111,7 @@ def provenance(experiment: Experiment, study_files: list[Path]) -> dict[str, Any
     return {
         "commit": git("rev-parse", "HEAD"),
         "changed_since_commit": bool(git("status", "--porcelain", "--", "src", "research", "distill", "ensembles")),
-        "study_files": {path.name: digest(path.read_bytes()) for path in study_files},
+        "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
         "data_digest": experiment.source.digest(),
         "command": " ".join(["python", *(short_path(word) for word in sys.argv)]),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.losses import kd_loss
 from decant.distillation.soft_labels import SoftLabelStore, pooled
@@ -56,6 +57,7 @@ def train_student(
         "precision": precision,
         "seed": seed,
         "views_stored": study.soft_labels.views,
+        "view_version": VIEW_VERSION,
     }
 
     def build(folder: Path) -> None:

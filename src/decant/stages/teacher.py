@@ -8,6 +8,7 @@ import numpy as np
 from decant.data.evaluation import Preprocessing
 from decant.data.manifest import Manifest
 from decant.data.splits import folds
+from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
@@ -39,6 +40,7 @@ def teacher(experiment: Experiment, name: str) -> Finished:
     seed = derived_seed(experiment.study.seed, "teacher", name)
     precision = "fp32" if settings.kind == "probe" else resolve_precision(experiment, settings)
     section = {**settings.model_dump(mode="json", exclude={"recipe"}), "precision": precision, "seed": seed}
+    section["view_version"] = VIEW_VERSION
 
     def build(folder: Path) -> None:
         data = training_data(experiment)

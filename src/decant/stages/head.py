@@ -20,12 +20,12 @@ from decant.models.probe import REGULARISATION, LinearProbe
 from decant.stages.experiment import Experiment
 from decant.stages.labels import TrainingData
 from decant.stages.scoring import scores
-from decant.tracking import progress
+from decant.tracking import Log, progress
 from decant.workspace import write_csv
 
 
 def fit_head(
-    experiment: Experiment, data: TrainingData, checkpoint: Checkpoint, rows: np.ndarray, folder: Path
+    experiment: Experiment, data: TrainingData, checkpoint: Checkpoint, rows: np.ndarray, folder: Path, track: Log
 ) -> None:
     """Write into the checkpoint's head a logistic regression on features of pictures and of their mirror images.
 
@@ -46,6 +46,7 @@ def fit_head(
         if best is None or found["nll"] < min(row["val_nll"] for row in tried):
             best = probe
         tried.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in found.items()}})
+        track({f"head/{name}": value for name, value in tried[-1].items()})
     if best is None:
         raise UserError("no regularisation to try")
     best.write_into(head_of(checkpoint.classifier))

@@ -34,7 +34,8 @@ def pixels(experiment: Experiment) -> Finished:
 
         build_pixel_cache(folder, pictures(), list(unique["content"]), px)
 
-    section = {"px": px, "transductive": experiment.study.soft_labels.transductive}
+    asked = experiment.study.soft_labels
+    section = {"px": px, "unlabelled": asked.unlabelled, "transductive": asked.transductive}
     return experiment.workspace.stage("pixels", section, [cleaned], VERSION, build)
 
 

@@ -46,8 +46,11 @@ def precision(experiment: Experiment) -> Finished:
     places["student"] = (predictions(experiment, "student", distilled).folder, "student")
     places[SHIPPED] = (exported.folder / "predictions", SHIPPED)
 
+    shown = experiment.study.data.class_names
+
     def build(folder: Path) -> None:
         manifest = read_cleaned(experiment)
+        names = [shown.get(name, name) for name in manifest.classes]
         tables: dict[str, list[dict[str, object]]] = {
             name: [] for name in ("metrics", "per_class", "comparisons", "reliability")
         }
@@ -58,20 +61,22 @@ def precision(experiment: Experiment) -> Finished:
             answers = {name: answers_of(place, split, ids, name.endswith(TTA)) for name, (place, _) in places.items()}
             for name, (_, kind) in places.items():
                 tables["metrics"].append(precision_row(name, kind, split, answers[name], targets, answers["ensemble"]))
-                tables["per_class"] += per_class_rows(name, kind, split, answers[name], targets, manifest.classes)
+                tables["per_class"] += per_class_rows(name, kind, split, answers[name], targets, names)
                 tables["reliability"] += reliability_rows(name, kind, split, answers[name], targets)
                 if name != SHIPPED:
                     pair = answers[SHIPPED].argmax(axis=1), answers[name].argmax(axis=1)
                     tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
             if split == "test":
                 for name in DRAWN:
-                    matrix = confusion_rows(confusion(answers[name], targets), manifest.classes)
+                    matrix = confusion_rows(confusion(answers[name], targets), names)
                     write_results_table(matrix, folder / f"confusion_{name}.csv")
         for name, table in tables.items():
             write_results_table(table, folder / f"{name}.csv", COMPARISON_COLUMNS if name == "comparisons" else None)
 
     reads = [combined, exported, alone, distilled]
-    return experiment.workspace.stage("benchmarks/precision", list(places), reads, VERSION, build)
+    return experiment.workspace.stage(
+        "benchmarks/precision", {"models": list(places), "shown": shown}, reads, VERSION, build
+    )
 
 
 def answers_of(place: Path, split: str, ids: list[str], augmented: bool) -> np.ndarray:

@@ -59,7 +59,8 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     for name in ("metrics.csv", "machine.json"):
         copy(timed.folder / name, folder / "benchmarks" / "latency" / name)
     kept = manifest.kept()
-    counts = class_count_rows(list(kept["split"]), list(kept["label"]))
+    shown = experiment.study.data.class_names
+    counts = class_count_rows(list(kept["split"]), [shown.get(label, label) for label in kept["label"]])
     write_results_table(counts, folder / "data" / "classes.csv")
     if len(manifest.of_split("predict")):
         sample = experiment.source.sample_submission()

@@ -65,8 +65,6 @@ def train_student(
         labels, classes = data.labels, len(data.manifest.classes)
         views = stored_views(study, data.cache, labels)
         checkpoint = new_checkpoint(experiment, study.student, data.manifest.classes, seed)
-        if study.student.head == "probe":
-            fit_head(experiment, data, checkpoint, labels.labelled, folder)
         settings = study.student
         if weights is None:
             settings = twin_settings(settings, len(data.cache), len(labels.labelled))
@@ -81,6 +79,8 @@ def train_student(
         task = Task(rows, views, criterion, view_of_epoch=lambda epoch: epoch % study.soft_labels.views)
         evaluate = val_metrics(experiment, data.manifest, checkpoint.preprocessing)
         with experiment.track(stage, section) as track:
+            if study.student.head == "probe":
+                fit_head(experiment, data, checkpoint, labels.labelled, folder, track)
             trained = train(
                 checkpoint.classifier, task, settings, seed, folder, evaluate, precision, experiment.device, track
             )

@@ -51,11 +51,11 @@ def teacher(experiment: Experiment, name: str) -> Finished:
                 continue  # this fold was finished before an interruption
             log.info("teacher %s %s: %d images", name, part or "", len(rows))
             checkpoint = new_checkpoint(experiment, settings, data.manifest.classes, seed)
-            if settings.kind == "probe" or settings.head == "probe":
-                fit_head(experiment, data, checkpoint, rows, place)
-            if settings.kind == "finetune":
-                views = ViewSet.of(data.cache, settings.views, derived_seed(seed, part), rows)
-                with experiment.track(f"teachers/{name}{part}", section) as track:
+            with experiment.track(f"teachers/{name}{part}", section) as track:
+                if settings.kind == "probe" or settings.head == "probe":
+                    fit_head(experiment, data, checkpoint, rows, place, track)
+                if settings.kind == "finetune":
+                    views = ViewSet.of(data.cache, settings.views, derived_seed(seed, part), rows)
                     checkpoint = fine_tune(experiment, settings, data, checkpoint, views, seed, precision, place, track)
             save_checkpoint(place, checkpoint)
         if settings.folds:

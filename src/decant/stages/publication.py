@@ -68,7 +68,7 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
             ("submission.csv", combined.folder),
             ("submission_student.csv", exported.folder / "predictions"),
         ):
-            write_submission(folder / file, manifest, place, sample)
+            write_submission(folder / file, manifest, place, sample, partial=experiment.study.data.limit is not None)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
     write_json(folder / "provenance.json", provenance(experiment, study_files))
     render_figures(folder)
@@ -84,10 +84,11 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, beside)
 
 
-def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None) -> None:
+def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None, partial: bool = False) -> None:
     """One row a photo to predict: file name and class name, in the sample's order and columns if there is one.
 
-    Raises UserError where the sample names a photo that is not there.
+    partial: only some photos were asked about (`data.limit`), and the sample's others are left out. Raises UserError
+    where else the sample names a photo that is not there.
     """
     rows = manifest.of_split("predict")
     answers = read_predictions(place, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
@@ -98,7 +99,9 @@ def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes 
         header, ids = table[0][:2], [row[0] for row in table[1:] if row]
     stems = {Path(name).stem: label for name, label in label_of.items()}
     missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
-    if missing:
+    if partial:
+        ids = [id_ for id_ in ids if id_ not in missing]
+    elif missing:
         raise UserError(f"the sample submission names {len(missing)} photos that are not there, first {missing[0]}")
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -161,5 +161,6 @@ def val_metrics(experiment: Experiment, manifest: Manifest, preprocessing: Prepr
 
 
 def models_of(finished: Finished) -> list[Path]:
-    """The checkpoint folders of a trained teacher or student: one, or one a fold."""
-    return sorted(finished.folder.glob("fold*/")) or [finished.folder]
+    """The checkpoint folders of a trained teacher or student: one, or one a fold in the order of the folds."""
+    places = sorted(finished.folder.glob("fold*/"), key=lambda place: int(place.name.removeprefix("fold")))
+    return places or [finished.folder]

@@ -1,0 +1,60 @@
+"""The shipped file, asked as its users ask it: an image file in, a class out, nothing of this project in between."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from decant.data.predictions import read_predictions
+from decant.models.checkpoint import load_checkpoint
+from decant.stages.labels import read_cleaned
+from decant.stages.predictions import predictions
+
+Chain = Any
+
+
+def asked(chain: Chain, split: str) -> tuple[list[str], np.ndarray]:
+    """Probabilities from ONNX Runtime for the photos of a split, opened by Pillow."""
+    session = onnxruntime.InferenceSession(chain.stages["export"].folder / "student.onnx")
+    rows = read_cleaned(chain.experiment).of_split(split)
+    answers = []
+    for path in rows["path"]:
+        photo = np.asarray(Image.open(chain.experiment.data_root / "shapes" / path).convert("RGB"))
+        answers.append(session.run(["probabilities"], {"images": photo[None]})[0][0])
+    return list(rows["id"]), np.array(answers)
+
+
+@pytest.mark.parametrize("split", ["val", "test", "predict"])
+def test_the_file_answers_as_its_stored_predictions_say(chain: Chain, split: str) -> None:
+    ids, answers = asked(chain, split)
+    stored = read_predictions(chain.stages["export"].folder / "predictions", split).aligned(ids)
+    np.testing.assert_allclose(np.exp(stored.members["identity"]), answers, atol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["val", "test", "predict"])
+def test_the_file_gives_the_students_classes(chain: Chain, split: str) -> None:
+    ids, answers = asked(chain, split)
+    student = predictions(chain.experiment, "student", chain.stages["student"])
+    in_torch = read_predictions(student.folder, split).aligned(ids).members["identity"]
+    assert answers.argmax(axis=1).tolist() == in_torch.argmax(axis=1).tolist()
+
+
+def test_the_classes_lie_beside_the_file_in_the_students_order(chain: Chain) -> None:
+    lines = (chain.stages["export"].folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == load_checkpoint(chain.stages["student"].folder).classes == ["Kombi", "Lkw", "Рикша"]
+
+
+def test_the_verification_passed_and_says_on_what(chain: Chain) -> None:
+    found = json.loads((chain.stages["export"].folder / "verification.json").read_text())
+    assert set(found) >= {"n", "top1_agreement", "max_abs_logit_difference", "batch_sizes", "passed"}
+    assert found["passed"] is True and found["n"] == 9 and found["top1_agreement"] == 1.0
+
+
+def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:
+    latest: Path = chain.experiment.workspace.folder / "export" / "latest"
+    assert (latest / "student.onnx").samefile(chain.stages["export"].folder / "student.onnx")
+    assert (latest / "classes.txt").is_file()

@@ -1,0 +1,112 @@
+"""Soft labels: what the store says is what the teacher answers when the view is shown again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from decant.models.checkpoint import load_checkpoint
+from decant.stages import soft_labels as stage
+from decant.stages.labels import training_data
+from decant.stages.soft_labels import open_store, soft_labels, speaking_models, stored_views
+from decant.stages.teacher import models_of
+from decant.training.loop import network_input
+from decant.workspace import Finished
+
+Chain = Any
+
+
+def replayed(chain: Chain, name: str, view: int) -> np.ndarray:
+    """Probabilities of each model of a teacher for a view rendered again, float64 [models, n, K]."""
+    data = training_data(chain.experiment)
+    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    found = []
+    for place in models_of(chain.stages[f"teachers/{name}"]):
+        classifier = load_checkpoint(place).classifier
+        images = network_input(views.render(np.arange(len(data.cache)), view, 32), torch.device("cpu"))
+        with torch.inference_mode():
+            found.append(torch.softmax(classifier(images).double(), dim=1).numpy())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("view", [0, 2])
+def test_the_store_has_the_teachers_answers_to_the_view_shown_again(chain: Chain, view: int) -> None:
+    store = open_store(chain.stages["soft_labels/probe"])
+    rows = np.arange(len(store.contents()))
+    np.testing.assert_allclose(store.read(view, rows), replayed(chain, "probe", view)[0], atol=2e-3)
+    other = replayed(chain, "probe", view + 1)[0]
+    assert np.abs(store.read(view, rows) - other).max() > 0.05  # another view would be noticed
+
+
+def test_a_picture_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chain: Chain) -> None:
+    store = open_store(chain.stages["soft_labels/convnext"])
+    fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
+    each = replayed(chain, "convnext", 1)
+    apart = []
+    for row, content in enumerate(store.contents()):
+        found = store.read(1, np.array([row]))[0]
+        if content in fold_of:
+            np.testing.assert_allclose(found, each[fold_of[content], row], atol=2e-3)
+            apart.append(np.abs(each[0, row] - each[1, row]).max())
+        else:
+            np.testing.assert_allclose(found, each[:, row].mean(axis=0), atol=2e-3)
+    assert max(apart) > 0.02  # the wrong model would be noticed
+    assert len(apart) < len(store.contents())  # and there are pictures for which all speak
+
+
+def test_unlabelled_pictures_are_labelled_too(chain: Chain) -> None:
+    data = training_data(chain.experiment)
+    unlabelled = set(data.manifest.of_split("unlabelled")["content"])
+    assert len(unlabelled) == 9
+    assert unlabelled <= set(open_store(chain.stages["soft_labels/probe"]).contents())
+
+
+def test_only_the_blind_model_speaks_where_one_is_blind(tmp_path: Path) -> None:
+    (tmp_path / "folds.json").write_text(json.dumps({"a": 0, "b": 2}))
+    speakers = speaking_models(Finished("teachers/x", "", tmp_path), ["a", "b", "c"], 3)
+    assert speakers.T.tolist() == [[True, False, False], [False, False, True], [True, True, True]]
+
+
+def test_without_folds_the_one_model_always_speaks(tmp_path: Path) -> None:
+    assert speaking_models(Finished("teachers/x", "", tmp_path), ["a", "b"], 1).tolist() == [[True, True]]
+
+
+def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(chain.stages["soft_labels/convnext"])
+    before = {path.name: path.read_bytes() for path in store.folder.glob("view-*.npy")}
+    asked: list[int] = []
+    answer = stage.view_probabilities
+
+    def noted(experiment: Any, checkpoints: Any, speakers: Any, views: Any, view: int) -> np.ndarray:
+        asked.append(view)
+        return answer(experiment, checkpoints, speakers, views, view)
+
+    monkeypatch.setattr(stage, "view_probabilities", noted)
+    study = chain.experiment.study
+    more = study.model_copy(update={"soft_labels": study.soft_labels.model_copy(update={"views": 5})})
+    longer = open_store(soft_labels(replace(chain.experiment, study=more), "convnext"))
+    assert asked == [3, 4] and longer.folder == store.folder
+    assert {name: (store.folder / name).read_bytes() for name in before} == before
+
+
+def test_other_augmentations_of_the_student_make_another_store(chain: Chain) -> None:
+    study = chain.experiment.study
+    student = study.student.model_copy(update={"views": study.student.views.model_copy(update={"rotate_deg": 5.0})})
+    other = soft_labels(replace(chain.experiment, study=study.model_copy(update={"student": student})), "probe")
+    assert open_store(other).folder != open_store(chain.stages["soft_labels/probe"]).folder
+
+
+def test_a_teacher_left_in_training_mode_would_be_noticed(chain: Chain) -> None:
+    # The planted bug: BatchNorm of the batch instead of the running statistics.
+    data = training_data(chain.experiment)
+    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    classifier = load_checkpoint(chain.stages["teachers/probe"].folder).classifier.train()
+    images = network_input(views.render(np.arange(len(data.cache)), 0, 32), torch.device("cpu"))
+    with torch.no_grad():
+        wrong = torch.softmax(classifier(images), dim=1).numpy()
+    store = open_store(chain.stages["soft_labels/probe"])
+    assert np.abs(store.read(0, np.arange(len(data.cache))) - wrong).max() > 0.05

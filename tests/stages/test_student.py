@@ -1,0 +1,175 @@
+"""The student and its twin: the same start, the same views, the same budget; only the labels differ."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from decant.data.views import ViewSet
+from decant.models.backbones import head_of
+from decant.models.checkpoint import load_checkpoint
+from decant.stages import student as stage
+from decant.stages.ensemble import Weights, read_weights
+from decant.stages.labels import Labels, training_data
+from decant.stages.soft_labels import open_store, stored_views
+from decant.stages.student import distillation_loss, given_targets, student, student_alone, twin_settings
+from decant.study import Student, Views
+
+Chain = Any
+
+
+def test_student_and_twin_start_from_the_same_weights(chain: Chain) -> None:
+    one, two = chain.trainings["student"].initial, chain.trainings["student_alone"].initial
+    assert [key for key, value in one.items() if not torch.equal(value, two[key])] == []
+
+
+def test_student_and_twin_start_from_the_same_fitted_head(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = chain.experiment.study
+    fitted = study.model_copy(update={"student": study.student.model_copy(update={"head": "probe", "epochs": 1})})
+    heads = []
+    train = stage.train
+
+    def noted(classifier: Any, *rest: Any) -> Any:
+        heads.append(head_of(classifier).weight.detach().clone())
+        return train(classifier, *rest)
+
+    monkeypatch.setattr(stage, "train", noted)
+    student(replace(chain.experiment, study=fitted))
+    student_alone(replace(chain.experiment, study=fitted))
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], chain.trainings["student"].initial["backbone.classifier.weight"])
+
+
+def test_student_and_twin_end_in_different_weights(chain: Chain) -> None:
+    one, two = (load_checkpoint(chain.stages[name].folder).classifier for name in ("student", "student_alone"))
+    assert not torch.equal(one.state_dict()["backbone.conv_stem.weight"], two.state_dict()["backbone.conv_stem.weight"])
+
+
+def test_student_and_twin_see_the_same_pixels_in_a_view(chain: Chain) -> None:
+    both = [chain.trainings[name].task.views for name in ("student", "student_alone")]
+    rows = chain.trainings["student_alone"].task.rows
+    for view in range(3):
+        assert torch.equal(both[0].render(rows, view, 32), both[1].render(rows, view, 32))
+
+
+def test_student_and_twin_go_through_the_stored_views_in_turn(chain: Chain) -> None:
+    for name in ("student", "student_alone"):
+        training = chain.trainings[name]
+        assert {view for view, _ in training.rendered} == {0, 1, 2}
+        assert [training.task.view_of_epoch(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
+
+
+def test_the_student_learns_from_every_picture_and_the_twin_from_the_labelled_ones(chain: Chain) -> None:
+    labels = training_data(chain.experiment).labels
+    assert chain.trainings["student"].task.rows.tolist() == list(range(len(labels.targets)))
+    assert chain.trainings["student_alone"].task.rows.tolist() == labels.labelled.tolist()
+    assert chain.trainings["student_alone"].shown <= set(labels.labelled)
+    assert len(labels.labelled) < len(labels.targets)
+
+
+def test_the_twin_sees_at_least_as_many_pictures_and_less_than_an_epoch_more(chain: Chain) -> None:
+    both = [chain.trainings[name] for name in ("student", "student_alone")]
+    seen = [training.settings.epochs * len(training.task.rows) for training in both]
+    assert 0 <= seen[1] - seen[0] < len(both[1].task.rows)
+    given, twins = (training.settings.model_dump() for training in both)
+    unlike = {key for key, value in given.items() if value != twins[key]}
+    assert unlike <= {"epochs"}
+
+
+@pytest.mark.parametrize(("pictures", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (150, 50, 24), (9, 0, 72)])
+def test_the_twins_epochs(pictures: int, labelled: int, epochs: int) -> None:
+    assert twin_settings(Student(epochs=8), pictures, labelled).epochs == epochs
+
+
+@pytest.fixture
+def labels(chain: Chain) -> Labels:
+    """The chain's labels, but rows 0 and 1 are unlabelled and rows 2 and 3 of weight zero."""
+    given = training_data(chain.experiment).labels
+    targets, weight = given.targets.copy(), np.ones(len(given.targets))
+    targets[targets < 0] = 0
+    targets[:2], weight[2:4] = -1, 0
+    return Labels(targets, weight, given.group, np.arange(4, len(targets)))
+
+
+def test_rows_without_a_trusted_label_have_no_target(chain: Chain, labels: Labels) -> None:
+    cache = training_data(chain.experiment).cache
+    views = ViewSet.of(cache, Views(mix=0.5), 1, labels.labelled)
+    found = given_targets(views, labels, 3, np.arange(10), 0).numpy()
+    assert (found[:4] == 0).all()
+    np.testing.assert_allclose(found[4:].sum(axis=1), 1, atol=1e-6)
+    assert found[4:].argmax(axis=1).tolist() == labels.targets[4:10].tolist()
+
+
+def test_a_batch_without_any_label_has_no_target(chain: Chain, labels: Labels) -> None:
+    cache = training_data(chain.experiment).cache
+    views = ViewSet.of(cache, Views(), 1, labels.labelled)
+    assert (given_targets(views, labels, 3, np.arange(4), 0) == 0).all()
+
+
+def oracle(chain: Chain, settings: Student, logits: np.ndarray, rows: np.ndarray, view: int) -> float:
+    """mean_i h_i CE_i + (1 - h_i) T^2 KL(p_T || q_T) in float64, with the pool worked out here."""
+    data = training_data(chain.experiment)
+    weights = read_weights(chain.stages["ensemble"])
+    pool = np.zeros((len(rows), 3))
+    for name, weight, temperature in zip(weights.names, weights.weights, weights.temperatures, strict=True):
+        probabilities = open_store(chain.stages[f"soft_labels/{name}"]).read(view, rows).astype(np.float64)
+        tempered = probabilities ** (1 / temperature)
+        pool += weight * tempered / tempered.sum(axis=1, keepdims=True)
+    T = settings.temperature
+    p = pool ** (1 / T) / (pool ** (1 / T)).sum(axis=1, keepdims=True)
+    log_q = logits / T - np.log(np.exp(logits / T).sum(axis=1, keepdims=True))
+    log_hard = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    soft = T**2 * (p * (np.log(p) - log_q)).sum(axis=1)
+    drawn = stored_views(chain.experiment.study, data.cache, data.labels).draw(rows, view)
+    total = 0.0
+    for i, row in enumerate(rows):
+        target = data.labels.targets[row]
+        if target < 0:
+            total += soft[i]
+            continue
+        hard = np.zeros(3)
+        hard[target] += drawn.share[i]
+        if drawn.partner[i] >= 0:
+            hard[data.labels.targets[drawn.partner[i]]] += 1 - drawn.share[i]
+        total += settings.hard_weight * -(hard @ log_hard[i]) + (1 - settings.hard_weight) * soft[i]
+    return total / len(rows)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_distillation_loss_is_the_papers(chain: Chain, temperature: float) -> None:
+    data = training_data(chain.experiment)
+    settings = chain.experiment.study.student.model_copy(update={"temperature": temperature, "hard_weight": 0.3})
+    stores = {name: open_store(chain.stages[f"soft_labels/{name}"]) for name in ("convnext", "probe")}
+    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    weights = read_weights(chain.stages["ensemble"])
+    criterion = distillation_loss(settings, views, data.labels, 3, stores, weights)
+    rows = np.arange(len(data.cache))
+    logits = np.random.default_rng(0).normal(size=(len(rows), 3)) * 2
+    found = criterion(torch.from_numpy(logits).float(), rows, 1).item()
+    assert found == pytest.approx(oracle(chain, settings, logits, rows, 1), rel=1e-4)
+
+
+def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
+    data = training_data(chain.experiment)
+    probe = open_store(chain.stages["soft_labels/probe"])
+    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    weights = Weights(["convnext", "probe"], [0.0, 1.0], [1.0, 1.0])
+    settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
+    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
+    rows = np.arange(20)
+    answers = torch.from_numpy(np.log(probe.read(0, rows)))
+    assert criterion(answers, rows, 0).item() == pytest.approx(0, abs=1e-5)  # the student says what the probe says
+
+
+def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
+    # The planted bug: classes of the store in another order than the student's.
+    data = training_data(chain.experiment)
+    probe = open_store(chain.stages["soft_labels/probe"])
+    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
+    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [1.0]))
+    rows = np.arange(20)
+    answers = torch.from_numpy(np.log(probe.read(0, rows)))
+    assert criterion(answers[:, [1, 2, 0]], rows, 0).item() > 0.05

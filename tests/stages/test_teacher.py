@@ -1,0 +1,157 @@
+"""Teachers: who saw which picture, and what is left behind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from decant.data.manifest import Manifest
+from decant.errors import UserError
+from decant.models.checkpoint import load_checkpoint
+from decant.stages import teacher as stage
+from decant.stages.experiment import Experiment
+from decant.stages.labels import Labels, training_data
+from decant.stages.teacher import models_of, resolve_precision, teacher, training_parts
+from decant.workspace import Finished
+
+Chain = Any
+
+
+def labels(count: int = 40, group_size: int = 2) -> Labels:
+    """`count` labelled rows of two classes in groups, with an unlabelled one before and after them."""
+    targets = np.concatenate([[-1], (np.arange(count) // group_size) % 2, [-1]])
+    group = np.array(["", *(f"g{n // group_size}" for n in range(count)), ""], dtype=object)
+    return Labels(targets, (targets >= 0).astype(float), group, np.arange(1, count + 1))
+
+
+def test_a_fold_model_sees_no_picture_of_its_own_fold(chain: Chain) -> None:
+    data = training_data(chain.experiment)
+    fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
+    for fold in (0, 1):
+        shown = {data.cache.contents[row] for row in chain.trainings[f"teachers/convnext/fold{fold}"].shown}
+        left_out = {content for content, number in fold_of.items() if number == fold}
+        assert left_out and shown and not shown & left_out
+
+
+def test_a_fold_model_sees_no_near_duplicate_of_its_own_fold(chain: Chain) -> None:
+    data = training_data(chain.experiment)
+    fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
+    for fold in (0, 1):
+        shown = {data.labels.group[row] for row in chain.trainings[f"teachers/convnext/fold{fold}"].shown}
+        rows = data.cache.rows_of([content for content, number in fold_of.items() if number == fold])
+        assert not shown & set(data.labels.group[rows])
+    groups = data.labels.group[data.labels.labelled].tolist()
+    assert len(set(groups)) < len(groups)  # there are groups of two, so the test can fail
+
+
+def test_every_labelled_train_picture_is_left_out_by_exactly_one_fold(chain: Chain) -> None:
+    data = training_data(chain.experiment)
+    fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
+    assert sorted(fold_of) == sorted(data.cache.contents[row] for row in data.labels.labelled)
+
+
+def test_a_teacher_never_sees_a_picture_without_a_label(chain: Chain) -> None:
+    labelled = set(training_data(chain.experiment).labels.labelled)
+    for name, training in chain.trainings.items():
+        if name.startswith("teachers/"):
+            assert training.shown <= labelled
+
+
+def test_fold_models_start_from_the_same_weights(chain: Chain) -> None:
+    one, two = (chain.trainings[f"teachers/convnext/fold{fold}"].initial for fold in (0, 1))
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+def test_fold_models_end_in_different_weights(chain: Chain) -> None:
+    one, two = (
+        load_checkpoint(place).classifier.state_dict() for place in models_of(chain.stages["teachers/convnext"])
+    )
+    assert not torch.equal(one["backbone.stem.0.weight"], two["backbone.stem.0.weight"])
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_parts_leave_out_each_labelled_row_once_and_keep_groups_whole(k: int) -> None:
+    given = labels()
+    parts = training_parts(given, k, seed=3)
+    assert list(parts) == [f"fold{index}" for index in range(k)]
+    left_out = [np.setdiff1d(given.labelled, rows) for rows in parts.values()]
+    assert sorted(np.concatenate(left_out)) == given.labelled.tolist()
+    for rows, out in zip(parts.values(), left_out, strict=True):
+        assert not set(given.group[rows]) & set(given.group[out])
+
+
+def test_without_folds_there_is_one_part_with_all_that_is_labelled() -> None:
+    given = labels()
+    parts = training_parts(given, 0, seed=3)
+    assert list(parts) == [""] and parts[""].tolist() == given.labelled.tolist()
+
+
+def test_models_come_in_the_order_of_their_folds_also_beyond_ten(tmp_path: Path) -> None:
+    # By name fold10 comes before fold2, and a model would then answer for pictures that it has seen.
+    for index in range(12):
+        (tmp_path / f"fold{index}").mkdir()
+    places = models_of(Finished("teachers/x", "", tmp_path))
+    assert [place.name for place in places] == [f"fold{index}" for index in range(12)]
+
+
+def test_without_folds_the_model_is_the_stages_folder(tmp_path: Path) -> None:
+    assert models_of(Finished("teachers/x", "", tmp_path)) == [tmp_path]
+
+
+def test_a_checkpoint_tells_its_classes_weights_and_study(chain: Chain) -> None:
+    manifest: Manifest = training_data(chain.experiment).manifest
+    for place in models_of(chain.stages["teachers/probe"]) + models_of(chain.stages["teachers/convnext"]):
+        checkpoint = load_checkpoint(place)
+        assert checkpoint.classes == manifest.classes
+        assert checkpoint.card["weights"] == "none" and checkpoint.card["study"] == "tiny"
+
+
+def test_an_unknown_teacher_names_the_known_ones(chain: Chain) -> None:
+    with pytest.raises(UserError, match="no teacher 'convnet' in tiny: convnext, probe"):
+        teacher(chain.experiment, "convnet")
+
+
+def test_finished_folds_are_kept_when_a_later_one_is_interrupted(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    calls: list[str] = []
+    train = stage.train
+
+    def interrupted(classifier: Any, task: Any, settings: Any, seed: int, folder: Path, *rest: Any) -> Any:
+        calls.append(folder.name)
+        if len(calls) == 2:
+            raise Stopped
+        return train(classifier, task, settings, seed, folder, *rest)
+
+    monkeypatch.setattr(stage, "train", interrupted)
+    again = replace(chain.experiment, runs=tmp_path)
+    with pytest.raises(Stopped):
+        teacher(again, "convnext")
+    finished = teacher(again, "convnext")
+    assert calls == ["fold0", "fold1", "fold1"]
+    for mine, theirs in zip(models_of(finished), models_of(chain.stages["teachers/convnext"]), strict=True):
+        assert (mine / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
+
+
+def test_a_precision_is_measured_once_and_then_kept(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["bf16", "fp32"])
+    monkeypatch.setattr(stage, "measured_precision", lambda *rest: next(answers))
+    settings = chain.experiment.study.teachers["convnext"].model_copy(update={"precision": "auto"})
+    for _ in range(2):  # a second process reads what the first has measured
+        experiment = Experiment(chain.experiment.study, chain.experiment.data_root, tmp_path, tmp_path, "disabled")
+        assert resolve_precision(experiment, settings) == "bf16"
+
+
+def test_a_precision_that_the_recipe_names_is_not_measured(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "measured_precision", lambda *rest: pytest.fail("measured"))
+    settings = chain.experiment.study.teachers["convnext"].model_copy(update={"precision": "bf16"})
+    assert resolve_precision(chain.experiment, settings) == "bf16"

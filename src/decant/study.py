@@ -111,6 +111,7 @@ class Training(Section):
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on norms and biases")
     warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up; cosine to zero after it")
     freeze_epochs: int = Field(0, ge=0, description="epochs at the start in which only the head learns")
+    freeze_norm: bool = Field(False, description="keep the batch norms' statistics as the weights brought them")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing of the given labels")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="decay a step of averaged weights; 0: none")

@@ -70,7 +70,7 @@ def train(
     steps = len(epoch_rows(task.rows, settings.batch_size, seed, 0))
     for epoch in range(len(history), settings.epochs):
         started = time.monotonic()
-        classifier.train()
+        training_mode(classifier, settings.freeze_norm)
         losses = []
         batches = epoch_rows(task.rows, settings.batch_size, seed, epoch)
         for step, rows in enumerate(progress(batches, f"epoch {epoch + 1}/{settings.epochs}", unit="batch")):
@@ -91,6 +91,18 @@ def train(
         state.save(history)
     state.clear()
     return averaged.module
+
+
+def training_mode(classifier: Classifier, freeze_norm: bool) -> None:
+    """Training mode; with `freeze_norm` the batch norms keep using, and not updating, the statistics they have.
+
+    Statistics of small batches are noisy enough to undo what a fitted head relies on.
+    """
+    classifier.train()
+    if freeze_norm:
+        for module in classifier.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 def train_step(

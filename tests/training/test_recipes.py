@@ -157,25 +157,10 @@ def test_every_network_of_a_study_can_be_built(name: str, on_meta: Callable[...,
     assert on_meta(settings).eval()(pictures).shape == (1, 10)
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name.endswith("_gpu")])
-def test_a_gpu_study_is_its_plain_study_with_the_teachers_the_project_is_named_for(name: str) -> None:
-    study, plain = load_study(name), load_study(name.removesuffix("_gpu"))
-    architectures = sorted(teacher.architecture for teacher in study.teachers.values())
-    assert architectures == ["convnext_base", "open_clip:ViT-L-14/openai", "vit_base_patch16_224"]
-    assert {source for teacher in study.teachers.values() for source in teacher.weights} == {"timm", "open_clip"}
-    for section in ("data", "clean", "metric", "student", "soft_labels", "ensemble"):
-        assert getattr(study, section) == getattr(plain, section)
-
-
-@pytest.mark.parametrize("name", ["vehicle_dataset", "traffic_vehicles", "cars_body", "cars_make"])
-def test_each_photo_study_ships_with_a_gpu_variant(name: str) -> None:
-    assert f"{name}_gpu" in STUDIES
-
-
 @pytest.mark.parametrize(
     "path",
-    sorted(path for path in ROOT.glob("research/*/*_gpu.yaml")),
+    sorted(ROOT.glob("research/recipes/*_gpu.yaml")),
     ids=lambda path: path.stem,
 )
-def test_what_was_not_run_here_says_so(path: Path) -> None:
+def test_a_recipe_that_was_not_run_here_says_so(path: Path) -> None:
     assert "Not run on the machine that wrote this" in path.read_text(encoding="utf-8")

@@ -35,8 +35,10 @@ class Workspace:
 
     _told: ClassVar[set[str]] = set()  # what was said once in this process is not said again
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: str = "") -> None:
+        """code: names the code that builds stages, to be written beside them."""
         self.folder = folder
+        self.code = code
 
     def stage(
         self,
@@ -58,7 +60,7 @@ class Workspace:
         mark = fingerprint({"stage": name, "section": section, "reads": inputs, "version": version})
         folder = self.folder / name / mark
         done = Finished(name, mark, folder)
-        if (folder / FINISHED).is_file():
+        if is_whole(folder):
             self._tell_once(f"{name}: unchanged, kept in {folder}")
             point_latest(folder)
             return done
@@ -70,7 +72,8 @@ class Workspace:
         build(folder)
         seconds = round(time.monotonic() - started, 1)
         record = {"stage": name, "fingerprint": mark, "section": section, "reads": inputs, "version": version}
-        write_json(folder / FINISHED, {**record, "seconds": seconds})
+        files = {str(path.relative_to(folder)): path.stat().st_size for path in files_of(folder)}
+        write_json(folder / FINISHED, {**record, "code": self.code, "seconds": seconds, "files": files})
         point_latest(folder)
         log.info("%s: done in %.0f s", name, seconds)
         self._told.add(f"{name}: unchanged, kept in {folder}")
@@ -103,6 +106,26 @@ class Workspace:
         if message not in self._told:
             self._told.add(message)
             log.info(message)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files below a stage's folder, but for the mark that it is finished."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FINISHED)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the stage was finished and its files are all there in their size."""
+    if not (folder / FINISHED).is_file():
+        return False
+    files = json.loads((folder / FINISHED).read_text(encoding="utf-8")).get("files", {})
+    changed = [
+        name for name, size in files.items() if not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
+    if changed:
+        log.warning("%s: %s is missing or changed; made again", folder, ", ".join(changed[:3]))
+        (folder / FINISHED).unlink()
+        return False
+    return True
 
 
 def fingerprint(value: Any) -> str:

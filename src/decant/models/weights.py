@@ -84,6 +84,11 @@ def from_timm(architecture: str) -> dict[str, Tensor]:
 
 def from_open_clip(architecture: str) -> dict[str, Tensor]:
     model, _, tag = architecture.removeprefix("open_clip:").partition("/")
+    if not tag:
+        raise Unavailable("the architecture names no tag; write it as open_clip:MODEL/TAG")
+    config = open_clip.get_pretrained_cfg(model, tag)
+    if config and bool(config.get("quick_gelu")) != bool(open_clip.get_model_config(model).get("quick_gelu")):
+        raise Unavailable(f"{tag} was trained with another activation than {model}; try {model}-quickgelu/{tag}")
     try:
         visual = open_clip.create_model(model, pretrained=tag).visual
     except Exception as error:

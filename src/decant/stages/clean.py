@@ -22,12 +22,14 @@ from decant.data.images import decode
 from decant.data.manifest import Manifest, build_manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pixels import parallel
 from decant.data.splits import folds, separate_groups
+from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.classifier import placed
 from decant.models.inference import features_of
 from decant.models.probe import LinearProbe
 from decant.seeds import derived_seed
 from decant.stages.experiment import Experiment
+from decant.stages.resolution import resolve_source, source_digest
 from decant.tracking import progress
 from decant.workspace import Finished, write_json
 
@@ -78,19 +80,37 @@ def clean(experiment: Experiment) -> Finished:
         odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
         issues = list_issues(manifest, exact, near, leaks, odd, suspects)
         manifest, issues = apply_policy(manifest, issues, study.clean.policy)
+        check_splits(manifest)
         write_manifest(manifest, folder / "manifest.parquet")
         issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
         write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
 
     section = {**study.clean.model_dump(mode="json"), "seed": study.seed}
+    section["weights"] = source_digest(encoder_source(experiment))
     section |= {"val_fraction": study.data.val_fraction, "test_fraction": study.data.test_fraction}
     return experiment.workspace.stage("clean", section, [listed], VERSION, build)
+
+
+def encoder_source(experiment: Experiment) -> str:
+    encoder = experiment.study.clean.encoder
+    return resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
+
+
+def check_splits(manifest: Manifest) -> None:
+    """UserError where a split that the chain needs has come out empty."""
+    for split in ("train", "val", "test"):
+        if not (manifest.targets(manifest.of_split(split)) >= 0).any():
+            raise UserError(
+                f"no labelled picture is left for {split} after cleaning ({len(manifest.kept())} are kept in all): "
+                "give more pictures, name a split_file, or raise data.val_fraction and data.test_fraction"
+            )
 
 
 def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
     """Features and thumbnails of the readable pictures, and the manifest rows that they belong to."""
     encoder = experiment.study.clean.encoder
-    classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, encoder.weights, experiment.study.seed)
+    seed = derived_seed(experiment.study.seed, "encoder")
+    classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
     classifier = placed(classifier, experiment.device).eval()
     preprocessing = Preprocessing(encoder.input_px)
     rows = manifest.rows[manifest.rows["action"] != "drop"]
@@ -180,5 +200,7 @@ def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, see
     for index in progress(range(k), "label probe", unit="folds"):
         out_of_fold[train[fold == index]] = probabilities(train[fold != index], train[fold == index])
     out_of_fold[other] = probabilities(train, other)
-    judged = np.concatenate([train, other])
-    return find_label_issues(out_of_fold[judged], targets[judged], rows["id"].to_numpy()[judged])
+    ids = rows["id"].to_numpy()
+    # Apart: what is done to train must not depend on any label of val or test.
+    parts = [find_label_issues(out_of_fold[part], targets[part], ids[part]) for part in (train, other)]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

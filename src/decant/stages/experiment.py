@@ -1,6 +1,7 @@
 """Experiment: a study with the places that its stages read from and write to."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from decant.study import ROOT, Study
 from decant.tracking import Log, Mode, wandb_run
 from decant.workspace import Workspace
 
+CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -31,7 +34,7 @@ class Experiment:
 
     @cached_property
     def workspace(self) -> Workspace:
-        return Workspace(self.runs / self.study.name)
+        return Workspace(self.runs / self.study.name, code_version())
 
     @cached_property
     def source(self) -> Source:
@@ -53,6 +56,23 @@ class Experiment:
         name = f"{self.study.name}/{job}"
         shared = self.study.data.may_be_shared
         return wandb_run(self.wandb, self.workspace.folder, "decant", name, config, share_code=shared)
+
+
+def code_version() -> str:
+    """The commit of this checkout, with a + where the library or the scripts have changed since; "" outside git."""
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if commit is None:
+        return ""
+    return commit + ("+" if git("status", "--porcelain", "--", *CODE) else "")
+
+
+def git(*arguments: str) -> str | None:
+    """git's answer, or None outside a checkout."""
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
 
 
 def default_data_root() -> Path:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from decant.errors import UserError
 from decant.models.backbones import head_of
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import placed
@@ -29,8 +28,8 @@ def fit_head(
 ) -> None:
     """Write into the checkpoint's head a logistic regression on features of pictures and of their mirror images.
 
-    rows: cache rows to fit on. The regularisation is chosen by likelihood on val; `folder/regularisation.csv` has all
-    that were tried.
+    rows: cache rows to fit on. The regularisation is chosen on val by the study's metric, equals by likelihood;
+    `folder/regularisation.csv` has all that were tried.
     """
     manifest, labels = data.manifest, data.labels
     val = manifest.of_split("val")
@@ -38,20 +37,18 @@ def fit_head(
     val_features, _ = read_features(experiment, checkpoint, val)
     both = np.concatenate([features, mirrored])
     targets, weight = np.tile(labels.targets[rows], 2), np.tile(labels.weight[rows], 2)
-    tried: list[dict[str, float]] = []
-    best: LinearProbe | None = None
+    tried: list[tuple[tuple[float, float], LinearProbe]] = []
+    rows_tried = []
     for strength in progress(REGULARISATION, "regularisation"):
         probe = LinearProbe(len(manifest.classes), strength).fit(both, targets, weight)
         found = scores(log_softmax(probe.logits(val_features), axis=1), manifest.targets(val))
-        if best is None or found["nll"] < min(row["val_nll"] for row in tried):
-            best = probe
-        tried.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in found.items()}})
-        track({f"head/{name}": value for name, value in tried[-1].items()})
-    if best is None:
-        raise UserError("no regularisation to try")
+        tried.append(((found[experiment.study.metric], -found["nll"]), probe))
+        rows_tried.append({"strength": strength, **{f"val_{name}": round(found[name], 5) for name in found}})
+        track({f"head/{name}": value for name, value in rows_tried[-1].items()})
+    _, best = max(tried, key=lambda one: one[0])
     best.write_into(head_of(checkpoint.classifier))
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "regularisation.csv", tried)
+    write_csv(folder / "regularisation.csv", rows_tried)
 
 
 def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:

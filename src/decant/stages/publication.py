@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,17 @@ from decant.reporting.metrics import class_count_rows
 from decant.reporting.report import write_readme, write_report, write_root_report
 from decant.stages.clean import clean
 from decant.stages.ensemble import ensemble
-from decant.stages.experiment import Experiment
+from decant.stages.experiment import Experiment, git
 from decant.stages.export import export
 from decant.stages.labels import read_cleaned
 from decant.stages.latency import latency
 from decant.stages.precision import precision
+from decant.stages.student import student, student_alone
 from decant.stages.teacher import models_of, teacher
 from decant.study import ROOT
-from decant.workspace import replacing, write_json
+from decant.workspace import FINISHED, Finished, replacing, write_json
 
+OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "benchmarks/*/*.*")
 PRECISION_FILES = ("metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv")
 
 
@@ -46,10 +47,14 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     manifest = read_cleaned(experiment)
     cleaned, combined, exported = clean(experiment), ensemble(experiment), export(experiment)
     scored, timed = precision(experiment), latency(experiment)
+    teachers = {name: teacher(experiment, name) for name in experiment.study.teachers}
+    students = [student(experiment), student_alone(experiment)]
+    stages = [cleaned, *teachers.values(), combined, *students, exported, scored, timed]
+    forget(folder)
     for name in ("issues.csv", "metrics.json"):
         copy(cleaned.folder / name, folder / "clean" / name)
-    for name in experiment.study.teachers:
-        history = models_of(teacher(experiment, name))[0] / "history.csv"
+    for name, trained in teachers.items():
+        history = models_of(trained)[0] / "history.csv"
         if history.is_file():
             copy(history, folder / "teachers" / f"{name}.csv")
     copy(combined.folder / "weights.json", folder / "ensemble" / "weights.json")
@@ -70,13 +75,20 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
         ):
             write_submission(folder / file, manifest, place, sample, partial=experiment.study.data.limit is not None)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
-    write_json(folder / "provenance.json", provenance(experiment, study_files))
+    write_json(folder / "provenance.json", provenance(experiment, study_files, stages))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
         write_readme(ROOT / "README.md", folder.parent)
     return folder
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier run published, so that nothing stale is read; only files that scripts write."""
+    for pattern in OWNED:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def copy(source: Path, target: Path) -> None:
@@ -109,12 +121,12 @@ def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes 
         writer.writerows([id_, label_of.get(id_) or stems[id_]] for id_ in ids)
 
 
-def provenance(experiment: Experiment, study_files: list[Path]) -> dict[str, Any]:
+def provenance(experiment: Experiment, study_files: list[Path], stages: list[Finished]) -> dict[str, Any]:
     """What the numbers come from: commit, files, data, packages, machine and command."""
     lock = ROOT / "requirements.lock"
     return {
         "commit": git("rev-parse", "HEAD"),
-        "changed_since_commit": bool(git("status", "--porcelain", "--", "src", "research", "distill", "ensembles")),
+        "stages_built_by": stages_built_by(stages),
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
         "data_digest": experiment.source.digest(),
@@ -122,6 +134,15 @@ def provenance(experiment: Experiment, study_files: list[Path]) -> dict[str, Any
         "weights": weights_taken(experiment),
         "machine": machine.description(),
     }
+
+
+def stages_built_by(stages: list[Finished]) -> dict[str, list[str]]:
+    """Commit (with a + for a changed checkout) -> the stages that its code built."""
+    built: dict[str, list[str]] = {}
+    for stage in stages:
+        code = json.loads((stage.folder / FINISHED).read_text(encoding="utf-8"))["code"]
+        built.setdefault(code, []).append(stage.name)
+    return built
 
 
 def weights_taken(experiment: Experiment) -> dict[str, str]:
@@ -138,12 +159,3 @@ def short_path(word: str) -> str:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def git(*arguments: str) -> str | None:
-    """git's answer, or None outside a checkout."""
-    try:
-        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return run.stdout.strip()

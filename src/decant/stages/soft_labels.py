@@ -58,7 +58,10 @@ def soft_labels(experiment: Experiment, name: str) -> Finished:
 
     section = {**header, "views": study.soft_labels.views}
     reads = [trained, cached]
-    return experiment.workspace.stage(f"soft_labels/{name}", section, reads, VERSION, build, resumable=True)
+    done = experiment.workspace.stage(f"soft_labels/{name}", section, reads, VERSION, build, resumable=True)
+    if open_store(done).missing(range(study.soft_labels.views)):
+        build(done.folder)  # a view was lost or damaged since
+    return done
 
 
 def open_store(finished: Finished) -> SoftLabelStore:

@@ -19,8 +19,9 @@ from decant.stages.experiment import Experiment
 from decant.stages.head import fit_head
 from decant.stages.labels import Labels, training_data
 from decant.stages.pixels import pixels
+from decant.stages.resolution import resolve, source_digest
 from decant.stages.soft_labels import open_store, soft_labels, stored_views
-from decant.stages.teacher import new_checkpoint, resolve_precision, val_metrics
+from decant.stages.teacher import new_checkpoint, val_metrics
 from decant.study import Student
 from decant.training.loop import Criterion, Task, train
 from decant.training.supervised import supervised_loss, view_targets
@@ -51,10 +52,10 @@ def train_student(
 ) -> Finished:
     study = experiment.study
     seed = derived_seed(study.seed, "student")
-    precision = resolve_precision(experiment, study.student)
+    asked = resolve(experiment, study.student)
     section = {
-        **study.student.model_dump(mode="json", exclude={"recipe"}),
-        "precision": precision,
+        **asked.model_dump(mode="json", exclude={"recipe"}),
+        "weights": [source_digest(source) for source in asked.weights],
         "seed": seed,
         "views_stored": study.soft_labels.views,
         "view_version": VIEW_VERSION,
@@ -64,8 +65,8 @@ def train_student(
         data = training_data(experiment)
         labels, classes = data.labels, len(data.manifest.classes)
         views = stored_views(study, data.cache, labels)
-        checkpoint = new_checkpoint(experiment, study.student, data.manifest.classes, seed)
-        settings = study.student
+        checkpoint = new_checkpoint(experiment, asked, data.manifest.classes, seed)
+        settings = asked
         if weights is None:
             settings = twin_settings(settings, len(data.cache), len(labels.labelled))
             rows = labels.labelled
@@ -79,10 +80,18 @@ def train_student(
         task = Task(rows, views, criterion, view_of_epoch=lambda epoch: epoch % study.soft_labels.views)
         evaluate = val_metrics(experiment, data.manifest, checkpoint.preprocessing)
         with experiment.track(stage, section) as track:
-            if study.student.head == "probe":
+            if asked.head == "probe":
                 fit_head(experiment, data, checkpoint, labels.labelled, folder, track)
             trained = train(
-                checkpoint.classifier, task, settings, seed, folder, evaluate, precision, experiment.device, track
+                checkpoint.classifier,
+                task,
+                settings,
+                seed,
+                folder,
+                evaluate,
+                settings.precision,
+                experiment.device,
+                track,
             )
         save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
 

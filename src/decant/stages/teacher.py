@@ -21,10 +21,11 @@ from decant.stages.experiment import Experiment
 from decant.stages.head import fit_head
 from decant.stages.labels import Labels, TrainingData, training_data
 from decant.stages.pixels import pixels
+from decant.stages.resolution import resolve, source_digest
 from decant.stages.scoring import scores
 from decant.study import Training
 from decant.tracking import Log
-from decant.training.loop import Evaluate, Task, measured_precision, train
+from decant.training.loop import Evaluate, Task, train
 from decant.training.supervised import supervised_loss
 from decant.workspace import Finished, write_json
 
@@ -36,11 +37,10 @@ def teacher(experiment: Experiment, name: str) -> Finished:
     """Train teacher `name`: `model.safetensors` and `model.json`, or one pair in each `fold<k>/`."""
     if name not in experiment.study.teachers:
         raise UserError(f"no teacher {name!r} in {experiment.study.name}: {', '.join(experiment.study.teachers)}")
-    settings = experiment.study.teachers[name]
+    settings = resolve(experiment, experiment.study.teachers[name])
     seed = derived_seed(experiment.study.seed, "teacher", name)
-    precision = "fp32" if settings.kind == "probe" else resolve_precision(experiment, settings)
-    section = {**settings.model_dump(mode="json", exclude={"recipe"}), "precision": precision, "seed": seed}
-    section["view_version"] = VIEW_VERSION
+    section = {**settings.model_dump(mode="json", exclude={"recipe"}), "seed": seed, "view_version": VIEW_VERSION}
+    section["weights"] = [source_digest(source) for source in settings.weights]
 
     def build(folder: Path) -> None:
         data = training_data(experiment)
@@ -56,26 +56,13 @@ def teacher(experiment: Experiment, name: str) -> Finished:
                     fit_head(experiment, data, checkpoint, rows, place, track)
                 if settings.kind == "finetune":
                     views = ViewSet.of(data.cache, settings.views, derived_seed(seed, part), rows)
-                    checkpoint = fine_tune(experiment, settings, data, checkpoint, views, seed, precision, place, track)
+                    checkpoint = fine_tune(experiment, settings, data, checkpoint, views, seed, place, track)
             save_checkpoint(place, checkpoint)
         if settings.folds:
             write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
     reads = [clean(experiment), pixels(experiment)]
     return experiment.workspace.stage(f"teachers/{name}", section, reads, VERSION, build, resumable=True)
-
-
-def resolve_precision(experiment: Experiment, settings: Training) -> str:
-    """The study's word, or what was measured to be faster on this machine the first time it was asked."""
-    if settings.precision != "auto":
-        return settings.precision
-
-    def decide() -> str:
-        classifier, _ = build_classifier(settings.architecture, 10, settings.input_px, ["none"], 0, settings.model_args)
-        return measured_precision(classifier, settings, 10, experiment.device)
-
-    key = f"precision of {settings.architecture} at {settings.input_px} px on {experiment.device.type}"
-    return str(experiment.workspace.resolved(key, decide))
 
 
 def training_parts(labels: Labels, k: int, seed: int) -> dict[str, np.ndarray]:
@@ -123,7 +110,6 @@ def fine_tune(
     checkpoint: Checkpoint,
     views: ViewSet,
     seed: int,
-    precision: str,
     folder: Path,
     track: Log,
 ) -> Checkpoint:
@@ -139,7 +125,7 @@ def fine_tune(
         seed,
         folder,
         val_metrics(experiment, data.manifest, checkpoint.preprocessing),
-        precision,
+        settings.precision,
         experiment.device,
         track,
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decant.data.toy_vehicles import generate, sample_sheet
+from decant.errors import UserError
 from decant.stages.command import run
 from decant.tracking import progress
 
@@ -22,7 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size-px", type=int, default=96, help="typical side of a picture, pixels (default: 96)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument("--sheet", action="store_true", help="one picture with clean samples of every class instead")
+    parser.add_argument("--force", action="store_true", help="with --sheet: write over an existing picture")
     given = parser.parse_args(arguments)
+    if given.sheet and (given.target.suffix != ".png" or given.target.exists()) and not given.force:
+        raise UserError(f"{given.target} must end in .png and not exist yet; --force writes over it")
     if given.sheet:
         sample_sheet(seed=given.seed, columns=10, rows=3).save(given.target)
     else:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decant.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE_FOLDERS = {"teacher": "research/recipes", "ensemble": "ensembles/recipes", "student": "distill/recipes"}
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
+RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -125,7 +127,14 @@ class Teacher(Training):
 
     recipe: str = Field("", description="file in research/recipes, without .yaml")
     kind: Literal["finetune", "probe"] = Field("finetune", description="what is trained")
-    folds: int = Field(0, ge=0, description="0: one model; k: k models, each blind to one fold of train")
+    folds: int = Field(0, ge=0, description="0: one model; k > 1: k models, each blind to one fold of train")
+
+    @field_validator("folds")
+    @classmethod
+    def _none_or_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold would leave nothing to train on; give 0 for one model, or 2 and more")
+        return folds
 
 
 class Ensemble(Section):
@@ -156,8 +165,8 @@ class Benchmark(Section):
     """What is measured at the end."""
 
     latency_calls: int = Field(200, ge=5, description="timed calls at batch size 1; larger batches fewer, at least 30")
-    latency_batches: list[int] = Field([1, 8], description="batch sizes")
-    latency_threads: list[int] = Field([1, 2], description="thread counts")
+    latency_batches: list[Annotated[int, Field(ge=1)]] = Field([1, 8], description="batch sizes")
+    latency_threads: list[Annotated[int, Field(ge=1)]] = Field([1, 2], description="thread counts")
     latency_rounds: int = Field(2, ge=1, description="fresh processes a row, interleaved over the models")
     latency_engines: list[Literal["onnxruntime", "torch"]] = Field(
         ["onnxruntime", "torch"], description="engines that are timed"
@@ -167,19 +176,29 @@ class Benchmark(Section):
 class Study(Section):
     """One experiment, from photos to a verified ONNX file."""
 
-    name: str = Field(description="also the name of its folders in runs/ and results/")
+    name: str = Field(pattern=NAME, description="also the name of its folders in runs/ and results/")
     title: str = Field("", description="one line for the report")
     extends: str = Field("", description="the study that this one starts from")
     seed: int = Field(0, ge=0, description="everything random starts here")
-    metric: Literal["accuracy", "precision_macro", "f1_macro"] = Field("accuracy", description="chosen by, on val")
+    metric: Literal["accuracy", "precision_macro", "f1_macro"] = Field(
+        "accuracy", description="heads and the best teacher are chosen by it, on val"
+    )
     publish: bool = Field(True, description="write results/<study>")
     data: Data = Data()
     clean: Clean = Clean()
-    teachers: dict[str, Teacher] = Field(min_length=1)
+    teachers: dict[Annotated[str, Field(pattern=NAME)], Teacher] = Field(min_length=1)
     ensemble: Ensemble = Ensemble()
     soft_labels: SoftLabels = SoftLabels()
     student: Student
     benchmark: Benchmark = Benchmark()
+
+    @field_validator("teachers")
+    @classmethod
+    def _no_reserved_names(cls, teachers: dict[str, Teacher]) -> dict[str, Teacher]:
+        for name in teachers:
+            if name in RESERVED or name.endswith("_tta"):
+                raise ValueError(f"a teacher cannot be called {name}, the tables use that name; rename it")
+        return teachers
 
 
 def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path = ROOT) -> Study:
@@ -202,7 +221,7 @@ def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
     whole = read_extended(path, root)
     files, raw = [path], read_yaml(path)
     while raw.get("extends"):
-        path = find_study(raw["extends"], root)
+        path = find_study(str(raw["extends"]), root, path.parent)
         files.append(path)
         raw = read_yaml(path)
     for kind, section in recipe_sections(whole):
@@ -211,9 +230,10 @@ def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
     return files
 
 
-def find_study(name_or_path: str, root: Path) -> Path:
+def find_study(name_or_path: str, root: Path, beside: Path = Path()) -> Path:
+    """The study's file: a path (a relative one is meant from `beside`), or a name in research/studies."""
     folder = root / "research" / "studies"
-    for candidate in (Path(name_or_path), folder / f"{name_or_path}.yaml"):
+    for candidate in (beside / name_or_path, folder / f"{name_or_path}.yaml"):
         if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
             return candidate
     known = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -242,7 +262,7 @@ def read_extended(path: Path, root: Path, seen: tuple[Path, ...] = ()) -> dict[s
         return raw
     if not raw.get("name"):
         raise UserError(f"{path} extends {raw['extends']} and would write into its folders: give it a name of its own")
-    return merge(read_extended(find_study(raw["extends"], root), root, (*seen, path)), raw)
+    return merge(read_extended(find_study(str(raw["extends"]), root, path.parent), root, (*seen, path)), raw)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

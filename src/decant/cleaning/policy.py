@@ -41,6 +41,8 @@ def apply_policy(manifest: Manifest, issues: pd.DataFrame, policy: Policy) -> tu
     ]
     for id_, found in issues.groupby("id", sort=False):
         strongest = max(found["action"], key=PRECEDENCE.index)
+        if strongest == "relabel" and "downweight" in set(found["action"]):
+            strongest = "downweight"  # a conflict: the label that was judged is one of several
         rows.at[id_, "action"] = strongest
         rows.at[id_, "reason"] = "; ".join(dict.fromkeys(found["reason"]))
         if strongest == "downweight":

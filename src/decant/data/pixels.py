@@ -4,6 +4,7 @@ A picture is squeezed to a square; `sizes` keeps its real shape, and views undo 
 """
 
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from decant.data.images import decode
+from decant.errors import UserError
 from decant.workspace import write_json
 
 In = TypeVar("In")
@@ -63,6 +65,9 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
     only pictures that were probed. Raises ValueError where a content's picture never comes.
     """
     order = {content: row for row, content in enumerate(sorted(contents))}
+    bytes_needed = len(order) * 3 * sum(side**2 for side in level_sides(px))
+    if shutil.disk_usage(folder).free < bytes_needed:  # a mapped file on a full disk would end in a bus error
+        raise UserError(f"the pixel cache needs {bytes_needed / 1e9:.1f} GB in {folder}: free some, or lower cache_px")
     arrays = [
         np.lib.format.open_memmap(
             folder / f"level_{number}.npy", mode="w+", dtype=np.uint8, shape=(len(order), side, side, 3)

@@ -78,11 +78,11 @@ def of_kind(evidence: Evidence, kind: str, split: str) -> Row | None:
 
 
 def best_teacher(evidence: Evidence, split: str) -> Row | None:
-    """The row on `split` of the teacher that is best on val by the study's metric.
+    """The row on `split` of the teacher that is best on val by the study's metric, without test-time augmentation.
 
     Where val was not scored, of the one that is best on `split` itself: the hardest to beat.
     """
-    teachers = [row for row in evidence.precision if row["kind"] == "teacher"]
+    teachers = [row for row in evidence.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
     metric = evidence.study.get("metric", "accuracy")
     chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
     for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):

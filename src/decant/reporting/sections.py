@@ -42,7 +42,10 @@ def data_section(evidence: Evidence, base: Path) -> str:
         else f"{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
     ]
     if evidence.study.get("metric"):
-        sentences.append(f"Choices were made on val by {evidence.study['metric']}.")
+        sentences.append(
+            f"Choices were made on val: weights and temperatures by likelihood, heads and the best teacher by "
+            f"{evidence.study['metric']}."
+        )
     splits = splits_in_order(list(images))
     return section(
         "The task and the data",

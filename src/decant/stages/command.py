@@ -1,6 +1,7 @@
 """What the scripts share: their common options, and how a user's mistake is told."""
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +9,8 @@ from pathlib import Path
 
 from decant import machine
 from decant.errors import UserError
-from decant.stages.experiment import Experiment, default_data_root
-from decant.study import ROOT, describe, load_study
+from decant.stages.experiment import Experiment, are_committed, default_data_root
+from decant.study import ROOT, describe, load_study, study_files
 
 log = logging.getLogger(__name__)
 DEFAULT_STUDY = "demo"
@@ -35,13 +36,16 @@ def parser(purpose: str, example: str) -> argparse.ArgumentParser:
 
 def experiment_of(options: argparse.Namespace) -> Experiment:
     """The experiment that the common options describe."""
+    study = load_study(options.study, options.set)
+    results = options.results.expanduser().resolve()
+    own_place = not results.is_relative_to(ROOT)
     return Experiment(
-        load_study(options.study, options.set),
+        study,
         (options.data or default_data_root()).expanduser().resolve(),
         options.runs.expanduser().resolve(),
-        options.results.expanduser().resolve(),
+        results,
         options.wandb,
-        as_committed=not options.set,
+        as_committed=not options.set and (own_place or are_committed(study_files(options.study))),
     )
 
 
@@ -53,6 +57,13 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
         command(arguments)
     except UserError as error:
         log.error("error: %s", error)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        log.error(
+            "error: cannot write %s: %s. Free some space or give --runs another place", error.filename, error.strerror
+        )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         log.error("stopped; the same command goes on from here")

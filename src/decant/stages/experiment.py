@@ -75,6 +75,17 @@ def git(*arguments: str) -> str | None:
     return run.stdout.strip()
 
 
+def are_committed(files: list[Path]) -> bool:
+    """Whether these files are in this checkout's git as they are; outside git there is nothing to hold them to."""
+    if git("rev-parse", "HEAD") is None:
+        return True
+    return all(
+        git("ls-files", "--error-unmatch", str(path.resolve())) is not None
+        and not git("status", "--porcelain", "--", str(path.resolve()))
+        for path in files
+    )
+
+
 def default_data_root() -> Path:
     """$DECANT_DATA, else data/ in the repository."""
     return Path(os.environ.get("DECANT_DATA") or ROOT / "data").expanduser()

@@ -2,8 +2,8 @@
 
 import csv
 import hashlib
-import io
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from decant import machine
 from decant.data.manifest import Manifest
 from decant.data.predictions import read_predictions
+from decant.data.sources.base import read_table
 from decant.errors import UserError
 from decant.reporting.figures import render_figures
 from decant.reporting.format import write_results_table
@@ -29,12 +30,16 @@ from decant.stages.teacher import models_of, teacher
 from decant.study import ROOT
 from decant.workspace import FINISHED, Finished, replacing, write_json
 
+log = logging.getLogger(__name__)
 OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "benchmarks/*/*.*")
 PRECISION_FILES = ("metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv")
 
 
 def results_folder(experiment: Experiment) -> Path:
-    """results/<study> for a study as committed, else a folder below its runs: a variant publishes nothing."""
+    """results/<study> for a study as committed, else a folder below its runs: a variant publishes nothing.
+
+    A results folder outside the checkout is the caller's own, and takes every study.
+    """
     study = experiment.study
     if study.publish and experiment.as_committed:
         return experiment.results / study.name
@@ -99,26 +104,49 @@ def copy(source: Path, target: Path) -> None:
 def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None, partial: bool = False) -> None:
     """One row a photo to predict: file name and class name, in the sample's order and columns if there is one.
 
-    partial: only some photos were asked about (`data.limit`), and the sample's others are left out. Raises UserError
-    where else the sample names a photo that is not there.
+    A photo that could not be read gets the class that train has most of. partial: only some photos were asked about
+    (`data.limit`), and the sample's others are left out. Raises UserError where else the sample names a photo that is
+    not there, and where two photos have one name.
     """
-    rows = manifest.of_split("predict")
-    answers = read_predictions(place, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
-    label_of = {Path(name).name: manifest.classes[answer] for name, answer in zip(rows["path"], answers, strict=True)}
+    label_of = submitted_labels(manifest, place)
     header, ids = ["id", "label"], sorted(label_of)
     if sample is not None:
-        table = list(csv.reader(io.StringIO(sample.decode("utf-8-sig"))))
-        header, ids = table[0][:2], [row[0] for row in table[1:] if row]
+        header, ids = sample_rows(sample)
     stems = {Path(name).stem: label for name, label in label_of.items()}
     missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
     if partial:
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
         raise UserError(f"the sample submission names {len(missing)} photos that are not there, first {missing[0]}")
+    rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([id_, label_of.get(id_) or stems[id_]] for id_ in ids)
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def submitted_labels(manifest: Manifest, place: Path) -> dict[str, str]:
+    """File name -> class name of every photo to predict, unreadable ones included."""
+    rows = manifest.of_split("predict")
+    answers = read_predictions(place, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
+    labels = [(Path(path).name, manifest.classes[answer]) for path, answer in zip(rows["path"], answers, strict=True)]
+    unreadable = manifest.rows[(manifest.rows["split"] == "predict") & (manifest.rows["action"] == "drop")]
+    if len(unreadable):
+        commonest = str(manifest.of_split("train")["label"].mode()[0])
+        log.warning("%d photos to predict cannot be read and get %r", len(unreadable), commonest)
+        labels += [(Path(name).name, commonest) for name in unreadable["path"]]
+    names = [name for name, _ in labels]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"two photos to predict are called {twice}; a submission cannot tell them apart: rename one")
+    return dict(labels)
+
+
+def sample_rows(sample: bytes) -> tuple[list[str], list[str]]:
+    """The two column names and the ids of a sample submission."""
+    table = read_table(sample, "the sample submission")
+    if not table or len(table[0]) != 2:
+        raise UserError("the sample submission must have two columns, id and label, and at least one row")
+    header = list(table[0])
+    return header, [row[header[0]] for row in table]
 
 
 def provenance(experiment: Experiment, study_files: list[Path], stages: list[Finished]) -> dict[str, Any]:

@@ -85,7 +85,10 @@ def label_missing_views(
 
 
 def speaking_models(trained: Finished, contents: list[str], models: int) -> np.ndarray:
-    """bool [models, n]: which models speak for a picture: the one that has not seen it, else all."""
+    """bool [models, n]: which models speak for a picture: the one that has not seen it, else all.
+
+    A mixed view may blend in a picture that the speaking model was trained on.
+    """
     path = trained.folder / "folds.json"
     fold_of: Mapping[str, int] = json.loads(path.read_text()) if path.is_file() else {}
     speakers = np.ones((models, len(contents)), dtype=bool)

@@ -1,14 +1,14 @@
 """The training loop: read top to bottom, it is all there is to training a network here.
 
 Everything random is a function of seed, epoch and step, so a run that was killed goes on from its last epoch
-and ends in the same weights, bit for bit on one machine.
+and ends in the same weights, bit for bit on one machine's CPU.
 """
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -211,7 +212,11 @@ class Resume:
         """Restore all and return the history; an empty one where there is nothing to go on from."""
         if not self.path.is_file():
             return []
-        tensors = load_file(self.path)
+        try:
+            tensors = load_file(self.path)
+        except SafetensorError:
+            log.warning("%s is damaged; training starts anew", self.path)
+            return []
         self.classifier.load_state_dict(part(tensors, "network."))
         if self.averaged.module is not self.classifier:
             self.averaged.module.load_state_dict(part(tensors, "average."))
@@ -238,9 +243,3 @@ def history_of(path: Path) -> str:
 
     with safe_open(path, framework="pt") as file:
         return str(file.metadata()["history"])
-
-
-def batches_of(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Consecutive batches, the last one short."""
-    for start in range(0, len(rows), batch_size):
-        yield rows[start : start + batch_size]

@@ -1,0 +1,66 @@
+"""What cleaning may look at: labels of val and test decide nothing about train."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from decant.data.manifest import COLUMNS, Manifest, row_id
+from decant.errors import UserError
+from decant.stages.clean import Looks, check_splits, label_suspects
+
+CLASSES = ["car", "truck", "van"]
+
+
+def blobs(seed: int = 0) -> tuple[Manifest, Looks]:
+    """Three well-parted classes, 40 train and 15 test rows each, 8 labels of train wrong."""
+    draw = np.random.default_rng(seed)
+    rows, features = [], []
+    for number in range(165):
+        true, split = number % 3, "train" if number < 120 else "test"
+        given = (true + 1) % 3 if split == "train" and number % 15 == 0 else true
+        path = f"{split}/{number}.jpg"
+        rows.append((row_id(path), path, path, CLASSES[given], CLASSES[given], split, path, 1.0, "none", "", 8, 8))
+        features.append(draw.normal(scale=0.5, size=6) + 3 * np.eye(6)[true])
+    table = pd.DataFrame(
+        rows,
+        columns=[
+            "id", "content", "path", "given_label", "label", "split", "group", "weight", "action", "reason",
+            "width", "height",
+        ],
+    )[list(COLUMNS)]  # fmt: skip
+    found = np.array(features, dtype=np.float32)
+    return Manifest(table, CLASSES), Looks(found, found, np.zeros((len(found), 32, 32, 3), np.uint8))
+
+
+def of_train(manifest: Manifest, suspects: pd.DataFrame) -> pd.DataFrame:
+    train = set(manifest.rows.loc[manifest.rows["split"] == "train", "id"])
+    return suspects[suspects["id"].isin(train)].reset_index(drop=True)
+
+
+def test_permuted_test_labels_change_nothing_about_train() -> None:
+    manifest, looks = blobs()
+    rows = manifest.rows.copy()
+    test = rows["split"] == "test"
+    labels = list(rows.loc[test, "label"])
+    rows.loc[test, "label"] = labels[1:] + labels[:1]
+    permuted = Manifest(rows, CLASSES)
+    honest = of_train(manifest, label_suspects(manifest, looks, manifest.rows.index, 3, 0))
+    misled = of_train(permuted, label_suspects(permuted, looks, permuted.rows.index, 3, 0))
+    assert len(honest) >= 3
+    pd.testing.assert_frame_equal(honest, misled)
+
+
+def test_wrong_test_labels_are_reported_all_the_same() -> None:
+    manifest, looks = blobs()
+    rows = manifest.rows.copy()
+    cars = rows.index[(rows["split"] == "test") & (rows["label"] == "car")][:6]
+    rows.loc[cars, "label"] = "van"
+    spoilt = Manifest(rows, CLASSES)
+    suspects = set(label_suspects(spoilt, looks, rows.index, 3, 0)["id"])
+    assert len(suspects & set(rows.loc[cars, "id"])) >= 3
+
+
+def test_an_empty_split_is_told_before_anything_is_trained() -> None:
+    manifest, _ = blobs()
+    with pytest.raises(UserError, match="no labelled picture is left for val"):
+        check_splits(manifest)

@@ -107,6 +107,12 @@ def test_a_feature_that_never_changes_does_no_harm() -> None:
     assert np.isfinite(LinearProbe(3, 0.1).fit(features, targets).logits(features)).all()
 
 
+def test_many_classes_of_a_single_example_are_fitted_without_a_warning() -> None:
+    features, _ = clusters(6, each=5)
+    targets = np.arange(len(features))
+    assert (LinearProbe(30, 1e3).fit(features, targets).logits(features).argmax(axis=1) == targets).mean() > 0.9
+
+
 def test_a_separable_problem_is_fitted_without_a_warning() -> None:
     features = np.array([[-1.0], [-2.0], [1.0], [2.0]], dtype=np.float32)
     logits = LinearProbe(2, 1e6).fit(features, np.array([0, 0, 1, 1])).logits(features)

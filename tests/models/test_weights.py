@@ -217,6 +217,19 @@ def test_an_open_clip_hub_that_does_not_answer_is_a_users_error(deaf_hubs: list[
     assert deaf_hubs == ["open_clip ViT-S-32-alt/some_tag"]
 
 
+def test_an_open_clip_model_without_a_tag_is_not_asked_for(deaf_hubs: list[str]) -> None:
+    with pytest.raises(UserError, match="write it as open_clip:MODEL/TAG"):
+        load_weights(nn.Linear(2, 2), "open_clip:ViT-S-32-alt", ["open_clip"])
+    assert deaf_hubs == []
+
+
+def test_open_clip_weights_of_another_activation_are_refused(deaf_hubs: list[str]) -> None:
+    # OpenAI trained with QuickGELU: in a network with GELU its weights load and give worse features, silently.
+    with pytest.raises(UserError, match="try ViT-L-14-quickgelu/openai"):
+        load_weights(nn.Linear(2, 2), "open_clip:ViT-L-14/openai", ["open_clip"])
+    assert deaf_hubs == []
+
+
 def test_what_timm_answers_is_what_the_network_gets(monkeypatch: pytest.MonkeyPatch, small: Small) -> None:
     create = timm.create_model
 

@@ -1,6 +1,7 @@
 """A head fitted to features: chosen on val, fitted on the rows that it was given, written into the network."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,22 @@ def test_features_are_those_of_the_evaluation_transform_and_of_its_mirror_image(
             )
 
 
-def test_the_regularisation_with_the_best_likelihood_on_val_is_taken(
-    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("metric", ["accuracy", "precision_macro", "f1_macro"])
+def test_the_regularisation_that_is_best_on_val_by_the_studys_metric_is_taken(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:
-    data = training_data(chain.experiment)
+    experiment = replace(chain.experiment, study=chain.experiment.study.model_copy(update={"metric": metric}))
+    data = training_data(experiment)
     checkpoint = blank(chain)
-    fit_head(chain.experiment, data, checkpoint, data.labels.labelled, tmp_path, untracked)
+    fit_head(experiment, data, checkpoint, data.labels.labelled, tmp_path, untracked)
     with (tmp_path / "regularisation.csv").open() as file:
-        tried = {float(row["strength"]): float(row["val_nll"]) for row in csv.DictReader(file)}
-    best = min(tried, key=lambda strength: tried[strength])
+        tried = {float(row["strength"]): row for row in csv.DictReader(file)}
+    best = max(
+        tried, key=lambda strength: (float(tried[strength][f"val_{metric}"]), -float(tried[strength]["val_nll"]))
+    )
     alone = blank(chain)
     monkeypatch.setattr(stage, "REGULARISATION", (best,))
-    fit_head(chain.experiment, data, alone, data.labels.labelled, tmp_path, untracked)
+    fit_head(experiment, data, alone, data.labels.labelled, tmp_path, untracked)
     assert torch.equal(head_of(checkpoint.classifier).weight, head_of(alone.classifier).weight)
     assert len(tried) > 3
 

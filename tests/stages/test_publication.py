@@ -112,7 +112,9 @@ def test_the_weights_that_were_taken_are_named(chain: Chain) -> None:
 
 
 def test_provenance_names_commit_data_files_and_machine(chain: Chain, study_file: Path) -> None:
-    found = json.loads(json.dumps(publication.provenance(chain.experiment, [study_file])))
+    stages = [chain.stages["student"], chain.stages["export"]]
+    found = json.loads(json.dumps(publication.provenance(chain.experiment, [study_file], stages)))
     assert [Path(name).name for name in found["study_files"]] == ["tiny.yaml"]
     assert found["data_digest"] == chain.experiment.source.digest()
-    assert {"commit", "changed_since_commit", "lock_digest", "command", "machine"} <= set(found)
+    assert {"commit", "lock_digest", "command", "machine"} <= set(found)
+    assert [name for names in found["stages_built_by"].values() for name in names] == ["student", "export"]

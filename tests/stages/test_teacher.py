@@ -13,9 +13,8 @@ from decant.data.manifest import Manifest
 from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import teacher as stage
-from decant.stages.experiment import Experiment
 from decant.stages.labels import Labels, training_data
-from decant.stages.teacher import models_of, resolve_precision, teacher, training_parts
+from decant.stages.teacher import models_of, teacher, training_parts
 from decant.workspace import Finished
 
 Chain = Any
@@ -138,20 +137,3 @@ def test_finished_folds_are_kept_when_a_later_one_is_interrupted(
     assert calls == ["fold0", "fold1", "fold1"]
     for mine, theirs in zip(models_of(finished), models_of(chain.stages["teachers/convnext"]), strict=True):
         assert (mine / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
-
-
-def test_a_precision_is_measured_once_and_then_kept(
-    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter(["bf16", "fp32"])
-    monkeypatch.setattr(stage, "measured_precision", lambda *rest: next(answers))
-    settings = chain.experiment.study.teachers["convnext"].model_copy(update={"precision": "auto"})
-    for _ in range(2):  # a second process reads what the first has measured
-        experiment = Experiment(chain.experiment.study, chain.experiment.data_root, tmp_path, tmp_path, "disabled")
-        assert resolve_precision(experiment, settings) == "bf16"
-
-
-def test_a_precision_that_the_recipe_names_is_not_measured(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "measured_precision", lambda *rest: pytest.fail("measured"))
-    settings = chain.experiment.study.teachers["convnext"].model_copy(update={"precision": "bf16"})
-    assert resolve_precision(chain.experiment, settings) == "bf16"

@@ -190,6 +190,30 @@ def test_the_body_stands_still_while_it_is_frozen_and_moves_after(
     assert moved[2] > head
 
 
+@pytest.mark.parametrize("freeze_norm", [False, True])
+def test_frozen_norms_keep_their_statistics_and_learn_all_the_same(
+    network_of: Networks, task_of: Tasks, folder: Path, freeze_norm: bool
+) -> None:
+    settings = PLAIN.model_copy(update={"freeze_norm": freeze_norm})
+    network = network_of(settings)
+    start = {key: value.clone() for key, value in network.state_dict().items()}
+    used, _ = run(network, task_of(settings), settings, folder)
+    moved = {key for key, value in used.state_dict().items() if not torch.equal(value, start[key])}
+    assert any("running" in key for key in moved) != freeze_norm
+    assert "backbone.bn1.weight" in moved and "backbone.conv_stem.weight" in moved
+
+
+def test_a_damaged_resume_file_starts_training_anew(network_of: Networks, task_of: Tasks, tmp_path: Path) -> None:
+    straight, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "straight")
+    with pytest.raises(Stopped):
+        run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "killed", stopping(2))
+    path = tmp_path / "killed" / "resume.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    resumed, tracked = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "killed")
+    assert len(tracked) == PLAIN.epochs
+    assert_same(straight, resumed)
+
+
 def test_the_averaged_network_is_scored_and_returned(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     settings = PLAIN.model_copy(update={"ema_decay": 0.9})
     network = network_of(settings)

@@ -28,6 +28,7 @@ class LinearProbe:
         with warnings.catch_warnings():
             # 300 steps are enough for ranking; the last digits of a separable problem never settle
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class
             regression.fit((features - self.mean) / self.scale, targets, sample_weight=weight)
         self.weight = np.zeros((self.classes, features.shape[1]))
         self.bias = np.full(self.classes, -20.0)

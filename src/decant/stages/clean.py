@@ -60,7 +60,7 @@ def found(experiment: Experiment) -> Finished:
         manifest = build_manifest(experiment.source, study.data, study.seed, progress)
         write_manifest(manifest, folder / "manifest.parquet")
 
-    reads = [experiment.source.digest()]
+    reads = [experiment.data_digest]
     return experiment.workspace.stage("manifest", {**section, "seed": study.seed}, reads, VERSION, build)
 
 

@@ -42,6 +42,11 @@ class Experiment:
         return open_source(self.study.data, self.data_root, self.workspace.folder, self.study.seed)
 
     @cached_property
+    def data_digest(self) -> str:
+        """The digest of the source, read once: every stage asks for it, and an archive takes a while."""
+        return self.source.digest()
+
+    @cached_property
     def device(self) -> torch.device:
         return machine.device()
 

@@ -1,0 +1,83 @@
+"""The scripts as functions, and one whole run of the study `micro` that many tests look at."""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from decant.study import ROOT
+from decant.workspace import Workspace
+
+
+def script(path: str) -> ModuleType:
+    """The script at `path` below the repository, as a module."""
+    spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", ROOT / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def script_at() -> Callable[[str], ModuleType]:
+    return script
+
+
+@dataclass(frozen=True)
+class Micro:
+    """Where a run of `micro` lies, and how to run the chain there again."""
+
+    place: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.place / "runs" / "micro"
+
+    @property
+    def results(self) -> Path:
+        """`micro` does not publish: its evidence stays with its run."""
+        return self.runs / "results"
+
+    def run(self, *words: str, path: str = "distill/run.py") -> None:
+        places = ["--runs", str(self.place / "runs"), "--results", str(self.place / "results")]
+        script(path).main(["--study", "micro", "--wandb", "disabled", *places, *words])
+
+    def stages(self) -> dict[str, set[str]]:
+        """Stage name -> the fingerprints that lie finished in it."""
+        found: dict[str, set[str]] = {}
+        for file in self.runs.rglob("finished.json"):
+            if not file.parent.is_symlink():
+                found.setdefault(str(file.parent.parent.relative_to(self.runs)), set()).add(file.parent.name)
+        return found
+
+    def files(self, *parts: str) -> dict[str, str]:
+        """Path -> SHA-256 of every file of the run, or of those below `parts`."""
+        below = self.runs.joinpath(*parts)
+        return {
+            str(path.relative_to(self.runs)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(below.rglob("*"))
+            if path.is_file() and path.name != ".lock"
+        }
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
+    """The whole chain of `micro`, once."""
+    made = Micro(tmp_path_factory.mktemp("micro"))
+    made.run()
+    return made
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """A process that has told nothing yet; yields what it tells."""
+    told: set[str] = set()
+    monkeypatch.setattr(Workspace, "_told", told)
+    yield told
+
+
+Main = Callable[[Sequence[str] | None], None]

@@ -1,0 +1,134 @@
+"""Every script explains itself, and a mistake ends in one line that says what to do."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from decant.stages.command import run
+from decant.study import ROOT
+
+FOLDERS = ("research", "ensembles", "distill", "benchmarks")
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+At = Callable[[str], ModuleType]
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_help_explains_the_script_with_an_example(path: str, script_at: At, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        script_at(path).main(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    purpose = (script_at(path).__doc__ or "").strip().splitlines()[0]
+    assert purpose.split(":")[0] in told.replace("\n", " ")
+    assert "example" in told and f"python {path}" in told
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path not in ("benchmarks/tables.py", "research/draw_toy_vehicles.py")]
+)
+def test_help_lists_the_keys_of_a_study(path: str, script_at: At, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script_at(path).main(["--help"])
+    told = capsys.readouterr().out
+    for key in ("data.source", "teachers.NAME.epochs", "ensemble.pooling", "student.temperature", "--wandb"):
+        assert key in told
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_an_option_that_does_not_exist_ends_with_code_2(
+    path: str, script_at: At, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        script_at(path).main(["--stduy", "micro"])
+    assert ended.value.code == 2
+    assert "--stduy" in capsys.readouterr().err
+
+
+def mistake(script_at: At, caplog: pytest.LogCaptureFixture, path: str, *words: str) -> str:
+    """The one line in which a call of the script ends."""
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit) as ended:
+        run(script_at(path).main, list(words))
+    assert ended.value.code == 2
+    (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    message = error.getMessage()
+    assert message.startswith("error: ") and "\n" not in message and error.exc_info is None
+    return message
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[str]:
+    return ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results"), "--wandb", "disabled"]
+
+
+def test_an_unknown_study_lists_the_known_ones(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str]
+) -> None:
+    message = mistake(script_at, caplog, "distill/run.py", "--study", "mikro", *places)
+    assert "no study 'mikro'" in message and "micro" in message.replace("mikro", "")
+
+
+def test_an_unknown_key_names_the_nearest(script_at: At, caplog: pytest.LogCaptureFixture, places: list[str]) -> None:
+    words = ["--study", "micro", "--set", "teachers.convnext.epoch=3", *places]
+    message = mistake(script_at, caplog, "research/train_teacher.py", *words)
+    assert "teachers.convnext.epoch" in message and "did you mean" in message
+
+
+def test_a_value_of_the_wrong_kind_names_its_key(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str]
+) -> None:
+    words = ["--study", "micro", "--set", "student.epochs=many", *places]
+    assert "student.epochs" in mistake(script_at, caplog, "distill/train_student.py", *words)
+
+
+def test_an_unknown_teacher_names_the_known_ones(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str]
+) -> None:
+    words = ["--study", "micro", "--teacher", "vit", *places]
+    assert "convnext, probe" in mistake(script_at, caplog, "research/train_teacher.py", *words)
+
+
+@pytest.mark.parametrize(
+    ("study", "missing"),
+    [
+        ("vehicle_dataset", "vehicle_dataset.zip"),
+        ("traffic_vehicles", "traffic_vehicles"),
+        ("cars_make", "cars.zip"),
+        ("cifar10", "cifar10"),
+    ],
+)
+def test_missing_data_say_what_where_and_how_to_point_at_it(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str], tmp_path: Path, study: str, missing: str
+) -> None:
+    words = ["--study", study, "--data", str(tmp_path / "nowhere"), *places]
+    message = mistake(script_at, caplog, "research/clean_data.py", *words)
+    assert missing in message and str(tmp_path / "nowhere") in message and "DECANT_DATA" in message
+
+
+def test_a_run_folder_in_use_is_left_alone(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str], tmp_path: Path
+) -> None:
+    held = (
+        "import sys; from pathlib import Path; from decant.workspace import Workspace\n"
+        "with Workspace(Path(sys.argv[1])).locked(): print('held', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", held, str(tmp_path / "runs" / "micro")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        message = mistake(script_at, caplog, "research/clean_data.py", "--study", "micro", *places)
+        other.communicate("")
+    assert "is in use by another process" in message
+
+
+def test_a_mistake_on_the_command_line_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
+    """In a process of its own, from another folder: what a person sees."""
+    words = [sys.executable, str(ROOT / "distill" / "run.py"), "--study", "mikro", "--runs", "runs"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: no study 'mikro'")
+    assert list(tmp_path.iterdir()) == []

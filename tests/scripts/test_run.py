@@ -1,0 +1,232 @@
+"""The whole chain on `micro`: what it leaves, what a second run does, and what a change runs again."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from decant.data.manifest import read_manifest
+from decant.data.predictions import read_predictions
+from decant.reporting.candidates import LATENCY_COLUMNS
+from decant.stages import teacher as teacher_stage
+
+Micro = Any
+
+# The tables that issue 8 calls a stable contract.
+PRECISION = (
+    "model, kind, split, n, accuracy, precision_macro, recall_macro, f1_macro, map_macro, nll, ece, "
+    "agreement_with_ensemble"
+).split(", ")
+INTERVALS = ["accuracy_low", "accuracy_high", "precision_macro_low", "precision_macro_high"]
+LATENCY = (
+    "model, kind, engine, precision, graph, input_px, batch_size, threads, cold_start_s, p50_ms, p90_ms, p99_ms, "
+    "images_per_second, params_millions, gmacs, file_mb, peak_rss_mb"
+).split(", ")
+ISSUES = "id, path, issue, score, given_label, suggested_label, action, reason".split(", ")
+KINDS = {"teacher", "ensemble", "student_alone", "student", "student_onnx"}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_precision_table_has_the_columns_of_the_contract(micro: Micro) -> None:
+    rows = rows_of(micro.results / "benchmarks" / "precision" / "metrics.csv")
+    assert list(rows[0]) == PRECISION + INTERVALS
+    assert {row["kind"] for row in rows} == KINDS
+    assert {row["split"] for row in rows} == {"test", "val"}
+    assert all(0 <= float(row[column]) <= 1 for row in rows for column in (*PRECISION[4:9], *INTERVALS))
+    assert all(float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) for row in rows)
+
+
+def test_the_latency_table_has_the_columns_of_the_contract(micro: Micro) -> None:
+    rows = rows_of(micro.results / "benchmarks" / "latency" / "metrics.csv")
+    assert list(rows[0]) == LATENCY == list(LATENCY_COLUMNS)
+    assert {row["model"] for row in rows} == {"convnext", "probe", "student_onnx", "ensemble"}
+    assert all(float(row["p50_ms"]) > 0 for row in rows)
+
+
+def test_the_ensembles_latency_is_the_sum_of_its_teachers_fastest(micro: Micro) -> None:
+    rows = rows_of(micro.results / "benchmarks" / "latency" / "metrics.csv")
+    weights = json.loads((micro.results / "ensemble" / "weights.json").read_text())["teachers"]
+    heard = [name for name, row in weights.items() if row["weight"] > 0]
+    (whole,) = [row for row in rows if row["kind"] == "ensemble"]
+    assert heard
+    parts = [float(row["p50_ms"]) for row in rows if row["model"] in heard and row["graph"] == whole["graph"]]
+    assert float(whole["p50_ms"]) == pytest.approx(sum(parts), rel=0.02)
+
+
+def test_the_verification_has_the_keys_of_the_contract_and_passed(micro: Micro) -> None:
+    found = json.loads((micro.results / "export" / "verification.json").read_text())
+    assert set(found) >= {"n", "top1_agreement", "max_abs_logit_difference", "batch_sizes", "passed"}
+    assert found["passed"] is True
+
+
+def test_the_issues_have_the_columns_of_the_contract(micro: Micro) -> None:
+    rows = rows_of(micro.results / "clean" / "issues.csv")
+    assert list(rows[0]) == ISSUES
+    manifest = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet")
+    assert {row["id"] for row in rows} <= set(manifest.rows["id"])
+    assert json.loads((micro.results / "clean" / "metrics.json").read_text())
+
+
+def test_the_shipped_file_lies_where_the_contract_says_with_its_classes(micro: Micro) -> None:
+    latest = micro.runs / "export" / "latest"
+    assert (latest / "student.onnx").is_file()
+    classes = (latest / "classes.txt").read_text(encoding="utf-8").splitlines()
+    assert classes == read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet").classes
+
+
+def test_the_shipped_file_answers_as_its_row_of_the_table_says(micro: Micro) -> None:
+    """Accuracy on test by ONNX Runtime and Pillow alone, from the files that lie in the data set."""
+    manifest = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet")
+    rows = manifest.of_split("test")
+    stored = read_predictions(micro.runs / "export" / "latest" / "predictions", "test").aligned(list(rows["id"]))
+    answers = stored.members["identity"].argmax(axis=1)
+    (row,) = [
+        row
+        for row in rows_of(micro.results / "benchmarks" / "precision" / "metrics.csv")
+        if (row["kind"], row["split"]) == ("student_onnx", "test")
+    ]
+    assert float(row["accuracy"]) == pytest.approx(np.mean(answers == manifest.targets(rows)), abs=1e-4)
+    session = onnxruntime.InferenceSession(micro.runs / "export" / "latest" / "student.onnx")
+    (data,) = micro.runs.glob("toy-vehicles-*")
+    for place, (_, photo) in enumerate(rows.iterrows()):
+        with Image.open(data / photo["path"]) as picture:
+            if picture.mode != "RGB" or picture.getexif().get(274, 1) != 1:
+                continue  # oriented and converted by `decode`, which has tests of its own
+            pixels = np.asarray(picture)
+        (probabilities,) = session.run(["probabilities"], {"images": pixels[None]})
+        np.testing.assert_allclose(probabilities[0], np.exp(stored.members["identity"][place]), atol=1e-5)
+
+
+def test_a_report_with_study_provenance_and_pictures_is_left(micro: Micro) -> None:
+    for name in ("REPORT.md", "study.json", "provenance.json", "data/classes.csv", "data/classes.png"):
+        assert (micro.results / name).stat().st_size > 0, name
+    assert json.loads((micro.results / "study.json").read_text())["name"] == "micro"
+    assert (micro.results / "teachers" / "convnext.csv").is_file()
+
+
+def test_micro_publishes_nothing(micro: Micro) -> None:
+    assert not (micro.place / "results").exists()
+
+
+def test_nothing_half_written_is_left(micro: Micro) -> None:
+    assert [str(path) for path in micro.runs.rglob("*.part")] == []
+    assert [str(path) for path in micro.runs.rglob("resume.safetensors")] == []
+
+
+def test_a_second_run_keeps_every_stage_and_changes_no_file(micro: Micro, forgetful: set[str]) -> None:
+    before = micro.files()
+    times = {path: (micro.runs / path).stat().st_mtime_ns for path in before if not path.startswith("results/")}
+    stages = micro.stages()
+    micro.run()
+    assert micro.files() == before
+    assert {path: (micro.runs / path).stat().st_mtime_ns for path in times} == times
+    kept = {message.partition(":")[0] for message in forgetful if "unchanged, kept in" in message}
+    assert kept == set(stages) == set(micro.stages())
+
+
+def test_a_stage_by_its_own_script_is_the_stage_of_the_chain(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = micro.stages()
+    for path, stage in {
+        "research/clean_data.py": "clean",
+        "research/train_teacher.py": "teachers/convnext",
+        "ensembles/combine.py": "ensemble",
+        "distill/make_soft_labels.py": "soft_labels/probe",
+        "distill/train_student.py": "student",
+        "distill/export_onnx.py": "export",
+        "benchmarks/precision.py": "benchmarks/precision",
+        "benchmarks/latency.py": "benchmarks/latency",
+    }.items():
+        micro.run(path=path)
+        assert f"{stage}/{min(stages[stage])}" in capsys.readouterr().out, path
+    assert micro.stages() == stages
+
+
+def test_the_last_lines_say_where_the_file_the_tables_and_the_report_are(
+    micro: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micro.run(path="benchmarks/report.py")
+    *_, file, tables, report, headline = capsys.readouterr().out.splitlines()
+    assert Path(file.partition(":")[2].strip()).samefile(micro.runs / "export" / "latest" / "student.onnx")
+    assert Path(tables.partition(":")[2].strip()).is_dir()
+    assert Path(report.partition(":")[2].strip()).is_file()
+    assert "accuracy" in headline and "ensemble" in headline
+
+
+@pytest.fixture
+def copied(micro: Micro, tmp_path: Path) -> Micro:
+    """A finished run of its own, free to be changed."""
+    shutil.copytree(micro.place, tmp_path / "copy", symlinks=True)
+    return replace(micro, place=tmp_path / "copy")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers that must not be trained again."""
+
+    def forbidden(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("a teacher was trained again")
+
+    monkeypatch.setattr(teacher_stage, "train", forbidden)
+    monkeypatch.setattr(teacher_stage, "fit_head", forbidden)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_another_pooling_runs_only_what_depends_on_it_and_no_teacher(copied: Micro) -> None:
+    before, files = copied.stages(), copied.files()
+    copied.run("--set", "ensemble.pooling=equal")
+    after = copied.stages()
+    changed = {stage for stage in after if after[stage] != before[stage]}
+    assert changed == {
+        "ensemble", "student", "predictions/student", "export", "benchmarks/precision", "benchmarks/latency"
+    }  # fmt: skip
+    assert all(before[stage] < after[stage] for stage in changed)  # what was there stays
+    now = copied.files()
+    stages = tuple(f"{stage}/{mark}/" for stage, marks in before.items() for mark in marks)
+    assert {path: digest for path, digest in now.items() if path.startswith(stages)} == {
+        path: digest for path, digest in files.items() if path.startswith(stages)
+    }
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_was_made_before_a_change_is_found_again(copied: Micro) -> None:
+    stages = copied.stages()
+    marks = {name: (copied.runs / name / "latest").resolve().name for name in stages}
+    copied.run("--set", "ensemble.pooling=greedy", path="ensembles/combine.py")
+    assert (copied.runs / "ensemble" / "latest").resolve().name not in stages["ensemble"]
+    copied.run(path="ensembles/combine.py")
+    assert (copied.runs / "ensemble" / "latest").resolve().name in stages["ensemble"]
+    assert {name: (copied.runs / name / "latest").resolve().name for name in stages if name != "ensemble"} == {
+        name: mark for name, mark in marks.items() if name != "ensemble"
+    }
+
+
+def test_another_metric_or_title_runs_nothing_again(copied: Micro) -> None:
+    stages = copied.stages()
+    copied.run("--set", "metric=f1_macro", "--set", "title=Other words", path="distill/train_student.py")
+    assert copied.stages() == stages
+
+
+def test_another_student_leaves_teachers_and_ensemble_alone(copied: Micro) -> None:
+    before = copied.stages()
+    copied.run("--set", "student.learning_rate=0.002", path="distill/train_student.py")
+    after = copied.stages()
+    assert {stage for stage in after if after[stage] != before[stage]} == {"student", "student_alone"}
+
+
+def test_one_teacher_alone_can_be_trained(copied: Micro) -> None:
+    before = copied.stages()
+    copied.run("--set", "teachers.convnext.epochs=1", "--teacher", "convnext", path="research/train_teacher.py")
+    after = copied.stages()
+    changed = {stage for stage in after if after[stage] != before[stage]}
+    assert changed == {"teachers/convnext", "predictions/convnext"}

@@ -86,3 +86,8 @@ def read_weights(finished: Finished) -> Weights:
     teachers = json.loads((finished.folder / "weights.json").read_text())["teachers"]
     weights = np.array([row["weight"] for row in teachers.values()])
     return Weights(list(teachers), list(weights / weights.sum()), [row["temperature"] for row in teachers.values()])
+
+
+def heard(weights: Weights) -> list[str]:
+    """The teachers with a weight above zero."""
+    return [name for name, weight in zip(weights.names, weights.weights, strict=True) if weight > 0]

@@ -16,7 +16,7 @@ from decant.reporting.candidates import (
 )
 from decant.reporting.format import write_results_table
 from decant.reporting.latency import Inputs
-from decant.stages.ensemble import ensemble, read_weights
+from decant.stages.ensemble import ensemble, heard, read_weights
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
 from decant.stages.labels import read_cleaned
@@ -51,9 +51,9 @@ def latency(experiment: Experiment) -> Finished:
                 rounds=settings.latency_rounds,
             )
         ]
-        weights = read_weights(combined)
-        heard = [name for name, weight in zip(weights.names, weights.weights, strict=True) if weight > 0]
-        write_results_table(measured + ensemble_rows(measured, heard), folder / "metrics.csv", LATENCY_COLUMNS)
+        write_results_table(
+            measured + ensemble_rows(measured, heard(read_weights(combined))), folder / "metrics.csv", LATENCY_COLUMNS
+        )
         write_json(folder / "machine.json", {**machine.description(), "picture_px": list(picture)})
 
     reads = [combined, exported, distilled]

@@ -14,7 +14,7 @@ from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.clean import clean
-from decant.stages.ensemble import Weights, ensemble, read_weights
+from decant.stages.ensemble import Weights, ensemble, heard, read_weights
 from decant.stages.experiment import Experiment
 from decant.stages.head import fit_head
 from decant.stages.labels import Labels, training_data
@@ -34,11 +34,7 @@ def student(experiment: Experiment) -> Finished:
     """The distilled student: it learns the pooled soft labels of stored views, and a little of the given ones."""
     combined = ensemble(experiment)
     weights = read_weights(combined)
-    stores = {
-        name: soft_labels(experiment, name)
-        for name, weight in zip(weights.names, weights.weights, strict=True)
-        if weight
-    }
+    stores = {name: soft_labels(experiment, name) for name in heard(weights)}
     return train_student(experiment, "student", [combined, *stores.values()], weights, stores)
 
 

@@ -71,7 +71,10 @@ def painted(number: int) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`shapes/`: train.csv with some empty labels, train/, test/ and a sample submission in an order of its own."""
+    """`shapes/`: train.csv with some empty labels, train/, test/ and a sample submission in an order of its own.
+
+    Among the photos are mirror images, an exact copy and a truncated file.
+    """
     root = tmp_path_factory.mktemp("data")
     folder = root / "shapes"
     rows = []
@@ -83,6 +86,10 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(MIRRORED):
         painted(number).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "train" / f"mirror{number}.png")
         rows.append(f"mirror{number},{CLASSES[number % 3]}")
+    whole = (folder / "train" / "010.png").read_bytes()
+    for name, content in (("copy", whole), ("broken", whole[: len(whole) // 2])):
+        (folder / "train" / f"{name}.png").write_bytes(content)
+        rows.append(f"{name},{CLASSES[10 % 3]}")
     (folder / "train.csv").write_text("id,body\n" + "\n".join(rows) + "\n", encoding="utf-8")
     names = []
     for number in range(PREDICT):

@@ -1,6 +1,7 @@
 """The ensemble: what the file says is what was done."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from decant.data.predictions import read_predictions
-from decant.stages.ensemble import read_weights
+from decant.data.predictions import Predictions, read_predictions, write_predictions
+from decant.stages.ensemble import fit, read_weights
 from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
+from decant.workspace import Finished
 
 Chain = Any
 
@@ -45,6 +47,37 @@ def test_temperatures_are_fitted_to_the_labels_of_val(chain: Chain) -> None:
 
         best = minimize_scalar(cost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6})
         assert cost(np.log(temperature)) <= best.fun + 1e-5
+
+
+def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(chain: Chain, tmp_path: Path) -> None:
+    """Two teachers that know different classes, the second far too sure of itself."""
+    manifest = read_cleaned(chain.experiment)
+    rows = manifest.of_split("val")
+    targets = manifest.targets(rows)
+    noise = np.random.default_rng(0).normal(size=(2, len(targets), 3))
+    logits = np.where(targets[:, None] == [0, 1], 2.0, 0.5).T[..., None] * np.eye(3)[targets] + noise
+    logits[1] *= 6
+    parts = {}
+    for name, scores in zip("ab", logits, strict=True):
+        write_predictions(
+            tmp_path / name, "val", Predictions(list(rows["id"]), {"identity": log_softmax(scores, axis=1)})
+        )
+        parts[name] = Finished(f"predictions/{name}", "", tmp_path / name)
+    fitted, _ = fit(manifest, parts, "convex")
+    assert fitted.temperatures[1] > 2 * fitted.temperatures[0]
+
+    def likelihoods(temperatures: list[float]) -> np.ndarray:
+        """Of each share of the first teacher, from 0 to 1 in steps of 0.001."""
+        true = [
+            softmax(scores / temperature, axis=1)[np.arange(len(targets)), targets]
+            for scores, temperature in zip(logits, temperatures, strict=True)
+        ]
+        shares = np.linspace(0, 1, 1001)[:, None]
+        return np.log(shares * true[0] + (1 - shares) * true[1]).sum(axis=1)
+
+    best = likelihoods(fitted.temperatures).argmax() / 1000
+    assert 0.02 < best < 0.98 and fitted.weights[0] == pytest.approx(best, abs=0.005)
+    assert abs(likelihoods([1, 1]).argmax() / 1000 - best) > 0.02  # weights of the untempered would be noticed
 
 
 @pytest.mark.parametrize("split", ["val", "test", "predict"])

@@ -72,7 +72,7 @@ def test_the_labels_of_the_chain_are_those_of_the_table(chain: Chain) -> None:
     data = training_data(chain.experiment)
     table = pd.read_csv(chain.experiment.data_root / "shapes" / "train.csv", dtype=str)
     given = dict(zip("train/" + table["id"] + ".png", table["body"], strict=True))
-    of_content = data.manifest.rows.set_index("content")
+    of_content = data.manifest.kept().set_index("content")
     for row, content in enumerate(data.cache.contents):
         label = given[of_content.loc[content, "path"]]
         assert data.labels.targets[row] == (-1 if pd.isna(label) else data.manifest.classes.index(label))

@@ -28,8 +28,8 @@ def variant(chain: Chain) -> Callable[..., Experiment]:
 
 
 def contents(chain: Chain, *splits: str) -> set[str]:
-    manifest = read_cleaned(chain.experiment)
-    return set(manifest.rows[manifest.rows["split"].isin(splits)]["content"])
+    """Of the pictures of these splits that were not set aside."""
+    return set(read_cleaned(chain.experiment).of_split(*splits)["content"])
 
 
 def test_no_picture_of_val_test_or_predict_is_in_the_cache(chain: Chain) -> None:
@@ -48,6 +48,14 @@ def test_a_label_that_leaks_from_val_could_not_be_trained_on(chain: Chain) -> No
 def test_every_kept_train_and_unlabelled_picture_is_in_the_cache_once(chain: Chain) -> None:
     cached = open_pixels(chain.experiment).contents
     assert sorted(cached) == sorted(contents(chain, "train", "unlabelled"))
+
+
+def test_a_picture_that_was_set_aside_is_not_in_the_cache(chain: Chain) -> None:
+    rows = read_cleaned(chain.experiment).rows
+    dropped = rows[rows["action"] == "drop"]
+    assert sorted(dropped["path"]) == ["train/broken.png", "train/copy.png"]
+    broken = dropped.loc[dropped["path"] == "train/broken.png", "content"].item()
+    assert broken not in open_pixels(chain.experiment).contents
 
 
 def test_no_group_of_the_cache_reaches_into_val_or_test(chain: Chain) -> None:

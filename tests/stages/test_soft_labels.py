@@ -1,5 +1,6 @@
 """Soft labels: what the store says is what the teacher answers when the view is shown again."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -100,13 +101,21 @@ def test_other_augmentations_of_the_student_make_another_store(chain: Chain) -> 
     assert open_store(other).folder != open_store(chain.stages["soft_labels/probe"]).folder
 
 
-def test_a_teacher_left_in_training_mode_would_be_noticed(chain: Chain) -> None:
+def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     # The planted bug: BatchNorm of the batch instead of the running statistics.
     data = training_data(chain.experiment)
     views = stored_views(chain.experiment.study, data.cache, data.labels)
-    classifier = load_checkpoint(chain.stages["teachers/probe"].folder).classifier.train()
-    images = network_input(views.render(np.arange(len(data.cache)), 0, 32), torch.device("cpu"))
-    with torch.no_grad():
-        wrong = torch.softmax(classifier(images), dim=1).numpy()
     store = open_store(chain.stages["soft_labels/probe"])
-    assert np.abs(store.read(0, np.arange(len(data.cache))) - wrong).max() > 0.05
+    rows = np.arange(len(data.cache))
+    left = load_checkpoint(chain.stages["teachers/probe"].folder)
+    left.classifier.train()
+    with torch.no_grad():
+        images = network_input(views.render(rows, 0, 32), torch.device("cpu"))
+        wrong = torch.softmax(copy.deepcopy(left.classifier)(images), dim=1).numpy()
+    assert np.abs(store.read(0, rows) - wrong).max() > 0.05  # it would be noticed
+    written: dict[int, np.ndarray] = {}
+    monkeypatch.setattr(stage, "load_checkpoint", lambda place: left)
+    monkeypatch.setattr(type(store), "missing", lambda self, wanted: [0])
+    monkeypatch.setattr(type(store), "write", lambda self, view, probabilities: written.update({view: probabilities}))
+    stage.label_missing_views(chain.experiment, store, views, chain.stages["teachers/probe"], range(1))
+    np.testing.assert_allclose(written[0], store.read(0, rows), atol=2e-3)

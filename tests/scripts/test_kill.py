@@ -86,7 +86,7 @@ def test_a_kill_in_a_training_and_one_in_the_labelling_change_nothing(
 ) -> None:
     """Each kill falls when a file shows that the work is half done."""
     fell = []
-    for sign in ("teachers/convnext/*/fold0/resume.safetensors", "soft_labels/convnext/store-*/view-00000-*.npy"):
+    for sign in ("teachers/convnext/*/fold0/resume.safetensors", "soft_labels/*/store-*/view-00000-*.npy"):
         process = started(tmp_path)
         while process.is_alive() and not list((tmp_path / "runs" / "micro").glob(sign)):
             time.sleep(0.002)

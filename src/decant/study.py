@@ -6,6 +6,7 @@ Defaults stand in this file and nowhere else.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -186,7 +187,7 @@ class Study(Section):
     publish: bool = Field(True, description="write results/<study>")
     data: Data = Data()
     clean: Clean = Clean()
-    teachers: dict[Annotated[str, Field(pattern=NAME)], Teacher] = Field(min_length=1)
+    teachers: dict[str, Teacher] = Field(min_length=1)
     ensemble: Ensemble = Ensemble()
     soft_labels: SoftLabels = SoftLabels()
     student: Student
@@ -194,8 +195,12 @@ class Study(Section):
 
     @field_validator("teachers")
     @classmethod
-    def _no_reserved_names(cls, teachers: dict[str, Teacher]) -> dict[str, Teacher]:
+    def _names_of_folders_and_rows(cls, teachers: dict[str, Teacher]) -> dict[str, Teacher]:
         for name in teachers:
+            if not re.fullmatch(NAME, name):
+                raise ValueError(
+                    f"a teacher cannot be called {name!r}: letters, digits, - and _ make its folder's name"
+                )
             if name in RESERVED or name.endswith("_tta"):
                 raise ValueError(f"a teacher cannot be called {name}, the tables use that name; rename it")
         return teachers

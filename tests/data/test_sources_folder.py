@@ -275,7 +275,9 @@ def test_toy_vehicles_are_drawn_once_and_have_the_same_digest_wherever_they_lie(
 ) -> None:
     drawn = []
 
-    def generate(folder: Path, images: int, size_px: int, seed: int, classes: int) -> None:
+    def generate(folder: Path, images: int, size_px: int, seed: int, classes: int, progress: object) -> None:
+        if folder.is_dir():
+            return  # as the real one leaves a whole folder alone
         drawn.append((images, size_px, seed, classes))
         as_folder(folder, photos("car/1.png", f"van/{seed}.png"))
 

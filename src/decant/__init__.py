@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# OpenMP threads that spin while they wait starve each other as soon as anything else uses a core: with one other busy
-# process on 2 cores, a training step took 4.5 times as long. Read when torch is loaded, so it has to be set here.
+# OpenMP threads that spin while they wait starve each other as soon as anything else uses a core, and a training step
+# takes several times as long. Read when torch is loaded, so it has to be set here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -36,7 +36,7 @@ from decant.workspace import Finished, write_json
 log = logging.getLogger(__name__)
 VERSION = 1
 THUMBNAIL_PX = 32
-PROBE_STRENGTH = 0.01  # C of the probe that judges labels; flat between 0.003 and 0.03
+PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, whose labels are judged too
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,6 @@ def test_other_weights_in_the_same_file_train_another_teacher(chain: Chain, tmp_
     assert marks[0] != marks[1]
 
 
-@pytest.mark.xfail(strict=True, reason="the metric by which a head is chosen is not in the teacher's fingerprint")
 def test_another_metric_chooses_heads_anew(chain: Chain) -> None:
     study = chain.experiment.study
     other = replace(chain.experiment, study=study.model_copy(update={"metric": "f1_macro"}))

@@ -56,6 +56,8 @@ def train_student(
         "views_stored": study.soft_labels.views,
         "view_version": VIEW_VERSION,
     }
+    if asked.head == "probe":
+        section["metric"] = study.metric  # chooses how strongly the head is regularised
 
     def build(folder: Path) -> None:
         data = training_data(experiment)

@@ -41,6 +41,8 @@ def teacher(experiment: Experiment, name: str) -> Finished:
     seed = derived_seed(experiment.study.seed, "teacher", name)
     section = {**settings.model_dump(mode="json", exclude={"recipe"}), "seed": seed, "view_version": VIEW_VERSION}
     section["weights"] = [source_digest(source) for source in settings.weights]
+    if "probe" in (settings.kind, settings.head):
+        section["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
 
     def build(folder: Path) -> None:
         data = training_data(experiment)

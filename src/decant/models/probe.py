@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 REGULARISATION = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn, tried on val
@@ -25,7 +26,8 @@ class LinearProbe:
         self.mean = features.mean(axis=0, dtype=np.float64)
         self.scale = features.std(axis=0, dtype=np.float64) + 1e-6
         regression = LogisticRegression(C=self.strength, max_iter=300, tol=1e-3)
-        with warnings.catch_warnings():
+        # One thread: the optimiser calls BLAS for vectors so short that two threads spend their time waiting.
+        with warnings.catch_warnings(), threadpool_limits(1, "blas"):
             # 300 steps are enough for ranking; the last digits of a separable problem never settle
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class

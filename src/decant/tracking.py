@@ -1,5 +1,6 @@
 """Tracking: W&B runs that never block, and progress that suits a terminal or a log."""
 
+import importlib.util
 import logging
 import os
 import sys
@@ -8,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -88,10 +87,12 @@ def quietly(run: Any) -> Log:
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
-    """Pass `items` through with a bar on a terminal, or a line every 15 s where there is none."""
+    """Pass `items` through with a bar on a terminal, or a line every 15 s where there is none (or no tqdm)."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None:
+        from tqdm import tqdm  # not above: a machine that only verifies a file may lack it
+
         yield from tqdm(items, desc=what, total=total, unit=unit, leave=False)
         return
     started = said = time.monotonic()

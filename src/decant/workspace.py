@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from filelock import FileLock, Timeout
-
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -91,6 +89,8 @@ class Workspace:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run folder; UserError when another process holds it. Re-entrant within a process."""
+        from filelock import FileLock, Timeout  # not above: writing a file atomically needs no such package
+
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", is_singleton=True)
         try:

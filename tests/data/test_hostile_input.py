@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from decant.data import containers
 from decant.data.manifest import Manifest, build_manifest
-from decant.data.sources import containers, open_source
+from decant.data.sources import open_source
 from decant.data.sources.base import Source
 from decant.errors import UserError
 from decant.study import Data

@@ -38,10 +38,12 @@ def resized_shape(height: int, width: int, resize_px: int) -> tuple[int, int]:
 def evaluation_transform(picture: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     """Antialiased bilinear resize in float, then a centre crop.
 
-    picture: uint8 [H, W, 3], RGB, orientation already applied. Returns float32 [3, S, S] in [0, 1].
+    picture: uint8 [H, W, 3], RGB, orientation already applied. Returns float32 [3, S, S] in [0, 1]. Memory is that
+    of the whole resized picture: one that is 1 px thin and 10,000 px long takes 2 GB before a crop of 128 px.
     """
     size = preprocessing.input_px
-    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+    # Copied where it is read-only, too, as what Pillow and memory maps lend is: torch would warn.
+    image = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)[None].float()
     shape = resized_shape(picture.shape[0], picture.shape[1], preprocessing.resize_px)
     if shape != tuple(picture.shape[:2]):
         image = F.interpolate(image, shape, mode="bilinear", antialias=True, align_corners=False)

@@ -1,18 +1,14 @@
 """What the scripts share: their common options, and how a user's mistake is told."""
 
 import argparse
-import errno
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from decant import machine
-from decant.errors import UserError
+from decant.errors import told_in_words
 from decant.stages.experiment import Experiment, are_committed, default_data_root
 from decant.study import ROOT, describe, load_study, study_files
 
-log = logging.getLogger(__name__)
 DEFAULT_STUDY = "demo"
 
 
@@ -51,20 +47,6 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Call a script's main; a user's mistake ends in one line and exit code 2, without a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     machine.keep_memory()
-    try:
+    with told_in_words():
         command(arguments)
-    except UserError as error:
-        log.error("error: %s", error)
-        raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        log.error(
-            "error: cannot write %s: %s. Free some space or give --runs another place", error.filename, error.strerror
-        )
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        log.error("stopped; the same command goes on from here")
-        raise SystemExit(130) from None

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from decant.data.containers import open_container
 from decant.data.sources.base import Found, Source, locate, read_splits
 from decant.data.sources.cifar import CifarSource
-from decant.data.sources.containers import open_container
 from decant.data.sources.csv_table import TableLayout, TableSource
 from decant.data.sources.folder import FolderSource
 from decant.data.sources.parquet import ParquetLayout, ParquetSource

@@ -12,19 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from decant.data.images import BrokenImage
+from decant.data.layout import SPLIT_NAMES
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 CHARACTERS = ("utf-8-sig", "cp1252")
 
 

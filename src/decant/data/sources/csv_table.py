@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from decant.data.containers import Container, leads_out
 from decant.data.images import BrokenImage
+from decant.data.layout import is_below, wrapping
 from decant.data.sources.base import Found, class_lines, name_classes, need_columns, read_table
-from decant.data.sources.containers import Container, leads_out
-from decant.data.sources.folder import ContainerSource, is_below, wrapping
+from decant.data.sources.folder import ContainerSource
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from decant.data.containers import Container, Entry, leads_out
 from decant.data.images import BrokenImage
-from decant.data.sources.base import SPLIT_NAMES, BaseSource, Found, class_lines, locate, name_classes
-from decant.data.sources.containers import Container, Entry, leads_out
+from decant.data.layout import SPLIT_NAMES, is_below, unwrapped, wrapping
+from decant.data.sources.base import BaseSource, Found, class_lines, locate, name_classes
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -109,32 +110,6 @@ class FolderSource(ContainerSource):
             is_class = len(parts) == 2 and parts[0].lower() in SPLIT_NAMES if has_splits else len(parts) == 1
             if is_class and not any(is_below(path, folder) for path in self._stored):
                 log.warning("the class folder %s in %s holds no image; left out", folder, self.where)
-
-
-def wrapping(paths: Sequence[str], levels: int = 1, keep: Sequence[str] = ()) -> str:
-    """The folders, "a/b/" or "", that hold all of `paths` and so say nothing.
-
-    A split folder says something, and so does one of `keep`. levels: how many folder levels must be left
-    below the wrapping for some file (1: the classes).
-    """
-    prefix = ""
-    while paths:
-        inner = [path[len(prefix) :].split("/") for path in paths]
-        first = inner[0][0]
-        if any(parts[0] != first or len(parts) == 1 for parts in inner):
-            break
-        if first.lower() in SPLIT_NAMES or first in keep or max(map(len, inner)) < levels + 2:
-            break
-        prefix += first + "/"
-    return prefix
-
-
-def unwrapped(path: str, prefix: str) -> str:
-    return path[len(prefix) :] if path.startswith(prefix) else path
-
-
-def is_below(path: str, folder: str) -> bool:
-    return bool(folder) and path.startswith(folder + "/")
 
 
 def laid_out(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:

@@ -1,42 +1,87 @@
-"""Measuring how far an exported file is from its reference: picture by picture, then in batches."""
+"""Measuring how far an exported file is from its reference: each picture by itself, then in batches.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Pictures pass by one at a time: what is kept of each is a few numbers, and some wait for others of their shape.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 
-from decant.export.independent import run_network
+from decant.export.independent import Network
 from decant.export.interface import IMAGES, PREPARED
-from decant.export.runtime import OnnxClassifier, run
+from decant.export.runtime import BrokenFile, OnnxClassifier, run
 
 Picture = tuple[str, np.ndarray]  # id, uint8 [H, W, 3]
-Reference = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # picture -> prepared [3, S, S], logits [K]
 FILLED_BATCHES = 16  # how many batches of each size are filled up with made pictures
+WAITING_BYTES = 1 << 27  # of the pictures that wait for a batch of one size
+MAX_BATCH_PIXELS = 32_000_000  # in floats, which a graph makes of them, 384 MB
+
+
+class Reference(Protocol):
+    """What the file has to agree with, in the two halves that the file has, too."""
+
+    @property
+    def name(self) -> str:
+        """In words, for people."""
+
+    @property
+    def classes(self) -> list[str]:
+        """In the order of the logits."""
+
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+
+    @property
+    def network(self) -> Network | None:
+        """Prepared -> logits [K]; None where no network but the file's own is at hand."""
+
+
+@dataclass(frozen=True)
+class Parties:
+    """All that answer.
+
+    tap: images -> prepared, of the file; None where it has no such tensor. bare: the network's own file, where
+    it is there. fp32: the file that an int8 file stands in for; its answers are then the expected ones.
+    """
+
+    file: OnnxClassifier
+    reference: Reference
+    tap: onnxruntime.InferenceSession | None = None
+    bare: Network | None = None
+    fp32: OnnxClassifier | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture at batch 1, file against reference.
+    """One picture at batch 1, file against reference. None: there is nothing to compare with.
 
-    grey_levels: largest difference of the prepared pictures, 0 to 255; None where the file cannot be cut.
-    network_difference: largest |logit difference| of the networks on the reference's prepared picture; None
-    where no network but the reference's own is at hand.
+    grey_levels: largest difference of the prepared pictures, 0 to 255. network_difference: largest |logit
+    difference| of the networks on equal tensors. probability_difference: from softmax(logits / T) in float64.
     """
 
     id: str
     shape: tuple[int, ...]
-    logits: np.ndarray  # the file's, [K]
-    expected: int
-    logit_difference: float
+    outputs: int  # how many logits
+    answered: int  # the file's class
+    expected: int | None
+    logit_difference: float | None
     network_difference: float | None
     grey_levels: float | None
-    probability_difference: float  # from softmax(logits / T) in float64
+    probability_difference: float
 
-    @property
-    def answered(self) -> int:
-        """The file's class."""
-        return int(self.logits.argmax())
+
+@dataclass(frozen=True)
+class Waiting:
+    """A picture on its way into a batch, with what it gives by itself."""
+
+    index: int
+    picture: np.ndarray
+    logits: np.ndarray
+    expected: int | None
 
 
 @dataclass(frozen=True)
@@ -45,62 +90,139 @@ class InBatch:
 
     index: int
     answered: int
+    expected: int | None
     difference: float
 
 
-def measure(
-    classifier: OnnxClassifier,
-    picture: Picture,
-    reference: Reference,
-    networks: Mapping[str, onnxruntime.InferenceSession],
-    before: onnxruntime.InferenceSession | None,
-) -> Measured:
-    """Compare one picture. networks: those to hold against the reference; before: images -> prepared."""
-    prepared, expected = reference(picture[1])
-    probabilities, logits = classifier.predict(picture[1])
-    differences = [distance(run_network(network, prepared), expected) for network in networks.values()]
-    grey = None
-    if before is not None:
-        grey = 255 * distance(run(before, {IMAGES: picture[1][None]}, [PREPARED])[0][0], prepared)
-    tempered = softmax(logits.astype(np.float64) / float(classifier.metadata.get("temperature", 1)))
-    return Measured(
-        id=picture[0],
-        shape=picture[1].shape,
-        logits=logits,
-        expected=int(expected.argmax()),
-        logit_difference=distance(logits, expected),
-        network_difference=max(differences) if differences else None,
-        grey_levels=grey,
-        probability_difference=distance(probabilities, tempered),
-    )
+@dataclass(frozen=True)
+class Comparison:
+    """singles: every picture at batch 1. batched: batch size -> those that were in a batch of it."""
+
+    singles: list[Measured]
+    batched: dict[int, list[InBatch]]
 
 
-def measure_batches(
-    classifier: OnnxClassifier, pictures: Sequence[Picture], singles: Sequence[Measured], batch_size: int
-) -> list[InBatch]:
-    """The same pictures in batches of equal sizes. Where a size has too few, made ones stand before them."""
-    found = []
-    for indices in batches([one.shape for one in singles], batch_size):
-        real = np.stack([pictures[index][1] for index in indices])
-        _, logits = classifier.predict_batch(np.concatenate([made(real[0], batch_size - len(real)), real]))
-        for index, row in zip(indices, logits[batch_size - len(real) :], strict=True):
-            found.append(InBatch(index, int(row.argmax()), distance(row, singles[index].logits)))
+def compare(parties: Parties, pictures: Iterable[Picture], batch_sizes: Sequence[int]) -> Comparison:
+    """Compare all pictures, each read once. Raises BrokenFile where the file fails."""
+    found = Comparison([], {size: [] for size in batch_sizes if size > 1})
+    queues = [Queue(size) for size in found.batched]
+    for index, picture in enumerate(pictures):
+        try:
+            single, logits = measure(parties, picture)
+        except BrokenFile as error:
+            raise BrokenFile(f"{picture[0]}: {error}") from None
+        found.singles.append(single)
+        if not queues:
+            continue
+        small = thinned(picture[1], MAX_BATCH_PIXELS // max(batch_sizes))
+        if small is not picture[1]:
+            single, logits = measure(parties, (picture[0], small))
+        waiting = Waiting(index, small, logits, single.expected)
+        for queue in queues:
+            found.batched[queue.size].extend(in_batch(parties.file, queue.add(waiting), queue.size))
+    for queue in queues:
+        for group in queue.rest():
+            found.batched[queue.size].extend(in_batch(parties.file, group, queue.size))
     return found
 
 
-def batches(shapes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator[list[int]]:
-    """Indices of pictures of one shape, at most `batch_size`: all full batches, some of those to be filled.
+def measure(parties: Parties, picture: Picture) -> tuple[Measured, np.ndarray]:
+    """Compare one picture; also its logits [K] from the file."""
+    name, pixels = picture
+    probabilities, logits = parties.file.predict(pixels)
+    prepared = parties.reference.prepare(pixels)
+    seen = None if parties.tap is None else run(parties.tap, {IMAGES: pixels[None]}, [PREPARED])[0][0]
+    network = parties.reference.network
+    expected: np.ndarray | None = None
+    if parties.fp32 is not None:
+        expected = parties.fp32.predict(pixels)[1]
+    elif network is not None:
+        expected = network(prepared)
+    tempered = softmax(logits.astype(np.float64) / float(parties.file.metadata.get("temperature", 1)))
+    measured = Measured(
+        id=name,
+        shape=pixels.shape,
+        outputs=len(logits),
+        answered=int(logits.argmax()),
+        expected=None if expected is None else int(expected.argmax()),
+        logit_difference=None if expected is None else distance(logits, expected),
+        network_difference=None if parties.fp32 else network_difference(parties, logits, prepared, expected, seen),
+        grey_levels=None if seen is None else 255 * distance(seen, prepared),
+        probability_difference=distance(probabilities, tempered),
+    )
+    return measured, logits
 
-    Photos mostly come in sizes of their own; a batch filled for each would cost `batch_size` answers a photo.
+
+def network_difference(
+    parties: Parties, logits: np.ndarray, prepared: np.ndarray, expected: np.ndarray | None, seen: np.ndarray | None
+) -> float | None:
+    """On equal tensors: the bare graph on the reference's, and the reference's network on the file's own."""
+    network = parties.reference.network
+    if network is None or expected is None:
+        return None
+    differences = []
+    if parties.bare is not None and parties.bare is not network:
+        differences.append(distance(parties.bare(prepared), expected))
+    if seen is not None:
+        alike = seen.shape == prepared.shape
+        differences.append(distance(logits, network(seen)) if alike else math.inf)
+    return max(differences, default=None)
+
+
+class Queue:
+    """Pictures that wait for others of their shape, until a batch of `size` is full."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.groups: dict[tuple[int, ...], list[Waiting]] = {}  # the shape that was seen last stands last
+        self.bytes = 0
+
+    def add(self, waiting: Waiting) -> list[Waiting]:
+        """The batch that this picture fills up, else nothing."""
+        group = [*self.groups.pop(waiting.picture.shape, []), waiting]
+        self.bytes += waiting.picture.nbytes
+        if len(group) == self.size:
+            self._left(group)
+            return group
+        self.groups[waiting.picture.shape] = group
+        # What leaves so is not seen in a batch of this size. Photos that all have sizes of their own would
+        # otherwise all be kept.
+        while self.bytes > WAITING_BYTES and len(self.groups) > 1:
+            self._left(self.groups.pop(next(iter(self.groups))))
+        return []
+
+    def rest(self) -> list[list[Waiting]]:
+        """Of the groups that never filled up, at most FILLED_BATCHES, spread evenly.
+
+        A batch filled for each shape would cost `size` answers a photo where all have sizes of their own.
+        """
+        groups = list(self.groups.values())
+        return groups[:: -(-len(groups) // FILLED_BATCHES) or 1]
+
+    def _left(self, group: list[Waiting]) -> None:
+        self.bytes -= sum(one.picture.nbytes for one in group)
+
+
+def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[InBatch]:
+    """What a batch of `size` gives for the pictures of a group; made ones stand before them where they are fewer."""
+    if not group:
+        return []
+    real = np.stack([one.picture for one in group])
+    _, logits = file.predict_batch(np.concatenate([made(real[0], size - len(real)), real]))
+    return [
+        InBatch(one.index, int(row.argmax()), one.expected, distance(row, one.logits))
+        for one, row in zip(group, logits[size - len(real) :], strict=True)
+    ]
+
+
+def thinned(picture: np.ndarray, most_pixels: int) -> np.ndarray:
+    """The picture itself if it has at most so many pixels, else every second, third ... row and column of it.
+
+    Whether a graph keeps the pictures of a batch apart shows at any size, and 32 photos of 12 megapixels take
+    several gigabytes.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, shape in enumerate(shapes):
-        groups.setdefault(shape, []).append(index)
-    chunks = [group[at : at + batch_size] for group in groups.values() for at in range(0, len(group), batch_size)]
-    partial = [chunk for chunk in chunks if len(chunk) < batch_size]
-    every = -(-len(partial) // FILLED_BATCHES) or 1
-    yield from (chunk for chunk in chunks if len(chunk) == batch_size)
-    yield from partial[::every]
+    step = math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / most_pixels))
+    return picture if step <= 1 else np.ascontiguousarray(picture[::step, ::step])
 
 
 def made(picture: np.ndarray, count: int) -> np.ndarray:

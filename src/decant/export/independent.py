@@ -1,5 +1,7 @@
 """A reference without PyTorch: Pillow prepares the picture, the bare graph answers."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime
 from PIL import Image
@@ -7,25 +9,25 @@ from PIL import Image
 from decant.export.interface import LOGITS
 from decant.export.runtime import run
 
+Network = Callable[[np.ndarray], np.ndarray]  # prepared float32 [3, S, S] -> logits float32 [K]
+
 
 class PillowReference:
-    """Pillow's own antialiased resize, in float, before a network's session (float [N, 3, S, S] -> logits).
+    """Pillow's own antialiased resize, in float, before a network of the caller's.
 
     An implementation apart from both torch's and ONNX Runtime's; fit to verify a file where neither the
     checkpoint nor PyTorch is at hand.
     """
 
-    def __init__(
-        self, network: onnxruntime.InferenceSession, classes: list[str], input_px: int, resize_px: int
-    ) -> None:
+    def __init__(self, network: Network | None, classes: list[str], input_px: int, resize_px: int) -> None:
         self.network = network
         self.classes = classes
         self.input_px, self.resize_px = input_px, resize_px
+        self.name = "Pillow and the bare graph" if network else "Pillow"
 
-    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1], logits float32 [K]."""
-        prepared = prepare(picture, self.input_px, self.resize_px)
-        return prepared, run_network(self.network, prepared)
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        return prepare(picture, self.input_px, self.resize_px)
 
 
 def prepare(picture: np.ndarray, input_px: int, resize_px: int) -> np.ndarray:
@@ -50,6 +52,7 @@ def cropped_box(height: int, width: int, input_px: int, resize_px: int) -> tuple
     return left, top, right, bottom
 
 
-def run_network(network: onnxruntime.InferenceSession, prepared: np.ndarray) -> np.ndarray:
-    """float32 [3, S, S] -> logits [K], whatever the network's input is called. Raises BrokenFile."""
-    return run(network, {network.get_inputs()[0].name: prepared[None]}, [LOGITS])[0][0]
+def network_of(session: onnxruntime.InferenceSession) -> Network:
+    """A session as a network, whatever its input is called. Calls raise BrokenFile."""
+    name = session.get_inputs()[0].name
+    return lambda prepared: run(session, {name: prepared[None]}, [LOGITS])[0][0]

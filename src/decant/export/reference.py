@@ -11,14 +11,23 @@ from decant.models.checkpoint import Checkpoint
 class TorchReference:
     """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU."""
 
+    name = "the student in PyTorch"
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.classes = checkpoint.classes
         self.preprocessing = checkpoint.preprocessing
-        self.network = frozen_copy(checkpoint.classifier)
+        self.classifier = frozen_copy(checkpoint.classifier)
+
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        return evaluation_transform(picture, self.preprocessing).numpy()
+
+    def network(self, prepared: np.ndarray) -> np.ndarray:
+        """Prepared float32 [3, S, S] -> logits float32 [K]."""
+        with torch.inference_mode():
+            return self.classifier(torch.from_numpy(np.require(prepared, requirements=["C", "W"]))[None])[0].numpy()
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1], logits float32 [K]."""
-        with torch.inference_mode():
-            prepared = evaluation_transform(picture, self.preprocessing)
-            logits = self.network(prepared[None])[0]
-        return prepared.numpy(), logits.numpy()
+        prepared = self.prepare(picture)
+        return prepared, self.network(prepared)

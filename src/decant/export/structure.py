@@ -1,4 +1,4 @@
-"""What a file is made of, seen with the onnx package: faults of structure, and parts cut out of it."""
+"""What a file is made of, seen with the onnx package: faults of structure."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +7,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
-from onnx.utils import Extractor
 
-from decant.export.interface import IMAGES, LOGITS, OPSET, PREPARED
-from decant.export.runtime import BrokenFile
+from decant.export.interface import OPSET
 
 STANDARD_DOMAINS = {"", "ai.onnx"}
 
@@ -80,13 +78,3 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
                 yield from tensors_of(inner)
-
-
-def cut(path: Path) -> tuple[bytes, bytes]:
-    """The halves of a full graph: images -> prepared, prepared -> logits. BrokenFile where it has no seam."""
-    try:
-        extractor = Extractor(onnx.load(path))
-        halves = [extractor.extract_model([start], [end]) for start, end in ((IMAGES, PREPARED), (PREPARED, LOGITS))]
-    except (DecodeError, OSError, ValidationError, InferenceError, KeyError, ValueError) as error:
-        raise BrokenFile(f"cannot be cut at {PREPARED!r} ({error})") from None
-    return halves[0].SerializeToString(), halves[1].SerializeToString()

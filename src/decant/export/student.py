@@ -63,7 +63,7 @@ def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature:
     model = compose.merge_models(before, bare, io_map=[(PREPARED, PIXELS)])
     del model.opset_import[:]  # the merge lists the same set twice
     model.opset_import.append(helper.make_opsetid("", OPSET))
-    model.graph.value_info.append(before.graph.output[0])  # lets verification cut here without guessing
+    model.graph.value_info.append(before.graph.output[0])  # says what verification looks at here
     add_answer(model.graph, temperature)
     return model
 

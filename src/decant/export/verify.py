@@ -4,205 +4,329 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import onnxruntime
-
 from decant.errors import UserError
-from decant.export.comparison import InBatch, Measured, Picture, Reference, measure, measure_batches
-from decant.export.independent import PillowReference
+from decant.export.comparison import Comparison, InBatch, Measured, Parties, Picture, Reference, compare
+from decant.export.independent import PillowReference, network_of
 from decant.export.runtime import BrokenFile, OnnxClassifier, open_session
+from decant.export.tap import tapped
 
 BATCH_SIZES = (1, 7, 32)
 MAX_LOGIT_DIFFERENCE = 1e-3  # fp32 against fp32
 MAX_GREY_LEVELS = 1.0
 MIN_TOP1_AGREEMENT = 0.999
 MAX_PROBABILITY_DIFFERENCE = 1e-5
+BUDGET = 0.5  # points, of 100, that int8 may lose against fp32
+ROUNDING = 1e-9  # so that what is exactly the limit passes
 WORST = 8  # how many pictures are named
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+NO_OTHER_NETWORK = "no network to hold it against: give the checkpoint, or put the bare graph beside the file"
 
-Gate = dict[str, Any]  # value, limit, passed: True | False | None (could not be checked)
+Gate = dict[str, Any]  # value, limit, passed: True | False | None (not checked), and then why
 
 
 def verify(
     path: Path,
-    pictures: Sequence[Picture],
+    pictures: Iterable[Picture],
     reference: Reference | None = None,
     bare_path: Path | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: int = 1,
+    fp32_path: Path | None = None,
+    budget: float = BUDGET,
+    labels: Mapping[str, str] = NO_LABELS,
 ) -> dict[str, Any]:
     """Hold an exported file against the student on `pictures`: pairs (id, uint8 [H, W, 3], RGB, oriented).
 
-    reference: `decant.export.reference.TorchReference(checkpoint)` or the like: picture -> prepared float32
-    [3, S, S] in [0, 1], logits [K]; its `classes`, if it has any, must be the file's. Without one, Pillow
-    prepares the pictures and the bare graph answers. bare_path: default `<name>_bare.onnx` beside the file,
-    where it is there. batch_sizes: pictures of equal size go together; 1 is always among them. threads: of each
-    of the up to four sessions; idle pools spin, and so slow each other and PyTorch.
+    The pictures are gone through once and not kept. reference: `decant.export.reference.TorchReference(checkpoint)`
+    or the like; its classes must be the file's. Without one, Pillow prepares the pictures and the bare graph
+    answers. bare_path: default `<name>_bare.onnx` beside the file, where it is there. batch_sizes: pictures of
+    equal size go together; 1 is always among them. threads: of each of the up to four sessions; idle pools spin,
+    and so slow each other and PyTorch. labels: id -> class name, as far as known.
+
+    A file whose metadata give its `precision` as int8 stands in for another: `fp32_path`, by default `student.onnx`
+    beside it, else the reference. It may lose at most `budget` points of top-1 agreement and of accuracy against
+    that, and is not held to the logits.
 
     Returns, ready for JSON: n, top1_agreement (the lowest of the batch sizes), max_abs_logit_difference (the
-    networks alone, on equal tensors), batch_sizes, passed (no gate failed); and for people gates, skipped
-    (gates that could not be checked here), agreement_by_batch_size and worst (pictures). A broken file is a
-    failed gate, not an exception. Raises ValueError without pictures, UserError where there is nothing to
-    compare with.
+    networks alone, on equal tensors), batch_sizes, passed (no gate failed); and for people precision, reference,
+    gates, skipped (gates that could not be checked here), agreement_by_batch_size, labelled, accuracy,
+    reference_accuracy and worst (pictures). A broken file is a failed gate, not an exception. Raises ValueError
+    without pictures, UserError for what is no file of this kind or has nothing to be compared with.
     """
-    if not len(pictures):
-        raise ValueError("nothing to verify: no pictures given")
-    sizes = sorted({1, *batch_sizes})
-    parts = open_parts(path, bare_path or path.with_name(f"{path.stem}_bare.onnx"), threads)
-    gates = {"structure": faults_gate(parts.faults)}
-    try:
-        classifier = OnnxClassifier(path, threads)
-        networks = dict(parts.networks)
-        reference = reference or independent_reference(classifier, networks)
-        singles = [measure(classifier, picture, reference, networks, parts.before) for picture in pictures]
-        batched = {size: measure_batches(classifier, pictures, singles, size) for size in sizes if size > 1}
-    except BrokenFile as error:
-        gates["answers"] = faults_gate([str(error)])
-        return verdict(len(pictures), sizes, gates, {}, [])
-    agreement = agreements(singles, batched)
-    gates |= {
-        "answers": faults_gate([]),
-        "classes": faults_gate(class_faults(path, classifier, reference, len(singles[0].logits))),
-        "prepared": at_most((one.grey_levels for one in singles), MAX_GREY_LEVELS),
-        "network": at_most((one.network_difference for one in singles), MAX_LOGIT_DIFFERENCE),
-        "batches": at_most((one.difference for found in batched.values() for one in found), MAX_LOGIT_DIFFERENCE),
-        "probabilities": at_most((one.probability_difference for one in singles), MAX_PROBABILITY_DIFFERENCE),
-        "top1": at_least(min(agreement.values()), MIN_TOP1_AGREEMENT),
-    }
-    return verdict(len(pictures), sizes, gates, agreement, singles)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What can be had of a file apart from its answers.
-
-    networks: name -> session prepared -> logits: "bare", the file beside it, and "full", cut out of the file
-    itself. before: session images -> prepared. faults: of structure; None where they cannot be looked for.
-    """
-
-    networks: dict[str, onnxruntime.InferenceSession]
-    before: onnxruntime.InferenceSession | None
-    faults: list[str] | None
-
-
-def open_parts(path: Path, bare_path: Path, threads: int) -> Parts:
-    """Open what is there; what is there but broken is a fault. UserError without the file itself."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; export the student first")
-    networks: dict[str, onnxruntime.InferenceSession] = {}
-    faults: list[str] = []
-    before = None
+    bare_path = bare_path or path.with_name(f"{path.stem}_bare.onnx")
+    files = [one for one in (path, bare_path) if one.is_file()]
+    report = Report(sizes=sorted({1, *batch_sizes}), gates={"structure": structure_gate(files)})
     try:
-        if bare_path.is_file():
-            networks["bare"] = open_session(bare_path, threads)
+        parties = open_parties(path, reference, bare_path, fp32_path, threads)
+        report.precision, report.reference = precision_of(parties.file), reference_name(parties)
+        found = compare(parties, pictures, report.sizes)
     except BrokenFile as error:
-        faults.append(str(error))
+        report.gates["answers"] = faults_gate([str(error)])
+        return report.as_json()
+    if not found.singles:
+        raise ValueError("nothing to verify: no pictures given")
+    report.gates["answers"] = faults_gate([])
+    report.gates["classes"] = faults_gate(class_faults(path, parties, found.singles[0].outputs))
+    report.add(found, parties.file.classes, labels, budget)
+    return report.as_json()
+
+
+def structure_gate(files: Sequence[Path]) -> Gate:
+    """What the onnx package finds in the files, where it is installed."""
     if importlib.util.find_spec("onnx") is None:
-        return Parts(networks, None, faults or None)
+        return unchecked([], "the onnx package is not installed")
     from decant.export import structure  # not above: a machine that only runs the file may lack onnx
 
-    for file in (one for one in (path, bare_path) if one.is_file()):
-        faults += [f"{file.name}: {fault}" for fault in structure.structural_faults(file)]
+    return faults_gate([f"{file.name}: {fault}" for file in files for fault in structure.structural_faults(file)])
+
+
+def open_parties(
+    path: Path, reference: Reference | None, bare_path: Path, fp32_path: Path | None, threads: int
+) -> Parties:
+    """All that answer. Raises BrokenFile for any that is there but broken."""
+    file = OnnxClassifier(path, threads)
+    if file.metadata.get("graph") == "bare":
+        raise UserError(f"{path} holds the bare network, without preprocessing; give the full file beside it")
     try:
-        first, second = structure.cut(path)
-        before, networks["full"] = open_session(first, threads), open_session(second, threads)
+        tap = open_session(tapped(path.read_bytes()), threads)
     except BrokenFile as error:
-        faults.append(f"{path.name}: {error}")
-    return Parts(networks, before, faults)
+        raise BrokenFile(f"{path.name} does not show what its network sees: {error}") from None
+    is_int8 = precision_of(file) == "int8"
+    bare = network_of(open_session(bare_path, threads)) if bare_path.is_file() and not is_int8 else None
+    return Parties(
+        file=file,
+        reference=reference or PillowReference(bare, file.classes, *sizes_of(file, path)),
+        tap=tap,
+        bare=bare,
+        fp32=open_fp32(path, reference, fp32_path, threads) if is_int8 else None,
+    )
 
 
-def independent_reference(
-    classifier: OnnxClassifier, networks: dict[str, onnxruntime.InferenceSession]
-) -> PillowReference:
-    """Pillow in front of one of the networks, which is taken out of those to be compared."""
-    if not networks:
-        raise UserError("nothing to compare with: give the checkpoint, the bare file, or install onnx")
-    network = networks.pop(next(iter(networks)))
-    steps = json.loads(classifier.metadata["preprocessing"])
-    return PillowReference(network, classifier.classes, steps["input_px"], steps["resize_px"])
+def precision_of(file: OnnxClassifier) -> str:
+    """ "fp32" | "int8", as the file says; files from before it was said are fp32."""
+    return file.metadata.get("precision", "fp32")
 
 
-def class_faults(path: Path, classifier: OnnxClassifier, reference: Reference, logits: int) -> list[str]:
+def sizes_of(file: OnnxClassifier, path: Path) -> tuple[int, int]:
+    """(input_px, resize_px), as the file says."""
+    try:
+        steps = json.loads(file.metadata["preprocessing"])
+        return int(steps["input_px"]), int(steps["resize_px"])
+    except (KeyError, TypeError, ValueError):
+        raise BrokenFile(f"{path.name} does not say how it prepares a picture; export it again") from None
+
+
+def open_fp32(path: Path, reference: Reference | None, fp32_path: Path | None, threads: int) -> OnnxClassifier | None:
+    """The file that an int8 file stands in for; None where the reference has to do."""
+    beside = path.with_name("student.onnx")
+    if fp32_path is None and beside.is_file() and beside != path:
+        fp32_path = beside
+    if fp32_path is None:
+        if reference is None:
+            raise UserError(f"{path.name} is int8: give the fp32 file that it stands in for, or the checkpoint")
+        return None
+    fp32 = OnnxClassifier(fp32_path, threads)
+    if precision_of(fp32) != "fp32":
+        raise UserError(f"{fp32_path} is {precision_of(fp32)} itself; give the fp32 file")
+    return fp32
+
+
+def reference_name(parties: Parties) -> str:
+    """What the file is held against, in words."""
+    return parties.reference.name + (" and the fp32 file" if parties.fp32 else "")
+
+
+def class_faults(path: Path, parties: Parties, logits: int) -> list[str]:
     """Where the file's classes are not the student's, not those of classes.txt, or not one per logit."""
+    classes = parties.file.classes
     faults = []
-    if classifier.classes != getattr(reference, "classes", classifier.classes):
+    if classes != parties.reference.classes:
         faults.append("the classes in the file are not the student's, or in another order")
+    if parties.fp32 and classes != parties.fp32.classes:
+        faults.append("the classes in the file are not the fp32 file's, or in another order")
     beside = path.with_name("classes.txt")
-    if beside.is_file() and beside.read_text(encoding="utf-8").split("\n")[:-1] != classifier.classes:
+    if beside.is_file() and beside.read_text(encoding="utf-8").split("\n")[:-1] != classes:
         faults.append("classes.txt is not what the file says")
-    if len(classifier.classes) != logits:
-        faults.append(f"{len(classifier.classes)} classes, {logits} logits")
+    if len(classes) != logits:
+        faults.append(f"{len(classes)} classes, {logits} logits")
     return faults
 
 
-def agreements(singles: Sequence[Measured], batched: Mapping[int, Sequence[InBatch]]) -> dict[int, float]:
-    """Batch size -> share of the pictures whose top class is the reference's."""
+@dataclass
+class Report:
+    """All that `verify` returns, as it comes to be known."""
 
-    def share(hits: list[bool]) -> float:
-        return sum(hits) / len(hits)
+    sizes: list[int]
+    gates: dict[str, Gate]
+    precision: str | None = None
+    reference: str | None = None
+    n: int = 0
+    agreement: dict[int, float] = field(default_factory=dict)
+    accuracy: dict[str, Any] = field(default_factory=lambda: accuracies([], [], NO_LABELS))
+    worst: list[dict[str, Any]] = field(default_factory=list)
 
-    return {1: share([one.answered == one.expected for one in singles])} | {
-        size: share([one.answered == singles[one.index].expected for one in found]) for size, found in batched.items()
-    }
+    def add(self, found: Comparison, classes: list[str], labels: Mapping[str, str], budget: float) -> None:
+        """What was measured, held to the limits of the file's precision."""
+        self.n = len(found.singles)
+        self.agreement = agreements(found)
+        self.accuracy = accuracies(found.singles, classes, labels)
+        shared = prepared_gate(found), probabilities_gate(found)
+        self.gates |= {"prepared": shared[0], "probabilities": shared[1]}
+        if self.precision == "int8":
+            self.gates |= budget_gates(self.agreement, self.accuracy, budget)
+        else:
+            self.gates |= fp32_gates(found, self.agreement)
+        self.worst = worst(found, classes, labels)
+
+    def as_json(self) -> dict[str, Any]:
+        gates = self.gates
+        return {
+            "n": self.n,
+            "top1_agreement": gates["top1"]["value"] if "top1" in gates else None,
+            "max_abs_logit_difference": gates["network"]["value"] if "network" in gates else None,
+            "batch_sizes": self.sizes,
+            "passed": all(gate["passed"] is not False for gate in gates.values()),
+            "precision": self.precision,
+            "reference": self.reference,
+            "gates": gates,
+            "skipped": sorted(name for name, gate in gates.items() if gate["passed"] is None),
+            "agreement_by_batch_size": {str(size): share for size, share in self.agreement.items()},
+            **self.accuracy,
+            "worst": self.worst,
+        }
 
 
-def faults_gate(faults: list[str] | None) -> Gate:
-    """Passed where there are none."""
-    return {"value": faults, "limit": [], "passed": None if faults is None else not faults}
+def prepared_gate(found: Comparison) -> Gate:
+    values = [one.grey_levels for one in found.singles]
+    return at_most(values, MAX_GREY_LEVELS, "the file does not show what its network sees")
 
 
-def at_most(values: Iterable[float | None], limit: float) -> Gate:
-    """Passed where the largest is within the limit; unchecked where a value is missing or there is none."""
-    known = list(values)
-    if not known or None in known:
-        return {"value": None, "limit": limit, "passed": None}
-    largest = max(value for value in known if value is not None)
-    # JSON has no infinity: what is beyond all measure has no value and fails.
-    return {"value": largest if math.isfinite(largest) else None, "limit": limit, "passed": largest <= limit}
+def probabilities_gate(found: Comparison) -> Gate:
+    values = [one.probability_difference for one in found.singles]
+    return at_most(values, MAX_PROBABILITY_DIFFERENCE, "")
 
 
-def at_least(value: float, limit: float) -> Gate:
-    """Passed where the value reaches the limit."""
-    return {"value": value, "limit": limit, "passed": value >= limit}
-
-
-def verdict(
-    n: int,
-    sizes: list[int],
-    gates: Mapping[str, Gate],
-    agreement: Mapping[int, float],
-    singles: Sequence[Measured],
-) -> dict[str, Any]:
-    """All that `verify` returns."""
+def fp32_gates(found: Comparison, agreement: Mapping[int, float]) -> dict[str, Gate]:
+    """A file that is to answer as its reference does, up to the rounding of float32."""
+    in_batches = [one.difference for several in found.batched.values() for one in several]
     return {
-        "n": n,
-        "top1_agreement": gates["top1"]["value"] if "top1" in gates else None,
-        "max_abs_logit_difference": gates["network"]["value"] if "network" in gates else None,
-        "batch_sizes": sizes,
-        "passed": all(gate["passed"] is not False for gate in gates.values()),
-        "gates": gates,
-        "skipped": sorted(name for name, gate in gates.items() if gate["passed"] is None),
-        "agreement_by_batch_size": {str(size): share for size, share in agreement.items()},
-        "worst": worst(singles),
+        "network": at_most([one.network_difference for one in found.singles], MAX_LOGIT_DIFFERENCE, NO_OTHER_NETWORK),
+        "batches": at_most(in_batches, MAX_LOGIT_DIFFERENCE, "batch 1 alone was asked for"),
+        "top1": at_least(min(agreement.values(), default=None), MIN_TOP1_AGREEMENT, NO_OTHER_NETWORK),
     }
 
 
-def worst(singles: Sequence[Measured]) -> list[dict[str, Any]]:
-    """The pictures furthest from the reference: wrong top class first, then by their logits."""
-    ranked = sorted(singles, key=lambda one: (one.answered == one.expected, -one.logit_difference))
+def budget_gates(agreement: Mapping[int, float], accuracy: Mapping[str, Any], budget: float) -> dict[str, Gate]:
+    """A file that may differ from the one that it stands in for, but not by much. accuracy: points lost."""
+    lost = None
+    if accuracy["labelled"]:
+        lost = 100 * (accuracy["reference_accuracy"] - accuracy["accuracy"])
+    return {
+        "network": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is held by its budget"),
+        "batches": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is held by its budget"),
+        "top1": at_least(min(agreement.values(), default=None), 1 - budget / 100, NO_OTHER_NETWORK),
+        "accuracy": at_most([lost], budget, "no picture has a label that is one of the file's classes"),
+    }
+
+
+def agreements(found: Comparison) -> dict[int, float]:
+    """Batch size -> share of the pictures whose top class is the expected one; without those it cannot say it of."""
+    answers: dict[int, Sequence[Measured | InBatch]] = {1: found.singles, **found.batched}
+    shares = {}
+    for size, several in answers.items():
+        hits = [one.answered == one.expected for one in several if one.expected is not None]
+        if hits:
+            shares[size] = sum(hits) / len(hits)
+    return shares
+
+
+def accuracies(singles: Sequence[Measured], classes: list[str], labels: Mapping[str, str]) -> dict[str, Any]:
+    """How often file and reference are right at batch 1, among pictures whose label is one of the classes."""
+    index = {name: number for number, name in enumerate(classes)}
+    truths = [(one, index[labels[one.id]]) for one in singles if labels.get(one.id) in index]
+
+    def share(hits: list[bool]) -> float | None:
+        return sum(hits) / len(hits) if hits else None
+
+    return {
+        "labelled": len(truths),
+        "accuracy": share([one.answered == truth for one, truth in truths]),
+        "reference_accuracy": share([one.expected == truth for one, truth in truths if one.expected is not None]),
+    }
+
+
+def faults_gate(faults: list[str]) -> Gate:
+    """Passed where there are none."""
+    return {"value": faults, "limit": [], "passed": not faults}
+
+
+def unchecked(limit: object, why: str) -> Gate:
+    return {"value": None, "limit": limit, "passed": None, "why": why}
+
+
+def at_most(values: Sequence[float | None], limit: float, why: str) -> Gate:
+    """Passed where the largest is within the limit; unchecked where a value is missing or there is none."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return unchecked(limit, why)
+    largest = max(known)
+    # JSON has no infinity: what is beyond all measure has no value and fails.
+    return {"value": finite(largest), "limit": limit, "passed": largest <= limit + ROUNDING * limit}
+
+
+def at_least(value: float | None, limit: float, why: str) -> Gate:
+    """Passed where the value reaches the limit; unchecked where there is none."""
+    if value is None:
+        return unchecked(limit, why)
+    return {"value": value, "limit": limit, "passed": value >= limit - ROUNDING}
+
+
+def worst(found: Comparison, classes: list[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The pictures furthest from the reference: wrong top class first, then by what is largest for its limit."""
+    apart = dict.fromkeys(range(len(found.singles)), 0.0)
+    strays = set()
+    for one in (one for several in found.batched.values() for one in several):
+        apart[one.index] = max(apart[one.index], one.difference)
+        if one.expected is not None and one.answered != one.expected:
+            strays.add(one.index)
+
+    def rank(index: int) -> tuple[bool, bool, float]:
+        one = found.singles[index]
+        off = one.expected is not None and one.answered != one.expected
+        excess = [
+            (one.network_difference or one.logit_difference or 0) / MAX_LOGIT_DIFFERENCE,
+            (one.grey_levels or 0) / MAX_GREY_LEVELS,
+            one.probability_difference / MAX_PROBABILITY_DIFFERENCE,
+            apart[index] / MAX_LOGIT_DIFFERENCE,
+        ]
+        return not off, index not in strays, -max(excess)
+
+    def name(number: int | None) -> str | None:
+        return classes[number] if number is not None and number < len(classes) else None
+
     return [
         {
             "id": one.id,
             "height": one.shape[0],
             "width": one.shape[1],
+            "label": labels.get(one.id),
             "expected": one.expected,
+            "expected_class": name(one.expected),
             "answered": one.answered,
+            "answered_class": name(one.answered),
             "logit_difference": finite(one.logit_difference),
             "grey_levels": finite(one.grey_levels),
+            "batch_difference": finite(apart[index]),
         }
-        for one in ranked[:WORST]
+        for index in sorted(range(len(found.singles)), key=rank)[:WORST]
+        for one in [found.singles[index]]
     ]
 
 

@@ -1,0 +1,27 @@
+"""The prepared picture made visible: the file as it is, with one output more. Needs no onnx package."""
+
+from decant.export.interface import PREPARED
+
+# Field numbers of onnx.proto.
+MODEL_GRAPH, GRAPH_OUTPUT, VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT = 7, 12, 1, 2, 1, 1
+FLOAT = 1
+LENGTH_DELIMITED = 2  # of protobuf's wire types
+
+
+def tapped(model: bytes) -> bytes:
+    """A serialised full graph that also outputs `prepared`, what its network sees.
+
+    Protobuf merges messages whose bytes are joined: single fields are merged in turn, repeated ones appended
+    (Protocol Buffers, Encoding, "Last One Wins"). So a model that holds one output and nothing else adds it.
+    """
+    element = bytes([TENSOR_ELEMENT << 3, FLOAT])
+    kind = field(VALUE_TYPE, field(TYPE_TENSOR, element))
+    output = field(VALUE_NAME, PREPARED.encode()) + kind
+    return model + field(MODEL_GRAPH, field(GRAPH_OUTPUT, output))
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of fewer than 128 bytes: longer lengths take more than one byte."""
+    if len(content) > 127:
+        raise ValueError(f"{len(content)} bytes do not fit in a short field")
+    return bytes([number << 3 | LENGTH_DELIMITED, len(content)]) + content

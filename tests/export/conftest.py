@@ -1,5 +1,6 @@
 """One tiny student, exported once, and the means to break its file."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import onnx
 import pytest
 import timm
 import torch
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from decant.data.evaluation import Preprocessing
@@ -16,6 +18,7 @@ from decant.export.student import export_student
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier
 
+Change = Callable[[onnx.ModelProto], None]
 CLASSES = ["van", "bus", "Straßenbahn", "tow truck", "拖拉机"]
 
 
@@ -98,3 +101,118 @@ def pictures() -> list[tuple[str, np.ndarray]]:
             picture = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
         found.append((f"picture {number}", picture))
     return found
+
+
+def of_operator(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == operator)
+
+
+def attribute(node: onnx.NodeProto, name: str, value: object) -> None:
+    kept = [one for one in node.attribute if one.name != name]
+    node.ClearField("attribute")
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+def insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, name: str, new: list[onnx.NodeProto]) -> None:
+    """Let `reader` read the last new node's output instead of `name`."""
+    at = list(model.graph.node).index(reader)
+    reader.input[list(reader.input).index(name)] = new[-1].output[0]
+    for node in reversed(new):
+        model.graph.node.insert(at, node)
+
+
+def swap_channels(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
+    reader = next(node for node in model.graph.node if node.op_type == "Cast" and "images" in node.input)
+    insert_before(model, reader, "images", [helper.make_node("Gather", ["images", "bgr"], ["swapped"], axis=3)])
+
+
+def forget_antialiasing(model: onnx.ModelProto) -> None:
+    attribute(of_operator(model, "Resize"), "antialias", 0)
+    attribute(of_operator(model, "Resize"), "exclude_outside", 0)  # which is for antialiasing alone
+
+
+def interpolate_cubically(model: onnx.ModelProto) -> None:
+    attribute(of_operator(model, "Resize"), "mode", "cubic")
+
+
+def align_corners(model: onnx.ModelProto) -> None:
+    attribute(of_operator(model, "Resize"), "coordinate_transformation_mode", "align_corners")
+
+
+def interpolate_nearest(model: onnx.ModelProto) -> None:
+    forget_antialiasing(model)
+    attribute(of_operator(model, "Resize"), "mode", "nearest")
+
+
+def count_outside(model: onnx.ModelProto) -> None:
+    attribute(of_operator(model, "Resize"), "exclude_outside", 0)
+
+
+def permute_answers(model: onnx.ModelProto) -> None:
+    head = of_operator(model, "Gemm")
+    for tensor in model.graph.initializer:
+        if tensor.name in head.input:
+            tensor.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(tensor), 1, axis=0), tensor.name))
+
+
+def permute_names(model: onnx.ModelProto) -> None:
+    entry = next(one for one in model.metadata_props if one.key == "classes")
+    entry.value = json.dumps(sorted(json.loads(entry.value)))
+
+
+def cool_down(model: onnx.ModelProto) -> None:
+    tensor = next(one for one in model.graph.initializer if one.name == "answer/temperature")
+    tensor.CopyFrom(numpy_helper.from_array(np.array(1, np.float32), tensor.name))
+
+
+def mix_batch(model: onnx.ModelProto) -> None:
+    """Each picture becomes the mean of its batch: at batch 1 nothing can be seen of it."""
+    reader = next(node for node in model.graph.node if "prepared" in node.input)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "batch axis"))
+    mean = helper.make_node("ReduceMean", ["prepared", "batch axis"], ["mean"], keepdims=1)
+    nothing = helper.make_node("Sub", ["prepared", "prepared"], ["nothing"])
+    insert_before(model, reader, "prepared", [nothing, mean, helper.make_node("Add", ["nothing", "mean"], ["mixed"])])
+
+
+def freeze_batch(model: onnx.ModelProto) -> None:
+    reader = next(node for node in model.graph.node if "prepared" in node.input)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 64, 64]), "one picture"))
+    insert_before(model, reader, "prepared", [helper.make_node("Reshape", ["prepared", "one picture"], ["frozen"])])
+
+
+def use_custom_operator(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    reader = of_operator(model, "Softmax")
+    node = helper.make_node("Gelu", [reader.input[0]], ["custom"], domain="com.microsoft")
+    insert_before(model, reader, reader.input[0], [node])
+
+
+def poison(model: onnx.ModelProto) -> None:
+    head = of_operator(model, "Gemm")
+    for tensor in model.graph.initializer:
+        if tensor.name == head.input[2]:
+            tensor.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), tensor.name))
+
+
+FAULTS: tuple[Change, ...] = (
+    swap_channels,
+    forget_antialiasing,
+    interpolate_cubically,
+    interpolate_nearest,
+    align_corners,
+    count_outside,
+    permute_answers,
+    permute_names,
+    cool_down,
+    mix_batch,
+    freeze_batch,
+    use_custom_operator,
+    poison,
+)
+
+
+@pytest.fixture(scope="session")
+def planted() -> dict[str, Change]:
+    """Faults to plant in a file, by name."""
+    return {change.__name__: change for change in FAULTS}

@@ -1,19 +1,22 @@
 """Verification passes what is whole, and each way of breaking it turns its gate red."""
 
 import json
-from collections.abc import Callable
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from decant.data.evaluation import Preprocessing
 from decant.errors import UserError
 from decant.export import comparison
 from decant.export.comparison import Queue, Waiting, made, thinned
 from decant.export.reference import TorchReference
+from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
 from decant.export.verify import verify
 from decant.models.checkpoint import Checkpoint
@@ -22,6 +25,7 @@ from decant.models.classifier import Classifier
 Pictures = list[tuple[str, np.ndarray]]
 Change = Callable[[onnx.ModelProto], None]
 Edit = Callable[[Path, Change], None]
+Planted = dict[str, Change]
 
 
 @pytest.fixture(scope="module")
@@ -51,58 +55,21 @@ def test_pillow_stands_in_where_the_student_is_not_at_hand(exported: Path, pictu
     assert report["gates"]["prepared"]["value"] < 0.1
 
 
-def of_operator(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.op_type == operator)
-
-
-def attribute(node: onnx.NodeProto, name: str, value: object) -> None:
-    kept = [one for one in node.attribute if one.name != name]
-    node.ClearField("attribute")
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
-
-
-def insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, name: str, new: list[onnx.NodeProto]) -> None:
-    """Let `reader` read the last new node's output instead of `name`."""
-    at = list(model.graph.node).index(reader)
-    reader.input[list(reader.input).index(name)] = new[-1].output[0]
-    for node in reversed(new):
-        model.graph.node.insert(at, node)
-
-
-def swap_channels(model: onnx.ModelProto) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
-    reader = next(node for node in model.graph.node if node.op_type == "Cast" and "images" in node.input)
-    insert_before(model, reader, "images", [helper.make_node("Gather", ["images", "bgr"], ["swapped"], axis=3)])
-
-
-def forget_antialiasing(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "antialias", 0)
-    attribute(of_operator(model, "Resize"), "exclude_outside", 0)  # which is for antialiasing alone
-
-
-def interpolate_cubically(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "mode", "cubic")
-
-
-def align_corners(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "coordinate_transformation_mode", "align_corners")
-
-
-@pytest.mark.parametrize("change", [swap_channels, forget_antialiasing, interpolate_cubically, align_corners])
+@pytest.mark.parametrize("fault", ["swap_channels", "forget_antialiasing", "interpolate_cubically", "align_corners"])
 def test_another_picture_is_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, change: Change
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted, fault: str
 ) -> None:
-    edit(folder / "student.onnx", change)
+    edit(folder / "student.onnx", planted[fault])
     assert "prepared" in failed(verify(folder / "student.onnx", pictures, reference))
     assert "prepared" in failed(verify(folder / "student.onnx", pictures))  # without the student, too
 
 
 def test_a_border_that_counts_pixels_outside_is_found(
-    checkpoint: Checkpoint, pictures: Pictures, tmp_path: Path, edit: Edit
+    checkpoint: Checkpoint, pictures: Pictures, tmp_path: Path, edit: Edit, planted: Planted
 ) -> None:
     uncropped = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
     export_student(uncropped, tmp_path)
-    edit(tmp_path / "student.onnx", lambda model: attribute(of_operator(model, "Resize"), "exclude_outside", 0))
+    edit(tmp_path / "student.onnx", planted["count_outside"])
     assert "prepared" in failed(verify(tmp_path / "student.onnx", pictures, TorchReference(uncropped)))
 
 
@@ -117,15 +84,10 @@ def test_a_wrong_normalisation_is_found(
     assert "network" in found and "prepared" not in found
 
 
-def permute_answers(model: onnx.ModelProto) -> None:
-    head = of_operator(model, "Gemm")
-    for tensor in model.graph.initializer:
-        if tensor.name in head.input:
-            tensor.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(tensor), 1, axis=0), tensor.name))
-
-
-def test_permuted_answers_are_found(folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit) -> None:
-    edit(folder / "student.onnx", permute_answers)
+def test_permuted_answers_are_found(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    edit(folder / "student.onnx", planted["permute_answers"])
     report = verify(folder / "student.onnx", pictures, reference)
     assert failed(report) == {"network", "top1"}
     assert report["top1_agreement"] < 0.5
@@ -133,22 +95,17 @@ def test_permuted_answers_are_found(folder: Path, reference: TorchReference, pic
 
 
 def test_answers_permuted_in_both_files_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
     for name in ("student.onnx", "student_bare.onnx"):
-        edit(folder / name, permute_answers)
+        edit(folder / name, planted["permute_answers"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"network", "top1"}
 
 
-def permute_names(model: onnx.ModelProto) -> None:
-    entry = next(one for one in model.metadata_props if one.key == "classes")
-    entry.value = json.dumps(sorted(json.loads(entry.value)))
-
-
 def test_permuted_class_names_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
-    edit(folder / "student.onnx", permute_names)
+    edit(folder / "student.onnx", planted["permute_names"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
     assert failed(verify(folder / "student.onnx", pictures)) == {"classes"}  # classes.txt tells
 
@@ -159,44 +116,26 @@ def test_a_permuted_classes_txt_is_found(folder: Path, reference: TorchReference
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
 
 
-def cool_down(model: onnx.ModelProto) -> None:
-    tensor = next(one for one in model.graph.initializer if one.name == "answer/temperature")
-    tensor.CopyFrom(numpy_helper.from_array(np.array(1, np.float32), tensor.name))
-
-
-def test_a_lost_temperature_is_found(folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit) -> None:
-    edit(folder / "student.onnx", cool_down)
+def test_a_lost_temperature_is_found(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    edit(folder / "student.onnx", planted["cool_down"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"probabilities"}
 
 
-def mix_batch(model: onnx.ModelProto) -> None:
-    """Each picture becomes the mean of its batch: at batch 1 nothing can be seen of it."""
-    reader = next(node for node in model.graph.node if "prepared" in node.input)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "batch axis"))
-    mean = helper.make_node("ReduceMean", ["prepared", "batch axis"], ["mean"], keepdims=1)
-    nothing = helper.make_node("Sub", ["prepared", "prepared"], ["nothing"])
-    insert_before(model, reader, "prepared", [nothing, mean, helper.make_node("Add", ["nothing", "mean"], ["mixed"])])
-
-
 def test_pictures_that_leak_into_their_batch_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
-    edit(folder / "student.onnx", mix_batch)
+    edit(folder / "student.onnx", planted["mix_batch"])
     report = verify(folder / "student.onnx", pictures, reference)
     assert failed(report) == {"batches", "top1"}
     assert report["agreement_by_batch_size"]["1"] == 1
 
 
-def freeze_batch(model: onnx.ModelProto) -> None:
-    reader = next(node for node in model.graph.node if "prepared" in node.input)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 64, 64]), "one picture"))
-    insert_before(model, reader, "prepared", [helper.make_node("Reshape", ["prepared", "one picture"], ["frozen"])])
-
-
 def test_a_file_that_fails_in_a_batch_is_a_failed_gate_and_no_exception(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
-    edit(folder / "student.onnx", freeze_batch)
+    edit(folder / "student.onnx", planted["freeze_batch"])
     report = verify(folder / "student.onnx", pictures, reference)
     assert "answers" in failed(report) and report["top1_agreement"] is None
 
@@ -231,31 +170,19 @@ def test_weights_outside_the_file_are_found(folder: Path, reference: TorchRefere
     assert any("outside the file" in fault for fault in report["gates"]["structure"]["value"])
 
 
-def use_custom_operator(model: onnx.ModelProto) -> None:
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    reader = of_operator(model, "Softmax")
-    node = helper.make_node("Gelu", [reader.input[0]], ["custom"], domain="com.microsoft")
-    insert_before(model, reader, reader.input[0], [node])
-
-
-def test_a_custom_operator_is_found(folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit) -> None:
-    edit(folder / "student.onnx", use_custom_operator)
+def test_a_custom_operator_is_found(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    edit(folder / "student.onnx", planted["use_custom_operator"])
     report = verify(folder / "student.onnx", pictures[:2], reference)
     faults = report["gates"]["structure"]["value"]
     assert any("custom operator com.microsoft.Gelu" in fault for fault in faults), faults
 
 
-def poison(model: onnx.ModelProto) -> None:
-    head = of_operator(model, "Gemm")
-    for tensor in model.graph.initializer:
-        if tensor.name == head.input[2]:
-            tensor.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), tensor.name))
-
-
 def test_answers_that_are_no_numbers_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
-    edit(folder / "student.onnx", poison)
+    edit(folder / "student.onnx", planted["poison"])
     assert {"network", "probabilities"} <= failed(verify(folder / "student.onnx", pictures[:2], reference))
 
 
@@ -310,3 +237,125 @@ def test_made_pictures_differ_from_the_picture_they_surround() -> None:
     assert surrounding.shape == (6, 6, 9, 3)
     assert all((other != picture).any() for other in surrounding)
     assert made(picture, 0).shape == (0, 6, 9, 3)
+
+
+def test_pictures_are_gone_through_once_and_not_kept(
+    exported: Path, reference: TorchReference, pictures: Pictures
+) -> None:
+    alive: set[int] = set()
+    most = 0
+
+    def passing() -> Iterator[tuple[str, np.ndarray]]:
+        nonlocal most
+        for number in range(60):  # all of one shape: what fills no batch of 32 waits, and no more
+            picture = pictures[number % 8][1].copy()
+            alive.add(id(picture))
+            weakref.finalize(picture, alive.discard, id(picture))
+            most = max(most, len(alive))
+            yield str(number), picture
+
+    report = verify(exported / "student.onnx", passing(), reference)
+    assert report["passed"] and report["n"] == 60
+    assert most <= 32 + 3
+
+
+def test_without_another_network_the_prepared_pictures_are_checked_all_the_same(
+    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    (folder / "student_bare.onnx").unlink()
+    report = verify(folder / "student.onnx", pictures)
+    assert report["passed"] and report["skipped"] == ["network", "top1"]
+    assert "give the checkpoint" in report["gates"]["top1"]["why"]
+    edit(folder / "student.onnx", planted["swap_channels"])
+    assert failed(verify(folder / "student.onnx", pictures)) == {"prepared"}
+
+
+def test_the_bare_graph_is_held_against_the_student(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    edit(folder / "student_bare.onnx", planted["permute_answers"])
+    assert failed(verify(folder / "student.onnx", pictures, reference)) == {"network"}
+
+
+def test_the_bare_graph_is_no_file_to_verify(exported: Path, pictures: Pictures) -> None:
+    with pytest.raises(UserError, match="holds the bare network"):
+        verify(exported / "student_bare.onnx", pictures)
+
+
+def test_labels_give_the_accuracy_of_file_and_reference(
+    exported: Path, reference: TorchReference, pictures: Pictures
+) -> None:
+    right = {name: reference.classes[int(reference(picture)[1].argmax())] for name, picture in pictures}
+    names = list(right)
+    other = next(name for name in reference.classes if name != right[names[0]])
+    labels = {**right, names[0]: other, names[1]: "no such class"}
+    del labels[names[2]]
+    report = verify(exported / "student.onnx", pictures, reference, labels=labels)
+    known = len(pictures) - 2
+    assert report["labelled"] == known
+    assert report["accuracy"] == report["reference_accuracy"] == pytest.approx((known - 1) / known)
+
+
+def as_int8(noise: float) -> Change:
+    """Says that it is int8, and answers differently by so much, as rounded weights would."""
+
+    def change(model: onnx.ModelProto) -> None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "precision", "int8"
+        head = next(node for node in model.graph.node if node.op_type == "Gemm")
+        for tensor in model.graph.initializer:
+            if tensor.name == head.input[1]:
+                weights = numpy_helper.to_array(tensor)
+                moved = weights + noise * np.random.default_rng(0).standard_normal(weights.shape)
+                tensor.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), tensor.name))
+
+    return change
+
+
+def int8_beside(folder: Path, edit: Edit, noise: float) -> Path:
+    path = Path(shutil.copy(folder / "student.onnx", folder / "student_int8.onnx"))
+    edit(path, as_int8(noise))
+    return path
+
+
+def test_int8_is_held_by_its_budget_and_not_by_its_logits(folder: Path, pictures: Pictures, edit: Edit) -> None:
+    report = verify(int8_beside(folder, edit, 1e-3), pictures)
+    assert report["passed"] and report["precision"] == "int8" and report["reference"] == "Pillow and the fp32 file"
+    assert report["skipped"] == ["accuracy", "batches", "network"]
+    assert report["worst"][0]["logit_difference"] > 1e-3  # which fails an fp32 file
+    assert report["gates"]["top1"]["limit"] == pytest.approx(0.995)
+
+
+def test_int8_that_answers_otherwise_too_often_is_found(folder: Path, pictures: Pictures, edit: Edit) -> None:
+    path = int8_beside(folder, edit, 1.0)
+    fp32 = OnnxClassifier(folder / "student.onnx", threads=1)
+    labels = {name: fp32.classes[int(fp32.predict(picture)[1].argmax())] for name, picture in pictures}
+    report = verify(path, pictures, labels=labels)
+    assert failed(report) == {"top1", "accuracy"}
+    assert report["reference_accuracy"] == 1
+    assert report["gates"]["accuracy"]["value"] == pytest.approx(100 * (1 - report["accuracy"]))
+    # The file that it stands in for may be named, and the budget may be larger.
+    for name in ("student.onnx", "classes.txt"):
+        (folder / name).rename(folder / f"other_{name}")
+    budget = report["gates"]["accuracy"]["value"]
+    assert verify(path, pictures, fp32_path=folder / "other_student.onnx", labels=labels, budget=budget)["passed"]
+
+
+def test_int8_sees_the_prepared_picture_as_closely_as_fp32(
+    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    path = int8_beside(folder, edit, 1e-3)
+    edit(path, planted["forget_antialiasing"])
+    assert "prepared" in failed(verify(path, pictures, budget=100))
+
+
+def test_int8_alone_needs_something_to_stand_in_for(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+) -> None:
+    path = int8_beside(folder, edit, 1e-3)
+    with pytest.raises(UserError, match="is int8 itself"):
+        verify(path, pictures, fp32_path=path)
+    (folder / "student.onnx").unlink()
+    with pytest.raises(UserError, match="give the fp32 file"):
+        verify(path, pictures)
+    assert verify(path, pictures, reference)["passed"]

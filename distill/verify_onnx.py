@@ -1,0 +1,203 @@
+"""Verify an exported file: from image files to classes, at several batch sizes, on everything that is given.
+
+A checkout and the packages onnxruntime, numpy and pillow are enough. With onnx the structure of the file is checked,
+too; with torch and the student's checkpoint the file is held against PyTorch. Ends with 1 where a gate fails and with 2
+where something is missing.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # where decant is not installed
+
+from decant.errors import UserError, told_in_words
+from decant.export.comparison import Reference
+from decant.export.pictures import PictureFiles, Pictures
+from decant.export.runtime import BrokenFile, OnnxClassifier
+from decant.export.sheet import write_contact_sheet
+from decant.export.verify import BATCH_SIZES, BUDGET, verify
+from decant.tracking import progress
+from decant.workspace import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = "python distill/verify_onnx.py student.onnx --data photos.zip --worst worst.png"
+UNITS = {"prepared": " grey levels", "accuracy": " points lost"}
+AT_LEAST = {"top1"}
+NAMED = 20  # unreadable images that are named here; all are in the JSON
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    made = parser()
+    given = made.parse_args(arguments)
+    if given.study is None and (given.file is None or given.data is None):
+        made.error("give FILE and --data, or --study")
+    for path in (given.worst, given.json):
+        if path is not None and path.is_dir():
+            made.error(f"{path} is a folder; give the name of a file")
+    file, checkpoint, pictures = task(given)
+    report = verify(
+        file,
+        progress(pictures, "verifying", len(pictures), "images"),
+        student_in_torch(checkpoint) if checkpoint else None,
+        batch_sizes=given.batch_sizes,
+        threads=given.threads,
+        fp32_path=given.fp32,
+        budget=given.budget,
+        labels=pictures.labels,
+    )
+    report |= {"file": file.name, "split": pictures.split, "unreadable": pictures.broken}
+    tell(report, file, pictures)
+    if given.json is not None:
+        write_json(given.json, report)
+    if given.worst is not None and report["worst"]:
+        draw_worst(given.worst, report, pictures)
+    if not report["passed"]:
+        raise SystemExit(1)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        description=__doc__, epilog=f"example:\n  {EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("file", nargs="?", type=Path, metavar="FILE", help="exported file (default: the study's newest)")
+    made.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder or archive of images, flat or in class folders, perhaps below val/; with --study, where data are",
+    )
+    made.add_argument("--split", metavar="NAME", help="train, val or test (default: val, else everything)")
+    made.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the student's, to compare with PyTorch")
+    made.add_argument("--study", metavar="NAME|FILE", help="take pictures and student from a finished study")
+    made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are (default: runs/)")
+    made.add_argument(
+        "--fp32", type=Path, metavar="FILE", help="what an int8 file stands in for (default: student.onnx beside it)"
+    )
+    made.add_argument(
+        "--budget", type=points, default=BUDGET, help=f"points that int8 may lose against it (default: {BUDGET})"
+    )
+    made.add_argument(
+        "--batch-sizes",
+        type=sizes,
+        default=BATCH_SIZES,
+        metavar="N,N",
+        help=f"besides 1 (default: {','.join(map(str, BATCH_SIZES))})",
+    )
+    made.add_argument("--threads", type=int, default=1, help="of ONNX Runtime (default: 1)")
+    made.add_argument("--worst", type=Path, metavar="PNG", help="draw the pictures that are furthest off")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    return made
+
+
+def points(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
+    return value
+
+
+def sizes(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError("a batch holds at least one picture")
+    return values
+
+
+def task(given: argparse.Namespace) -> tuple[Path, Path | None, Pictures]:
+    """File, folder of the checkpoint if there is one, pictures."""
+    if given.study is not None:
+        try:
+            from decant.stages.verification import of_study  # all that a study needs, torch among it
+        except ModuleNotFoundError as error:
+            raise UserError(f"--study needs all of decant's packages ({error}); give --data instead") from None
+        found = of_study(given.study, given.file, given.data, given.runs, given.split)
+        return found.file, given.checkpoint or found.checkpoint, found.pictures
+    return given.file, given.checkpoint, PictureFiles(given.data, classes_of(given.file), given.split)
+
+
+def classes_of(file: Path) -> list[str]:
+    """The file's classes; none where it is broken, which verification will tell."""
+    try:
+        return OnnxClassifier(file).classes
+    except BrokenFile:
+        return []
+
+
+def student_in_torch(folder: Path) -> Reference:
+    try:
+        from decant.export.reference import TorchReference
+        from decant.models.checkpoint import load_checkpoint
+    except ModuleNotFoundError as error:
+        raise UserError(f"--checkpoint needs PyTorch and timm ({error}); leave it out, or install them") from None
+    return TorchReference(load_checkpoint(folder))
+
+
+def tell(report: dict[str, Any], file: Path, pictures: Pictures) -> None:
+    """What was found, for people: one line a gate, then what the numbers rest on."""
+    split = f", {pictures.split}" if pictures.split else ""
+    print(f"{file} ({report['precision'] or 'broken'}) on {pictures.where}{split}")
+    if report["reference"]:
+        print(f"held against {report['reference']}")
+    for name, gate in report["gates"].items():
+        state = {True: "passed", False: "FAILED", None: "not checked"}[gate["passed"]]
+        print(f"  {state:<12} {name:<14} {in_words(name, gate)}")
+    print(f"pictures: {report['n']}")
+    if report["labelled"]:
+        beside = "" if report["reference_accuracy"] is None else f"; the reference's {report['reference_accuracy']:.4f}"
+        print(f"accuracy: {report['accuracy']:.4f} of {report['labelled']} with a label{beside}")
+    if pictures.unknown:
+        print(f"no class of the file: the folders {', '.join(pictures.unknown[:NAMED])}")
+    if pictures.broken:
+        print(f"unreadable images: {len(pictures.broken)}")
+        for path, reason in list(pictures.broken.items())[:NAMED]:
+            print(f"  {path}: {reason}")
+        if len(pictures.broken) > NAMED:
+            print(f"  ... and {len(pictures.broken) - NAMED} more; --json names all")
+    if not report["passed"]:
+        if report["worst"]:
+            print("worst pictures:")
+        for one in report["worst"]:
+            print(f"  {'; '.join(caption(one))}")
+        print(f"FAILED: {', '.join(name for name, gate in report['gates'].items() if gate['passed'] is False)}")
+
+
+def in_words(name: str, gate: dict[str, Any]) -> str:
+    """Value and limit of a gate, or why there is none."""
+    if gate["passed"] is None:
+        return gate["why"]
+    if isinstance(gate["limit"], list):
+        return "; ".join(gate["value"]) or "no fault"
+    value = "beyond all measure" if gate["value"] is None else f"{gate['value']:.4g}{UNITS.get(name, '')}"
+    return f"{value} ({'at least' if name in AT_LEAST else 'at most'} {gate['limit']:.4g})"
+
+
+def caption(one: dict[str, Any]) -> list[str]:
+    """What there is to say of one of the worst pictures."""
+
+    def known(value: float | None) -> str:
+        return "?" if value is None else f"{value:.3g}"
+
+    expected = "unknown" if one["expected"] is None else f"{one['expected']} {one['expected_class']}"
+    return [
+        one["id"],
+        f"expected {expected}",
+        f"answered {one['answered']} {one['answered_class']}",
+        *([f"label {one['label']}"] if one["label"] else []),
+        f"logits {known(one['logit_difference'])} apart, {known(one['batch_difference'])} in batches",
+        f"{known(one['grey_levels'])} grey levels apart",
+    ]
+
+
+def draw_worst(path: Path, report: dict[str, Any], pictures: Pictures) -> None:
+    """The contact sheet of the worst pictures, read once more."""
+    found = dict(pictures.read([one["id"] for one in report["worst"]]))
+    write_contact_sheet(path, [(found[one["id"]], caption(one)) for one in report["worst"] if one["id"] in found])
+    print(f"worst pictures: {path}")
+
+
+if __name__ == "__main__":
+    with told_in_words():
+        main()

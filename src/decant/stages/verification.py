@@ -1,0 +1,104 @@
+"""What a study's own file is verified with: its student, and the pictures of a split through the study's source."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decant.data.images import BrokenImage, decode
+from decant.data.manifest import Manifest, read_manifest
+from decant.errors import UserError
+from decant.export.comparison import Picture
+from decant.export.runtime import BrokenFile, OnnxClassifier
+from decant.stages.experiment import Experiment, default_data_root
+from decant.study import load_study
+
+
+@dataclass
+class StudyPictures:
+    """Pictures of a split by their path in the source, each decoded as it is asked for.
+
+    labels: path -> class of the cleaned manifest. broken: path -> reason, of those that could not be read.
+    """
+
+    experiment: Experiment
+    split: str
+    paths: list[str]
+    labels: dict[str, str]
+    unknown: list[str] = field(default_factory=list)  # folders are no labels here
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        return f"the study {self.experiment.study.name}"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Picture]:
+        self.broken = {}
+        yield from self.read(self.paths)
+        if len(self.broken) == len(self.paths):
+            raise UserError(f"none of the {len(self.paths)} pictures of {self.split} can be read any longer")
+
+    def read(self, ids: Sequence[str]) -> Iterator[Picture]:
+        """(path, uint8 [H, W, 3]) of these; those that are no picture any longer are noted in `broken`."""
+        for path, content in self.experiment.source.contents(ids):
+            try:
+                if isinstance(content, BrokenImage):
+                    raise content
+                yield path, decode(content)
+            except BrokenImage as error:
+                self.broken[path] = str(error)
+
+
+@dataclass(frozen=True)
+class OfStudy:
+    """file: what is verified. checkpoint: the folder of the student that it was made from."""
+
+    file: Path
+    checkpoint: Path
+    pictures: StudyPictures
+
+
+def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, split: str | None) -> OfStudy:
+    """The finished stages of a study that a file belongs to, by default its newest export. Nothing is built.
+
+    The file says which student and which cleaned data it was made from; one that does not is taken for the newest.
+    split: default val. Raises UserError for what is not there.
+    """
+    experiment = Experiment(load_study(name), (data_root or default_data_root()).resolve(), runs.resolve())
+    run = experiment.workspace.folder
+    file = file or run / "export" / "latest" / "student.onnx"
+    made_from = metadata_of(file)
+    cleaned = stage_folder(run, "clean", made_from.get("data", "latest"), "manifest.parquet")
+    checkpoint = stage_folder(run, "student", made_from.get("student", "latest"), "model.json")
+    manifest = read_manifest(cleaned / "manifest.parquet")
+    return OfStudy(file, checkpoint, pictures_of(experiment, manifest, split or "val"))
+
+
+def metadata_of(file: Path) -> dict[str, str]:
+    """What the file says of itself; nothing where it is broken, which verification will tell."""
+    try:
+        return OnnxClassifier(file).metadata
+    except BrokenFile:
+        return {}
+
+
+def stage_folder(run: Path, stage: str, fingerprint: str, file: str) -> Path:
+    folder = run / stage / fingerprint
+    if not (folder / file).is_file():
+        raise UserError(
+            f"{folder / file} is missing, which the file was made from; run python distill/run.py, or give "
+            "--checkpoint and --data instead of --study"
+        )
+    return folder
+
+
+def pictures_of(experiment: Experiment, manifest: Manifest, split: str) -> StudyPictures:
+    """All kept pictures of a split, in the order of their ids."""
+    rows = manifest.of_split(split)
+    if not len(rows):
+        there = ", ".join(sorted(set(manifest.kept()["split"].dropna())))
+        raise UserError(f"the study {experiment.study.name} has no split {split!r}; it has {there}")
+    labels = {path: label for path, label in zip(rows["path"], rows["label"], strict=True) if label is not None}
+    return StudyPictures(experiment, split, list(rows["path"]), labels)

@@ -140,3 +140,12 @@ def test_views_of_an_array_are_read_right_and_left_alone():
     assert torch.equal(mirrored, evaluation_transform(np.ascontiguousarray(picture[:, ::-1]), Preprocessing(20)))
     evaluation_transform(picture, Preprocessing(40)).zero_()
     assert np.array_equal(picture, before)
+
+
+def test_a_picture_that_is_lent_read_only_is_taken_without_a_warning():
+    picture = noise(40, 50)
+    lent = picture.copy()
+    lent.flags.writeable = False
+    for preprocessing in (Preprocessing(32), Preprocessing(40)):
+        expected = evaluation_transform(picture, preprocessing)
+        assert torch.equal(evaluation_transform(lent, preprocessing), expected)

@@ -14,6 +14,7 @@ from decant.study import ROOT
 
 FOLDERS = ("research", "ensembles", "distill", "benchmarks")
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+WITHOUT_A_STUDY = ("benchmarks/tables.py", "distill/verify_onnx.py", "research/draw_toy_vehicles.py")
 At = Callable[[str], ModuleType]
 
 
@@ -28,9 +29,7 @@ def test_help_explains_the_script_with_an_example(path: str, script_at: At, caps
     assert "example" in told and f"python {path}" in told
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SCRIPTS if path not in ("benchmarks/tables.py", "research/draw_toy_vehicles.py")]
-)
+@pytest.mark.parametrize("path", [path for path in SCRIPTS if path not in WITHOUT_A_STUDY])
 def test_help_lists_the_keys_of_a_study(path: str, script_at: At, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         script_at(path).main(["--help"])

@@ -1,0 +1,74 @@
+"""Whose folder it is: ours may be written again, anybody else's is left as it was."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from decant.errors import UserError
+from decant.export.target_folder import write_target
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_lie_where_they_are_named_and_the_mark_names_them(tmp_path: Path) -> None:
+    write_target(tmp_path / "new" / "place", "timm", {"a.json": b"1", "1/b": b"2"})
+    found = contents(tmp_path / "new" / "place")
+    mark = json.loads(found.pop("decant.json"))
+    assert found == {"a.json": b"1", "1/b": b"2"}
+    assert (mark["target"], mark["files"]) == ("timm", ["1/b", "a.json"])
+
+
+def test_our_own_folder_is_written_again_and_what_a_user_added_stays(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
+    found = contents(tmp_path)
+    assert (found["a"], found["b"], found["notes.txt"]) == (b"2", b"3", b"mine")
+
+
+@pytest.mark.parametrize("mark", [None, b"{}", b"[]", b"not json"])
+def test_a_foreign_folder_is_left_alone(tmp_path: Path, mark: bytes | None) -> None:
+    (tmp_path / "a").write_bytes(b"mine")
+    if mark is not None:
+        (tmp_path / "decant.json").write_bytes(mark)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="were not written here; choose another --out"):
+        write_target(tmp_path, "timm", {"b": b"2"})
+    assert contents(tmp_path) == before
+
+
+def test_a_file_that_a_user_put_beside_ours_is_not_overwritten(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    (tmp_path / "b").write_bytes(b"mine")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="b was not written here"):
+        write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
+    assert contents(tmp_path) == before
+
+
+def test_the_folder_of_another_target_is_refused(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    with pytest.raises(UserError, match="holds the target timm"):
+        write_target(tmp_path, "triton", {"a": b"2"})
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="is a file"):
+            write_target(place, "timm", {"a": b"1"})
+
+
+def test_an_interrupted_write_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(Path, "write_bytes", full)
+        write_target(tmp_path, "timm", {"a": b"1", "b": b"2"})
+    assert set(contents(tmp_path)) == {"decant.json"}
+    write_target(tmp_path, "timm", {"a": b"1", "b": b"2"})
+    assert contents(tmp_path)["b"] == b"2"

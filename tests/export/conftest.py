@@ -1,8 +1,10 @@
-"""One tiny student, exported once, and the means to break its file."""
+"""One tiny student, exported once, and the means to break its file; and one that knows its vehicles."""
 
+import csv
 import json
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,21 @@ import torch
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from decant.data.evaluation import Preprocessing
+from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.images import decode
+from decant.data.toy_vehicles import CLASSES as VEHICLES
+from decant.data.toy_vehicles import generate
+from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
+from decant.models.backbones import build_classifier, embed, head_of
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier
+from decant.models.probe import LinearProbe
 
 Change = Callable[[onnx.ModelProto], None]
 CLASSES = ["van", "bus", "Straßenbahn", "tow truck", "拖拉机"]
+BROKEN = ("truncated", "corrupt", "non_image")
+Vehicles = list[tuple[np.ndarray, int]]  # uint8 [H, W, 3], class
 
 
 def lively(classifier: Classifier, input_px: int) -> Classifier:
@@ -216,3 +226,70 @@ FAULTS: tuple[Change, ...] = (
 def planted() -> dict[str, Change]:
     """Faults to plant in a file, by name."""
     return {change.__name__: change for change in FAULTS}
+
+
+@pytest.fixture(scope="session")
+def vehicles(tmp_path_factory: pytest.TempPathFactory) -> Vehicles:
+    """Two hundred toy vehicles in odd sizes, and what each shows."""
+    folder = tmp_path_factory.mktemp("toys") / "toys"
+    generate(folder, images=240, size_px=48, seed=3)
+    with (folder / "truth.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["true_label"] and row["fault"] not in BROKEN]
+    rng = np.random.default_rng(5)
+    found = []
+    for row in rows[:200]:
+        drawn = Image.fromarray(decode((folder / row["path"]).read_bytes()))
+        width, height = (int(side) for side in rng.integers(37, 224, 2))
+        picture = np.array(drawn.resize((width, height), Image.Resampling.BICUBIC))
+        found.append((picture, VEHICLES.index(row["true_label"])))
+    return found
+
+
+@pytest.fixture(scope="session")
+def fitted(vehicles: Vehicles) -> Checkpoint:
+    """A student whose answers are no coin toss: ImageNet weights and a head fitted to the very vehicles."""
+    architecture, preprocessing = "tf_efficientnet_lite0", Preprocessing(64, 0.875)
+    classifier, _ = build_classifier(architecture, len(VEHICLES), 64, ["wheel"], seed=0)
+    classifier.mean.copy_(torch.tensor((0.6, 0.45, 0.3)))  # lite0's own are the same in every channel
+    classifier.std.copy_(torch.tensor((0.2, 0.25, 0.3)))
+    classifier.eval()
+    with torch.inference_mode():
+        prepared = [evaluation_transform(picture, preprocessing)[None] for picture, _ in vehicles]
+        features = torch.cat([embed(classifier, one) for one in prepared]).numpy()
+    probe = LinearProbe(len(VEHICLES), strength=0.01).fit(features, np.array([label for _, label in vehicles]))
+    probe.write_into(head_of(classifier))
+    return Checkpoint(classifier, list(VEHICLES), preprocessing, {"architecture": architecture})
+
+
+@pytest.fixture(scope="session")
+def fitted_file(fitted: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`student.onnx` of the fitted student, with the files beside it."""
+    folder = tmp_path_factory.mktemp("fitted")
+    export_student(fitted, folder, temperature=1.7)
+    return folder / "student.onnx"
+
+
+@pytest.fixture(scope="session")
+def expected(fitted_file: Path, vehicles: Vehicles) -> np.ndarray:
+    """The file's own probabilities of the vehicles, [200, 10]; they name the right class nearly always."""
+    classifier = OnnxClassifier(fitted_file, threads=1)
+    probabilities = np.stack([classifier.predict(picture)[0] for picture, _ in vehicles])
+    right = probabilities.argmax(axis=1) == [label for _, label in vehicles]
+    assert len(vehicles) == 200 and right.mean() > 0.9 and len(set(probabilities.argmax(axis=1))) == len(VEHICLES)
+    return probabilities
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with transformers.js, onnxruntime-node and sharp, gone afterwards: half a gigabyte."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    # It brings onnxruntime-node and sharp along; the scripts that are ignored would fetch GPU libraries.
+    words = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    done = subprocess.run([*words, "@huggingface/transformers@4"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not install transformers.js: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""Two programs of a few lines that lie beside an exported file and run it: what a newcomer copies."""
+
+from pathlib import Path
+
+from decant.workspace import replacing
+
+PYTHON = '''"""The class of a photo: python example.py photo.jpg (needs numpy, onnxruntime and pillow)."""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession(Path(__file__).with_name("student.onnx"), providers=["CPUExecutionProvider"])
+classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")  # as the camera was held
+photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
+(probabilities,) = session.run(["probabilities"], {"images": np.asarray(photo)[None]})  # uint8 [1, H, W, 3]
+best = int(probabilities[0].argmax())
+print(f"{classes[best]} {probabilities[0, best]:.4f}")
+'''
+
+NODE = """// The class of a photo: node example.mjs photo.jpg (needs npm install onnxruntime-node sharp)
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import ort from 'onnxruntime-node';
+import sharp from 'sharp';
+
+const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
+const classes = readFileSync(beside('classes.txt'), 'utf8').split('\\n');
+const session = await ort.InferenceSession.create(beside('student.onnx'));
+const { data, info } = await sharp(process.argv[2], { ignoreIcc: true })
+  .rotate() // as the camera was held
+  .flatten({ background: 'white' }).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+const images = new ort.Tensor('uint8', new Uint8Array(data), [1, info.height, info.width, 3]);
+const { probabilities } = await session.run({ images });
+const best = probabilities.data.indexOf(Math.max(...probabilities.data));
+console.log(classes[best], probabilities.data[best].toFixed(4));
+"""
+
+EXAMPLES = {"example.py": PYTHON, "example.mjs": NODE}
+
+
+def write_examples(folder: Path) -> None:
+    """Write `example.py` and `example.mjs`, atomically, into the folder of `student.onnx` and `classes.txt`."""
+    for name, text in EXAMPLES.items():
+        with replacing(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,75 @@
+"""The two programs beside an exported file, run as a newcomer runs them."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from decant.export.examples import EXAMPLES, write_examples
+from decant.export.runtime import OnnxClassifier
+
+Vehicles = list[tuple[np.ndarray, int]]
+
+
+@pytest.fixture
+def alone(fitted_file: Path, tmp_path: Path) -> Path:
+    """The files that travel together, with a sideways photo: its EXIF says so."""
+    for name in ("student.onnx", "classes.txt"):
+        shutil.copy(fitted_file.with_name(name), tmp_path)
+    write_examples(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photo(alone: Path, fitted_file: Path, vehicles: Vehicles) -> tuple[Path, str]:
+    """The path of the photo, and what the examples have to print of it."""
+    upright = max((picture for picture, _ in vehicles), key=lambda picture: picture.shape[0] / picture.shape[1])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise to see it upright
+    path = alone / "photo.png"
+    Image.fromarray(np.rot90(upright).copy()).save(path, exif=exif)
+    classifier = OnnxClassifier(fitted_file, threads=1)
+    probabilities, sideways = classifier.predict(upright)[0], classifier.predict(np.rot90(upright).copy())[0]
+    assert abs(probabilities.max() - sideways.max()) > 1e-3  # so that a photo left lying would show
+    return path, f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f}"
+
+
+def printed(*words: str, cwd: Path) -> str:
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_python_example_prints_the_class_of_an_upright_photo(
+    alone: Path, photo: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert printed(sys.executable, "-I", str(alone / "example.py"), str(photo[0]), cwd=elsewhere) == photo[1]
+
+
+def test_the_python_example_needs_the_onnx_file_alone(alone: Path, photo: tuple[Path, str]) -> None:
+    (alone / "classes.txt").unlink()
+    assert printed(sys.executable, "-I", "example.py", str(photo[0]), cwd=alone) == photo[1]
+
+
+def test_the_examples_are_short_and_know_nothing_of_decant() -> None:
+    for name, text in EXAMPLES.items():
+        assert len(text.splitlines()) <= 20, name
+        assert "decant" not in text and "torch" not in text, name
+
+
+@pytest.mark.external
+def test_the_javascript_example_prints_the_same_under_node(
+    node_modules: Path, alone: Path, photo: tuple[Path, str]
+) -> None:
+    (alone / "node_modules").symlink_to(node_modules / "node_modules")
+    assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == photo[1]
+    greys = alone / "grey.jpg"
+    Image.open(photo[0]).convert("L").save(greys, quality=95)
+    assert printed("node", "example.mjs", str(greys), cwd=alone) == printed(
+        sys.executable, "-I", "example.py", str(greys), cwd=alone
+    )

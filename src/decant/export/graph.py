@@ -39,19 +39,20 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
 class Nodes:
     """Nodes in the making: calling it adds one and returns the name of its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def __call__(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        name = f"{PREFIX}{operator}_{len(self.nodes)}"
+        name = f"{self.prefix}{operator}_{len(self.nodes)}"
         output = output or f"{name}_output"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=name, **attributes))
         return output
 
     def constant(self, value: object, dtype: type = np.int64) -> str:
         """The name of a constant of this value."""
-        name = f"{PREFIX}constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 

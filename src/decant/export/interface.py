@@ -6,6 +6,8 @@ IR_VERSION = 8  # the one that came with opset 18
 IMAGES, PIXELS = "images", "pixels"  # inputs of the full and the bare graph
 PREPARED = "prepared"  # inside the full one: what the network sees; verification looks at it there
 LOGITS, PROBABILITIES = "logits", "probabilities"
+TEMPERED = "answer/tempered"  # inside the full one: logits / temperature, of which probabilities are the softmax
+PIXEL_VALUES = "pixel_values"  # input of the web graph, as transformers.js calls it
 
 INPUT = {
     "full": {
@@ -24,6 +26,14 @@ INPUT = {
         "range": [0, 1],
         "orientation": "EXIF orientation, resize and crop are applied before the graph; the graph normalises",
     },
+    "web": {
+        "name": PIXEL_VALUES,
+        "dtype": "float32",
+        "layout": "NCHW, any height and width, the same within a batch",
+        "channels": "RGB",
+        "range": [0, 1],
+        "orientation": "EXIF orientation is applied before the graph; nothing is resized, cropped or normalised there",
+    },
 }
 OUTPUTS = {
     "full": {
@@ -31,4 +41,5 @@ OUTPUTS = {
         LOGITS: "float32 [N, K], before the temperature",
     },
     "bare": {LOGITS: "float32 [N, K], before the temperature"},
+    "web": {LOGITS: "float32 [N, K], divided by the temperature: their softmax is the calibrated probability"},
 }

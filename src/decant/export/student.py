@@ -12,7 +12,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from decant.data.evaluation import Preprocessing
 from decant.errors import UserError
 from decant.export.graph import preprocessing_graph
-from decant.export.interface import INPUT, LOGITS, OPSET, PIXELS, PREPARED, PROBABILITIES
+from decant.export.interface import INPUT, LOGITS, OPSET, PIXELS, PREPARED, PROBABILITIES, TEMPERED
 from decant.export.metadata import describe, stamp, steps
 from decant.export.network import network_graph
 from decant.models.checkpoint import Checkpoint
@@ -75,8 +75,8 @@ def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
     graph.initializer.append(numpy_helper.from_array(divisor, "answer/temperature"))
     graph.node.extend(
         [
-            helper.make_node("Div", [LOGITS, "answer/temperature"], ["answer/tempered"], name="answer/Div"),
-            helper.make_node("Softmax", ["answer/tempered"], [PROBABILITIES], name="answer/Softmax", axis=1),
+            helper.make_node("Div", [LOGITS, "answer/temperature"], [TEMPERED], name="answer/Div"),
+            helper.make_node("Softmax", [TEMPERED], [PROBABILITIES], name="answer/Softmax", axis=1),
         ]
     )
     classes = logits.type.tensor_type.shape.dim[1].dim_value

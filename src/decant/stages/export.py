@@ -12,6 +12,7 @@ from decant.data.manifest import Manifest
 from decant.data.predictions import Predictions, read_predictions, write_predictions
 from decant.ensemble.calibration import fit_temperature
 from decant.errors import UserError
+from decant.export.examples import write_examples
 from decant.export.reference import TorchReference
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
@@ -26,12 +27,12 @@ from decant.tracking import progress
 from decant.workspace import Finished, write_json
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2  # 2: examples beside the file
 VERIFIED_PICTURES = 1000  # at most, spread evenly over val
 
 
 def export(experiment: Experiment) -> Finished:
-    """`student.onnx`, `classes.txt`, `verification.json` and the file's own predictions of every split.
+    """`student.onnx`, `classes.txt`, two examples, `verification.json` and the file's own predictions of every split.
 
     Raises UserError when the file does not answer as the student does.
     """
@@ -49,8 +50,10 @@ def export(experiment: Experiment) -> Finished:
             "student": trained.fingerprint,
             "data": clean(experiment).fingerprint,
             "code": f"decant {__version__}",
+            "precision": "fp32",
         }
         export_student(checkpoint, folder, temperature, metadata)
+        write_examples(folder)
         pictures = list(decoded(experiment, manifest, "val", VERIFIED_PICTURES))
         result = verify(folder / "student.onnx", pictures, TorchReference(checkpoint))
         write_json(folder / "verification.json", result)

@@ -1,0 +1,83 @@
+"""int8: the network quantised statically with calibration pictures; preprocessing and answer stay in float."""
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from decant.export.interface import PIXELS
+from decant.export.metadata import describe, stamp
+from decant.export.network import network_graph
+from decant.export.student import check_classes, full_graph, serialised, write_bytes
+from decant.models.checkpoint import Checkpoint
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def export_quantised(
+    checkpoint: Checkpoint,
+    batches: Iterable[np.ndarray],
+    folder: Path,
+    temperature: float,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write `student_int8.onnx` and `student_int8_bare.onnx` into `folder`.
+
+    batches: calibration pictures from train as the network sees them, float32 [B, 3, S, S] in [0, 1]. temperature,
+    metadata: as of `decant.export.student.export_student`.
+    """
+    bare = quantised_network(network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px), batches)
+    check_classes(bare, checkpoint.classes)
+    full = full_graph(bare, checkpoint.preprocessing, temperature)
+    for graph, model, name in (("bare", bare, "student_int8_bare.onnx"), ("full", full, "student_int8.onnx")):
+        more = {**metadata, "precision": "int8"}
+        stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, more))
+        onnx.checker.check_model(model, full_check=True)
+        write_bytes(folder / name, serialised(model))
+
+
+def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -> onnx.ModelProto:
+    """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
+
+    Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
+    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
+    activations are the least and the largest value seen.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
+        quant_pre_process(network, prepared, skip_symbolic_shape=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            quantize_static(
+                prepared,
+                quantised,
+                Calibration(batches),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        model = onnx.load(quantised)
+    standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]
+    del model.opset_import[:]  # the tool lists its own operator set, of which nothing is used
+    model.opset_import.extend(standard)
+    model.ir_version = network.ir_version
+    return model
+
+
+class Calibration(CalibrationDataReader):
+    """Hands out the calibration batches, one a call."""
+
+    def __init__(self, batches: Iterable[np.ndarray]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by the name of the network's input; None after the last."""
+        batch = next(self.batches, None)
+        return None if batch is None else {PIXELS: batch}

@@ -1,0 +1,86 @@
+"""int8: small, calibrated on what it is told, the preprocessing left alone, and held by its budget."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from decant.data.evaluation import evaluation_transform
+from decant.export.interface import PREPARED
+from decant.export.quantisation import export_quantised
+from decant.export.runtime import OnnxClassifier
+from decant.export.verify import verify
+from decant.models.checkpoint import Checkpoint
+
+Vehicles = list[tuple[np.ndarray, int]]
+
+
+def calibration(fitted: Checkpoint, vehicles: Vehicles) -> list[np.ndarray]:
+    """Every third vehicle as the network sees it."""
+    return [evaluation_transform(picture, fitted.preprocessing)[None].numpy() for picture, _ in vehicles[::3]]
+
+
+@pytest.fixture(scope="module")
+def quantised(fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles) -> Path:
+    """`student_int8.onnx` beside the fitted student's `student.onnx`."""
+    export_quantised(fitted, calibration(fitted, vehicles), fitted_file.parent, temperature=1.7, metadata={})
+    return fitted_file.with_name("student_int8.onnx")
+
+
+def agreement(file: Path, vehicles: Vehicles, expected: np.ndarray) -> float:
+    classifier = OnnxClassifier(file, threads=1)
+    answers = [int(classifier.predict(picture)[0].argmax()) for picture, _ in vehicles]
+    return float(np.mean(np.array(answers) == expected.argmax(axis=1)))
+
+
+def test_it_answers_nearly_as_the_float_file_does(quantised: Path, vehicles: Vehicles, expected: np.ndarray) -> None:
+    assert agreement(quantised, vehicles, expected) >= 0.95
+
+
+def test_it_depends_on_what_it_was_calibrated_with(
+    fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray, tmp_path: Path
+) -> None:
+    black = [np.zeros_like(batch) for batch in calibration(fitted, vehicles)[:4]]
+    export_quantised(fitted, black, tmp_path, temperature=1.7, metadata={})
+    assert agreement(tmp_path / "student_int8.onnx", vehicles, expected) < 0.6
+
+
+def test_it_is_a_third_of_the_size_and_every_convolution_has_a_scale_per_channel(
+    quantised: Path, fitted_file: Path
+) -> None:
+    assert quantised.stat().st_size < fitted_file.stat().st_size / 3
+    model = onnx.load(quantised)
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 40
+    for node in convolutions:
+        weight = made_by[node.input[1]]
+        assert weight.op_type == "DequantizeLinear" and tensors[weight.input[0]].dtype == np.int8
+        assert tensors[weight.input[1]].shape == tensors[weight.input[0]].shape[:1]
+
+
+def test_the_preprocessing_and_the_answer_stay_in_float(quantised: Path) -> None:
+    nodes = list(onnx.load(quantised).graph.node)
+    prepared = next(index for index, node in enumerate(nodes) if PREPARED in node.output)
+    assert not [node for node in nodes[: prepared + 1] if "Quantize" in node.op_type]
+    assert nodes[-1].op_type == "Softmax"
+
+
+def test_the_file_says_that_it_is_int8_and_is_verified_by_its_budget(quantised: Path, vehicles: Vehicles) -> None:
+    assert OnnxClassifier(quantised, threads=1).metadata["precision"] == "int8"
+    pictures = [(str(index), picture) for index, (picture, _) in enumerate(vehicles)]
+    classes = OnnxClassifier(quantised, threads=1).classes
+    labels = {str(index): classes[label] for index, (_, label) in enumerate(vehicles)}
+    report = verify(quantised, pictures, labels=labels, budget=2.5)
+    assert report["passed"] and report["precision"] == "int8"
+    assert report["gates"]["accuracy"]["passed"] is True and report["gates"]["structure"]["passed"] is True
+
+
+def test_the_same_calibration_gives_the_same_bytes(
+    quantised: Path, fitted: Checkpoint, vehicles: Vehicles, tmp_path: Path
+) -> None:
+    export_quantised(fitted, calibration(fitted, vehicles), tmp_path, temperature=1.7, metadata={})
+    assert (tmp_path / "student_int8.onnx").read_bytes() == quantised.read_bytes()

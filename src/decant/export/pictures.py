@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -81,13 +81,18 @@ class PictureFiles:
 
     def read(self, ids: Sequence[str]) -> Iterator[Picture]:
         """(path, uint8 [H, W, 3]) of these; those that are no picture are noted in `broken`."""
-        for path, content in self.container.contents(ids):
-            try:
-                if isinstance(content, BrokenImage):
-                    raise content
-                yield path, decode(content)
-            except BrokenImage as error:
-                self.broken[path] = str(error)
+        yield from readable(self.container.contents(ids), self.broken)
+
+
+def readable(contents: Iterable[tuple[str, bytes | BrokenImage]], broken: dict[str, str]) -> Iterator[Picture]:
+    """Decode (id, encoded bytes or why there are none); what is no picture is noted in `broken` with its reason."""
+    for id_, content in contents:
+        try:
+            if isinstance(content, BrokenImage):
+                raise content
+            yield id_, decode(content)
+        except BrokenImage as error:
+            broken[id_] = str(error)
 
 
 def split_of(place: Sequence[str], classes: Sequence[str]) -> str | None:

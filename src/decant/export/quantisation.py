@@ -11,12 +11,10 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from decant.export.interface import PIXELS
-from decant.export.metadata import describe, stamp
 from decant.export.network import network_graph
-from decant.export.student import check_classes, full_graph, serialised, write_bytes
+from decant.export.structure import STANDARD_DOMAINS
+from decant.export.student import check_classes, full_graph, sealed, write_bytes
 from decant.models.checkpoint import Checkpoint
-
-STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def export_quantised(
@@ -35,10 +33,7 @@ def export_quantised(
     check_classes(bare, checkpoint.classes)
     full = full_graph(bare, checkpoint.preprocessing, temperature)
     for graph, model, name in (("bare", bare, "student_int8_bare.onnx"), ("full", full, "student_int8.onnx")):
-        more = {**metadata, "precision": "int8"}
-        stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, more))
-        onnx.checker.check_model(model, full_check=True)
-        write_bytes(folder / name, serialised(model))
+        write_bytes(folder / name, sealed(model, graph, checkpoint, temperature, {**metadata, "precision": "int8"}))
 
 
 def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -> onnx.ModelProto:

@@ -35,15 +35,23 @@ def export_student(
     bare = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
     check_classes(bare, checkpoint.classes)
     full = full_graph(bare, checkpoint.preprocessing, temperature)
-    files = {}
-    for graph, model in (("bare", bare), ("full", full)):
-        stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, metadata))
-        onnx.checker.check_model(model, full_check=True)
-        files[graph] = serialised(model)
+    files = {
+        graph: sealed(model, graph, checkpoint, temperature, metadata)
+        for graph, model in (("bare", bare), ("full", full))
+    }
     write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in checkpoint.classes).encode())
     write_json(folder / "preprocessing.json", {"input": INPUT["full"], **steps(checkpoint.preprocessing)})
     write_bytes(folder / "student_bare.onnx", files["bare"])
     write_bytes(folder / "student.onnx", files["full"])
+
+
+def sealed(
+    model: onnx.ModelProto, graph: str, checkpoint: Checkpoint, temperature: float, metadata: Mapping[str, str]
+) -> bytes:
+    """The file of a model: what it says of itself written into it, and checked. graph: "full" | "bare"."""
+    stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, metadata))
+    onnx.checker.check_model(model, full_check=True)
+    return serialised(model)
 
 
 def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:

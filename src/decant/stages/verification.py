@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decant.data.images import BrokenImage, decode
 from decant.data.manifest import Manifest, read_manifest
 from decant.errors import UserError
 from decant.export.comparison import Picture
+from decant.export.pictures import readable
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.stages.experiment import Experiment, default_data_root
 from decant.study import load_study
@@ -42,13 +42,7 @@ class StudyPictures:
 
     def read(self, ids: Sequence[str]) -> Iterator[Picture]:
         """(path, uint8 [H, W, 3]) of these; those that are no picture any longer are noted in `broken`."""
-        for path, content in self.experiment.source.contents(ids):
-            try:
-                if isinstance(content, BrokenImage):
-                    raise content
-                yield path, decode(content)
-            except BrokenImage as error:
-                self.broken[path] = str(error)
+        yield from readable(self.experiment.source.contents(ids), self.broken)
 
 
 @dataclass(frozen=True)

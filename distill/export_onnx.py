@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decant.stages.command import experiment_of, parser, run
+from decant.stages.int8 import int8, verdict
 from decant.stages.targets import TARGETS, write_targets
 
 
@@ -27,8 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = given.out.expanduser().resolve() if given.out else None
     with experiment.workspace.locked():
         places = write_targets(experiment, given.target or ["onnx"], out)
+        judged = verdict(int8(experiment)) if experiment.study.export.int8 else ""
     for target, folder in places.items():
         print(f"ONNX file: {folder / 'student.onnx'}" if target == "onnx" else f"{target}: {folder}")
+    if judged:
+        print(judged)
 
 
 if __name__ == "__main__":

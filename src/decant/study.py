@@ -162,6 +162,15 @@ class Student(Training):
     temperature: float = Field(1.0, gt=0, description="T of Hinton et al. (2015)")
 
 
+class Export(Section):
+    """What is made of the student."""
+
+    licence: str = Field("", description="licence of the shipped file as Hugging Face names it, cc-by-4.0 for example")
+    int8: bool = Field(True, description="make an int8 file too; offered where it is faster and within its budget")
+    int8_budget_points: float = Field(0.5, ge=0, le=100, description="points of accuracy on val that int8 may lose")
+    calibration_images: int = Field(256, ge=1, description="int8: pictures of train that the ranges are taken from")
+
+
 class Benchmark(Section):
     """What is measured at the end."""
 
@@ -191,6 +200,7 @@ class Study(Section):
     ensemble: Ensemble = Ensemble()
     soft_labels: SoftLabels = SoftLabels()
     student: Student
+    export: Export = Export()
     benchmark: Benchmark = Benchmark()
 
     @field_validator("teachers")

@@ -18,6 +18,7 @@ from decant.stages import teacher as teacher_stage
 from decant.stages.ensemble import ensemble
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
+from decant.stages.int8 import int8
 from decant.stages.precision import precision
 from decant.stages.soft_labels import soft_labels
 from decant.stages.student import student, student_alone
@@ -168,7 +169,7 @@ def chain(data_root: Path, study_file: Path, tmp_path_factory: pytest.TempPathFa
         stages |= {f"soft_labels/{name}": soft_labels(experiment, name) for name in experiment.study.teachers}
         stages |= {"ensemble": ensemble(experiment), "student": student(experiment)}
         stages |= {"student_alone": student_alone(experiment), "export": export(experiment)}
-        stages["precision"] = precision(experiment)
+        stages |= {"int8": int8(experiment), "precision": precision(experiment)}
     yield Chain(experiment, stages, trainings)
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
+import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from decant.data.predictions import read_predictions
@@ -58,3 +61,34 @@ def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:
     latest: Path = chain.experiment.workspace.folder / "export" / "latest"
     assert (latest / "student.onnx").samefile(chain.stages["export"].folder / "student.onnx")
     assert (latest / "classes.txt").is_file()
+
+
+def metadata(chain: Chain, name: str) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(chain.stages["export"].folder / name).metadata_props}
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])
+def test_the_file_says_how_good_it_is_and_where_it_comes_from(chain: Chain, name: str) -> None:
+    said = metadata(chain, name)
+    table = pd.read_csv(chain.stages["precision"].folder / "metrics.csv").query("model == 'student_onnx'")
+    for split, scores in json.loads(said["evaluation"]).items():
+        row = table[table["split"] == split].iloc[0]
+        assert scores["n"] == 9
+        assert scores == {column: pytest.approx(row[column], abs=1e-9) for column in scores}
+        assert {"accuracy", "precision_macro", "accuracy_low", "map_macro"} <= scores.keys()
+    teachers = json.loads(said["teachers"])
+    assert {name: one["fingerprint"] for name, one in teachers.items()} == {
+        name: chain.stages[f"teachers/{name}"].fingerprint for name in teachers
+    }
+    assert sum(one["weight"] for one in teachers.values()) == pytest.approx(1, abs=1e-3)
+    assert said["study"] == "tiny" and said["student"] == chain.stages["student"].fingerprint
+    assert said["data_digest"] == chain.experiment.data_digest and said["precision"] == "fp32"
+
+
+def test_the_model_card_is_one_that_hugging_face_reads(chain: Chain) -> None:
+    card = ModelCard.load(chain.stages["export"].folder / "MODEL_CARD.md", ignore_metadata_errors=False)
+    said = json.loads(metadata(chain, "student.onnx")["evaluation"])
+    found = {(one.dataset_split, one.metric_type): one.metric_value for one in card.data.eval_results}
+    assert found["test", "accuracy"] == said["test"]["accuracy"] and found["val", "f1"] == said["val"]["f1_macro"]
+    assert card.data.pipeline_tag == "image-classification" and card.data.license is None
+    assert "# Painted shapes" in card.text and "Рикша" in card.text and "No licence was stated" in card.text

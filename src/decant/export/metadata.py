@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnx
 
 import decant
 from decant.data.evaluation import Preprocessing
 from decant.export.interface import FORMAT, INPUT, OPSET, OUTPUTS
+from decant.workspace import replacing
 
 
 def describe(
@@ -52,3 +54,15 @@ def stamp(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     """Write metadata and origin into the model, in place."""
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "decant", decant.__version__
+
+
+def add_metadata(path: Path, more: Mapping[str, str]) -> None:
+    """Write further strings into a file that is there, whole or not at all. ValueError for keys that it has."""
+    model = onnx.load(path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    taken = sorted(known.keys() & more.keys())
+    if taken:
+        raise ValueError(f"{path} says {', '.join(taken)} already")
+    stamp(model, known | dict(more))
+    with replacing(path) as beside:
+        beside.write_bytes(model.SerializeToString(deterministic=True))

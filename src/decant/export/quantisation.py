@@ -1,8 +1,10 @@
 """int8: the network quantised statically with calibration pictures; preprocessing and answer stay in float."""
 
+import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +48,7 @@ def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -
     with tempfile.TemporaryDirectory() as place:
         prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
         quant_pre_process(network, prepared, skip_symbolic_shape=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with quiet():
             quantize_static(
                 prepared,
                 quantised,
@@ -64,6 +65,20 @@ def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -
     model.opset_import.extend(standard)
     model.ir_version = network.ir_version
     return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the tool's line for every channel whose weights are tiny, and without its deprecations."""
+    root = logging.getLogger()  # which the tool logs to
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        root.setLevel(level)
 
 
 class Calibration(CalibrationDataReader):

@@ -29,6 +29,7 @@ class Evidence:
     histories: dict[str, list[Row]]  # teacher → epochs
     weights: dict[str, Any]
     verification: dict[str, Any]
+    int8: dict[str, Any]
     precision: list[Row]
     per_class: list[Row]
     comparisons: list[Row]
@@ -55,6 +56,7 @@ def read_evidence(folder: Path) -> Evidence:
         histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
         weights=_read_json(folder / "ensemble" / "weights.json"),
         verification=_read_json(folder / "export" / "verification.json"),
+        int8=_read_json(folder / "export" / "int8.json"),
         precision=read_results_table(precision / "metrics.csv"),
         per_class=read_results_table(precision / "per_class.csv"),
         comparisons=read_results_table(precision / "comparisons.csv"),

@@ -99,6 +99,11 @@ def number(text: str | None) -> float:
     return float(text) if text else math.nan
 
 
+def rounded(column: str, value: float) -> float:
+    """The number that a cell of that column would show."""
+    return number(cell(column, value))
+
+
 def short(text: str | None, digits: int = 3) -> str:
     """A cell for people: that many decimals of the cell's own digits, halves away from zero; "–" if empty."""
     if not text or not math.isfinite(float(text)):

@@ -231,7 +231,20 @@ def export_section(evidence: Evidence, base: Path) -> str:
         sentences.append(f"Checked at the batch sizes {', '.join(map(str, found['batch_sizes']))}.")
     if "passed" in found:
         sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
-    return section("The ONNX file", " ".join(sentences))
+    card = evidence.folder / "export" / "MODEL_CARD.md"
+    about = f"What lies beside it for its users: [its model card]({link(card, base)})." if card.is_file() else ""
+    return section("The ONNX file", " ".join(sentences), _int8_sentences(evidence.int8), about)
+
+
+def _int8_sentences(found: Mapping[str, Any]) -> str:
+    if not found:
+        return ""
+    offered = "is offered" if found["offered"] else "is **not** offered"
+    return (
+        f"The int8 file {offered}: {found['why']}. On val it has an accuracy of {short(str(found['val_accuracy']))} "
+        f"and fp32 {short(str(found['val_accuracy_fp32']))}; one picture takes {found['p50_ms']} ms and "
+        f"{found['p50_ms_fp32']} ms on {plural(int(found['threads']), 'CPU thread')}; it has {found['file_mb']} MB."
+    )
 
 
 def provenance_section(evidence: Evidence, base: Path) -> str:

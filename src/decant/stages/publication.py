@@ -22,16 +22,18 @@ from decant.stages.clean import clean
 from decant.stages.ensemble import ensemble
 from decant.stages.experiment import Experiment, git
 from decant.stages.export import export
+from decant.stages.int8 import int8
 from decant.stages.labels import read_cleaned
 from decant.stages.latency import latency
 from decant.stages.precision import precision
+from decant.stages.shipped import CARD
 from decant.stages.student import student, student_alone
 from decant.stages.teacher import models_of, teacher
 from decant.study import ROOT
 from decant.workspace import FINISHED, Finished, replacing, write_json
 
 log = logging.getLogger(__name__)
-OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "benchmarks/*/*.*")
+OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
 PRECISION_FILES = ("metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv")
 
 
@@ -63,7 +65,12 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
         if history.is_file():
             copy(history, folder / "teachers" / f"{name}.csv")
     copy(combined.folder / "weights.json", folder / "ensemble" / "weights.json")
-    copy(exported.folder / "verification.json", folder / "export" / "verification.json")
+    for name in ("verification.json", CARD):
+        copy(exported.folder / name, folder / "export" / name)
+    if experiment.study.export.int8:
+        quantised = int8(experiment)
+        stages.append(quantised)
+        copy(quantised.folder / "int8.json", folder / "export" / "int8.json")
     for name in (*PRECISION_FILES, *(path.name for path in scored.folder.glob("confusion_*.csv"))):
         copy(scored.folder / name, folder / "benchmarks" / "precision" / name)
     for name in ("metrics.csv", "machine.json"):

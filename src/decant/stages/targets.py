@@ -10,6 +10,7 @@ from decant.export.triton_folder import write_triton_folder
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
+from decant.stages.int8 import int8, is_offered
 from decant.stages.student import student
 
 TARGETS = ("onnx", "timm", "transformersjs", "triton")
@@ -35,9 +36,17 @@ def write_targets(experiment: Experiment, targets: Sequence[str], out: Path | No
         elif out is None:
             folder = exported.parent
         else:
-            write_onnx_folder(exported, folder)
+            write_onnx_folder([exported, *offered_int8(experiment)], folder)
         places[target] = folder
     return places
+
+
+def offered_int8(experiment: Experiment) -> list[Path]:
+    """The int8 file where the study asks for one and it is worth having."""
+    if not experiment.study.export.int8:
+        return []
+    made = int8(experiment)
+    return [made.folder / "student_int8.onnx"] if is_offered(made) else []
 
 
 def place_of(experiment: Experiment, target: str, out: Path | None, several: bool) -> Path:

@@ -1,0 +1,140 @@
+"""Stage int8: the student's file quantised, and whether it is worth having: faster here, and hardly less accurate."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decant.data.evaluation import evaluation_transform
+from decant.data.images import decode
+from decant.data.manifest import Manifest
+from decant.export.quantisation import export_quantised
+from decant.export.reference import TorchReference
+from decant.export.runtime import OnnxClassifier
+from decant.export.verify import verify
+from decant.models.checkpoint import Checkpoint, load_checkpoint
+from decant.reporting.candidates import file_mb, measure_candidates, onnx_candidate
+from decant.reporting.format import cell, rounded, short, significant
+from decant.reporting.latency import Inputs
+from decant.seeds import derived_seed
+from decant.stages.experiment import Experiment
+from decant.stages.export import export, refuse
+from decant.stages.labels import read_cleaned
+from decant.stages.shipped import decoded, describe_file, evaluation, origin, typical_picture, write_answers
+from decant.stages.student import student
+from decant.tracking import progress
+from decant.workspace import Finished, write_json
+
+VERSION = 1
+FILE = "student_int8.onnx"
+CALIBRATION_BATCH = 16
+TIMED_THREADS = 2  # what latencies are quoted at
+BUDGET_GATES = ("accuracy", "top1")  # failing one of these means not offered; any other means broken
+
+
+def int8(experiment: Experiment) -> Finished:
+    """`student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json`, `int8.json`.
+
+    `int8.json` says whether the file is offered: it is where ONNX Runtime answers faster than with the fp32 file on
+    this machine, and val accuracy falls by no more than the study's budget. Raises UserError when the file fails
+    otherwise than by its budget.
+    """
+    trained, exported = student(experiment), export(experiment)
+    settings, study = experiment.study.export, experiment.study
+    seed = derived_seed(study.seed, "calibration")
+
+    def build(folder: Path) -> None:
+        manifest = read_cleaned(experiment)
+        checkpoint = load_checkpoint(trained.folder)
+        file, fp32 = folder / FILE, exported.folder / "student.onnx"
+        temperature = float(OnnxClassifier(fp32).metadata["temperature"])
+        calibration = calibration_batches(experiment, manifest, checkpoint, settings.calibration_images, seed)
+        export_quantised(checkpoint, calibration, folder, temperature, origin(experiment, trained))
+        write_answers(experiment, manifest, file, folder / "predictions")
+        scores = evaluation(manifest, folder / "predictions", "student_onnx_int8")
+        describe_file(file, scores)
+        val = manifest.of_split("val")
+        result = verify(
+            file,
+            decoded(experiment, manifest, "val"),
+            TorchReference(checkpoint),
+            fp32_path=fp32,
+            budget=settings.int8_budget_points,
+            labels=dict(zip(val["id"], val["label"], strict=True)),
+        )
+        write_json(folder / "verification.json", result)
+        failed = [name for name, gate in result["gates"].items() if gate["passed"] is False]
+        refuse(file, [name for name in failed if name not in BUDGET_GATES])
+        height, width = typical_picture(manifest)
+        inputs = Inputs("full", checkpoint.preprocessing.input_px, height, width)
+        times = median_ms({"fp32": fp32, "int8": file}, inputs, study.benchmark.latency_calls)
+        write_json(folder / "int8.json", offer(result, times, settings.int8_budget_points, file_mb(file)))
+
+    section = settings.model_dump(mode="json", exclude={"int8", "licence"})
+    reads = [trained, exported]
+    return experiment.workspace.stage("int8", {**section, "seed": seed}, reads, VERSION, build)
+
+
+def read_offer(finished: Finished) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((finished.folder / "int8.json").read_text(encoding="utf-8"))
+    return found
+
+
+def is_offered(finished: Finished) -> bool:
+    return bool(read_offer(finished)["offered"])
+
+
+def verdict(finished: Finished) -> str:
+    """One line for people: the file where it is worth having, and why it is or is not."""
+    found = read_offer(finished)
+    what = f"int8 file: {finished.folder / FILE}" if found["offered"] else "int8 file: not offered"
+    return f"{what} ({found['why']})"
+
+
+def calibration_batches(
+    experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, count: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Float32 [B, 3, S, S] in [0, 1] of `count` pictures of train, drawn by seed, as the network sees them."""
+    train = manifest.of_split("train")
+    chosen = np.random.default_rng(seed).permutation(len(train))[:count]
+    rows = train.iloc[np.sort(chosen)]
+    batch: list[np.ndarray] = []
+    for _, data in progress(experiment.pictures(rows), "calibrating", len(rows), "images"):
+        batch.append(evaluation_transform(decode(data), checkpoint.preprocessing).numpy())
+        if len(batch) == CALIBRATION_BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def median_ms(files: dict[str, Path], inputs: Inputs, calls: int) -> dict[str, float]:
+    """Median milliseconds of one picture under ONNX Runtime, the files taking turns in fresh processes."""
+    candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
+    rows = measure_candidates(candidates, [1], [TIMED_THREADS], calls)
+    return {str(row["model"]): float(row["p50_ms"]) for row in rows}  # type: ignore[arg-type]
+
+
+def offer(result: dict[str, Any], times: dict[str, float], budget_points: float, size_mb: float) -> dict[str, Any]:
+    """Whether the int8 file is offered, why, and the figures that this rests on. times: fp32, int8 in milliseconds."""
+    lost = 100 * (result["reference_accuracy"] - result["accuracy"])
+    good, fast = result["passed"], times["int8"] < times["fp32"]
+    speedup = times["fp32"] / times["int8"]
+    points = short(cell("points", lost), 2)
+    why = (
+        f"{significant(speedup)} times as fast as fp32, {points} points of val accuracy lost ({budget_points} allowed)"
+    )
+    return {
+        "offered": bool(good and fast),
+        "why": why,
+        "val_accuracy": rounded("accuracy", result["accuracy"]),
+        "val_accuracy_fp32": rounded("accuracy", result["reference_accuracy"]),
+        "points_lost": rounded("points", lost),
+        "budget_points": budget_points,
+        "p50_ms": rounded("p50_ms", times["int8"]),
+        "p50_ms_fp32": rounded("p50_ms", times["fp32"]),
+        "threads": TIMED_THREADS,
+        "file_mb": rounded("file_mb", size_mb),
+    }

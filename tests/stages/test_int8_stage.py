@@ -1,0 +1,120 @@
+"""int8: calibrated on train alone, judged on val, offered only where it is faster and good enough."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from decant.errors import UserError
+from decant.export.runtime import OnnxClassifier
+from decant.models.checkpoint import load_checkpoint
+from decant.stages import int8 as stage
+from decant.stages.experiment import Experiment
+from decant.stages.labels import read_cleaned
+from decant.workspace import Finished
+
+Chain = Any
+
+
+def judged(**found: Any) -> dict[str, Any]:
+    return {"passed": True, "accuracy": 0.90, "reference_accuracy": 0.90, **found}
+
+
+@pytest.mark.parametrize(
+    ("result", "times", "offered"),
+    [
+        (judged(), {"fp32": 2.0, "int8": 1.0}, True),
+        (judged(), {"fp32": 1.0, "int8": 1.0}, False),
+        (judged(), {"fp32": 1.0, "int8": 2.0}, False),
+        (judged(passed=False, accuracy=0.89), {"fp32": 2.0, "int8": 1.0}, False),
+        (judged(accuracy=0.92), {"fp32": 2.0, "int8": 1.0}, True),
+    ],
+)
+def test_it_is_offered_where_it_is_faster_and_within_its_budget(
+    result: dict[str, Any], times: dict[str, float], offered: bool
+) -> None:
+    assert stage.offer(result, times, 0.5, 3.8)["offered"] is offered
+
+
+def test_the_offer_says_what_it_rests_on() -> None:
+    found = stage.offer(judged(passed=False, accuracy=0.8875), {"fp32": 3.0, "int8": 1.5}, 0.5, 3.8141)
+    assert (found["points_lost"], found["p50_ms"], found["file_mb"]) == (1.25, 1.5, 3.81)
+    assert "2.00 times as fast" in found["why"] and "1.25 points" in found["why"] and "0.5 allowed" in found["why"]
+
+
+def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(chain: Chain) -> None:
+    folder: Path = chain.stages["int8"].folder
+    found = json.loads((folder / "verification.json").read_text())
+    assert found["precision"] == "int8" and found["labelled"] == found["n"] == 9
+    assert found["gates"]["prepared"]["passed"] is True
+    assert {path.name for path in (folder / "predictions").iterdir()} == {"val", "test", "predict"}
+    offered = json.loads((folder / "int8.json").read_text())
+    assert offered["val_accuracy"] == pytest.approx(found["accuracy"], abs=1e-4)
+    assert offered["p50_ms"] > 0 and offered["p50_ms_fp32"] > 0
+    assert stage.verdict(chain.stages["int8"]).startswith("int8 file: ")
+
+
+def test_it_says_of_itself_what_the_fp32_file_says_but_for_its_precision_and_scores(chain: Chain) -> None:
+    fp32 = OnnxClassifier(chain.stages["export"].folder / "student.onnx").metadata
+    quantised = OnnxClassifier(chain.stages["int8"].folder / "student_int8.onnx").metadata
+    differing = {name for name in fp32.keys() | quantised.keys() if fp32.get(name) != quantised.get(name)}
+    assert {"precision"} <= differing <= {"precision", "evaluation"}
+    assert "student_int8.onnx" in (chain.stages["int8"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    pictures = Experiment.pictures
+
+    def noted(self: Experiment, rows: Any) -> Any:
+        asked.append(list(rows["id"]))
+        return pictures(self, rows)
+
+    monkeypatch.setattr(Experiment, "pictures", noted)
+    manifest, checkpoint = read_cleaned(chain.experiment), load_checkpoint(chain.stages["student"].folder)
+    batches = [
+        np.concatenate(list(stage.calibration_batches(chain.experiment, manifest, checkpoint, 20, seed)))
+        for seed in (0, 0, 1)
+    ]
+    side = checkpoint.preprocessing.input_px
+    assert batches[0].shape == (20, 3, side, side) and batches[0].dtype == np.float32
+    assert asked[0] == asked[1] != asked[2] and len(set(asked[0])) == 20
+    assert set(asked[0]) <= set(manifest.of_split("train")["id"])
+    np.testing.assert_array_equal(batches[0], batches[1])
+
+
+def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: dict[str, bool]) -> Finished:
+    """The stage anew for another budget, with gates that come out as told."""
+    verify = stage.verify
+
+    def told(*arguments: Any, **options: Any) -> dict[str, Any]:
+        found = verify(*arguments, **options)
+        for name, passed in gates.items():
+            found["gates"][name]["passed"] = passed
+        return {**found, "passed": all(gates.values())}
+
+    monkeypatch.setattr(stage, "verify", told)
+    section = chain.experiment.study.export.model_copy(update={"int8_budget_points": budget})
+    study = chain.experiment.study.model_copy(update={"export": section})
+    return stage.int8(dataclasses.replace(chain.experiment, study=study))
+
+
+def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "median_ms", lambda *_: {"fp32": 2.0, "int8": 1.0})
+    with chain.experiment.workspace.locked():
+        made = again(chain, monkeypatch, 7.0, {"accuracy": False})
+    assert not stage.is_offered(made) and "not offered" in stage.verdict(made)
+
+
+def test_a_file_that_fails_otherwise_is_an_error(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    with chain.experiment.workspace.locked(), pytest.raises(UserError, match=r"student_int8\.onnx failed prepared"):
+        again(chain, monkeypatch, 8.0, {"prepared": False, "accuracy": False})
+
+
+def test_the_network_is_quantised(chain: Chain) -> None:
+    nodes = onnx.load(chain.stages["int8"].folder / "student_int8.onnx").graph.node
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 10

@@ -14,7 +14,7 @@ from decant.data.images import decode
 from decant.models.backbones import build_classifier, embed, head_of
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.stages import head as stage
-from decant.stages.head import fit_head, read_features
+from decant.stages.head import fit_head, read_features, some_of
 from decant.stages.labels import training_data
 
 Chain = Any
@@ -88,3 +88,16 @@ def test_the_body_is_left_alone(chain: Chain, tmp_path: Path) -> None:
     fit_head(chain.experiment, data, checkpoint, data.labels.labelled, tmp_path, untracked)
     changed = [key for key, value in checkpoint.classifier.state_dict().items() if not torch.equal(value, before[key])]
     assert changed == ["backbone.classifier.weight", "backbone.classifier.bias"]
+
+
+def test_of_many_rows_some_are_taken_with_every_class_in_its_share() -> None:
+    targets = np.repeat([0, 1, 2], [900, 97, 3])
+    rows = np.arange(1000) * 2
+    taken = some_of(rows, targets, 100, seed=0)
+    counts = np.bincount(targets[taken // 2], minlength=3)
+    assert len(taken) == len(set(taken)) == 100 and (np.diff(taken) > 0).all()
+    assert counts[0] == pytest.approx(90, abs=2) and counts[1] == pytest.approx(10, abs=2) and counts[2] >= 1
+    assert (
+        taken.tolist() == some_of(rows, targets, 100, seed=0).tolist() != some_of(rows, targets, 100, seed=1).tolist()
+    )
+    assert some_of(rows, targets, 1000, seed=0) is rows

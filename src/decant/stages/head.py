@@ -16,11 +16,14 @@ from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import placed
 from decant.models.inference import evaluation_batches, features_of
 from decant.models.probe import REGULARISATION, LinearProbe
+from decant.seeds import derived_seed
 from decant.stages.experiment import Experiment
 from decant.stages.labels import TrainingData
 from decant.stages.scoring import scores
 from decant.tracking import Log, progress
 from decant.workspace import write_csv
+
+MOST_ROWS = 10_000  # a head settles long before; time and memory of the fit grow with every picture
 
 
 def fit_head(
@@ -28,10 +31,11 @@ def fit_head(
 ) -> None:
     """Write into the checkpoint's head a logistic regression on features of pictures and of their mirror images.
 
-    rows: cache rows to fit on. The regularisation is chosen on val by the study's metric, equals by likelihood;
-    `folder/regularisation.csv` has all that were tried.
+    rows: cache rows to fit on, of which at most MOST_ROWS are taken. The regularisation is chosen on val by the
+    study's metric, equals by likelihood; `folder/regularisation.csv` has all that were tried.
     """
     manifest, labels = data.manifest, data.labels
+    rows = some_of(rows, labels.targets[rows], MOST_ROWS, derived_seed(experiment.study.seed, "head rows"))
     val = manifest.of_split("val")
     features, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
     val_features, _ = read_features(experiment, checkpoint, val)
@@ -49,6 +53,18 @@ def fit_head(
     best.write_into(head_of(checkpoint.classifier))
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "regularisation.csv", rows_tried)
+
+
+def some_of(rows: np.ndarray, targets: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most `most` of the rows, in their order, each class with its share and none left out."""
+    if len(rows) <= most:
+        return rows
+    place = np.empty(len(rows))
+    generator = np.random.default_rng(seed)
+    for target in np.unique(targets):
+        members = np.flatnonzero(targets == target)
+        place[generator.permutation(members)] = np.arange(len(members)) / len(members)
+    return rows[np.sort(np.argsort(place, kind="stable")[:most])]
 
 
 def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:

@@ -38,16 +38,23 @@ def export_quantised(
         write_bytes(folder / name, sealed(model, graph, checkpoint, temperature, {**metadata, "precision": "int8"}))
 
 
-def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -> onnx.ModelProto:
+def quantised_network(
+    network: onnx.ModelProto,
+    batches: Iterable[np.ndarray],
+    per_channel: bool = True,
+    method: CalibrationMethod = CalibrationMethod.MinMax,
+) -> onnx.ModelProto:
     """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
 
     Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
     "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
-    activations are the least and the largest value seen.
+    activations are the least and the largest value seen. The defaults are the best of `results/export/formats.csv`.
     """
     with tempfile.TemporaryDirectory() as place:
         prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
-        quant_pre_process(network, prepared, skip_symbolic_shape=True)
+        given = onnx.ModelProto()  # the tool changes what it is given
+        given.CopyFrom(network)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
         with quiet():
             quantize_static(
                 prepared,
@@ -56,8 +63,8 @@ def quantised_network(network: onnx.ModelProto, batches: Iterable[np.ndarray]) -
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                per_channel=True,
-                calibrate_method=CalibrationMethod.MinMax,
+                per_channel=per_channel,
+                calibrate_method=method,
             )
         model = onnx.load(quantised)
     standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]

@@ -1,0 +1,27 @@
+"""Compare number formats for a study's student: fp32, fp16, bf16 and int8 calibrated in several ways."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.stages.command import experiment_of, parser, run
+from decant.stages.formats import measure_formats
+from decant.study import ROOT
+
+DEFAULT_OUT = ROOT / "results" / "export"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    made = parser(__doc__, "python benchmarks/formats.py --study traffic_vehicles")
+    made.add_argument(
+        "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder of the tables (default: results/export)"
+    )
+    given = made.parse_args(arguments)
+    experiment = experiment_of(given)
+    out = given.out.expanduser().resolve()
+    with experiment.workspace.locked():
+        measure_formats(experiment, out)
+    print(f"formats: {out / 'formats.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

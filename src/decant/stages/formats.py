@@ -1,0 +1,156 @@
+"""Which number format the student's file should have: each one's size, accuracy on val and time, and where time goes.
+
+Not a stage of the chain: it answers a question once, for `results/export/`.
+"""
+
+import importlib.util
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationMethod
+
+from decant.data.manifest import Manifest
+from decant.export.half import half_network
+from decant.export.network import network_graph
+from decant.export.quantisation import quantised_network
+from decant.export.runtime import OnnxClassifier
+from decant.export.student import full_graph, sealed, write_bytes
+from decant.models.checkpoint import Checkpoint, load_checkpoint
+from decant.reporting.candidates import measure_candidates, onnx_candidate
+from decant.reporting.format import write_results_table
+from decant.reporting.latency import Inputs, make_batch
+from decant.seeds import derived_seed
+from decant.stages.experiment import Experiment
+from decant.stages.export import export
+from decant.stages.int8 import CALIBRATION_BATCH, calibration_batches
+from decant.stages.labels import read_cleaned
+from decant.stages.shipped import decoded, typical_picture
+from decant.stages.student import student
+
+FORMAT_COLUMNS = ("study", "format", "input_px", "threads", "file_mb", "val_accuracy", "p50_ms", "times_as_fast")
+PROFILE_COLUMNS = ("study", "format", "operator", "nodes", "kernel_ms", "share")
+PROFILED = ("fp32", "int8")
+PROFILED_CALLS = 100
+THREADS = (1, 2)
+CALIBRATIONS = {
+    "int8": {},
+    "int8 one scale a tensor": {"per_channel": False},
+    "int8 entropy": {"method": CalibrationMethod.Entropy},
+    "int8 percentile": {"method": CalibrationMethod.Percentile},
+}
+
+
+def measure_formats(experiment: Experiment, out: Path) -> None:
+    """Write `formats.csv` and `format_profile.csv` into the folder `out`: the study's student in every format."""
+    manifest, study = read_cleaned(experiment), experiment.study
+    checkpoint = load_checkpoint(student(experiment).folder)
+    fp32 = export(experiment).folder / "student.onnx"
+    inputs = Inputs("full", checkpoint.preprocessing.input_px, *typical_picture(manifest))
+    with tempfile.TemporaryDirectory() as place:
+        files = made_files(experiment, manifest, checkpoint, fp32, Path(place))
+        candidates = [onnx_candidate(name, "student", file, inputs) for name, file in files.items()]
+        measured = measure_candidates(candidates, [1], THREADS, study.benchmark.latency_calls)
+        accuracy = {name: val_accuracy(experiment, manifest, file) for name, file in files.items()}
+        profiles = [row for name in PROFILED for row in profile_rows(study.name, name, files[name], inputs)]
+    reference = {row["threads"]: row["p50_ms"] for row in measured if row["model"] == "fp32"}
+    rows: list[dict[str, Any]] = [
+        {
+            "study": study.name,
+            "format": row["model"],
+            "input_px": row["input_px"],
+            "threads": row["threads"],
+            "file_mb": row["file_mb"],
+            "val_accuracy": accuracy[str(row["model"])],
+            "p50_ms": row["p50_ms"],
+            "times_as_fast": reference[row["threads"]] / row["p50_ms"],  # type: ignore[operator]
+        }
+        for row in measured
+    ]
+    write_results_table(rows, out / "formats.csv", FORMAT_COLUMNS)
+    write_results_table(profiles, out / "format_profile.csv", PROFILE_COLUMNS)
+
+
+def made_files(
+    experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, fp32: Path, folder: Path
+) -> dict[str, Path]:
+    """Format -> file; what onnxslim makes of the shipped one only where that is installed."""
+    files = {"fp32": fp32}
+    temperature = float(OnnxClassifier(fp32).metadata["temperature"])
+    network = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
+    for name, make in makers(experiment, manifest, checkpoint, network).items():
+        files[name] = folder / f"{name.replace(' ', '_')}.onnx"
+        whole = full_graph(make(), checkpoint.preprocessing, temperature)
+        write_bytes(files[name], sealed(whole, "full", checkpoint, temperature, {}))
+    if importlib.util.find_spec("onnxslim"):
+        import onnxslim
+
+        files["fp32 onnxslim"] = folder / "slim.onnx"
+        onnx.save(onnxslim.slim(str(fp32)), files["fp32 onnxslim"])
+    return files
+
+
+def makers(
+    experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, network: onnx.ModelProto
+) -> dict[str, Callable[[], onnx.ModelProto]]:
+    """Format -> a function that gives the bare network in it."""
+    settings = experiment.study
+    seed = derived_seed(settings.seed, "calibration")
+
+    def batches() -> Iterator[np.ndarray]:
+        found = calibration_batches(experiment, manifest, checkpoint, settings.export.calibration_images, seed)
+        return (batch for batch in found if len(batch) == CALIBRATION_BATCH)  # the histograms need equal ones
+
+    found: dict[str, Callable[[], onnx.ModelProto]] = {
+        name: lambda options=options: quantised_network(network, batches(), **options)  # type: ignore[misc]
+        for name, options in CALIBRATIONS.items()
+    }
+    return found | {"fp16": lambda: half_network(network)}
+
+
+def val_accuracy(experiment: Experiment, manifest: Manifest, file: Path) -> float:
+    """Share of val that the file gets right, from image file to class."""
+    classifier = OnnxClassifier(file)
+    answers = {
+        id_: int(classifier.predict(picture)[0].argmax()) for id_, picture in decoded(experiment, manifest, "val")
+    }
+    rows = manifest.of_split("val")
+    return float(np.mean(np.array([answers[id_] for id_ in rows["id"]]) == manifest.targets(rows)))
+
+
+def profile_rows(study: str, name: str, file: Path, inputs: Inputs) -> list[dict[str, object]]:
+    """Milliseconds a call that ONNX Runtime's kernels take, by operator, the slowest first, on one thread."""
+    with tempfile.TemporaryDirectory() as place:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(place) / "profile")
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        batch = make_batch(inputs, 1)
+        for _ in range(PROFILED_CALLS):
+            session.run(None, {session.get_inputs()[0].name: batch})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    kernels = [event for event in events if event["name"].endswith("_kernel_time")]
+    spent: Counter[str] = Counter()
+    nodes: dict[str, set[str]] = {}
+    for event in kernels:
+        operator = event["args"]["op_name"]
+        spent[operator] += event["dur"]
+        nodes.setdefault(operator, set()).add(event["name"])
+    whole = spent.total()
+    return [
+        {
+            "study": study,
+            "format": name,
+            "operator": operator,
+            "nodes": len(nodes[operator]),
+            "kernel_ms": microseconds / 1000 / PROFILED_CALLS,
+            "share": microseconds / whole,
+        }
+        for operator, microseconds in spent.most_common()
+    ]

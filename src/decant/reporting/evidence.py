@@ -34,6 +34,7 @@ class Evidence:
     per_class: list[Row]
     comparisons: list[Row]
     reliability: list[Row]
+    near_duplicates: list[Row]
     latency: list[Row]
     latency_machine: dict[str, Any]
 
@@ -61,6 +62,7 @@ def read_evidence(folder: Path) -> Evidence:
         per_class=read_results_table(precision / "per_class.csv"),
         comparisons=read_results_table(precision / "comparisons.csv"),
         reliability=read_results_table(precision / "reliability.csv"),
+        near_duplicates=read_results_table(precision / "near_duplicates.csv"),
         latency=read_results_table(latency / "metrics.csv"),
         latency_machine=_read_json(latency / "machine.json"),
     )

@@ -70,13 +70,13 @@ def _learning_curves(evidence: Evidence) -> list[Path]:
 
 
 def _confusions(evidence: Evidence) -> list[Path]:
-    written = []
+    written, split = [], main_split(evidence)
     for table in sorted((evidence.folder / "benchmarks" / "precision").glob("confusion_*.csv")):
         rows = read_results_table(table)
         classes = [row["target"] for row in rows]
         matrix = np.array([[int(row[name]) for name in classes] for row in rows], dtype=np.int64)
         model = table.stem.removeprefix("confusion_")
-        confusion_matrix(matrix, classes, evidence.folder / confusion_png(model), model)
+        confusion_matrix(matrix, classes, evidence.folder / confusion_png(model), f"{model} on {split}")
         written.append(evidence.folder / confusion_png(model))
     return written
 

@@ -16,10 +16,12 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import ACCURACY_PNG, PARETO_PNG, RELIABILITY_PNG, confusion_png
-from decant.reporting.format import number, plural, short, with_interval
+from decant.reporting.format import number, plural, short, thousands, with_interval
 from decant.reporting.markdown import capitalised, markdown_table, paragraphs, picture, section
 
 MANY_CLASSES = 25
+CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
+SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
 LATENCY_HEADER = {
     "model": "model",
     "engine": "engine",
@@ -101,8 +103,8 @@ def precision_section(evidence: Evidence, base: Path) -> str:
         "n",
         "accuracy",
         "macro precision",
-        "recall",
-        "F1",
+        "macro recall",
+        "macro F1",
         "mAP",
         "NLL",
         "ECE",
@@ -127,10 +129,48 @@ def precision_section(evidence: Evidence, base: Path) -> str:
     return section(
         "Benchmarks: precision",
         markdown_table(header, cells, left=2),
+        _calibration_sentence(evidence),
         picture(evidence.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
         picture(evidence.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
         _per_class_table(evidence, model),
         picture(evidence.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
+        _near_duplicates(evidence),
+    )
+
+
+def _calibration_sentence(evidence: Evidence) -> str:
+    """Which rows' NLL and ECE are of calibrated probabilities: one column holds both kinds."""
+    names = list(dict.fromkeys(row["model"] for row in evidence.precision if row["kind"] in CALIBRATED_KINDS))
+    if not names:
+        return ""
+    return (
+        f"NLL and ECE do not compare like with like: the probabilities of {' and '.join(names)} carry temperatures "
+        "fitted on val, those of the other models are as they were trained. A temperature changes no answer of a "
+        "network, so accuracy, precision, recall and F1 do not depend on it."
+    )
+
+
+def _near_duplicates(evidence: Evidence) -> str:
+    """Accuracy with and without the images that have a duplicate in train, of the models of the headline."""
+    split = main_split(evidence)
+    rows = {(row["model"], row["subset"]): row for row in evidence.near_duplicates if row["split"] == split}
+    models = [row["model"] for row in headline_rows(evidence, split) if (row["model"], "all") in rows]
+    if not models:
+        return ""
+    counts = {subset: int(rows[models[0], subset]["n"]) for subset in SUBSETS}
+    looked_for_near = evidence.study.get("clean", {}).get("near_duplicates", True)
+    what = "near duplicate" if looked_for_near else "exact duplicate"
+    if not counts["with_duplicate"]:
+        return f"No image of {split} has a {what} in train."
+    found = rows[models[0], "with_duplicate"]
+    return paragraphs(
+        f"Of {plural(counts['all'], 'image')} of {split}, {thousands(counts['with_duplicate'])} had a {what} in train: "
+        f"{plural(int(found['train_set_aside']), 'image')} of train that cleaning set aside and "
+        f"{thousands(int(found['train_kept']))} that took part in training.",
+        markdown_table(
+            ["accuracy", *(f"{name} ({thousands(counts[subset])})" for subset, name in SUBSETS.items())],
+            [[model, *(with_interval(rows[model, subset], "accuracy") for subset in SUBSETS)] for model in models],
+        ),
     )
 
 
@@ -140,20 +180,22 @@ def _per_class_table(evidence: Evidence, model: str) -> str:
     if not rows:
         return ""
     shown = rows
+    judged, called = ("precision",) * 2 if evidence.study.get("metric") == "precision_macro" else ("f1", "F1")
     if len(rows) > MANY_CLASSES:
-        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r["f1"]))[:MANY_CLASSES]
+        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[judged]))[:MANY_CLASSES]
     table = markdown_table(
-        ["class", "images", "precision", "recall", "F1", "average precision"],
+        ["class", "images", "answered", "precision", "recall", "F1", "average precision"],
         [
             [
                 r["class"],
                 r["n"],
+                r["predicted"],
                 *(short(r[name]) for name in ("precision", "recall", "f1", "average_precision")),
             ]
             for r in shown
         ],
     )
-    what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest F1"
+    what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {called}"
     return paragraphs(f"{model} on {split}, {what}:", table)
 
 

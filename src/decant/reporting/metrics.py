@@ -27,6 +27,10 @@ PER_CLASS_COLUMNS = (
     "model", "kind", "split", "class", "n", "predicted", "precision", "recall", "f1", "average_precision",
 )  # fmt: skip
 RELIABILITY_COLUMNS = ("model", "kind", "split", "bin_low", "bin_high", "n", "confidence", "accuracy")
+NEAR_DUPLICATE_COLUMNS = (
+    "model", "kind", "split", "subset", "n", "train_set_aside", "train_kept",
+    "accuracy", "accuracy_low", "accuracy_high",
+)  # fmt: skip
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 
 ECE_BINS = 15
@@ -176,6 +180,45 @@ def reliability_rows(
         }
         for number in range(bins)
     ]
+
+
+def near_duplicate_rows(
+    model: str,
+    kind: str,
+    split: str,
+    log_probabilities: Floats,
+    targets: Integers,
+    repeated: npt.NDArray[np.bool_],
+    in_train: tuple[int, int],
+    seed: int = 0,
+) -> list[dict[str, object]]:
+    """Accuracy on all images, on those with a duplicate in train and on the others; keys are NEAR_DUPLICATE_COLUMNS.
+
+    Args:
+        repeated: [n], whether an image has a duplicate in train.
+        in_train: images of train that are such duplicates: set aside by cleaning, and kept.
+        seed: of the bootstrap.
+    """
+    _check(model, log_probabilities, targets)
+    if repeated.shape != targets.shape or repeated.dtype != bool:
+        raise ValueError(f"{model}: repeated must be bool {targets.shape}, not {repeated.dtype} {repeated.shape}")
+    answers = log_probabilities.argmax(axis=1)
+    subsets = {"all": np.ones_like(repeated), "with_duplicate": repeated, "without_duplicate": ~repeated}
+    rows: list[dict[str, object]] = []
+    for subset, chosen in subsets.items():
+        set_aside, kept = (0, 0) if subset == "without_duplicate" else in_train
+        row: dict[str, object] = {"model": model, "kind": kind, "split": split, "subset": subset}
+        row |= {"n": int(chosen.sum()), "train_set_aside": set_aside, "train_kept": kept}
+        rows.append(row | _accuracy_cells(targets[chosen], answers[chosen], seed))
+    return rows
+
+
+def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str, object]:
+    """Accuracy and its interval, empty of no images."""
+    if not len(targets):
+        return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
+    low, high = bootstrap_intervals(targets, answers, seed=seed)["accuracy"]
+    return {"accuracy": float(accuracy_score(targets, answers)), "accuracy_low": low, "accuracy_high": high}
 
 
 def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> list[dict[str, object]]:

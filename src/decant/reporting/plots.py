@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
@@ -31,7 +31,8 @@ KIND_STYLE = {  # kind: colour, marker, what it is called in a legend
 WIDTH_IN = 7.6  # at 150 dpi a little wider than a README's column, so that text is about its size there
 DPI = 150
 LONGEST_NAME = 28
-MANY_CLASSES = 25  # beyond this, class names no longer fit on an axis
+MANY_CLASSES = 25  # beyond this, no number fits into a cell and no name beside a bar
+MOST_NAMES = 60  # beyond this, no name fits beside a row of a matrix
 LEAST_IMAGES = 5  # the accuracy of fewer is noise
 BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#b9d7ea", BLUE, "#08304f"])
 
@@ -74,31 +75,45 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
         matrix: [K, K] counts.
     """
     count = len(classes)
-    names = [plain_text(name) for name in classes]
     few = count <= MANY_CLASSES
-    figure = new_figure(min(7.6, 2.2 + 0.46 * count) if few else 6.6, layout="compressed")
+    figure = new_figure(min(7.6, 2.6 + 0.42 * count) if few else 7.6, layout="compressed")
     ax = figure.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = ax.imshow(share, cmap=BLUES, vmin=0, vmax=1, aspect="equal")
+    # Without room for numbers the shade must show a mistake: by the square root, 2 % of a row is a shade of 14 %.
+    shade = PowerNorm(1 if few else 0.5, vmin=0, vmax=1)
+    image = ax.imshow(share, cmap=BLUES, norm=shade, aspect="equal")
     ax.set_xlabel("answer")
     ax.set_ylabel("target")
-    if few:
-        ax.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
-        ax.set_yticks(range(count), names, fontsize=9)
-        for row, column in zip(*np.nonzero(matrix), strict=True):
-            colour = "white" if share[row, column] > 0.45 else INK
-            size = 9 if count <= 12 else 7
-            ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+    if count <= MOST_NAMES:
+        _name_classes(ax, classes)
         ax.set_xticks(np.arange(count + 1) - 0.5, minor=True)
         ax.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-        ax.grid(which="minor", color=FAINT, linewidth=0.6)
+        ax.grid(which="minor", color=FAINT, linewidth=0.6 if few else 0.3)
+    else:
+        ax.set_xlabel("answer: number of the class, from 0, in the table's order")
+    if few:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            colour = "white" if share[row, column] > 0.45 else INK
+            size = 9 if count <= 12 else 7 if count <= 16 else 5.5
+            ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=size)
     ax.tick_params(which="both", length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02, format=PercentFormatter(1))
-    bar.set_label("share of the target's images", fontsize=9)
+    bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02, format=PercentFormatter(1, symbol=" %"))
+    bar.set_label("share of the target", fontsize=9)
+    bar.ax.tick_params(labelsize=9)
     bar.outline.set_visible(False)
     save(figure, path, title)
+
+
+def _name_classes(ax: Axes, classes: Sequence[str]) -> None:
+    """Class names on both axes of a matrix: slanted while they are few, upright and small where they are many."""
+    count = len(classes)
+    names = [plain_text(name) for name in classes]
+    size = 9 if count <= 16 else 8 if count <= MANY_CLASSES else 5.5
+    slant: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(count), names, fontsize=size, **(slant if count <= 12 else {"rotation": 90}))
+    ax.set_yticks(range(count), names, fontsize=size)
 
 
 def precision_bars(

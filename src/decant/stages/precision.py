@@ -1,15 +1,19 @@
 """Stage benchmarks/precision: all models of a study through one path, on val and on test."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from decant.data.manifest import Manifest
 from decant.data.predictions import read_predictions
 from decant.reporting.format import write_results_table
-from decant.reporting.intervals import COMPARISON_COLUMNS, comparison_row
+from decant.reporting.intervals import comparison_row
 from decant.reporting.metrics import (
     confusion,
     confusion_rows,
+    near_duplicate_rows,
     per_class_rows,
     precision_row,
     reliability_rows,
@@ -23,63 +27,95 @@ from decant.stages.student import student, student_alone
 from decant.stages.teacher import teacher
 from decant.workspace import Finished
 
-VERSION = 1
+VERSION = 2  # 2: near_duplicates.csv
 SHIPPED = "student_onnx"
-TTA = "_tta"
 DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
+
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model's answers are: stage `made`, folder `below` it. augmented: with test-time augmentation."""
+
+    kind: str
+    made: Finished
+    below: str = ""
+    augmented: bool = False
+
+    def answers(self, split: str, ids: list[str]) -> np.ndarray:
+        """float32 [n, K] log-probabilities in the order of `ids`."""
+        found = read_predictions(self.made.folder / self.below, split).aligned(ids)
+        return found.mean() if self.augmented else found.members["identity"]
 
 
 def precision(experiment: Experiment) -> Finished:
-    """`metrics.csv`, `per_class.csv`, `comparisons.csv`, `reliability.csv` and confusion matrices.
+    """`metrics.csv`, `per_class.csv`, `comparisons.csv`, `reliability.csv`, `near_duplicates.csv` and confusions.
 
     A network's row is the network by itself. Test-time augmentation is in the ensemble's row and, to be seen apart, in
     the rows `<teacher>_tta`.
     """
-    combined, exported = ensemble(experiment), export(experiment)
-    places: dict[str, tuple[Path, str]] = {}
-    for name in experiment.study.teachers:
-        place = predictions(experiment, name, teacher(experiment, name)).folder
-        places |= {name: (place, "teacher"), name + TTA: (place, "teacher")}
-    places["ensemble"] = (combined.folder, "ensemble")
-    alone, distilled = student_alone(experiment), student(experiment)
-    places["student_alone"] = (predictions(experiment, "student_alone", alone).folder, "student_alone")
-    places["student"] = (predictions(experiment, "student", distilled).folder, "student")
-    places[SHIPPED] = (exported.folder / "predictions", SHIPPED)
-
+    models = scored_models(experiment)
     shown = experiment.study.data.class_names
 
     def build(folder: Path) -> None:
         manifest = read_cleaned(experiment)
         names = [shown.get(name, name) for name in manifest.classes]
-        tables: dict[str, list[dict[str, object]]] = {
-            name: [] for name in ("metrics", "per_class", "comparisons", "reliability")
-        }
+        tables: dict[str, Rows] = {}
         for split in ("test", "val"):
-            rows = manifest.of_split(split)
-            targets = manifest.targets(rows)
-            ids = list(rows["id"])
-            answers = {name: answers_of(place, split, ids, name.endswith(TTA)) for name, (place, _) in places.items()}
-            for name, (_, kind) in places.items():
-                tables["metrics"].append(precision_row(name, kind, split, answers[name], targets, answers["ensemble"]))
-                tables["per_class"] += per_class_rows(name, kind, split, answers[name], targets, names)
-                tables["reliability"] += reliability_rows(name, kind, split, answers[name], targets)
-                if name != SHIPPED:
-                    pair = answers[SHIPPED].argmax(axis=1), answers[name].argmax(axis=1)
-                    tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
-            if split == "test":
-                for name in DRAWN:
-                    matrix = confusion_rows(confusion(answers[name], targets), names)
-                    write_results_table(matrix, folder / f"confusion_{name}.csv")
-        for name, table in tables.items():
-            write_results_table(table, folder / f"{name}.csv", COMPARISON_COLUMNS if name == "comparisons" else None)
+            for table, rows in scored(models, manifest, split, names).items():
+                tables.setdefault(table, []).extend(rows)
+        for table, rows in tables.items():
+            write_results_table(rows, folder / f"{table}.csv")
 
-    reads = [combined, exported, alone, distilled]
-    return experiment.workspace.stage(
-        "benchmarks/precision", {"models": list(places), "shown": shown}, reads, VERSION, build
-    )
+    section = {"models": list(models), "shown": shown}
+    reads = list(dict.fromkeys(model.made for model in models.values()))
+    return experiment.workspace.stage("benchmarks/precision", section, reads, VERSION, build)
 
 
-def answers_of(place: Path, split: str, ids: list[str], augmented: bool) -> np.ndarray:
-    """float32 [n, K] log-probabilities in the order of `ids`, with or without test-time augmentation."""
-    found = read_predictions(place, split).aligned(ids)
-    return found.mean() if augmented else found.members["identity"]
+def scored_models(experiment: Experiment) -> dict[str, Model]:
+    """Every model by its name, in the order of the tables; one that is added here is scored like the others."""
+    models: dict[str, Model] = {}
+    for name in experiment.study.teachers:
+        answered = predictions(experiment, name, teacher(experiment, name))
+        models[name] = Model("teacher", answered)
+        models[f"{name}_tta"] = Model("teacher", answered, augmented=True)
+    models["ensemble"] = Model("ensemble", ensemble(experiment))
+    for name, trained in (("student_alone", student_alone(experiment)), ("student", student(experiment))):
+        models[name] = Model(name, predictions(experiment, name, trained))
+    models[SHIPPED] = Model(SHIPPED, export(experiment), "predictions")
+    return models
+
+
+def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
+    """The rows of each table for one split, by the table's name; confusions of test alone."""
+    rows = manifest.of_split(split)
+    targets = manifest.targets(rows)
+    answers = {name: model.answers(split, list(rows["id"])) for name, model in models.items()}
+    repeated, in_train = repeated_in_train(manifest, rows)
+    tables: dict[str, Rows] = {
+        name: [] for name in ("metrics", "per_class", "comparisons", "reliability", "near_duplicates")
+    }
+    for name, model in models.items():
+        whose, found = (name, model.kind, split), answers[name]
+        tables["metrics"].append(precision_row(*whose, found, targets, answers["ensemble"]))
+        tables["per_class"] += per_class_rows(*whose, found, targets, classes)
+        tables["reliability"] += reliability_rows(*whose, found, targets)
+        tables["near_duplicates"] += near_duplicate_rows(*whose, found, targets, repeated, in_train)
+        if name != SHIPPED:
+            pair = answers[SHIPPED].argmax(axis=1), found.argmax(axis=1)
+            tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
+    for name in DRAWN if split == "test" else ():
+        tables[f"confusion_{name}"] = confusion_rows(confusion(answers[name], targets), classes)
+    return tables
+
+
+def repeated_in_train(manifest: Manifest, rows: pd.DataFrame) -> tuple[np.ndarray, tuple[int, int]]:
+    """Which of `rows` stand in one group with rows of train, bool [n], and how many of train were set aside and kept.
+
+    Those set aside count: the split that was given leaked, whatever cleaning did about it.
+    """
+    train = manifest.rows[manifest.rows["split"] == "train"]
+    copies = train[train["group"].isin(rows["group"])]
+    kept = int((copies["action"] != "drop").sum())
+    return rows["group"].isin(copies["group"]).to_numpy(), (len(copies) - kept, kept)

@@ -15,15 +15,15 @@ wandb = pytest.importorskip("wandb")
 
 class FakeRun:
     def __init__(self, broken=()):
-        self.broken, self.logged, self.finished = broken, [], 0
+        self.broken, self.logged, self.exit_codes = broken, [], []
 
     def log(self, metrics):
         if "log" in self.broken:
             raise ConnectionError("the server is gone")
         self.logged.append(metrics)
 
-    def finish(self):
-        self.finished += 1
+    def finish(self, exit_code=None):
+        self.exit_codes.append(exit_code)
         if "finish" in self.broken:
             raise ConnectionError("the server is gone")
 
@@ -71,7 +71,7 @@ def test_metrics_reach_a_run_of_the_mode_that_was_asked_for(inits, tmp_path, mod
     assert [call["mode"] for call in inits] == [mode]
     assert inits[0]["project"] == "decant" and inits[0]["name"] == "micro/lite0" and inits[0]["config"] == {"epochs": 2}
     assert inits[0]["dir"] == tmp_path
-    assert inits.run.logged == [{"loss": 1.0}, {"loss": 0.5}] and inits.run.finished == 1
+    assert inits.run.logged == [{"loss": 1.0}, {"loss": 0.5}] and inits.run.exit_codes == [0]
 
 
 def test_every_wait_for_the_server_has_an_end(inits, tmp_path):
@@ -95,7 +95,7 @@ def test_the_run_goes_on_without_tracking_where_nothing_starts(inits, tmp_path, 
     inits.down = ("online", "offline")
     with track(tmp_path, mode) as log:
         log({"loss": 1.0})
-    assert inits.run.logged == [] and inits.run.finished == 0
+    assert inits.run.logged == [] and inits.run.exit_codes == []
 
 
 def test_an_offline_run_never_asks_for_the_server(inits, tmp_path):
@@ -111,7 +111,7 @@ def test_a_failing_log_is_told_once_and_survived(inits, tmp_path, caplog):
         for _ in range(3):
             log({"loss": 1.0})
     assert warnings_of(caplog) == ["W&B stopped logging: the server is gone"]
-    assert inits.run.finished == 1
+    assert inits.run.exit_codes == [0]  # the training itself went well
 
 
 def test_a_failing_finish_is_survived(inits, tmp_path, caplog):
@@ -121,10 +121,11 @@ def test_a_failing_finish_is_survived(inits, tmp_path, caplog):
     assert warnings_of(caplog) == ["W&B could not finish its run: the server is gone"]
 
 
-def test_an_error_of_the_training_itself_ends_the_run_and_is_passed_on(inits, tmp_path):
-    with pytest.raises(ZeroDivisionError), track(tmp_path):
-        _ = 1 / 0
-    assert inits.run.finished == 1
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_of_the_training_itself_ends_the_run_as_failed_and_is_passed_on(inits, tmp_path, error):
+    with pytest.raises(error), track(tmp_path):
+        raise error
+    assert inits.run.exit_codes == [1]
 
 
 @pytest.mark.parametrize("share_code", [False, True])
@@ -190,6 +191,32 @@ def test_an_offline_run_writes_below_its_folder_and_holds_neither_code_nor_git(t
     assert set(secrets[:2]) <= set(found["shared"])  # so the search finds what is there
     assert any(path.suffix == ".wandb" and b"loss" in content for path, content in written["private"].items())
     assert not [path for path in written["private"] if path.suffix in (".py", ".patch")]
+
+
+def test_a_real_run_that_raises_is_written_down_as_failed(tmp_path, repository):
+    from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
+
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from decant.tracking import wandb_run
+
+        for name in ("fine", "failing"):
+            with wandb_run("offline", Path(sys.argv[1]) / name, "decant", "run", {}) as log:
+                log({"loss": 0.25})
+                assert name == "fine"
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "AssertionError" in done.stderr and "could not finish" not in done.stderr
+    failed = Record(exit=RunExitRecord(exit_code=1)).SerializeToString()
+    for name, expected in (("fine", False), ("failing", True)):
+        (file,) = (tmp_path / name / "wandb").glob("offline-run-*/*.wandb")
+        assert (failed in file.read_bytes()) is expected
 
 
 def test_a_real_server_out_of_reach_does_not_fail_the_run(tmp_path, repository):

@@ -27,20 +27,22 @@ def wandb_run(
 
     Offline files go to `folder`. A server that cannot be reached within 20 s turns the run into an offline
     one, one that is lost later holds up the end for 60 s at most (`wandb sync` sends the rest), and an error of
-    W&B's own is logged once and then ignored: tracking never fails a run. No code and no git diff is sent unless
-    `share_code`.
+    W&B's own is logged once and then ignored: tracking never fails a run. A block that raises ends its run as failed.
+    No code and no git diff is sent unless `share_code`.
     """
     if mode == "disabled":
         yield lambda metrics: None
         return
     os.environ.setdefault("WANDB_SILENT", "true")
     run = start_wandb(mode, folder, project, name, config, share_code)
+    exit_code = 1
     try:
         yield quietly(run)
+        exit_code = 0
     finally:
         if run is not None:
             try:
-                run.finish()
+                run.finish(exit_code=exit_code)
             except Exception as error:
                 log.warning("W&B could not finish its run: %s", error)
 

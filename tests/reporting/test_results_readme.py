@@ -9,6 +9,7 @@ from decant.reporting.candidates import LATENCY_COLUMNS
 from decant.reporting.intervals import COMPARISON_COLUMNS
 from decant.reporting.metrics import (
     CLASS_COUNT_COLUMNS,
+    NEAR_DUPLICATE_COLUMNS,
     PER_CLASS_COLUMNS,
     PRECISION_COLUMNS,
     RELIABILITY_COLUMNS,
@@ -19,6 +20,7 @@ TABLES = {
     "benchmarks/precision/per_class.csv": PER_CLASS_COLUMNS,
     "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
+    "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     "benchmarks/latency/metrics.csv": LATENCY_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
 }

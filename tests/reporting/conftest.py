@@ -15,6 +15,7 @@ from decant.reporting.metrics import (
     class_count_rows,
     confusion,
     confusion_rows,
+    near_duplicate_rows,
     per_class_rows,
     precision_row,
     reliability_rows,
@@ -45,7 +46,7 @@ def answers(split: str, sharpness: float, n: int) -> tuple[np.ndarray, np.ndarra
 
 
 def write_precision(folder: Path) -> None:
-    scores, per_class, reliability = [], [], []
+    scores, per_class, reliability, repeated = [], [], [], []
     for split, n in (("val", 90), ("test", 150)):
         ensemble, _ = answers(split, MODELS["ensemble"][1], n)
         for model, (kind, sharpness) in MODELS.items():
@@ -53,6 +54,9 @@ def write_precision(folder: Path) -> None:
             scores.append(precision_row(model, kind, split, log_probabilities, targets, ensemble))
             per_class += per_class_rows(model, kind, split, log_probabilities, targets, CLASSES)
             reliability += reliability_rows(model, kind, split, log_probabilities, targets)
+            seen = np.arange(n) < (12 if split == "test" else 0)
+            in_train = (9, 5) if split == "test" else (0, 0)
+            repeated += near_duplicate_rows(model, kind, split, log_probabilities, targets, seen, in_train)
     student, targets = answers("test", MODELS["student_onnx"][1], 150)
     comparisons = [
         comparison_row(
@@ -65,6 +69,7 @@ def write_precision(folder: Path) -> None:
     write_results_table(scores, place / "metrics.csv")
     write_results_table(per_class, place / "per_class.csv")
     write_results_table(reliability, place / "reliability.csv")
+    write_results_table(repeated, place / "near_duplicates.csv")
     write_results_table(comparisons, place / "comparisons.csv")
     write_results_table(confusion_rows(confusion(student, targets), CLASSES), place / "confusion_student_onnx.csv")
 

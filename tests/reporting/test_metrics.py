@@ -13,6 +13,7 @@ from sklearn.metrics import (
 )
 
 from decant.reporting.metrics import (
+    NEAR_DUPLICATE_COLUMNS,
     PER_CLASS_COLUMNS,
     PRECISION_COLUMNS,
     RELIABILITY_COLUMNS,
@@ -21,6 +22,7 @@ from decant.reporting.metrics import (
     confusion_rows,
     expected_calibration_error,
     mean_average_precision,
+    near_duplicate_rows,
     negative_log_likelihood,
     per_class_rows,
     precision_row,
@@ -166,3 +168,43 @@ def test_class_counts_lose_no_image() -> None:
         {"split": "test", "class": "van", "images": 1},
         {"split": "train", "class": "car", "images": 2},
     ]
+
+
+def test_accuracy_with_and_without_duplicates_is_counted_apart() -> None:
+    # Six images, right but for the second and the last; the first three have duplicates in train.
+    log_probabilities = np.log(np.array([[0.8, 0.2]] * 6))
+    targets, repeated = np.array([0, 1, 0, 0, 0, 1]), np.array([True] * 3 + [False] * 3)
+    rows = near_duplicate_rows("m", "student", "test", log_probabilities, targets, repeated, (4, 1))
+    assert tuple(rows[0]) == NEAR_DUPLICATE_COLUMNS
+    found = {row["subset"]: (row["n"], row["accuracy"], row["train_set_aside"], row["train_kept"]) for row in rows}
+    assert found == {
+        "all": (6, pytest.approx(4 / 6), 4, 1),
+        "with_duplicate": (3, pytest.approx(2 / 3), 4, 1),
+        "without_duplicate": (3, pytest.approx(2 / 3), 0, 0),
+    }
+
+
+def test_the_interval_of_a_subset_is_of_its_own_images() -> None:
+    log_probabilities, targets = answers_of_a_fair_model()
+    whole = precision_row("m", "student", "test", log_probabilities, targets)
+    repeated = np.arange(300) < 40
+    every, some, _ = near_duplicate_rows("m", "student", "test", log_probabilities, targets, repeated, (40, 0))
+    part = precision_row("m", "student", "test", log_probabilities[:40], targets[:40])
+    for name in ("accuracy", "accuracy_low", "accuracy_high"):
+        assert every[name] == whole[name]
+        assert some[name] == part[name]
+
+
+@pytest.mark.parametrize(("flag", "empty"), [(False, "with_duplicate"), (True, "without_duplicate")])
+def test_a_subset_without_images_has_empty_cells(flag: bool, empty: str) -> None:
+    log_probabilities, targets = answers_of_a_fair_model(20)
+    rows = near_duplicate_rows("m", "student", "val", log_probabilities, targets, np.full(20, flag), (0, 0))
+    (row,) = [row for row in rows if row["subset"] == empty]
+    assert row["n"] == 0 and row["accuracy"] is row["accuracy_low"] is row["accuracy_high"] is None
+
+
+@pytest.mark.parametrize("repeated", [np.zeros(19, bool), np.zeros(20, np.int64)])
+def test_marks_that_do_not_fit_the_images_are_refused(repeated: np.ndarray) -> None:
+    log_probabilities, targets = answers_of_a_fair_model(20)
+    with pytest.raises(ValueError, match="repeated must be bool"):
+        near_duplicate_rows("m", "student", "val", log_probabilities, targets, repeated, (0, 0))

@@ -55,7 +55,23 @@ def test_a_rows_shade_is_its_share_so_that_a_rare_class_is_as_visible_as_a_commo
     assert (one != two).mean() < 0.002  # the digits
 
 
-@pytest.mark.parametrize("count", [2, 100])
+def test_where_classes_are_many_a_rare_mistake_is_seen_and_names_are_drawn(tmp_path: Path) -> None:
+    right = 100 * np.eye(30, dtype=np.int64)
+    wrong = right.copy()
+    wrong[3, 25], wrong[3, 3] = 2, 98
+    names = [f"class {number}" for number in range(30)]
+    confusion_matrix(right, names, tmp_path / "right.png")
+    confusion_matrix(wrong, names, tmp_path / "wrong.png")
+    confusion_matrix(right, names[::-1], tmp_path / "named.png")
+    first, second, third = (
+        np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")).astype(int)
+        for name in ("right", "wrong", "named")
+    )
+    assert (np.abs(first - second) >= 8).sum() >= 100  # a cell of ten by ten pixels
+    assert (first != third).any()
+
+
+@pytest.mark.parametrize("count", [2, 49, 100])
 def test_few_and_many_classes_fit_a_page(tmp_path: Path, count: int) -> None:
     names = [f"class {number}" for number in range(count)]
     confusion_matrix(np.eye(count, dtype=np.int64), names, tmp_path / "c.png")

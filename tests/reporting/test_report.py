@@ -79,6 +79,77 @@ def test_the_precision_table_has_the_numbers_of_the_csv(study: Path, model: str)
     ]
 
 
+def precision_of(study: Path) -> str:
+    return report_text(study, study).split("## Benchmarks: precision")[1].split("\n## ")[0]
+
+
+def change_study(study: Path, **changes: object) -> None:
+    asked = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(asked | changes))
+
+
+def test_accuracy_with_and_without_duplicates_stands_beside_their_number(study: Path) -> None:
+    section = precision_of(study)
+    assert (
+        "Of 150 images of test, 12 had a near duplicate in train (images of train that cleaning set aside: 9; "
+        "that were trained on: 5)." in section
+    )
+    assert "| accuracy | all (150) | with a duplicate (12) | without (138) |" in section
+    with (study / "benchmarks" / "precision" / "near_duplicates.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    for model in ("lite2", "ensemble", "student_onnx"):
+        cells = [
+            f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
+            for row in rows
+            if row["model"] == model
+        ]
+        assert f"| {model} | {' | '.join(cells)} |" in section
+
+
+def test_that_there_are_no_duplicates_is_one_sentence(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "near_duplicates.csv"
+    lines = [line for line in table.read_text(encoding="utf-8").splitlines() if ",test," not in line]
+    table.write_text("\n".join(lines).replace(",val,", ",test,") + "\n", encoding="utf-8")  # val has none
+    assert "\n\nNo image of test has a near duplicate in train." in precision_of(study)
+    assert "with a duplicate (" not in precision_of(study)
+    change_study(study, clean={"policy": "report", "near_duplicates": False})
+    assert "No image of test has an exact duplicate in train." in precision_of(study)
+
+
+def test_results_from_before_duplicates_were_counted_have_a_report(study: Path) -> None:
+    (study / "benchmarks" / "precision" / "near_duplicates.csv").unlink()
+    assert "duplicate" not in precision_of(study) and "student_onnx on test, by class:" in precision_of(study)
+
+
+def test_the_report_says_whose_probabilities_are_calibrated(study: Path) -> None:
+    assert "the probabilities of ensemble and student_onnx carry temperatures" in precision_of(study)
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    raw = [line for line in lines if not line.startswith(("ensemble,", "student_onnx,"))]
+    table.write_text("\n".join(raw) + "\n", encoding="utf-8")
+    assert "temperature" not in precision_of(study)
+
+
+@pytest.mark.parametrize(("metric", "column", "name"), [("precision_macro", 6, "precision"), ("accuracy", 8, "F1")])
+def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
+    study: Path, metric: str, column: int, name: str
+) -> None:
+    change_study(study, metric=metric)
+    table = study / "benchmarks" / "precision" / "per_class.csv"
+    header = table.read_text(encoding="utf-8").splitlines()[0]
+    rows = []
+    for number in range(40):
+        precision, f1 = 0.5 + number / 100, 0.9 - number / 100  # worst by one is best by the other
+        rows.append(f"student_onnx,student_onnx,test,c{number},30,{number},{precision:.4f},0.8,{f1:.4f},0.9")
+    table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    section = precision_of(study)
+    assert f"student_onnx on test, the 25 classes of 40 with the lowest {name}:" in section
+    worst = min(rows, key=lambda row: float(row.split(",")[column])).split(",")
+    shown = [line for line in section.splitlines() if re.match(r"\| c\d", line)]
+    cells = [worst[3], "30", worst[5], *(short(text) for text in worst[6:])]
+    assert len(shown) == 25 and shown[0] == f"| {' | '.join(cells)} |"
+
+
 def test_the_latency_table_is_the_csv(study: Path) -> None:
     section = report_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")][2:]

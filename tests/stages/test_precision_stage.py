@@ -6,11 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score
 
+from decant.cleaning.issues import list_issues
+from decant.cleaning.policy import apply_policy
+from decant.data.manifest import Manifest, row_id
 from decant.data.predictions import read_predictions
+from decant.stages.clean import leaking
 from decant.stages.labels import read_cleaned
+from decant.stages.precision import repeated_in_train
 from decant.stages.predictions import predictions
+from decant.stages.publication import PRECISION_FILES
 
 Chain = Any
 MODELS = {
@@ -82,8 +89,84 @@ def test_the_ensemble_agrees_with_itself_and_others_as_counted(chain: Chain, tab
         assert row["agreement_with_ensemble"] == pytest.approx(share, abs=1e-4)
 
 
-def test_comparisons_reliability_classes_and_confusions_lie_beside_it(chain: Chain) -> None:
+def test_every_table_that_is_published_lies_beside_it(chain: Chain) -> None:
     names = {path.name for path in chain.stages["precision"].folder.iterdir()}
-    assert names >= {"per_class.csv", "comparisons.csv", "reliability.csv", "confusion_student_onnx.csv"}
+    assert names >= {"metrics.csv", "confusion_student_onnx.csv", "confusion_ensemble.csv", *PRECISION_FILES}
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_the_shipped_student_is_compared_with_every_other_model(chain: Chain, split: str) -> None:
     compared = pd.read_csv(chain.stages["precision"].folder / "comparisons.csv")
-    assert set(compared["model"]) == {"student_onnx"} and "student_onnx" not in set(compared["other"])
+    compared = compared[compared["split"] == split]
+    assert set(compared["model"]) == {"student_onnx"}
+    assert list(compared["other"]) == [model for model in MODELS if model != "student_onnx"]
+    manifest = read_cleaned(chain.experiment)
+    rows = manifest.of_split(split)
+    right = {
+        model: answers_of(chain, model, split, list(rows["id"])).argmax(axis=1) == manifest.targets(rows)
+        for model in MODELS
+    }
+    for row in compared.to_dict("records"):
+        mine, other = right["student_onnx"], right[row["other"]]
+        only_mine, only_other = int((mine & ~other).sum()), int((other & ~mine).sum())
+        assert (row["only_model_right"], row["only_other_right"]) == (only_mine, only_other)
+        assert row["accuracy_difference"] == pytest.approx(mine.mean() - other.mean(), abs=1e-4)
+        assert row["accuracy_difference_low"] <= row["accuracy_difference"] <= row["accuracy_difference_high"]
+        apart = only_mine + only_other
+        expected = binomtest(only_mine, apart).pvalue if apart else 1.0
+        assert row["mcnemar_p"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_splits_that_were_drawn_have_no_duplicate_in_train(chain: Chain, table: pd.DataFrame) -> None:
+    train = read_cleaned(chain.experiment).rows.query("split == 'train'")
+    assert train["group"].duplicated().any()  # there are duplicates, kept together
+    repeated = pd.read_csv(chain.stages["precision"].folder / "near_duplicates.csv")
+    none = repeated[repeated["subset"] == "with_duplicate"]
+    assert len(none) == len(table) and (none["n"] == 0).all() and none["accuracy"].isna().all()
+    for subset in ("all", "without_duplicate"):
+        same = repeated[repeated["subset"] == subset].reset_index(drop=True)
+        columns = ["model", "kind", "split", "n", "accuracy", "accuracy_low", "accuracy_high"]
+        pd.testing.assert_frame_equal(same[columns], table[columns])
+
+
+def leaky() -> Manifest:
+    """A given split that leaks: test/0 has two copies in train, test/1 one, test/2 one in val; train/5 is broken."""
+    groups = {
+        "test/0": "a", "train/0": "a", "train/1": "a", "test/1": "b", "train/2": "b", "test/2": "c", "val/0": "c",
+        "test/3": "d", "val/1": "e", "train/3": "f", "train/4": "f", "train/5": "g",
+    }  # fmt: skip
+    rows = [
+        (row_id(path), path, path, "car", "car", path.split("/")[0], group, 1.0, "none", "", 8, 8)
+        for path, group in groups.items()
+    ]
+    table = pd.DataFrame(
+        rows,
+        columns=[
+            "id", "content", "path", "given_label", "label", "split", "group", "weight", "action", "reason",
+            "width", "height",
+        ],
+    )  # fmt: skip
+    table.loc[table["path"] == "train/5", ["action", "reason"]] = ["drop", "broken: cut off"]
+    return Manifest(table, ["car", "van"])
+
+
+def cleaned(manifest: Manifest, policy: Any) -> Manifest:
+    """As the clean stage leaves it."""
+    pairs = pd.DataFrame({"first": [], "second": [], "score": []})
+    suspects = pd.DataFrame(columns=["id", "suggested", "self_confidence", "suggested_confidence"])
+    issues = list_issues(manifest, pairs, None, leaking(manifest), {}, suspects)
+    return apply_policy(manifest, issues, policy)[0]
+
+
+@pytest.mark.parametrize(("policy", "in_train"), [("report", (0, 3)), ("conservative", (3, 0)), ("aggressive", (3, 0))])
+def test_an_image_that_leaked_is_found_whether_its_copies_were_set_aside_or_trained_on(
+    policy: str, in_train: tuple[int, int]
+) -> None:
+    manifest = cleaned(leaky(), policy)
+    rows = manifest.of_split("test")
+    repeated, found = repeated_in_train(manifest, rows)
+    assert set(rows["path"][repeated]) == {"test/0", "test/1"} and len(rows) == 4
+    assert found == in_train
+    val = manifest.of_split("val")
+    none, nothing = repeated_in_train(manifest, val)
+    assert not none.any() and nothing == (0, 0) and len(val) == (2 if policy == "report" else 1)

@@ -159,14 +159,14 @@ def _near_duplicates(evidence: Evidence) -> str:
         return ""
     counts = {subset: int(rows[models[0], subset]["n"]) for subset in SUBSETS}
     looked_for_near = evidence.study.get("clean", {}).get("near_duplicates", True)
-    what = "near duplicate" if looked_for_near else "exact duplicate"
+    what = "a near duplicate" if looked_for_near else "an exact duplicate"
     if not counts["with_duplicate"]:
-        return f"No image of {split} has a {what} in train."
-    found = rows[models[0], "with_duplicate"]
+        return f"No image of {split} has {what} in train."
+    in_train = rows[models[0], "with_duplicate"]
     return paragraphs(
-        f"Of {plural(counts['all'], 'image')} of {split}, {thousands(counts['with_duplicate'])} had a {what} in train: "
-        f"{plural(int(found['train_set_aside']), 'image')} of train that cleaning set aside and "
-        f"{thousands(int(found['train_kept']))} that took part in training.",
+        f"Of {plural(counts['all'], 'image')} of {split}, {thousands(counts['with_duplicate'])} had {what} in train "
+        f"(images of train that cleaning set aside: {in_train['train_set_aside']}; that were trained on: "
+        f"{in_train['train_kept']}). With and without them:",
         markdown_table(
             ["accuracy", *(f"{name} ({thousands(counts[subset])})" for subset, name in SUBSETS.items())],
             [[model, *(with_interval(rows[model, subset], "accuracy") for subset in SUBSETS)] for model in models],

@@ -1,5 +1,6 @@
 """The precision table, worked out again by scikit-learn from the stored predictions."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from decant.data.manifest import Manifest, row_id
 from decant.data.predictions import read_predictions
 from decant.stages.clean import leaking
 from decant.stages.labels import read_cleaned
-from decant.stages.precision import repeated_in_train
+from decant.stages.precision import repeated_in_train, scored_models
 from decant.stages.predictions import predictions
 from decant.stages.publication import PRECISION_FILES
 
@@ -29,6 +30,7 @@ MODELS = {
     "student_alone": "student_alone",
     "student": "student",
     "student_onnx": "student_onnx",
+    "student_onnx_int8": "student_onnx_int8",
 }
 
 
@@ -43,8 +45,8 @@ def place_of(chain: Chain, model: str) -> Path:
     """Where a model's predictions lie."""
     if model == "ensemble":
         return chain.stages["ensemble"].folder
-    if model == "student_onnx":
-        return chain.stages["export"].folder / "predictions"
+    if model.startswith("student_onnx"):
+        return chain.stages["int8" if model.endswith("int8") else "export"].folder / "predictions"
     stage = model if model.startswith("student") else f"teachers/{model}"
     return predictions(chain.experiment, model, chain.stages[stage]).folder
 
@@ -79,6 +81,13 @@ def test_the_numbers_are_those_of_scikit_learn(chain: Chain, table: pd.DataFrame
     (found,) = table[(table["model"] == model) & (table["split"] == split)].to_dict("records")
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_a_study_that_wants_no_int8_file_has_no_row_for_one(chain: Chain) -> None:
+    section = chain.experiment.study.export.model_copy(update={"int8": False})
+    study = chain.experiment.study.model_copy(update={"export": section})
+    models = scored_models(dataclasses.replace(chain.experiment, study=study))
+    assert list(models) == [model for model in MODELS if model != "student_onnx_int8"]
 
 
 def test_the_ensemble_agrees_with_itself_and_others_as_counted(chain: Chain, table: pd.DataFrame) -> None:

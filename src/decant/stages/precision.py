@@ -21,6 +21,7 @@ from decant.reporting.metrics import (
 from decant.stages.ensemble import ensemble
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
+from decant.stages.int8 import int8
 from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
 from decant.stages.student import student, student_alone
@@ -28,7 +29,7 @@ from decant.stages.teacher import teacher
 from decant.workspace import Finished
 
 VERSION = 2  # 2: near_duplicates.csv
-SHIPPED = "student_onnx"
+SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
 
 Rows = list[dict[str, object]]
@@ -84,6 +85,8 @@ def scored_models(experiment: Experiment) -> dict[str, Model]:
     for name, trained in (("student_alone", student_alone(experiment)), ("student", student(experiment))):
         models[name] = Model(name, predictions(experiment, name, trained))
     models[SHIPPED] = Model(SHIPPED, export(experiment), "predictions")
+    if experiment.study.export.int8:
+        models[INT8] = Model(INT8, int8(experiment), "predictions")
     return models
 
 

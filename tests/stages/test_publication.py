@@ -96,7 +96,10 @@ def test_a_variant_publishes_nothing(chain: Chain, publish: bool, as_committed: 
 
 def test_paths_of_this_machine_are_not_told() -> None:
     assert short_path(str(ROOT / "distill" / "run.py")) == "distill/run.py"
-    assert short_path("--study") == "--study"
+    assert short_path("--study") == "--study" and short_path("--set") == "--set"
+    assert short_path("/home/somebody/decant_runs") == "…/decant_runs"
+    assert short_path("--runs=/home/somebody/decant_runs") == "--runs=…/decant_runs"
+    assert short_path("teachers.lite1.epochs=3") == "teachers.lite1.epochs=3"
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,9 +187,12 @@ def weights_taken(experiment: Experiment) -> dict[str, str]:
 
 
 def short_path(word: str) -> str:
-    """A path inside the repository without what is above it."""
-    path = Path(word)
-    return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else word
+    """A path inside the repository without what is above it; of one outside its last part: folders name people."""
+    option, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return word
+    return option + equals + (str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else f"…/{path.name}")
 
 
 def digest(content: bytes) -> str:

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEEP_BYTES = 2**31 - 1  # the largest that mallopt's int can say
+CPUINFO = Path("/proc/cpuinfo")
+# What decides about the speed of int8 and bf16, by the names that Linux gives on x86 and on ARM.
+INSTRUCTION_SETS = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
+    "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
 
 
 def keep_memory() -> bool:
@@ -52,23 +59,60 @@ def description() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         "processor": processor_name(),
+        "instruction_sets": instruction_sets(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
         if hasattr(os, "sysconf")
         else None,
         "gpu": gpu,
         "system": f"{platform.system()} {platform.machine()}",
+        "distribution": distribution_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "onnxruntime": version_of("onnxruntime"),
+        "openvino": version_of("openvino"),
         "threads": torch.get_num_threads(),
     }
 
 
 def processor_name() -> str:
     """The processor's model name; the machine type where the system does not tell."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return told_by_linux("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """Which of INSTRUCTION_SETS the processor has; [] where the system does not tell."""
+    flags = (told_by_linux("flags") or told_by_linux("Features")).split()  # x86, ARM
+    return [name for name in INSTRUCTION_SETS if name in flags]
+
+
+def told_by_linux(key: str) -> str:
+    """A value of /proc/cpuinfo, of the first core that has it; "" if there is none."""
+    if CPUINFO.is_file():
+        for line in CPUINFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return ""
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def distribution_name() -> str:
+    """The Linux distribution and its version; "" on other systems."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return ""
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package; "" if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -175,11 +175,14 @@ class Benchmark(Section):
     """What is measured at the end."""
 
     latency_calls: int = Field(200, ge=5, description="timed calls at batch size 1; larger batches fewer, at least 30")
-    latency_batches: list[Annotated[int, Field(ge=1)]] = Field([1, 8], description="batch sizes")
-    latency_threads: list[Annotated[int, Field(ge=1)]] = Field([1, 2], description="thread counts")
+    latency_batches: list[Annotated[int, Field(ge=1)]] = Field([1, 8, 32], min_length=1, description="batch sizes")
+    latency_threads: list[Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
+        [1, 2, "all"], min_length=1, description="thread counts; all: every core that may be used"
+    )
     latency_rounds: int = Field(2, ge=1, description="fresh processes a row, interleaved over the models")
-    latency_engines: list[Literal["onnxruntime", "torch"]] = Field(
-        ["onnxruntime", "torch"], description="engines that are timed"
+    latency_engines: list[Literal["onnxruntime", "openvino", "torch", "torch_compile"]] = Field(
+        ["onnxruntime", "openvino", "torch", "torch_compile"],
+        description="engines that are timed; openvino where it is installed, torch_compile where it works",
     )
 
 

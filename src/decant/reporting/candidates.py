@@ -9,8 +9,10 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 
 import decant
 from decant.errors import UserError
+from decant.reporting.evidence import quoted_threads
 from decant.reporting.latency import MEGABYTE, Inputs, Job, Samples
 
 LATENCY_COLUMNS = (
@@ -31,6 +34,11 @@ SUMMED_COLUMNS = (
 )  # fmt: skip
 # A training process may ask malloc to keep its memory; nobody's server does.
 NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
+ONNX_ENGINES = ("onnxruntime", "openvino")
+MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
+LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
+LARGEST_BATCH_OF_A_TORCH_TEACHER = 8
+LONGEST_CAUSE = 300  # characters of a log line
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +49,7 @@ class Candidate:
 
     model: str
     kind: str  # as in the precision table
-    engine: str  # onnxruntime | torch
+    engine: str  # onnxruntime | openvino | torch | torch_compile
     path: Path  # the ONNX file, or the checkpoint's folder
     inputs: Inputs
     precision: str = "fp32"
@@ -49,26 +57,26 @@ class Candidate:
     gmacs: float | None = None
 
 
-def onnx_candidate(
+def onnx_candidates(
     model: str,
     kind: str,
     path: Path,
     inputs: Inputs,
     checkpoint: Path | None = None,
     precision: str = "fp32",
-) -> Candidate:
-    """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
+) -> list[Candidate]:
+    """An ONNX file in each of ONNX_ENGINES; parameters and multiply-adds are counted on its checkpoint."""
     params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
-    return Candidate(model, kind, "onnxruntime", path, inputs, precision, params_millions, gmacs)
+    return [Candidate(model, kind, engine, path, inputs, precision, params_millions, gmacs) for engine in ONNX_ENGINES]
 
 
-def torch_candidate(model: str, kind: str, checkpoint: Path) -> Candidate:
-    """A checkpoint in PyTorch, eager and channels_last, fed with prepared pictures."""
+def torch_candidate(model: str, kind: str, checkpoint: Path, engine: str = "torch") -> Candidate:
+    """A checkpoint in PyTorch, channels_last, fed with prepared pictures; eager, or compiled by "torch_compile"."""
     from decant.models.checkpoint import load_checkpoint
 
     input_px = load_checkpoint(checkpoint).preprocessing.input_px
     params_millions, gmacs = network_cost(checkpoint)
-    return Candidate(model, kind, "torch", checkpoint, Inputs("bare", input_px), "fp32", params_millions, gmacs)
+    return Candidate(model, kind, engine, checkpoint, Inputs("bare", input_px), "fp32", params_millions, gmacs)
 
 
 def measure_candidates(
@@ -79,38 +87,103 @@ def measure_candidates(
     warmup: int = 10,
     rounds: int = 4,
 ) -> list[dict[str, object]]:
-    """One row per candidate, batch size and number of threads, in that order; keys are LATENCY_COLUMNS.
+    """One row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
 
-    `calls` timed calls per row are spread over `rounds` fresh processes, each with `warmup` untimed calls.
-    `cold_start_s` is the median of the rounds, `peak_rss_mb` their largest.
+    At batch size 1 at least `calls` timed calls per row, spread over `rounds` fresh processes, each with `warmup`
+    untimed calls; larger batches are called less often. `cold_start_s` is the median of the rounds, `peak_rss_mb`
+    their largest. Not every row is measured (see `is_timed`), and a candidate of an engine in MAY_FAIL that fails
+    is left out; a log line says why.
 
     Raises:
-        UserError: a measuring process fails; the message ends with its last words.
+        UserError: a measuring process of another engine fails; the message ends with its last words.
     """
     for candidate in candidates:
         if not candidate.path.exists():
             raise UserError(f"{candidate.path}: not there, so {candidate.model} cannot be timed; export it first")
-    settings = [(c, size, count) for c in candidates for size in batch_sizes for count in threads]
-    per_round = math.ceil(calls / rounds)
+    rows: list[dict[str, object]] = []
+    for batch_size in batch_sizes:
+        settings = [
+            (candidate, batch_size, count)
+            for candidate in candidates
+            for count in threads
+            if is_timed(candidate, batch_size, count, quoted_threads(threads))
+        ]
+        per_round = math.ceil(calls_of(batch_size, calls) / rounds)
+        found, failed = measure_rounds(settings, per_round, warmup_of(batch_size, warmup), rounds)
+        rows += found
+        candidates = [candidate for candidate in candidates if candidate not in failed]
+    return rows
+
+
+def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
+    """Whether a row is worth its time: PyTorch takes seconds to import, and a minute to compile a network.
+
+    ONNX files and the student in PyTorch are timed at every setting; teachers in PyTorch at the quoted number of
+    threads and up to 8 pictures a call; the compiled student, compiled anew for every setting, at the quoted number
+    of threads and one picture a call.
+    """
+    if candidate.engine == "torch_compile":
+        return (batch_size, threads) == (1, quoted)
+    if candidate.engine == "torch" and candidate.kind == "teacher":
+        return batch_size <= LARGEST_BATCH_OF_A_TORCH_TEACHER and threads == quoted
+    return True
+
+
+def calls_of(batch_size: int, calls: int) -> int:
+    """Timed calls of a row, where `calls` are asked for at batch size 1: as many pictures, at least 30 calls."""
+    return max(calls // batch_size, min(calls, LEAST_CALLS))
+
+
+def warmup_of(batch_size: int, warmup: int) -> int:
+    """Untimed calls of a process: as many pictures, at least 2 calls."""
+    return max(warmup // batch_size, min(warmup, LEAST_WARMUP))
+
+
+def measure_rounds(
+    settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
+) -> tuple[list[dict[str, object]], set[Candidate]]:
+    """The rows of (candidate, batch size, threads), `calls` a round, and the candidates that failed and may."""
     samples: list[list[Samples]] = [[] for _ in settings]
+    failed: set[Candidate] = set()
     for round_number in range(rounds):
         # Every second round runs backwards: a drift that is linear in time cancels.
         order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
         for index in order:
-            samples[index].append(run_fresh(_job(*settings[index], per_round, warmup)))
+            candidate = settings[index][0]
+            if candidate in failed:
+                continue
+            try:
+                samples[index].append(run_fresh(_job(*settings[index], calls, warmup)))
+            except UserError as error:
+                if candidate.engine not in MAY_FAIL:
+                    raise
+                failed.add(candidate)
+                log.warning(
+                    "latency: %s (%s graph) under %s is left out: %s",
+                    candidate.model, candidate.inputs.graph, candidate.engine, cause_of(str(error)),
+                )  # fmt: skip
         log.info("latency: round %d of %d, %d processes", round_number + 1, rounds, len(settings))
-    return [latency_row(*setting, found) for setting, found in zip(settings, samples, strict=True)]
+    pairs = zip(settings, samples, strict=True)
+    return [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed], failed
+
+
+def cause_of(last_words: str) -> str:
+    """From a process's last words, what was raised: from the last line that begins with the error's name."""
+    starts = [match.start() for match in re.finditer(r"^[\w.]+: ", last_words, flags=re.MULTILINE)]
+    return " ".join(last_words[starts[-1] if starts else 0 :].split())[:LONGEST_CAUSE]
 
 
 def run_fresh(job: Job) -> Samples:
     """Runs a job in a process of its own. Raises UserError with the process's last words if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "decant.reporting.latency", json.dumps(asdict(job))],
-        env=child_environment(job.threads),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "decant.reporting.latency", json.dumps(asdict(job))],
+            # A cold start with what an earlier process compiled would be a warm one.
+            env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": place},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise UserError(f"{job.path}: timing it under {job.engine} failed:\n{done.stderr.strip()[-800:]}")
     return Samples(**json.loads(done.stdout))

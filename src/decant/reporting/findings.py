@@ -1,45 +1,23 @@
-"""Sections on what came out: the headline, precision, latency, limits. "" where the files are missing."""
+"""Sections on what came out: the headline, precision, limits. "" where the files are missing."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from decant.reporting.evidence import (
     Evidence,
     Row,
-    best_teacher,
-    comparable,
     headline_rows,
     main_split,
     of_kind,
     reported_latency,
     student_row,
 )
-from decant.reporting.figures import ACCURACY_PNG, PARETO_PNG, RELIABILITY_PNG, confusion_png
+from decant.reporting.figures import ACCURACY_PNG, RELIABILITY_PNG, confusion_png
 from decant.reporting.format import number, plural, short, thousands, with_interval
 from decant.reporting.markdown import capitalised, markdown_table, paragraphs, picture, section
 
 MANY_CLASSES = 25
 CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
 SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
-LATENCY_HEADER = {
-    "model": "model",
-    "engine": "engine",
-    "precision": "precision",
-    "graph": "graph",
-    "input_px": "px",
-    "batch_size": "batch",
-    "threads": "threads",
-    "cold_start_s": "cold start s",
-    "p50_ms": "p50 ms",
-    "p90_ms": "p90 ms",
-    "p99_ms": "p99 ms",
-    "images_per_second": "images/s",
-    "params_millions": "M params",
-    "gmacs": "GMACs",
-    "file_mb": "MB",
-    "peak_rss_mb": "peak MB",
-}
 FEW_IMAGES = 20  # below this many test images a class's own precision says little
 
 
@@ -197,47 +175,6 @@ def _per_class_table(evidence: Evidence, model: str) -> str:
     )
     what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {called}"
     return paragraphs(f"{model} on {split}, {what}:", table)
-
-
-def latency_section(evidence: Evidence, base: Path) -> str:
-    if not evidence.latency:
-        return ""
-    return section(
-        "Benchmarks: latency",
-        _machine_sentence(evidence.latency_machine)
-        + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
-        picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
-        markdown_table(
-            list(LATENCY_HEADER.values()),
-            [[row[column] or "–" for column in LATENCY_HEADER] for row in evidence.latency],
-            left=4,
-        ),
-        _ratio_sentences(evidence),
-    )
-
-
-def _machine_sentence(machine: Mapping[str, Any]) -> str:
-    if not machine.get("processor"):
-        return ""
-    cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
-    size = machine.get("picture_px")
-    pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
-    return f"Measured on {machine['processor']}{cores}{pictures}. "
-
-
-def _ratio_sentences(evidence: Evidence) -> str:
-    split = main_split(evidence)
-    student, best = student_row(evidence, split), best_teacher(evidence, split)
-    timing = reported_latency(evidence, student["model"]) if student else None
-    if timing is None:
-        return ""
-    others = [("the best teacher", best), ("the ensemble", of_kind(evidence, "ensemble", split))]
-    parts = [
-        f"{number(other['p50_ms']) / number(timing['p50_ms']):.1f} times that of {timing['model']} for {what}"
-        for what, row in others
-        if row and (other := reported_latency(evidence, row["model"])) and comparable(other, timing)
-    ]
-    return f"Median time for one picture: {', '.join(parts)}." if parts else ""
 
 
 def limits_section(evidence: Evidence, base: Path) -> str:

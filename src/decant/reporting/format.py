@@ -118,6 +118,11 @@ def with_interval(row: Mapping[str, str], column: str) -> str:
     return f"{value} ({short(low)}–{short(high)})" if low and high else value
 
 
+def ratio(one: str, other: str) -> str:
+    """How many times the one cell the other is, with one decimal: "14.4" and "3.20" give "4.5"."""
+    return f"{number(one) / number(other):.1f}"
+
+
 def thousands(count: int) -> str:
     """12,345"""
     return f"{count:,}"

@@ -17,7 +17,7 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import PARETO_PNG
-from decant.reporting.findings import headline_section, latency_section, limits_section, precision_section
+from decant.reporting.findings import headline_section, limits_section, precision_section
 from decant.reporting.format import thousands, with_interval
 from decant.reporting.markdown import link, markdown_table, paragraphs
 from decant.reporting.sections import (
@@ -29,6 +29,7 @@ from decant.reporting.sections import (
     student_section,
     teachers_section,
 )
+from decant.reporting.times import latency_section
 from decant.workspace import replacing
 
 SECTIONS = (

@@ -1,5 +1,8 @@
 """Stage benchmarks/latency: how long each model takes here, in fresh processes, without test-time augmentation."""
 
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from decant import machine
@@ -11,7 +14,7 @@ from decant.reporting.candidates import (
     Candidate,
     ensemble_rows,
     measure_candidates,
-    onnx_candidate,
+    onnx_candidates,
     torch_candidate,
 )
 from decant.reporting.format import write_results_table
@@ -24,40 +27,49 @@ from decant.stages.student import student
 from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
 
-VERSION = 1
-LEAST_CALLS = 30  # large batches are called less often: their times vary less
+log = logging.getLogger(__name__)
+VERSION = 2  # 2: OpenVINO, torch.compile, all cores, fewer warm-up calls of large batches
 
 
 def latency(experiment: Experiment) -> Finished:
     """`metrics.csv` and `machine.json`. Teachers are exported into the stage's folder for timing alone."""
     settings = experiment.study.benchmark
+    threads, engines = thread_counts(settings.latency_threads), engines_here(settings.latency_engines)
     combined, exported, distilled = ensemble(experiment), export(experiment), student(experiment)
     teachers = {name: teacher(experiment, name) for name in experiment.study.teachers}
+    files = {"student_onnx": exported.folder / "student.onnx"}
 
     def build(folder: Path) -> None:
+        for engine in set(settings.latency_engines) - set(engines):
+            log.info("latency: %s is not installed, so nothing is timed under it", engine)
         picture = typical_picture(read_cleaned(experiment))
-        candidates = student_candidates(exported, distilled, picture)
+        candidates = student_candidates(files, distilled, picture)
         for name, trained in teachers.items():
             candidates += teacher_candidates(name, models_of(trained)[0], folder / "teachers" / name, picture)
-        candidates = [one for one in candidates if one.engine in settings.latency_engines]
-        measured = [
-            row
-            for batch_size in settings.latency_batches
-            for row in measure_candidates(
-                candidates,
-                [batch_size],
-                settings.latency_threads,
-                max(settings.latency_calls // batch_size, min(settings.latency_calls, LEAST_CALLS)),
-                rounds=settings.latency_rounds,
-            )
-        ]
+        measured = measure_candidates(
+            [one for one in candidates if one.engine in engines],
+            settings.latency_batches,
+            threads,
+            settings.latency_calls,
+            rounds=settings.latency_rounds,
+        )
         write_results_table(
             measured + ensemble_rows(measured, heard(read_weights(combined))), folder / "metrics.csv", LATENCY_COLUMNS
         )
         write_json(folder / "machine.json", {**machine.description(), "picture_px": list(picture)})
 
-    reads = [combined, exported, distilled]
-    return experiment.workspace.stage("benchmarks/latency", settings.model_dump(), reads, VERSION, build)
+    section = {**settings.model_dump(), "latency_threads": threads, "latency_engines": engines}
+    return experiment.workspace.stage("benchmarks/latency", section, [combined, exported, distilled], VERSION, build)
+
+
+def thread_counts(asked: Sequence[int | str]) -> list[int]:
+    """The numbers of threads in the order asked for, each once; "all" is every core that this process may use."""
+    return list(dict.fromkeys(machine.usable_cores() if count == "all" else int(count) for count in asked))
+
+
+def engines_here(asked: Sequence[str]) -> list[str]:
+    """The engines asked for, without an optional one that is not installed."""
+    return [engine for engine in asked if engine != "openvino" or find_spec("openvino")]
 
 
 def typical_picture(manifest: Manifest) -> tuple[int, int]:
@@ -66,22 +78,21 @@ def typical_picture(manifest: Manifest) -> tuple[int, int]:
     return int(rows["height"].median()), int(rows["width"].median())
 
 
-def student_candidates(exported: Finished, distilled: Finished, picture: tuple[int, int]) -> list[Candidate]:
-    """The shipped file, whole and bare, and the student in PyTorch."""
+def student_candidates(files: Mapping[str, Path], distilled: Finished, picture: tuple[int, int]) -> list[Candidate]:
+    """The student's files, whole and bare, and the student in PyTorch, eager and compiled.
+
+    files: the whole graph's file by the model's name in the tables, which ends in _int8 where the file is int8;
+    the bare graph's lies beside it with _bare in its name.
+    """
     input_px = load_checkpoint(distilled.folder).preprocessing.input_px
-    graphs = {"full": "student.onnx", "bare": "student_bare.onnx"}
-    return [
-        *(
-            onnx_candidate(
-                "student_onnx",
-                "student_onnx",
-                exported.folder / file,
-                Inputs(graph, input_px, *picture),
-                distilled.folder,
-            )
-            for graph, file in graphs.items()
-        ),
-        torch_candidate("student", "student", distilled.folder),
+    candidates = []
+    for model, whole in files.items():
+        precision = "int8" if model.endswith("_int8") else "fp32"
+        for graph, file in (("full", whole), ("bare", whole.with_stem(whole.stem + "_bare"))):
+            inputs = Inputs(graph, input_px, *picture)
+            candidates += onnx_candidates(model, model, file, inputs, distilled.folder, precision)
+    return candidates + [
+        torch_candidate("student", "student", distilled.folder, engine) for engine in ("torch", "torch_compile")
     ]
 
 
@@ -91,6 +102,6 @@ def teacher_candidates(name: str, model: Path, place: Path, picture: tuple[int, 
     export_student(checkpoint, place)
     inputs = Inputs("full", checkpoint.preprocessing.input_px, *picture)
     return [
-        onnx_candidate(name, "teacher", place / "student.onnx", inputs, model),
+        *onnx_candidates(name, "teacher", place / "student.onnx", inputs, model),
         torch_candidate(name, "teacher", model),
     ]

@@ -1,0 +1,232 @@
+"""The section on latency: what the times say of the student beside the others. "" where the files are missing."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from decant.reporting.evidence import (
+    Evidence,
+    Row,
+    best_teacher,
+    comparable,
+    main_split,
+    of_kind,
+    quoted_threads,
+    reported_latency,
+    student_row,
+)
+from decant.reporting.figures import PARETO_PNG
+from decant.reporting.format import number, plural, ratio, short
+from decant.reporting.markdown import link, markdown_table, paragraphs, picture, section
+
+HEADER = {
+    "model": "model",
+    "engine": "engine",
+    "precision": "precision",
+    "graph": "graph",
+    "input_px": "px",
+    "cold_start_s": "cold start s",
+    "p50_ms": "p50 ms",
+    "p90_ms": "p90 ms",
+    "p99_ms": "p99 ms",
+    "images_per_second": "images/s",
+    "params_millions": "M params",
+    "gmacs": "GMACs",
+    "file_mb": "MB",
+    "peak_rss_mb": "peak MB",
+}
+ENGINES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torch": "PyTorch",
+    "torch_compile": "PyTorch, compiled",
+    "mixed": "several engines",
+}
+GRAPHS = {"full": "preprocessing included", "bare": "without preprocessing"}
+SHIPPED_KINDS = ("student_onnx", "student_onnx_int8")
+
+
+def latency_section(evidence: Evidence, base: Path) -> str:
+    if not evidence.latency:
+        return ""
+    place = evidence.folder / "benchmarks" / "latency"
+    batch_size, threads = quoted_setting(evidence)
+    pictures = "One picture" if batch_size == "1" else f"{batch_size} pictures"
+    return section(
+        "Benchmarks: latency",
+        _machine_sentence(evidence.latency_machine)
+        + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
+        " ".join(_sentences(evidence)),
+        picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
+        f"{pictures} a call on {plural(int(threads), 'thread')}; "
+        f"[all batch sizes and threads]({link(place / 'metrics.csv', base)}):",
+        markdown_table(
+            list(HEADER.values()),
+            [[row[column] or "–" for column in HEADER] for row in quoted_rows(evidence)],
+            left=4,
+        ),
+        _throughput(evidence),
+    )
+
+
+def quoted_setting(evidence: Evidence) -> tuple[str, str]:
+    """The batch size and the number of threads at which latencies are quoted: the smallest, and 2 or the most."""
+    batch_size = min((row["batch_size"] for row in evidence.latency), key=int)
+    threads = {int(row["threads"]) for row in evidence.latency if row["batch_size"] == batch_size}
+    return batch_size, str(quoted_threads(threads))
+
+
+def quoted_rows(evidence: Evidence) -> list[Row]:
+    """The latency rows at the quoted batch size and number of threads, in the table's order."""
+    setting = quoted_setting(evidence)
+    return [row for row in evidence.latency if (row["batch_size"], row["threads"]) == setting]
+
+
+def dominating(evidence: Evidence, split: str) -> list[tuple[Row, Row]]:
+    """(precision row, latency row) of the models that leave no reason to choose the student.
+
+    They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with the
+    student's graph at the quoted setting, in its fastest engine. The student alone is the same network, so where it
+    was not timed its times are the student's.
+    """
+    student = student_row(evidence, split)
+    timing = reported_latency(evidence, student["model"]) if student else None
+    if student is None or timing is None:
+        return []
+    own = _fastest(evidence, student["model"], timing)
+    found = []
+    for row in evidence.precision:
+        if row["split"] != split or row["model"] == student["model"]:
+            continue
+        other = _fastest(evidence, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
+        if own and other and _dominates(row, other, student, own):
+            found.append((row, other))
+    return found
+
+
+def _dominates(row: Row, timing: Row, student: Row, own: Row) -> bool:
+    gain = number(row["accuracy"]) - number(student["accuracy"])
+    saved = number(own["p50_ms"]) - number(timing["p50_ms"])
+    return gain >= 0 and saved >= 0 and (gain > 0 or saved > 0)
+
+
+def _fastest(evidence: Evidence, model: str, timing: Row) -> Row | None:
+    """The model's fastest row measured under the conditions of `timing`, in any engine."""
+    rows = [row for row in evidence.latency if row["model"] == model and comparable(row, timing)]
+    return min(rows, key=lambda row: number(row["p50_ms"])) if rows else None
+
+
+def _in_engine(evidence: Evidence, model: str, engine: str, timing: Row) -> Row | None:
+    """The model's row in that engine at the batch size and threads of `timing`, with its graph if there is one."""
+    rows = [
+        row
+        for row in evidence.latency
+        if row["model"] == model
+        and row["engine"] == engine
+        and all(row[column] == timing[column] for column in ("batch_size", "threads"))
+    ]
+    return min(rows, key=lambda row: row["graph"] != timing["graph"]) if rows else None
+
+
+def _machine_sentence(machine: Mapping[str, Any]) -> str:
+    if not machine.get("processor"):
+        return ""
+    cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
+    size = machine.get("picture_px")
+    pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
+    return f"Measured on {machine['processor']}{cores}{pictures}. "
+
+
+def _sentences(evidence: Evidence) -> Iterator[str]:
+    split = main_split(evidence)
+    student = student_row(evidence, split)
+    timing = reported_latency(evidence, student["model"]) if student else None
+    if student is None or timing is None:
+        return
+    yield (
+        f"{student['model']} answers a call of {plural(int(timing['batch_size']), 'picture')} in "
+        f"{timing['p50_ms']} ms (median; {ENGINES[timing['engine']]}, {plural(int(timing['threads']), 'thread')}, "
+        f"{GRAPHS[timing['graph']]})."
+    )
+    own = _fastest(evidence, student["model"], timing)
+    if own and own["engine"] != timing["engine"]:
+        yield f"Its fastest engine is {ENGINES[own['engine']]} with {own['p50_ms']} ms."
+    yield from _ratio_sentences(evidence, split, timing)
+    yield from _domination_sentences(evidence, split, student)
+    yield from _int8_sentences(evidence, split, timing)
+
+
+def _ratio_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
+    best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
+    parts = []
+    if best:
+        for engine in dict.fromkeys((timing["engine"], "torch")):
+            row = _in_engine(evidence, best["model"], engine, timing)
+            if row:
+                graph = "" if row["graph"] == timing["graph"] else f", {GRAPHS[row['graph']]}"
+                parts.append((row, f"for {best['model']}, the best single teacher, in {ENGINES[engine]}{graph}"))
+    together = _fastest(evidence, whole["model"], timing) if whole else None
+    if together:
+        parts.append((together, f"for the ensemble in {ENGINES[together['engine']]}"))
+    said = [f"{ratio(row['p50_ms'], timing['p50_ms'])} times that {what}" for row, what in parts]
+    if said:
+        yield f"The same takes {'; '.join(said)}."
+
+
+def _domination_sentences(evidence: Evidence, split: str, student: Row) -> Iterator[str]:
+    found = dominating(evidence, split)
+    if not found:
+        yield f"No other model is as accurate on {split} and as fast and better in one of the two, in any engine."
+    for row, timing in found:
+        twin = " (the same network, so the same time)" if timing["model"] == student["model"] else ""
+        yield (
+            f"It is dominated by {row['model']}: an accuracy of {short(row['accuracy'])} against "
+            f"{short(student['accuracy'])} on {split} in {timing['p50_ms']} ms{twin}"
+            f"{_doubt(evidence, split, student['model'], row['model'])}."
+        )
+
+
+def _doubt(evidence: Evidence, split: str, model: str, other: str) -> str:
+    """A reservation, where the two models' accuracies cannot be told apart on these images."""
+    for row in evidence.comparisons:
+        if (row["model"], row["other"], row["split"]) == (model, other, split):
+            low, high = number(row["accuracy_difference_low"]), number(row["accuracy_difference_high"])
+            if low <= 0 <= high:
+                return ", though the 95 % interval of the difference in accuracy holds 0"
+    return ""
+
+
+def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
+    plain, small = (_in_engine(evidence, kind, timing["engine"], timing) for kind in SHIPPED_KINDS)
+    if small is None or plain is None or not comparable(small, plain):
+        return
+    before, after = (of_kind(evidence, kind, split) for kind in SHIPPED_KINDS)
+    accuracy = ""
+    if before and after:
+        accuracy = f", its accuracy on {split} is {short(after['accuracy'])} against {short(before['accuracy'])}"
+    yield (
+        f"In int8 it takes {small['p50_ms']} ms against {plain['p50_ms']} ms in fp32; its file has "
+        f"{small['file_mb']} MB against {plain['file_mb']} MB{accuracy}."
+    )
+
+
+def _throughput(evidence: Evidence) -> str:
+    """Pictures a second of the shipped files by batch size and threads; "" where there is one setting alone."""
+    rows = [row for row in evidence.latency if row["kind"] in SHIPPED_KINDS]
+    graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        if row["graph"] == graph:
+            line = cells.setdefault((row["engine"], row["precision"], row["threads"]), {})
+            line[row["batch_size"]] = row["images_per_second"]
+    sizes = sorted({size for line in cells.values() for size in line}, key=int)
+    if len(cells) * len(sizes) < 2:
+        return ""
+    return paragraphs(
+        f"Pictures a second of the shipped file, {GRAPHS[graph]}:",
+        markdown_table(
+            ["engine", "precision", "threads", *(f"batch {size}" for size in sizes)],
+            [[*line, *(found.get(size, "–") for size in sizes)] for line, found in cells.items()],
+            left=2,
+        ),
+    )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -106,6 +107,43 @@ def test_the_description_can_be_stored_and_places_a_number():
     assert told["processor"] and told["system"].startswith(platform.system())
     assert told["torch"] == torch.__version__ and told["python"] == platform.python_version()
     assert told["threads"] == torch.get_num_threads() and told["cores"] == os.cpu_count()
+    assert told["onnxruntime"] == onnxruntime.__version__
+
+
+X86 = "processor\t: 0\nmodel name\t: A: B\nflags\t\t: fpu avx2 avx512_vnni amx_int8x amx_bf16\n\nmodel name\t: C\n"
+ARM = "processor\t: 0\nFeatures\t: fp asimddp sve2 i8mm bf16\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "sets"),
+    [
+        (X86, "A: B", ["avx2", "avx512_vnni", "amx_bf16"]),
+        (ARM, platform.processor() or platform.machine(), ["asimddp", "i8mm", "bf16"]),
+    ],
+)
+def test_the_instruction_sets_for_int8_and_bf16_are_told(monkeypatch, tmp_path, text, name, sets):
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine.processor_name() == name
+    assert machine.instruction_sets() == sets
+
+
+def test_what_the_system_does_not_tell_is_empty(monkeypatch, tmp_path):
+    def unknown():
+        raise OSError
+
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(machine.platform, "freedesktop_os_release", unknown)
+    assert machine.instruction_sets() == [] and machine.distribution_name() == ""
+    assert machine.version_of("no-such-package") == ""
+
+
+def test_usable_cores_are_those_that_the_process_may_run_on(monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert machine.usable_cores() == 3
+    monkeypatch.delattr(machine.os, "sched_getaffinity")
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: None)
+    assert machine.usable_cores() == 1
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="no /proc")

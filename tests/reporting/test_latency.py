@@ -1,6 +1,7 @@
 """Counts, sums and processes. No test asserts how long something takes."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,19 @@ from decant.reporting import candidates
 from decant.reporting.candidates import (
     LATENCY_COLUMNS,
     Candidate,
+    calls_of,
+    cause_of,
     count_cost,
     ensemble_rows,
+    is_timed,
     latency_row,
     measure_candidates,
-    onnx_candidate,
+    onnx_candidates,
     run_fresh,
     torch_candidate,
+    warmup_of,
 )
-from decant.reporting.latency import Inputs, Job, Samples, make_batch, measure
+from decant.reporting.latency import LOADERS, Inputs, Job, Samples, make_batch, measure
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def a_row(model: str, engine: str, p50_ms: float, **other: object) -> dict[str, 
 def test_an_onnx_file_and_a_checkpoint_give_rows_of_the_contract(bare_graph: Path, checkpoint: Path) -> None:
     found = measure_candidates(
         [
-            onnx_candidate("mean", "student_onnx", bare_graph, Inputs("bare", 32), checkpoint),
+            onnx_candidates("mean", "student_onnx", bare_graph, Inputs("bare", 32), checkpoint)[0],
             torch_candidate("convnext", "teacher", checkpoint),
         ],
         batch_sizes=[2],
@@ -112,6 +117,130 @@ def test_rounds_alternate_their_order_and_their_samples_are_merged(
     assert (first["p50_ms"], first["cold_start_s"], first["peak_rss_mb"]) == (4, 4, 5)
     assert (second["p50_ms"], second["peak_rss_mb"]) == (3, 6)
     assert first["images_per_second"] == pytest.approx(4 * 1000 / np.mean([1, 4, 5]))
+
+
+def pretended(monkeypatch: pytest.MonkeyPatch, broken: str = "", words: str = "") -> list[Job]:
+    """The jobs that would have run, each call in 1 ms; those of the engine `broken` fail."""
+    seen: list[Job] = []
+
+    def pretend(job: Job) -> Samples:
+        seen.append(job)
+        if job.engine == broken:
+            raise UserError(f"{job.path}: timing it under {job.engine} failed:\n{words}")
+        return Samples(cold_start_s=1.0, call_ms=[1.0] * job.calls, peak_rss_mb=1.0)
+
+    monkeypatch.setattr(candidates, "run_fresh", pretend)
+    return seen
+
+
+def test_a_row_of_one_picture_has_all_the_calls_asked_for_and_large_batches_fewer(
+    bare_graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = pretended(monkeypatch)
+    model = Candidate("m", "student_onnx", "onnxruntime", bare_graph, Inputs("bare", 8))
+    measure_candidates([model], [1, 8, 32], [1], calls=200, warmup=10, rounds=3)
+    calls = {size: [job.calls for job in seen if job.batch_size == size] for size in (1, 8, 32)}
+    assert calls == {1: [67, 67, 67], 8: [10, 10, 10], 32: [10, 10, 10]}
+    assert [job.warmup for job in seen] == [10, 10, 10, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("calls", "batch_size", "expected"), [(200, 1, 200), (200, 4, 50), (200, 32, 30), (5, 1, 5), (5, 8, 5), (40, 8, 30)]
+)
+def test_no_row_has_more_than_the_calls_asked_for_nor_fewer_than_30_of_them(
+    calls: int, batch_size: int, expected: int
+) -> None:
+    assert calls_of(batch_size, calls) == expected
+
+
+@pytest.mark.parametrize(("warmup", "batch_size", "expected"), [(10, 1, 10), (10, 2, 5), (10, 32, 2), (0, 8, 0)])
+def test_a_large_batch_warms_up_with_fewer_calls(warmup: int, batch_size: int, expected: int) -> None:
+    assert warmup_of(batch_size, warmup) == expected
+
+
+def test_only_pytorch_is_spared_and_never_the_student_in_it(bare_graph: Path, checkpoint: Path) -> None:
+    def timed(kind: str, engine: str) -> set[tuple[int, int]]:
+        candidate = Candidate("m", kind, engine, bare_graph, Inputs("bare", 8))
+        return {(size, count) for size in (1, 8, 32) for count in (1, 2, 16) if is_timed(candidate, size, count, 2)}
+
+    everywhere = {(size, count) for size in (1, 8, 32) for count in (1, 2, 16)}
+    for engine in ("onnxruntime", "openvino"):
+        assert timed("teacher", engine) == timed("student_onnx", engine) == everywhere
+    assert timed("student", "torch") == everywhere
+    assert timed("teacher", "torch") == {(1, 2), (8, 2)}
+    assert timed("student", "torch_compile") == {(1, 2)}
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch_compile"])
+def test_an_engine_that_may_fail_loses_its_rows_alone_and_the_log_says_why(
+    engine: str, bare_graph: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = pretended(monkeypatch, broken=engine, words="  File, line 1\nRuntimeError: no such operator\n\nSet THIS.")
+    models = [Candidate("m", "student", name, bare_graph, Inputs("bare", 8)) for name in ("onnxruntime", engine)]
+    with caplog.at_level(logging.WARNING):
+        rows = measure_candidates(models, [1, 8], [1, 2], calls=4, rounds=2)
+    assert [(row["engine"], row["batch_size"], row["threads"]) for row in rows] == [
+        ("onnxruntime", size, count) for size in (1, 8) for count in (1, 2)
+    ]
+    assert [job.engine for job in seen].count(engine) == 1  # and is not asked again
+    (told,) = caplog.messages
+    assert told == f"latency: m (bare graph) under {engine} is left out: RuntimeError: no such operator Set THIS."
+
+
+def test_the_cause_is_the_last_thing_raised() -> None:
+    words = "a.onnx: timing it failed:\nValueError: first\n\nThe above was the cause:\n  File\nx.y.Broken: second\nmore"
+    assert cause_of(words) == "x.y.Broken: second more"
+    assert cause_of("Killed\n") == "Killed"
+
+
+def test_an_engine_that_must_work_is_an_error(bare_graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretended(monkeypatch, broken="onnxruntime", words="Fail: no")
+    with pytest.raises(UserError, match="Fail: no"):
+        measure_candidates([Candidate("m", "student", "onnxruntime", bare_graph, Inputs("bare", 8))])
+
+
+def test_openvino_answers_as_onnx_runtime_does(bare_graph: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is optional")
+    jobs = [Job(engine, str(bare_graph), Inputs("bare", 16), 3, 1, 1, 0) for engine in ("openvino", "onnxruntime")]
+    batch = make_batch(jobs[0].inputs, 3)
+    (found,), (expected,) = (LOADERS[job.engine](job)()(batch) for job in jobs)
+    np.testing.assert_allclose(found, batch.mean(axis=(2, 3), keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert run_fresh(jobs[0]).peak_rss_mb > 10
+
+
+def test_the_compiled_network_is_compiled_whole_and_answers_as_the_eager_one(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def pretend(network: nn.Module, **settings: object) -> nn.Module:
+        asked.append(settings)
+        return network
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    jobs = [Job(engine, str(checkpoint), Inputs("bare", 32), 2, 1, 1, 0) for engine in ("torch", "torch_compile")]
+    threads = torch.get_num_threads()
+    eager, compiled = (LOADERS[job.engine](job)()(make_batch(job.inputs, 2)) for job in jobs)
+    torch.set_num_threads(threads)
+    np.testing.assert_array_equal(compiled, eager)
+    assert asked == [{"fullgraph": True, "dynamic": False}]
+
+
+def test_what_was_compiled_before_does_not_make_a_cold_start_warm(
+    bare_graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+
+    def pretend(*_: object, env: dict[str, str], **__: object) -> subprocess.CompletedProcess[str]:
+        places.append(env["TORCHINDUCTOR_CACHE_DIR"])
+        assert not list(Path(places[-1]).iterdir())
+        return subprocess.CompletedProcess([], 0, '{"cold_start_s": 1, "call_ms": [1], "peak_rss_mb": 1}', "")
+
+    monkeypatch.setattr(candidates.subprocess, "run", pretend)
+    for _ in range(2):
+        run_fresh(Job("torch_compile", str(bare_graph), Inputs("bare", 8), 1, 1, calls=1, warmup=0))
+    assert len(set(places)) == 2 and not any(Path(place).exists() for place in places)
 
 
 def test_percentiles_are_those_of_all_calls_together(bare_graph: Path) -> None:

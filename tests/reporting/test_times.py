@@ -1,0 +1,207 @@
+"""What the report says of the times: of which rows, against whom, and who dominates the student."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from decant.reporting.candidates import LATENCY_COLUMNS
+from decant.reporting.evidence import quoted_threads, read_evidence, reported_latency
+from decant.reporting.format import ratio, write_results_table
+from decant.reporting.report import report_text
+from decant.reporting.times import dominating, latency_section
+
+Row = dict[str, object]
+
+
+def a_time(model: str, p50_ms: float, engine: str = "onnxruntime", **other: object) -> Row:
+    kind = model if model.startswith(("student", "ensemble")) else "teacher"
+    row: Row = dict.fromkeys(LATENCY_COLUMNS, 7.77) | {"model": model, "kind": kind, "engine": engine}
+    row |= {"precision": "fp32", "graph": "full", "input_px": 128, "batch_size": 1, "threads": 2, "file_mb": 13.6}
+    return row | {"p50_ms": p50_ms} | other
+
+
+def write_times(study: Path, *rows: Row) -> None:
+    write_results_table(rows, study / "benchmarks" / "latency" / "metrics.csv", LATENCY_COLUMNS)
+
+
+def write_accuracy(study: Path, **accuracy: float) -> None:
+    """Sets the accuracy on test of those models."""
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["split"] == "test" and row["model"] in accuracy:
+            row["accuracy"] = f"{accuracy[row['model']]:.4f}"
+    write_results_table(rows, table)
+
+
+def add_int8(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    lines += [line.replace("student_onnx", "student_onnx_int8") for line in lines if line.startswith("student_onnx,")]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def the_section(study: Path) -> str:
+    return latency_section(read_evidence(study), study)
+
+
+def dominators(study: Path) -> list[str]:
+    return [row["model"] for row, _ in dominating(read_evidence(study), "test")]
+
+
+STUDENT = (a_time("student_onnx", 3.2), a_time("student_onnx", 2.0, "openvino"))
+TEACHERS = (
+    a_time("lite2", 14.4),
+    a_time("lite2", 9.0, "openvino"),
+    a_time("lite2", 60.8, "torch", graph="bare"),
+    a_time("ensemble", 12.8, "openvino"),
+    a_time("ensemble", 99.0, "torch", graph="bare"),
+)
+
+
+def test_the_student_is_held_against_the_best_teacher_in_its_engine_and_in_pytorch_and_against_the_ensemble(
+    study: Path,
+) -> None:
+    write_times(study, *STUDENT, *TEACHERS)
+    text = the_section(study)
+    assert (
+        "student_onnx answers a call of 1 picture in 3.20 ms (median; ONNX Runtime, 2 threads, preprocessing included). "
+        "Its fastest engine is OpenVINO with 2.00 ms. "
+        "The same takes 4.5 times that for lite2, the best single teacher, in ONNX Runtime; "  # 14.4 ÷ 3.2
+        "19.0 times that for lite2, the best single teacher, in PyTorch, without preprocessing; "  # 60.8 ÷ 3.2
+        "4.0 times that for the ensemble in OpenVINO." in text  # 12.8 ÷ 3.2
+    )
+
+
+def test_who_was_not_timed_is_not_in_a_ratio(study: Path) -> None:
+    write_times(study, STUDENT[0], *TEACHERS[2:3])
+    text = the_section(study)
+    assert "The same takes 19.0 times that for lite2" in text
+    assert "in ONNX Runtime;" not in text and "for the ensemble" not in text and "fastest engine is" not in text
+    write_times(study, STUDENT[0])
+    assert "The same takes" not in the_section(study)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "p50_ms", "dominates"),
+    [
+        (0.80, 2.0, False),  # equal in both
+        (0.81, 2.0, True),
+        (0.80, 1.9, True),
+        (0.81, 1.9, True),
+        (0.81, 2.1, False),
+        (0.79, 1.9, False),
+        (0.99, 9.0, False),
+    ],
+)
+def test_a_model_dominates_that_is_no_worse_in_both_and_better_in_one(
+    study: Path, accuracy: float, p50_ms: float, dominates: bool
+) -> None:
+    write_accuracy(study, student_onnx=0.80, student_alone=0.1, lite0=0.1, lite2=accuracy, ensemble=0.1)
+    write_times(study, *STUDENT, a_time("lite2", p50_ms, "openvino"), a_time("lite2", 14.4))
+    assert dominators(study) == ["lite2"] * dominates
+    none = "No other model is as accurate on test and as fast and better in one of the two, in any engine."
+    assert (none in the_section(study)) is not dominates
+    expected = f"It is dominated by lite2: an accuracy of {accuracy:.3f} against 0.800 on test in {p50_ms:.2f} ms"
+    assert (expected in the_section(study)) is dominates
+
+
+def test_other_conditions_decide_nothing_about_who_dominates(study: Path) -> None:
+    write_accuracy(study, student_onnx=0.80, student_alone=0.1, lite0=0.1, lite2=0.9, ensemble=0.1)
+    elsewhere = ({"graph": "bare"}, {"threads": 4}, {"batch_size": 8})
+    write_times(study, *STUDENT, *(a_time("lite2", 0.1, **one) for one in elsewhere))
+    assert dominators(study) == []
+
+
+def test_the_student_alone_is_the_same_network_and_so_as_fast(study: Path) -> None:
+    write_times(study, *STUDENT, *TEACHERS)
+    write_accuracy(study, student_onnx=0.80, student_alone=0.80)
+    assert dominators(study) == []
+    write_accuracy(study, student_alone=0.82)
+    assert dominators(study) == ["student_alone"]
+    said = "student_alone: an accuracy of 0.820 against 0.800 on test in 2.00 ms (the same network, so the same time)"
+    assert said in the_section(study)
+
+
+def test_a_difference_that_these_images_do_not_settle_is_said_to_be_one(study: Path) -> None:
+    write_times(study, *STUDENT)
+    write_accuracy(study, student_onnx=0.80, student_alone=0.82)
+    table = study / "benchmarks" / "precision" / "comparisons.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["other"] == "student_alone"]
+    for low, high, said in (("-0.0500", "0.0100", True), ("-0.0500", "-0.0100", False)):
+        interval = {"accuracy_difference_low": low, "accuracy_difference_high": high}
+        write_results_table([row | interval for row in rows], table)
+        assert ("though the 95 % interval of the difference in accuracy holds 0" in the_section(study)) is said
+
+
+def test_int8_is_held_against_fp32_in_the_same_engine(study: Path) -> None:
+    add_int8(study)
+    write_accuracy(study, student_onnx=0.80, student_onnx_int8=0.79)
+    int8 = {"precision": "int8", "file_mb": 3.9}
+    write_times(study, *STUDENT, a_time("student_onnx_int8", 1.6, **int8))
+    assert (
+        "In int8 it takes 1.60 ms against 3.20 ms in fp32; its file has 3.90 MB against 13.6 MB, its accuracy on test "
+        "is 0.790 against 0.800." in the_section(study)
+    )
+    write_times(study, *STUDENT, a_time("student_onnx_int8", 1.6, graph="bare", **int8))
+    assert "In int8" not in the_section(study)
+
+
+def test_the_long_table_shows_the_quoted_setting_alone_and_links_to_the_rest(study: Path) -> None:
+    rows = [
+        a_time(model, 1.0, engine, batch_size=size, threads=threads)
+        for size in (32, 1, 8)
+        for model in ("lite2", "student_onnx")
+        for engine in ("onnxruntime", "openvino")
+        for threads in (1, 2, 16)
+    ]
+    write_times(study, *rows)
+    text = the_section(study)
+    assert "One picture a call on 2 threads; [all batch sizes and threads](benchmarks/latency/metrics.csv):" in text
+    lines = [line for line in text.splitlines() if line.startswith(("| lite2 |", "| student_onnx |"))]
+    assert [line.split(" | ")[:2] for line in lines] == [
+        [f"| {model}", engine] for model in ("lite2", "student_onnx") for engine in ("onnxruntime", "openvino")
+    ]
+
+
+def test_the_throughput_table_has_the_shipped_files_by_engine_threads_and_batch(study: Path) -> None:
+    rates = {(1, 1): 111.0, (1, 2): 222.0, (32, 2): 333.0}
+    rows = [
+        a_time("student_onnx", 1.0, batch_size=size, threads=threads, images_per_second=rate)
+        for (size, threads), rate in rates.items()
+    ]
+    int8 = a_time("student_onnx_int8", 1.0, precision="int8", images_per_second=444.0)
+    others = [a_time("student_onnx", 1.0, graph="bare", images_per_second=555.0), a_time("lite2", 1.0, batch_size=8)]
+    write_times(study, *rows, int8, *others)
+    table = the_section(study).partition("Pictures a second of the shipped file, preprocessing included:\n\n")[2]
+    assert table.splitlines() == [
+        "| engine | precision | threads | batch 1 | batch 32 |",
+        "| --- | --- | --: | --: | --: |",
+        "| onnxruntime | fp32 | 1 | 111 | – |",
+        "| onnxruntime | fp32 | 2 | 222 | 333 |",
+        "| onnxruntime | int8 | 2 | 444 | – |",
+    ]
+    write_times(study, a_time("student_onnx", 1.0))
+    assert "Pictures a second" not in the_section(study)
+
+
+def test_the_quoted_time_is_onnx_runtimes_where_it_was_measured(study: Path) -> None:
+    write_times(study, *STUDENT, *TEACHERS)
+    evidence = read_evidence(study)
+    quoted = {model: reported_latency(evidence, model) for model in ("student_onnx", "lite2", "ensemble")}
+    assert {model: row and row["p50_ms"] for model, row in quoted.items()} == {
+        "student_onnx": "3.20", "lite2": "14.4", "ensemble": "12.8",
+    }  # fmt: skip
+    assert "takes 3.20 ms" in report_text(study, study)
+
+
+@pytest.mark.parametrize(("threads", "quoted"), [([1, 2, 16], 2), ([1], 1), ([4, 8], 8)])
+def test_two_threads_are_quoted_or_else_the_most(threads: list[int], quoted: int) -> None:
+    assert quoted_threads(threads) == quoted
+
+
+def test_a_ratio_has_one_decimal() -> None:
+    assert (ratio("14.4", "3.20"), ratio("1", "3")) == ("4.5", "0.3")

@@ -67,7 +67,8 @@ def test_the_student_is_held_against_the_best_teacher_in_its_engine_and_in_pytor
     write_times(study, *STUDENT, *TEACHERS)
     text = the_section(study)
     assert (
-        "student_onnx answers a call of 1 picture in 3.20 ms (median; ONNX Runtime, 2 threads, preprocessing included). "
+        "student_onnx answers a call of 1 picture in 3.20 ms (median; ONNX Runtime, 2 threads, "
+        "preprocessing included). "
         "Its fastest engine is OpenVINO with 2.00 ms. "
         "The same takes 4.5 times that for lite2, the best single teacher, in ONNX Runtime; "  # 14.4 ÷ 3.2
         "19.0 times that for lite2, the best single teacher, in PyTorch, without preprocessing; "  # 60.8 ÷ 3.2

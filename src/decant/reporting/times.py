@@ -143,8 +143,9 @@ def _sentences(evidence: Evidence) -> Iterator[str]:
     timing = reported_latency(evidence, student["model"]) if student else None
     if student is None or timing is None:
         return
+    pictures = "one picture" if timing["batch_size"] == "1" else f"{timing['batch_size']} pictures"
     yield (
-        f"{student['model']} answers a call of {plural(int(timing['batch_size']), 'picture')} in "
+        f"{student['model']} answers {pictures} in "
         f"{timing['p50_ms']} ms (median; {ENGINES[timing['engine']]}, {plural(int(timing['threads']), 'thread')}, "
         f"{GRAPHS[timing['graph']]})."
     )
@@ -158,25 +159,29 @@ def _sentences(evidence: Evidence) -> Iterator[str]:
 
 def _ratio_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
     best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
-    parts = []
     if best:
-        for engine in dict.fromkeys((timing["engine"], "torch")):
-            row = _in_engine(evidence, best["model"], engine, timing)
-            if row:
-                graph = "" if row["graph"] == timing["graph"] else f", {GRAPHS[row['graph']]}"
-                parts.append((row, f"for {best['model']}, the best single teacher, in {ENGINES[engine]}{graph}"))
+        engines = dict.fromkeys((timing["engine"], "torch"))
+        rows = [row for engine in engines if (row := _in_engine(evidence, best["model"], engine, timing))]
+        if rows:
+            said = " and ".join(_times_as_long(row, timing) for row in rows)
+            yield f"{best['model']}, the best single teacher, takes {said}."
     together = _fastest(evidence, whole["model"], timing) if whole else None
     if together:
-        parts.append((together, f"for the ensemble in {ENGINES[together['engine']]}"))
-    said = [f"{ratio(row['p50_ms'], timing['p50_ms'])} times that {what}" for row, what in parts]
-    if said:
-        yield f"The same takes {'; '.join(said)}."
+        yield f"The ensemble takes {_times_as_long(together, timing)}."
+
+
+def _times_as_long(row: Row, timing: Row) -> str:
+    graph = "" if row["graph"] == timing["graph"] else f" {GRAPHS[row['graph']]}"
+    return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{graph}"
 
 
 def _domination_sentences(evidence: Evidence, split: str, student: Row) -> Iterator[str]:
     found = dominating(evidence, split)
     if not found:
-        yield f"No other model is as accurate on {split} and as fast and better in one of the two, in any engine."
+        yield (
+            f"No other model dominates it: none is as accurate on {split} and as fast, and better in one of the two, "
+            "each in its fastest engine."
+        )
     for row, timing in found:
         twin = " (the same network, so the same time)" if timing["model"] == student["model"] else ""
         yield (

@@ -168,9 +168,10 @@ def measure_rounds(
 
 
 def cause_of(last_words: str) -> str:
-    """From a process's last words, what was raised: from the last line that begins with the error's name."""
+    """From a process's last words, what was raised: from the last line that begins with its name to a blank one."""
     starts = [match.start() for match in re.finditer(r"^[\w.]+: ", last_words, flags=re.MULTILINE)]
-    return " ".join(last_words[starts[-1] if starts else 0 :].split())[:LONGEST_CAUSE]
+    raised = last_words[starts[-1] if starts else 0 :].partition("\n\n")[0]
+    return " ".join(raised.split())[:LONGEST_CAUSE]
 
 
 def run_fresh(job: Job) -> Samples:

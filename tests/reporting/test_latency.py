@@ -28,7 +28,7 @@ from decant.reporting.candidates import (
     is_timed,
     latency_row,
     measure_candidates,
-    onnx_candidates,
+    onnx_candidate,
     run_fresh,
     torch_candidate,
     warmup_of,
@@ -76,7 +76,7 @@ def a_row(model: str, engine: str, p50_ms: float, **other: object) -> dict[str, 
 def test_an_onnx_file_and_a_checkpoint_give_rows_of_the_contract(bare_graph: Path, checkpoint: Path) -> None:
     found = measure_candidates(
         [
-            onnx_candidates("mean", "student_onnx", bare_graph, Inputs("bare", 32), checkpoint)[0],
+            onnx_candidate("mean", "student_onnx", bare_graph, Inputs("bare", 32), checkpoint),
             torch_candidate("convnext", "teacher", checkpoint),
         ],
         batch_sizes=[2],

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,17 +57,22 @@ class Candidate:
     gmacs: float | None = None
 
 
-def onnx_candidates(
+def onnx_candidate(
     model: str,
     kind: str,
     path: Path,
     inputs: Inputs,
     checkpoint: Path | None = None,
     precision: str = "fp32",
-) -> list[Candidate]:
-    """An ONNX file in each of ONNX_ENGINES; parameters and multiply-adds are counted on its checkpoint."""
+) -> Candidate:
+    """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
     params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
-    return [Candidate(model, kind, engine, path, inputs, precision, params_millions, gmacs) for engine in ONNX_ENGINES]
+    return Candidate(model, kind, "onnxruntime", path, inputs, precision, params_millions, gmacs)
+
+
+def in_onnx_engines(candidate: Candidate) -> list[Candidate]:
+    """The same file in each engine that reads it."""
+    return [replace(candidate, engine=engine) for engine in ONNX_ENGINES]
 
 
 def torch_candidate(model: str, kind: str, checkpoint: Path, engine: str = "torch") -> Candidate:

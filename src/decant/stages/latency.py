@@ -6,15 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from decant import machine
-from decant.data.manifest import Manifest
 from decant.export.student import export_student
 from decant.models.checkpoint import load_checkpoint
 from decant.reporting.candidates import (
     LATENCY_COLUMNS,
     Candidate,
     ensemble_rows,
+    in_onnx_engines,
     measure_candidates,
-    onnx_candidates,
+    onnx_candidate,
     torch_candidate,
 )
 from decant.reporting.format import write_results_table
@@ -22,7 +22,10 @@ from decant.reporting.latency import Inputs
 from decant.stages.ensemble import ensemble, heard, read_weights
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
+from decant.stages.int8 import FILE as INT8_FILE
+from decant.stages.int8 import int8
 from decant.stages.labels import read_cleaned
+from decant.stages.shipped import typical_picture
 from decant.stages.student import student
 from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
@@ -37,7 +40,11 @@ def latency(experiment: Experiment) -> Finished:
     threads, engines = thread_counts(settings.latency_threads), engines_here(settings.latency_engines)
     combined, exported, distilled = ensemble(experiment), export(experiment), student(experiment)
     teachers = {name: teacher(experiment, name) for name in experiment.study.teachers}
-    files = {"student_onnx": exported.folder / "student.onnx"}
+    files, reads = {"student_onnx": exported.folder / "student.onnx"}, [combined, exported, distilled]
+    if experiment.study.export.int8:
+        quantised = int8(experiment)
+        files["student_onnx_int8"] = quantised.folder / INT8_FILE
+        reads.append(quantised)
 
     def build(folder: Path) -> None:
         for engine in set(settings.latency_engines) - set(engines):
@@ -59,7 +66,7 @@ def latency(experiment: Experiment) -> Finished:
         write_json(folder / "machine.json", {**machine.description(), "picture_px": list(picture)})
 
     section = {**settings.model_dump(), "latency_threads": threads, "latency_engines": engines}
-    return experiment.workspace.stage("benchmarks/latency", section, [combined, exported, distilled], VERSION, build)
+    return experiment.workspace.stage("benchmarks/latency", section, reads, VERSION, build)
 
 
 def thread_counts(asked: Sequence[int | str]) -> list[int]:
@@ -70,12 +77,6 @@ def thread_counts(asked: Sequence[int | str]) -> list[int]:
 def engines_here(asked: Sequence[str]) -> list[str]:
     """The engines asked for, without an optional one that is not installed."""
     return [engine for engine in asked if engine != "openvino" or find_spec("openvino")]
-
-
-def typical_picture(manifest: Manifest) -> tuple[int, int]:
-    """Median height and width of the pictures that the models were asked about, pixels."""
-    rows = manifest.of_split("val", "test", "predict")
-    return int(rows["height"].median()), int(rows["width"].median())
 
 
 def student_candidates(files: Mapping[str, Path], distilled: Finished, picture: tuple[int, int]) -> list[Candidate]:
@@ -90,7 +91,7 @@ def student_candidates(files: Mapping[str, Path], distilled: Finished, picture: 
         precision = "int8" if model.endswith("_int8") else "fp32"
         for graph, file in (("full", whole), ("bare", whole.with_stem(whole.stem + "_bare"))):
             inputs = Inputs(graph, input_px, *picture)
-            candidates += onnx_candidates(model, model, file, inputs, distilled.folder, precision)
+            candidates += in_onnx_engines(onnx_candidate(model, model, file, inputs, distilled.folder, precision))
     return candidates + [
         torch_candidate("student", "student", distilled.folder, engine) for engine in ("torch", "torch_compile")
     ]
@@ -102,6 +103,6 @@ def teacher_candidates(name: str, model: Path, place: Path, picture: tuple[int, 
     export_student(checkpoint, place)
     inputs = Inputs("full", checkpoint.preprocessing.input_px, *picture)
     return [
-        *onnx_candidates(name, "teacher", place / "student.onnx", inputs, model),
+        *in_onnx_engines(onnx_candidate(name, "teacher", place / "student.onnx", inputs, model)),
         torch_candidate(name, "teacher", model),
     ]

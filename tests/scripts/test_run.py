@@ -30,7 +30,7 @@ LATENCY = (
     "images_per_second, params_millions, gmacs, file_mb, peak_rss_mb"
 ).split(", ")
 ISSUES = "id, path, issue, score, given_label, suggested_label, action, reason".split(", ")
-KINDS = {"teacher", "ensemble", "student_alone", "student", "student_onnx"}
+KINDS = {"teacher", "ensemble", "student_alone", "student", "student_onnx", "student_onnx_int8"}
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def test_the_precision_table_has_the_columns_of_the_contract(micro: Micro) -> No
 def test_the_latency_table_has_the_columns_of_the_contract(micro: Micro) -> None:
     rows = rows_of(micro.results / "benchmarks" / "latency" / "metrics.csv")
     assert list(rows[0]) == LATENCY == list(LATENCY_COLUMNS)
-    assert {row["model"] for row in rows} == {"convnext", "probe", "student_onnx", "ensemble"}
+    assert {row["model"] for row in rows} == {"convnext", "probe", "student_onnx", "student_onnx_int8", "ensemble"}
     assert all(float(row["p50_ms"]) > 0 for row in rows)
 
 
@@ -190,7 +190,7 @@ def test_another_pooling_runs_only_what_depends_on_it_and_no_teacher(copied: Mic
     changed = {stage for stage in before if after[stage] != before[stage]}
     assert set(after) == set(before) | labelling  # a teacher that was not heard before labels views now
     assert changed == {
-        "ensemble", "student", "predictions/student", "export", "benchmarks/precision", "benchmarks/latency"
+        "ensemble", "student", "predictions/student", "export", "int8", "benchmarks/precision", "benchmarks/latency"
     }  # fmt: skip
     assert all(before[stage] < after[stage] for stage in changed)  # what was there stays
     now = copied.files()

@@ -19,6 +19,7 @@ from decant.data.evaluation import Preprocessing, evaluation_transform
 from decant.data.images import decode
 from decant.data.toy_vehicles import CLASSES as VEHICLES
 from decant.data.toy_vehicles import generate
+from decant.export.graph import Nodes
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
 from decant.models.backbones import build_classifier, embed, head_of
@@ -117,12 +118,6 @@ def of_operator(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.op_type == operator)
 
 
-def attribute(node: onnx.NodeProto, name: str, value: object) -> None:
-    kept = [one for one in node.attribute if one.name != name]
-    node.ClearField("attribute")
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
-
-
 def insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, name: str, new: list[onnx.NodeProto]) -> None:
     """Let `reader` read the last new node's output instead of `name`."""
     at = list(model.graph.node).index(reader)
@@ -133,30 +128,58 @@ def insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, name: str, new
 
 def swap_channels(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
-    reader = next(node for node in model.graph.node if node.op_type == "Cast" and "images" in node.input)
+    reader = next(node for node in model.graph.node if node.op_type == "Slice" and "images" in node.input)
     insert_before(model, reader, "images", [helper.make_node("Gather", ["images", "bgr"], ["swapped"], axis=3)])
 
 
+def resize_instead(model: onnx.ModelProto, **attributes: object) -> None:
+    """Let ONNX's own Resize make `prepared`: rightly as it stands, and by `attributes` in some wrong way."""
+    steps = json.loads(next(one.value for one in model.metadata_props if one.key == "preprocessing"))
+    nodes = Nodes("planted/")
+    sides = nodes("Shape", "images", start=1, end=3)
+    short = nodes("ReduceMin", sides)
+    longer = nodes("Mul", sides, nodes.constant(steps["resize_px"]))
+    resized = nodes("Div", nodes("Add", longer, nodes("Div", short, nodes.constant(2))), short)
+    shape = nodes("Concat", nodes("Shape", "images", start=0, end=1), resized, nodes.constant([3]), axis=0)
+    right = {"mode": "linear", "antialias": 1, "exclude_outside": 1, "coordinate_transformation_mode": "half_pixel"}
+    image = nodes("Resize", nodes("Cast", "images", to=onnx.TensorProto.FLOAT), "", "", shape, **(right | attributes))
+    start = nodes("Div", nodes("Sub", resized, nodes.constant(steps["input_px"])), nodes.constant(2))
+    end = nodes("Add", start, nodes.constant(steps["input_px"]))
+    chw = nodes("Transpose", nodes("Slice", image, start, end, nodes.constant([1, 2])), perm=[0, 3, 1, 2])
+    scaled = nodes("Div", chw, nodes.constant(255, np.float32))
+    nodes("Clip", scaled, nodes.constant(0, np.float32), nodes.constant(1, np.float32), output="prepared")
+    replaced = next(node for node in model.graph.node if "prepared" in node.output)
+    replaced.output[:] = ["replaced"]
+    at = list(model.graph.node).index(replaced) + 1
+    for number, node in enumerate(nodes.nodes):
+        model.graph.node.insert(at + number, node)
+    model.graph.initializer.extend(nodes.constants)
+
+
 def forget_antialiasing(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "antialias", 0)
-    attribute(of_operator(model, "Resize"), "exclude_outside", 0)  # which is for antialiasing alone
+    resize_instead(model, antialias=0, exclude_outside=0)  # the latter is for antialiasing alone
 
 
 def interpolate_cubically(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "mode", "cubic")
+    resize_instead(model, mode="cubic")
 
 
 def align_corners(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "coordinate_transformation_mode", "align_corners")
+    resize_instead(model, coordinate_transformation_mode="align_corners")
 
 
 def interpolate_nearest(model: onnx.ModelProto) -> None:
-    forget_antialiasing(model)
-    attribute(of_operator(model, "Resize"), "mode", "nearest")
+    resize_instead(model, mode="nearest", antialias=0, exclude_outside=0)
 
 
 def count_outside(model: onnx.ModelProto) -> None:
-    attribute(of_operator(model, "Resize"), "exclude_outside", 0)
+    resize_instead(model, exclude_outside=0)
+
+
+def repeat_last_pixel(model: onnx.ModelProto) -> None:
+    """What lies beyond the last row and column is no longer kept out of the sums."""
+    where = of_operator(model, "Where")
+    where.input[2] = where.input[1]
 
 
 def permute_answers(model: onnx.ModelProto) -> None:
@@ -212,6 +235,8 @@ FAULTS: tuple[Change, ...] = (
     interpolate_nearest,
     align_corners,
     count_outside,
+    repeat_last_pixel,
+    resize_instead,
     permute_answers,
     permute_names,
     cool_down,

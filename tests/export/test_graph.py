@@ -24,6 +24,7 @@ THIN_AND_ODD = [
     (48, 49),
     (500, 7),
     (333, 500),
+    (3, 2000),
 ]
 
 
@@ -41,7 +42,9 @@ def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("make", [noise, smooth])
-@pytest.mark.parametrize("preprocessing", [Preprocessing(48), Preprocessing(48, 0.875), Preprocessing(161, 0.95)])
+@pytest.mark.parametrize(
+    "preprocessing", [Preprocessing(48), Preprocessing(48, 0.875), Preprocessing(161, 0.95), Preprocessing(23)]
+)
 def test_a_picture_of_any_size_is_the_evaluation_transforms_within_a_grey_level(
     preprocessing: Preprocessing, make: Callable[..., np.ndarray]
 ) -> None:

@@ -64,12 +64,20 @@ def test_another_picture_is_found(
     assert "prepared" in failed(verify(folder / "student.onnx", pictures))  # without the student, too
 
 
+def test_the_resize_that_those_faults_are_planted_in_is_right_without_them(
+    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    edit(folder / "student.onnx", planted["resize_instead"])
+    assert failed(verify(folder / "student.onnx", pictures, reference)) == set()
+
+
+@pytest.mark.parametrize("fault", ["count_outside", "repeat_last_pixel"])
 def test_a_border_that_counts_pixels_outside_is_found(
-    checkpoint: Checkpoint, pictures: Pictures, tmp_path: Path, edit: Edit, planted: Planted
+    checkpoint: Checkpoint, pictures: Pictures, tmp_path: Path, edit: Edit, planted: Planted, fault: str
 ) -> None:
     uncropped = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
     export_student(uncropped, tmp_path)
-    edit(tmp_path / "student.onnx", planted["count_outside"])
+    edit(tmp_path / "student.onnx", planted[fault])
     assert "prepared" in failed(verify(tmp_path / "student.onnx", pictures, TorchReference(uncropped)))
 
 

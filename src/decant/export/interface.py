@@ -1,7 +1,7 @@
 """The ends of an exported file: names, types and meaning of what goes in and comes out. Imports nothing."""
 
 FORMAT = "decant-classifier/1"
-OPSET = 18  # the first with Resize(antialias); later ones add nothing here and lose older runtimes
+OPSET = 18  # later ones add nothing here and lose older runtimes
 IR_VERSION = 8  # the one that came with opset 18
 IMAGES, PIXELS = "images", "pixels"  # inputs of the full and the bare graph
 PREPARED = "prepared"  # inside the full one: what the network sees; verification looks at it there

@@ -40,7 +40,7 @@ def opset_faults(model: onnx.ModelProto) -> list[str]:
     if len(versions) != 1:
         return [*faults, f"opsets {versions}, one is needed"]
     if versions[0] < OPSET:
-        faults.append(f"opset {versions[0]}, {OPSET} or later is needed (Resize with antialias)")
+        faults.append(f"opset {versions[0]}, {OPSET} or later is needed")
     if str(versions[0]) != said:
         faults.append(f"opset {versions[0]}, the metadata say {said}")
     return faults

@@ -1,0 +1,40 @@
+"""How long a fresh program takes from its start to the class of its first photo, and where that time goes."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from decant.export.specimen import drawn_photo, exported_specimen
+from decant.reporting.cold_start import COLD_START_COLUMNS, cold_start_row
+from decant.reporting.format import write_results_table
+from decant.stages.command import run
+from decant.study import ROOT
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example:\n  python benchmarks/cold_start.py --model runs/demo/export/latest/student.onnx",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a student.onnx (default: an EfficientNet-Lite0 of"
+                        " random weights, 128 px)")  # fmt: skip
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="the image (default: a drawn one, 400 x 300 JPEG)")
+    parser.add_argument("--processes", type=int, default=15, help="that are timed (default: 15)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
+    )
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as place:
+        drawn = Path(place) / "photo.jpg"
+        Image.fromarray(drawn_photo(300, 400)).save(drawn, quality=90)
+        row = cold_start_row(given.model or exported_specimen(Path(place)), given.photo or drawn, given.processes)
+    write_results_table([row], given.out / "cold_start.csv", COLD_START_COLUMNS)
+    print(f"{row['total_s']:.3f} s to the first answer: {given.out / 'cold_start.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

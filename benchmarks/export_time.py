@@ -1,0 +1,37 @@
+"""How long export and verification of a student take, on drawn photos: neither data nor a study are needed."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.export.effort import EFFORT_COLUMNS, effort_row
+from decant.export.specimen import specimen
+from decant.models.checkpoint import load_checkpoint
+from decant.reporting.format import write_results_table
+from decant.stages.command import run
+from decant.study import ROOT
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example:\n  python benchmarks/export_time.py --pictures 200",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a student's (default: an EfficientNet-Lite0"
+                        " of random weights, 128 px, ten classes)")  # fmt: skip
+    parser.add_argument("--pictures", type=int, default=200, help="to verify on (default: 200)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
+    )
+    given = parser.parse_args(arguments)
+    checkpoint = load_checkpoint(given.checkpoint) if given.checkpoint else specimen()
+    with tempfile.TemporaryDirectory() as place:
+        row = effort_row(checkpoint, Path(place), given.pictures)
+    write_results_table([row], given.out / "export_time.csv", EFFORT_COLUMNS)
+    print(f"{row['total_s']:.1f} s, passed: {row['passed']}: {given.out / 'export_time.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

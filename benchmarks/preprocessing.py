@@ -1,0 +1,51 @@
+"""What the preprocessing inside an exported file costs, and whether it is right: against Pillow, NumPy and PyTorch."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from decant.data.images import decode
+from decant.export.fidelity import FIDELITY_COLUMNS, fidelity_rows
+from decant.export.preparation import COST_COLUMNS, cost_row
+from decant.export.specimen import drawn_photo, exported_specimen
+from decant.reporting.format import write_results_table
+from decant.stages.command import run
+from decant.study import ROOT
+
+SIZES = ((300, 400), (208, 300), (100, 100))  # height and width of the drawn photos, pixels
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example:\n  python benchmarks/preprocessing.py --model runs/demo/export/latest/student.onnx",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a student.onnx, its bare graph beside it (default:"
+                        " an EfficientNet-Lite0 of random weights, 128 px)")  # fmt: skip
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="time on this image (default: drawn ones)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of ONNX Runtime (default: 1 2)")
+    parser.add_argument("--calls", type=int, default=500, help="timed calls of each contender (default: 500)")
+    parser.add_argument("--pictures", type=int, default=1000, help="compared with PyTorch's (default: 1000)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"
+    )
+    given = parser.parse_args(arguments)
+    photos = [decode(given.photo.read_bytes())] if given.photo else [drawn_photo(*size) for size in SIZES]
+    with tempfile.TemporaryDirectory() as place:
+        model = given.model or exported_specimen(Path(place))
+        costs = [cost_row(model, photo, threads, given.calls) for photo in photos for threads in given.threads]
+        off = fidelity_rows(model, given.pictures)
+    write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
+    write_results_table(off, given.out / "fidelity.csv", FIDELITY_COLUMNS)
+    for row in costs:
+        print("{height_px} x {width_px}, threads {threads}: {full_to_apart:.3f} of bare + Pillow".format(**row))
+    print(f"grey levels off, at most: {np.max([[row[c] for c in FIDELITY_COLUMNS[3:5]] for row in off]):.4f}")
+    print(f"tables: {given.out / 'preprocessing.csv'}, {given.out / 'fidelity.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)

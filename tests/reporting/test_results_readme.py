@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from decant.export.effort import EFFORT_COLUMNS
+from decant.export.fidelity import FIDELITY_COLUMNS
+from decant.export.preparation import COST_COLUMNS
 from decant.reporting.candidates import LATENCY_COLUMNS
+from decant.reporting.cold_start import COLD_START_COLUMNS
 from decant.reporting.intervals import COMPARISON_COLUMNS
 from decant.reporting.metrics import (
     CLASS_COUNT_COLUMNS,
@@ -23,6 +27,10 @@ TABLES = {
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     "benchmarks/latency/metrics.csv": LATENCY_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
+    "export/preprocessing.csv": COST_COLUMNS,
+    "export/fidelity.csv": FIDELITY_COLUMNS,
+    "export/cold_start.csv": COLD_START_COLUMNS,
+    "export/export_time.csv": EFFORT_COLUMNS,
 }
 
 

@@ -14,7 +14,14 @@ from decant.study import ROOT
 
 FOLDERS = ("research", "ensembles", "distill", "benchmarks")
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
-WITHOUT_A_STUDY = ("benchmarks/tables.py", "distill/verify_onnx.py", "research/draw_toy_vehicles.py")
+WITHOUT_A_STUDY = (
+    "benchmarks/cold_start.py",
+    "benchmarks/export_time.py",
+    "benchmarks/preprocessing.py",
+    "benchmarks/tables.py",
+    "distill/verify_onnx.py",
+    "research/draw_toy_vehicles.py",
+)
 At = Callable[[str], ModuleType]
 
 

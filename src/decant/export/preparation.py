@@ -23,7 +23,7 @@ from decant.export.verify import MAX_GREY_LEVELS, sizes_of
 
 COST_COLUMNS = (
     "height_px", "width_px", "threads", "calls", "full_ms", "bare_ms", "outside_ms", "apart_ms", "full_to_apart",
-    "outside", "outside_grey_levels",
+    "full_cpu_ms", "bare_cpu_ms", "outside_cpu_ms", "apart_cpu_ms", "cpu_full_to_apart", "outside", "outside_grey_levels",
 )  # fmt: skip
 SHARE = np.float32(1 / 255)
 
@@ -46,10 +46,10 @@ def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[
     prepared = prepare(picture, preprocessing)
     medians = in_turns(
         {
-            "full_ms": lambda: full.run(None, {IMAGES: picture[None]}),
-            "bare_ms": lambda: bare.run(None, {PIXELS: prepared}),
-            "outside_ms": lambda: prepare(picture, preprocessing),
-            "apart_ms": lambda: bare.run(None, {PIXELS: prepare(picture, preprocessing)}),
+            "full": lambda: full.run(None, {IMAGES: picture[None]}),
+            "bare": lambda: bare.run(None, {PIXELS: prepared}),
+            "outside": lambda: prepare(picture, preprocessing),
+            "apart": lambda: bare.run(None, {PIXELS: prepare(picture, preprocessing)}),
         },
         calls,
     )
@@ -58,8 +58,10 @@ def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[
         "width_px": picture.shape[1],
         "threads": threads,
         "calls": calls,
-        **medians,
-        "full_to_apart": medians["full_ms"] / medians["apart_ms"],
+        **{f"{name}_ms": wall for name, (wall, _) in medians.items()},
+        "full_to_apart": medians["full"][0] / medians["apart"][0],
+        **{f"{name}_cpu_ms": cpu for name, (_, cpu) in medians.items()},
+        "cpu_full_to_apart": medians["full"][1] / medians["apart"][1],
         "outside": name,
         "outside_grey_levels": off,
     }
@@ -88,20 +90,27 @@ def cheapest(picture: np.ndarray, preprocessing: Preprocessing, calls: int = 50)
     if not right:
         raise UserError("no way to prepare outside the graph is within a grey level; add one that is")
     medians = in_turns({name: partial(way, picture, preprocessing) for name, way in right.items()}, calls)
-    name = min(medians, key=lambda name: medians[name])
+    name = min(medians, key=lambda name: medians[name][1])
     return name, off[name]
 
 
-def in_turns(contenders: Mapping[str, Callable[[], object]], calls: int, warmup: int = 10) -> dict[str, float]:
-    """Median time of each, ms. Each round calls all of them, every second one backwards: drifts fall on all."""
-    spent: dict[str, list[float]] = {name: [] for name in contenders}
+def in_turns(
+    contenders: Mapping[str, Callable[[], object]], calls: int, warmup: int = 10
+) -> dict[str, tuple[float, float]]:
+    """Median times of each, ms: by the clock, and of all the process's threads on the processors.
+
+    Each round calls all of them, every second one backwards: drifts fall on all. The second time hardly depends on
+    what else the machine does.
+    """
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(-warmup, calls):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             contenders[name]()
             if number >= 0:
-                spent[name].append((time.perf_counter() - start) * 1000)
-    return {name: float(np.median(times)) for name, times in spent.items()}
+                spent[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    medians = {name: 1000 * np.median(times, axis=0) for name, times in spent.items()}
+    return {name: (float(wall), float(cpu)) for name, (wall, cpu) in medians.items()}
 
 
 def resized_whole(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -23,7 +23,8 @@ from decant.export.verify import MAX_GREY_LEVELS, sizes_of
 
 COST_COLUMNS = (
     "height_px", "width_px", "threads", "calls", "full_ms", "bare_ms", "outside_ms", "apart_ms", "full_to_apart",
-    "full_cpu_ms", "bare_cpu_ms", "outside_cpu_ms", "apart_cpu_ms", "cpu_full_to_apart", "outside", "outside_grey_levels",
+    "full_cpu_ms", "bare_cpu_ms", "outside_cpu_ms", "apart_cpu_ms", "cpu_full_to_apart",
+    "outside", "outside_grey_levels",
 )  # fmt: skip
 SHARE = np.float32(1 / 255)
 
@@ -152,6 +153,7 @@ def both(
     picture: np.ndarray,
     preprocessing: Preprocessing,
 ) -> np.ndarray:
+    """Resized to bytes, then converted: float32 [1, 3, S, S]."""
     return convert(resize(picture, preprocessing))
 
 

@@ -19,7 +19,7 @@ from decant.stages.shipped import decoded, describe_file, evaluation, origin, wr
 from decant.stages.student import student
 from decant.workspace import Finished, write_json
 
-VERSION = 3  # 3: evaluation, teachers and licence in the file, a model card beside it
+VERSION = 4  # 4: resized by matrix products; 3: evaluation, teachers and licence in the file, a model card beside it
 VERIFIED_PICTURES = 1000  # at most, spread evenly over val; distill/verify_onnx.py takes all
 
 

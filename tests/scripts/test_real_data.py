@@ -84,7 +84,7 @@ def sample_of(ran: Ran) -> list[list[str]]:
 
 def test_every_model_is_in_the_table_on_test_and_val(ran: Ran) -> None:
     rows = rows_of(ran.results / "benchmarks" / "precision" / "metrics.csv")
-    kinds = {"teacher", "ensemble", "student_alone", "student", "student_onnx"}
+    kinds = {"teacher", "ensemble", "student_alone", "student", "student_onnx", "student_onnx_int8"}
     assert {(row["kind"], row["split"]) for row in rows} == {
         (kind, split) for kind in kinds for split in ("test", "val")
     }

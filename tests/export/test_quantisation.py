@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from decant.data.evaluation import evaluation_transform
-from decant.export.interface import PREPARED
+from decant.export.interface import LOGITS, PREPARED
 from decant.export.quantisation import export_quantised
 from decant.export.runtime import OnnxClassifier
 from decant.export.verify import verify
@@ -62,10 +62,14 @@ def test_it_is_a_third_of_the_size_and_every_convolution_has_a_scale_per_channel
         assert tensors[weight.input[1]].shape == tensors[weight.input[0]].shape[:1]
 
 
-def test_the_preprocessing_and_the_answer_stay_in_float(quantised: Path) -> None:
-    nodes = list(onnx.load(quantised).graph.node)
+def test_the_preprocessing_the_last_layer_and_the_answer_stay_in_float(quantised: Path) -> None:
+    model = onnx.load(quantised)
+    nodes = list(model.graph.node)
     prepared = next(index for index, node in enumerate(nodes) if PREPARED in node.output)
     assert not [node for node in nodes[: prepared + 1] if "Quantize" in node.op_type]
+    last = next(node for node in nodes if LOGITS in node.output)
+    kept = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert kept[last.input[1]] == onnx.TensorProto.FLOAT
     assert nodes[-1].op_type == "Softmax"
 
 

@@ -43,7 +43,7 @@ def test_it_is_offered_where_it_is_faster_and_within_its_budget(
 def test_the_offer_says_what_it_rests_on() -> None:
     found = stage.offer(judged(passed=False, accuracy=0.8875), {"fp32": 3.0, "int8": 1.5}, 0.5, 3.8141)
     assert (found["points_lost"], found["p50_ms"], found["file_mb"]) == (1.25, 1.5, 3.81)
-    assert "2.00 times as fast" in found["why"] and "1.25 points" in found["why"] and "0.5 allowed" in found["why"]
+    assert "2.00 times as fast" in found["why"] and "1.250 points" in found["why"] and "0.5 allowed" in found["why"]
 
 
 def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(chain: Chain) -> None:

@@ -12,7 +12,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from decant.export.interface import PIXELS
+from decant.export.interface import LOGITS, PIXELS
 from decant.export.network import network_graph
 from decant.export.structure import STANDARD_DOMAINS
 from decant.export.student import check_classes, full_graph, sealed, write_bytes
@@ -42,13 +42,15 @@ def quantised_network(
     network: onnx.ModelProto,
     batches: Iterable[np.ndarray],
     per_channel: bool = True,
+    last_layer: bool = False,
     method: CalibrationMethod = CalibrationMethod.MinMax,
 ) -> onnx.ModelProto:
     """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
 
     Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
     "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
-    activations are the least and the largest value seen. The defaults are the best of `results/export/formats.csv`.
+    activations are the least and the largest value seen. The last layer stays in float unless `last_layer`: it is
+    small, and its rounding goes straight into the logits. `results/export/formats.csv` has what other choices give.
     """
     with tempfile.TemporaryDirectory() as place:
         prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
@@ -65,6 +67,7 @@ def quantised_network(
                 weight_type=QuantType.QInt8,
                 per_channel=per_channel,
                 calibrate_method=method,
+                nodes_to_exclude=[] if last_layer else [answering_node(prepared)],
             )
         model = onnx.load(quantised)
     standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]
@@ -72,6 +75,11 @@ def quantised_network(
     model.opset_import.extend(standard)
     model.ir_version = network.ir_version
     return model
+
+
+def answering_node(network: Path) -> str:
+    """The name of the node that gives the logits."""
+    return next(str(node.name) for node in onnx.load(network).graph.node if LOGITS in node.output)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ PROFILED_CALLS = 100
 THREADS = (1, 2)
 CALIBRATIONS = {
     "int8": {},
+    "int8 last layer too": {"last_layer": True},
     "int8 one scale a tensor": {"per_channel": False},
     "int8 entropy": {"method": CalibrationMethod.Entropy},
     "int8 percentile": {"method": CalibrationMethod.Percentile},

@@ -179,7 +179,7 @@ class Benchmark(Section):
     latency_threads: list[Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
         [1, 2, "all"], min_length=1, description="thread counts; all: every core that may be used"
     )
-    latency_rounds: int = Field(2, ge=1, description="fresh processes a row, interleaved over the models")
+    latency_rounds: int = Field(8, ge=1, description="fresh processes a row, interleaved; PyTorch, large batches: 2")
     latency_engines: list[Literal["onnxruntime", "openvino", "torch", "torch_compile"]] = Field(
         ["onnxruntime", "openvino", "torch", "torch_compile"],
         description="engines that are timed; openvino where it is installed, torch_compile where it works",

@@ -37,6 +37,7 @@ NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD
 ONNX_ENGINES = ("onnxruntime", "openvino")
 MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
+FEW_ROUNDS = 2
 LARGEST_BATCH_OF_A_TORCH_TEACHER = 8
 LONGEST_CAUSE = 300  # characters of a log line
 
@@ -94,10 +95,10 @@ def measure_candidates(
 ) -> list[dict[str, object]]:
     """One row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
 
-    At batch size 1 at least `calls` timed calls per row, spread over `rounds` fresh processes, each with `warmup`
-    untimed calls; larger batches are called less often. `cold_start_s` is the median of the rounds, `peak_rss_mb`
-    their largest. Not every row is measured (see `is_timed`), and a candidate of an engine in MAY_FAIL that fails
-    is left out; a log line says why.
+    At batch size 1 at least `calls` timed calls per row, spread over `rounds` fresh processes (`rounds_of`), each with
+    `warmup` untimed calls; larger batches are called less often. `cold_start_s` is the median of the rounds,
+    `peak_rss_mb` their largest. Not every row is measured (see `is_timed`), and a candidate of an engine in MAY_FAIL
+    that fails is left out; a log line says why.
 
     Raises:
         UserError: a measuring process of another engine fails; the message ends with its last words.
@@ -113,8 +114,7 @@ def measure_candidates(
             for count in threads
             if is_timed(candidate, batch_size, count, quoted_threads(threads))
         ]
-        per_round = math.ceil(calls_of(batch_size, calls) / rounds)
-        found, failed = measure_rounds(settings, per_round, warmup_of(batch_size, warmup), rounds)
+        found, failed = measure_rounds(settings, calls_of(batch_size, calls), warmup_of(batch_size, warmup), rounds)
         rows += found
         candidates = [candidate for candidate in candidates if candidate not in failed]
     return rows
@@ -134,6 +134,15 @@ def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -
     return True
 
 
+def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
+    """How many fresh processes measure a row.
+
+    One process may be faster than the next for all of its life, by where its memory and threads came to lie: what is
+    quoted, one picture in an ONNX file, takes part in every round, large batches and PyTorch in two.
+    """
+    return rounds if batch_size == 1 and candidate.engine in ONNX_ENGINES else min(rounds, FEW_ROUNDS)
+
+
 def calls_of(batch_size: int, calls: int) -> int:
     """Timed calls of a row, where `calls` are asked for at batch size 1: as many pictures, at least 30 calls."""
     return max(calls // batch_size, min(calls, LEAST_CALLS))
@@ -147,18 +156,19 @@ def warmup_of(batch_size: int, warmup: int) -> int:
 def measure_rounds(
     settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
 ) -> tuple[list[dict[str, object]], set[Candidate]]:
-    """The rows of (candidate, batch size, threads), `calls` a round, and the candidates that failed and may."""
+    """The rows of (candidate, batch size, threads), `calls` in all, and the candidates that failed and may."""
     samples: list[list[Samples]] = [[] for _ in settings]
     failed: set[Candidate] = set()
     for round_number in range(rounds):
         # Every second round runs backwards: a drift that is linear in time cancels.
         order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
         for index in order:
-            candidate = settings[index][0]
-            if candidate in failed:
+            candidate, batch_size, _ = settings[index]
+            share = rounds_of(candidate, batch_size, rounds)
+            if candidate in failed or round_number >= share:
                 continue
             try:
-                samples[index].append(run_fresh(_job(*settings[index], calls, warmup)))
+                samples[index].append(run_fresh(_job(*settings[index], math.ceil(calls / share), warmup)))
             except UserError as error:
                 if candidate.engine not in MAY_FAIL:
                     raise
@@ -167,7 +177,7 @@ def measure_rounds(
                     "latency: %s (%s graph) under %s is left out: %s",
                     candidate.model, candidate.inputs.graph, candidate.engine, cause_of(str(error)),
                 )  # fmt: skip
-        log.info("latency: round %d of %d, %d processes", round_number + 1, rounds, len(settings))
+        log.info("latency: round %d of %d", round_number + 1, rounds)
     pairs = zip(settings, samples, strict=True)
     return [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed], failed
 

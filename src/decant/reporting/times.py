@@ -86,8 +86,8 @@ def dominating(evidence: Evidence, split: str) -> list[tuple[Row, Row]]:
     """(precision row, latency row) of the models that leave no reason to choose the student.
 
     They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with the
-    student's graph at the quoted setting, in its fastest engine. The student alone is the same network, so where it
-    was not timed its times are the student's.
+    student's graph at the quoted setting, in its fastest engine. Its own int8 file is no other model. The student alone
+    is the same network, so where it was not timed its times are the student's.
     """
     student = student_row(evidence, split)
     timing = reported_latency(evidence, student["model"]) if student else None
@@ -96,7 +96,7 @@ def dominating(evidence: Evidence, split: str) -> list[tuple[Row, Row]]:
     own = _fastest(evidence, student["model"], timing)
     found = []
     for row in evidence.precision:
-        if row["split"] != split or row["model"] == student["model"]:
+        if row["split"] != split or row["kind"] in SHIPPED_KINDS:
             continue
         other = _fastest(evidence, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
         if own and other and _dominates(row, other, student, own):
@@ -213,6 +213,14 @@ def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str
         f"In int8 it takes {small['p50_ms']} ms against {plain['p50_ms']} ms in fp32; its file has "
         f"{small['file_mb']} MB against {plain['file_mb']} MB{accuracy}."
     )
+    best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
+    others = [
+        (best["model"], _in_engine(evidence, best["model"], timing["engine"], small)) if best else None,
+        ("the ensemble", _fastest(evidence, whole["model"], small)) if whole else None,
+    ]
+    said = [f"{name} takes {_times_as_long(row, small)}" for name, row in filter(None, others) if row]
+    if said:
+        yield f"Beside int8, {' and '.join(said)}."
 
 
 def _throughput(evidence: Evidence) -> str:

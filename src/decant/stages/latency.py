@@ -31,7 +31,7 @@ from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
 
 log = logging.getLogger(__name__)
-VERSION = 2  # 2: OpenVINO, torch.compile, all cores, fewer warm-up calls of large batches
+VERSION = 3  # 3: more rounds of what is quoted; 2: OpenVINO, torch.compile, all cores
 
 
 def latency(experiment: Experiment) -> Finished:

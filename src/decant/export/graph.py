@@ -5,8 +5,8 @@ row depends on few source rows, so the products go by bands of neighbouring rows
 it needs: one product for all rows would be mostly zeros. Source rows and columns that the crop leaves out are
 never touched, and only what is gathered becomes float.
 
-Why not Resize(antialias=1, exclude_outside=1), which gives the same picture: under ONNX Runtime 1.31 it takes up to
-twice as long by itself, resizes what the crop leaves out as well, and several engines do not have it.
+Why not Resize(antialias=1, exclude_outside=1), which gives the same picture: it resizes what the crop leaves out as
+well, and several engines do not have it.
 """
 
 from collections.abc import Mapping

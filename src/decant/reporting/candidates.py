@@ -121,7 +121,7 @@ def measure_candidates(
 
 
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
-    """Whether a row is worth its time: PyTorch takes seconds to import, and a minute to compile a network.
+    """Whether a row is worth its time: PyTorch takes seconds to import, and far longer to compile a network.
 
     ONNX files and the student in PyTorch are timed at every setting; teachers in PyTorch at the quoted number of
     threads and up to 8 pictures a call; the compiled student, compiled anew for every setting, at the quoted number

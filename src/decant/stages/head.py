@@ -23,7 +23,7 @@ from decant.stages.scoring import scores
 from decant.tracking import Log, progress
 from decant.workspace import write_csv
 
-MOST_ROWS = 10_000  # a head settles long before; time and memory of the fit grow with every picture
+MOST_ROWS = 10_000  # time and memory of the fit grow with every picture, and seven are fitted
 
 
 def fit_head(

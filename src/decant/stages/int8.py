@@ -31,7 +31,7 @@ VERSION = 2  # 2: the last layer stays in float
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
 TIMED_THREADS = 2  # what latencies are quoted at
-TIMED_ROUNDS = 8  # fresh processes of each file, in turns: half a second each
+TIMED_ROUNDS = 8  # fresh processes of each file, in turns
 BUDGET_GATES = ("accuracy", "top1")  # failing one of these means not offered; any other means broken
 
 

@@ -28,6 +28,8 @@ def test_every_format_is_measured(tables: dict[str, list[dict[str, str]]]) -> No
     assert {"fp32", "fp16", *stage.CALIBRATIONS} <= rows.keys()
     assert all(float(row["p50_ms"]) > 0 and 0 <= float(row["val_accuracy"]) <= 1 for row in rows.values())
     assert float(rows["fp32"]["times_as_fast"]) == 1
+    assert float(rows["fp32"]["logit_rms"]) == 0 and float(rows["fp32"]["as_fp32"]) == 1
+    assert 0 < float(rows["fp16"]["logit_rms"]) < float(rows["int8"]["logit_rms"])
     assert float(rows["int8"]["file_mb"]) < float(rows["fp32"]["file_mb"])
 
 

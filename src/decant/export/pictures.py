@@ -2,9 +2,9 @@
 
 import hashlib
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from decant.data.containers import leads_out, open_container
 from decant.data.images import BrokenImage, decode
@@ -13,34 +13,47 @@ from decant.errors import UserError
 from decant.export.comparison import Picture
 
 
-class Pictures(Protocol):
+class Pictures(ABC):
     """Pictures that are decoded one by one, as they are asked for.
 
+    where: what they come from, for people. split: which split they are; None for all that there is. paths: their ids.
     labels: id -> class name, where it is known. unknown: names in the place of a label that are no class. broken:
     id -> reason, of the images that could not be read the last time that all were gone through.
     """
 
+    where: object
+    split: str | None
+    paths: list[str]
     labels: dict[str, str]
     unknown: list[str]
     broken: dict[str, str]
 
-    @property
-    def where(self) -> object:
-        """What they come from, for people."""
+    @abstractmethod
+    def contents(self, ids: Sequence[str]) -> Iterable[tuple[str, bytes | BrokenImage]]:
+        """(id, encoded bytes, or why there are none) of these."""
 
-    @property
-    def split(self) -> str | None:
-        """Which split they are; None for all that there is."""
+    def __len__(self) -> int:
+        return len(self.paths)
 
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Picture]: ...
+    def __iter__(self) -> Iterator[Picture]:
+        self.broken = {}
+        yield from self.read(self.paths)
+        if len(self.broken) == len(self.paths):
+            path, reason = next(iter(self.broken.items()))
+            raise UserError(f"none of the {len(self.paths)} images in {self.where} can be read; {path}: {reason}")
 
     def read(self, ids: Sequence[str]) -> Iterator[Picture]:
-        """Those that can be read of these."""
+        """(id, uint8 [H, W, 3]) of these; what is no picture is noted in `broken` with its reason."""
+        for id_, content in self.contents(ids):
+            try:
+                if isinstance(content, BrokenImage):
+                    raise content
+                yield id_, decode(content)
+            except BrokenImage as error:
+                self.broken[id_] = str(error)
 
 
-class PictureFiles:
+class PictureFiles(Pictures):
     """Images below `where`, each decoded as it is asked for, exactly as the rest of the project decodes them.
 
     They lie flat or in class folders, perhaps below val/, train/ or test/. split: which of those; by default val
@@ -69,30 +82,8 @@ class PictureFiles:
         self.labels, self.unknown = known_labels(folders, classes)
         self.broken: dict[str, str] = {}
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Picture]:
-        self.broken = {}
-        yield from self.read(self.paths)
-        if len(self.broken) == len(self.paths):
-            path, reason = next(iter(self.broken.items()))
-            raise UserError(f"none of the {len(self.paths)} images in {self.where} can be read; {path}: {reason}")
-
-    def read(self, ids: Sequence[str]) -> Iterator[Picture]:
-        """(path, uint8 [H, W, 3]) of these; those that are no picture are noted in `broken`."""
-        yield from readable(self.container.contents(ids), self.broken)
-
-
-def readable(contents: Iterable[tuple[str, bytes | BrokenImage]], broken: dict[str, str]) -> Iterator[Picture]:
-    """Decode (id, encoded bytes or why there are none); what is no picture is noted in `broken` with its reason."""
-    for id_, content in contents:
-        try:
-            if isinstance(content, BrokenImage):
-                raise content
-            yield id_, decode(content)
-        except BrokenImage as error:
-            broken[id_] = str(error)
+    def contents(self, ids: Sequence[str]) -> Iterable[tuple[str, bytes | BrokenImage]]:
+        return self.container.contents(ids)
 
 
 def split_of(place: Sequence[str], classes: Sequence[str]) -> str | None:

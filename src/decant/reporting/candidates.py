@@ -263,7 +263,7 @@ def ensemble_rows(
         if row["model"] in teachers and row["precision"] in allowed:
             setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
             best = setting.get(row["model"])
-            if best is None or _value(row, "p50_ms") < _value(best, "p50_ms"):
+            if best is None or value_of(row, "p50_ms") < value_of(best, "p50_ms"):
                 setting[row["model"]] = row
     return [
         _summed(name, [chosen[teacher] for teacher in teachers])
@@ -276,11 +276,11 @@ def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, objec
     row = dict.fromkeys(LATENCY_COLUMNS, None) | dict(parts[0]) | {"model": name, "kind": "ensemble"}
     for column in ("engine", "precision"):
         row[column] = parts[0][column] if len({part[column] for part in parts}) == 1 else "mixed"
-    row["input_px"] = max(int(_value(part, "input_px")) for part in parts)
-    row["images_per_second"] = 1 / sum(1 / _value(part, "images_per_second") for part in parts)
+    row["input_px"] = max(int(value_of(part, "input_px")) for part in parts)
+    row["images_per_second"] = 1 / sum(1 / value_of(part, "images_per_second") for part in parts)
     for column in SUMMED_COLUMNS:
         known = all(part[column] is not None for part in parts)
-        row[column] = sum(_value(part, column) for part in parts) if known else None
+        row[column] = sum(value_of(part, column) for part in parts) if known else None
     return row
 
 
@@ -328,5 +328,6 @@ def _job(candidate: Candidate, batch_size: int, threads: int, calls: int, warmup
     )
 
 
-def _value(row: Mapping[str, object], column: str) -> float:
+def value_of(row: Mapping[str, object], column: str) -> float:
+    """A cell that is a number."""
     return float(row[column])  # type: ignore[arg-type]  # a cell of a row is a number here

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from decant.export.quantisation import quantised_network
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import full_graph, sealed, write_bytes
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.reporting.candidates import measure_candidates, onnx_candidate
+from decant.reporting.candidates import measure_candidates, onnx_candidate, value_of
 from decant.reporting.format import write_results_table
 from decant.reporting.latency import Inputs, make_batch
 from decant.seeds import derived_seed
@@ -31,10 +32,13 @@ from decant.stages.experiment import Experiment
 from decant.stages.export import export
 from decant.stages.int8 import CALIBRATION_BATCH, calibration_batches
 from decant.stages.labels import read_cleaned
-from decant.stages.shipped import decoded, typical_picture
+from decant.stages.shipped import ask, typical_picture
 from decant.stages.student import student
 
-FORMAT_COLUMNS = ("study", "format", "input_px", "threads", "file_mb", "val_accuracy", "p50_ms", "times_as_fast")
+FORMAT_COLUMNS = (
+    "study", "format", "input_px", "threads", "file_mb", "val_accuracy", "as_fp32", "logit_rms", "p50_ms",
+    "times_as_fast",
+)  # fmt: skip
 PROFILE_COLUMNS = ("study", "format", "operator", "nodes", "kernel_ms", "share")
 PROFILED = ("fp32", "int8")
 PROFILED_CALLS = 100
@@ -58,19 +62,17 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
         files = made_files(experiment, manifest, checkpoint, fp32, Path(place))
         candidates = [onnx_candidate(name, "student", file, inputs) for name, file in files.items()]
         measured = measure_candidates(candidates, [1], THREADS, study.benchmark.latency_calls)
-        accuracy = {name: val_accuracy(experiment, manifest, file) for name, file in files.items()}
+        logits = {name: val_logits(experiment, manifest, file) for name, file in files.items()}
         profiles = [row for name in PROFILED for row in profile_rows(study.name, name, files[name], inputs)]
-    reference = {row["threads"]: row["p50_ms"] for row in measured if row["model"] == "fp32"}
-    rows: list[dict[str, Any]] = [
+    reference = {row["threads"]: value_of(row, "p50_ms") for row in measured if row["model"] == "fp32"}
+    targets = manifest.targets(manifest.of_split("val"))
+    rows = [
         {
             "study": study.name,
             "format": row["model"],
-            "input_px": row["input_px"],
-            "threads": row["threads"],
-            "file_mb": row["file_mb"],
-            "val_accuracy": accuracy[str(row["model"])],
-            "p50_ms": row["p50_ms"],
-            "times_as_fast": reference[row["threads"]] / row["p50_ms"],  # type: ignore[operator]
+            **{column: row[column] for column in ("input_px", "threads", "file_mb", "p50_ms")},
+            **fidelity(logits[str(row["model"])], logits["fp32"], targets),
+            "times_as_fast": reference[row["threads"]] / value_of(row, "p50_ms"),
         }
         for row in measured
     ]
@@ -108,21 +110,30 @@ def makers(
         found = calibration_batches(experiment, manifest, checkpoint, settings.export.calibration_images, seed)
         return (batch for batch in found if len(batch) == CALIBRATION_BATCH)  # the histograms need equal ones
 
-    found: dict[str, Callable[[], onnx.ModelProto]] = {
-        name: lambda options=options: quantised_network(network, batches(), **options)  # type: ignore[misc]
-        for name, options in CALIBRATIONS.items()
+    def quantised(options: dict[str, Any]) -> onnx.ModelProto:
+        return quantised_network(network, batches(), **options)
+
+    return {
+        **{name: partial(quantised, options) for name, options in CALIBRATIONS.items()},
+        "fp16": partial(half_network, network),
     }
-    return found | {"fp16": lambda: half_network(network)}
 
 
-def val_accuracy(experiment: Experiment, manifest: Manifest, file: Path) -> float:
-    """Share of val that the file gets right, from image file to class."""
-    classifier = OnnxClassifier(file)
-    answers = {
-        id_: int(classifier.predict(picture)[0].argmax()) for id_, picture in decoded(experiment, manifest, "val")
+def val_logits(experiment: Experiment, manifest: Manifest, file: Path) -> np.ndarray:
+    """Logits [n, K] of val from image file to answer, in the order of its rows."""
+    ids, _, logits = ask(experiment, manifest, "val", file)
+    place = {id_: number for number, id_ in enumerate(ids)}
+    return logits[[place[id_] for id_ in manifest.of_split("val")["id"]]]
+
+
+def fidelity(logits: np.ndarray, fp32: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Accuracy, the share answered as fp32 answers, and the root mean square difference of the logits [n, K]."""
+    answers = logits.argmax(axis=1)
+    return {
+        "val_accuracy": float((answers == targets).mean()),
+        "as_fp32": float((answers == fp32.argmax(axis=1)).mean()),
+        "logit_rms": float(np.sqrt(np.square(logits - fp32).mean())),
     }
-    rows = manifest.of_split("val")
-    return float(np.mean(np.array([answers[id_] for id_ in rows["id"]]) == manifest.targets(rows)))
 
 
 def profile_rows(study: str, name: str, file: Path, inputs: Inputs) -> list[dict[str, object]]:

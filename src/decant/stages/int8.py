@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from decant.data.evaluation import evaluation_transform
-from decant.data.images import decode
 from decant.data.manifest import Manifest
 from decant.export.quantisation import export_quantised
 from decant.export.reference import TorchReference
 from decant.export.runtime import OnnxClassifier
 from decant.export.verify import verify
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.reporting.candidates import file_mb, measure_candidates, onnx_candidate
+from decant.models.inference import evaluation_batches
+from decant.reporting.candidates import file_mb, measure_candidates, onnx_candidate, value_of
+from decant.reporting.evidence import REPORTED_THREADS
 from decant.reporting.format import cell, rounded, short, significant
 from decant.reporting.latency import Inputs
 from decant.seeds import derived_seed
@@ -30,7 +30,6 @@ from decant.workspace import Finished, write_json
 VERSION = 2  # 2: the last layer stays in float
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
-TIMED_THREADS = 2  # what latencies are quoted at
 TIMED_ROUNDS = 8  # fresh processes of each file, in turns
 BUDGET_GATES = ("accuracy", "top1")  # failing one of these means not offered; any other means broken
 
@@ -66,8 +65,7 @@ def int8(experiment: Experiment) -> Finished:
             labels=dict(zip(val["id"], val["label"], strict=True)),
         )
         write_json(folder / "verification.json", result)
-        failed = [name for name, gate in result["gates"].items() if gate["passed"] is False]
-        refuse(file, [name for name in failed if name not in BUDGET_GATES])
+        refuse(file, result, but=BUDGET_GATES)
         height, width = typical_picture(manifest)
         inputs = Inputs("full", checkpoint.preprocessing.input_px, height, width)
         times = median_ms({"fp32": fp32, "int8": file}, inputs, study.benchmark.latency_calls)
@@ -101,21 +99,16 @@ def calibration_batches(
     train = manifest.of_split("train")
     chosen = np.random.default_rng(seed).permutation(len(train))[:count]
     rows = train.iloc[np.sort(chosen)]
-    batch: list[np.ndarray] = []
-    for _, data in progress(experiment.pictures(rows), "calibrating", len(rows), "images"):
-        batch.append(evaluation_transform(decode(data), checkpoint.preprocessing).numpy())
-        if len(batch) == CALIBRATION_BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+    pictures = progress(experiment.pictures(rows), "calibrating", len(rows), "images")
+    for _, images in evaluation_batches(pictures, checkpoint.preprocessing, CALIBRATION_BATCH):
+        yield images.numpy()
 
 
 def median_ms(files: dict[str, Path], inputs: Inputs, calls: int) -> dict[str, float]:
     """Median milliseconds of one picture under ONNX Runtime, the files taking turns in fresh processes."""
     candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
-    rows = measure_candidates(candidates, [1], [TIMED_THREADS], calls, rounds=TIMED_ROUNDS)
-    return {str(row["model"]): float(row["p50_ms"]) for row in rows}  # type: ignore[arg-type]
+    rows = measure_candidates(candidates, [1], [REPORTED_THREADS], calls, rounds=TIMED_ROUNDS)
+    return {str(row["model"]): value_of(row, "p50_ms") for row in rows}
 
 
 def offer(result: dict[str, Any], times: dict[str, float], budget_points: float, size_mb: float) -> dict[str, Any]:
@@ -136,6 +129,6 @@ def offer(result: dict[str, Any], times: dict[str, float], budget_points: float,
         "budget_points": budget_points,
         "p50_ms": rounded("p50_ms", times["int8"]),
         "p50_ms_fp32": rounded("p50_ms", times["fp32"]),
-        "threads": TIMED_THREADS,
+        "threads": REPORTED_THREADS,
         "file_mb": rounded("file_mb", size_mb),
     }

@@ -75,18 +75,21 @@ def typical_picture(manifest: Manifest) -> tuple[int, int]:
     return int(rows["height"].median()), int(rows["width"].median())
 
 
-def write_answers(experiment: Experiment, manifest: Manifest, file: Path, folder: Path) -> None:
-    """The file's predictions of every split into `folder`, one picture at a time, as its users ask it."""
+def ask(experiment: Experiment, manifest: Manifest, split: str, file: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, probabilities and logits float32 [n, K] of a split, one picture at a time, as the file's users ask it."""
     classifier = OnnxClassifier(file)
+    answers = [(id_, *classifier.predict(picture)) for id_, picture in decoded(experiment, manifest, split)]
+    ids, probabilities, logits = zip(*answers, strict=True)
+    return list(ids), np.stack(probabilities), np.stack(logits)
+
+
+def write_answers(experiment: Experiment, manifest: Manifest, file: Path, folder: Path) -> None:
+    """The file's predictions of every split into `folder`."""
     for split in SPLITS:
-        if not len(manifest.of_split(split)):
-            continue
-        ids, rows = [], []
-        for id_, picture in decoded(experiment, manifest, split):
-            probabilities, _ = classifier.predict(picture)
-            ids.append(id_)
-            rows.append(np.log(np.maximum(probabilities, 1e-30)))
-        write_predictions(folder, split, Predictions(ids, {"identity": np.stack(rows).astype(np.float32)}))
+        if len(manifest.of_split(split)):
+            ids, probabilities, _ = ask(experiment, manifest, split, file)
+            log_probabilities = np.log(np.maximum(probabilities, 1e-30)).astype(np.float32)
+            write_predictions(folder, split, Predictions(ids, {"identity": log_probabilities}))
 
 
 def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[str, float]]:

@@ -1,48 +1,29 @@
 """What a study's own file is verified with: its student, and the pictures of a split through the study's source."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from decant.data.images import BrokenImage
 from decant.data.manifest import Manifest, read_manifest
 from decant.errors import UserError
-from decant.export.comparison import Picture
-from decant.export.pictures import readable
+from decant.export.pictures import Pictures
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.stages.experiment import Experiment, default_data_root
 from decant.study import load_study
 
 
-@dataclass
-class StudyPictures:
-    """Pictures of a split by their path in the source, each decoded as it is asked for.
+class StudyPictures(Pictures):
+    """Pictures of a split by their path in the source; their labels are those of the cleaned manifest."""
 
-    labels: path -> class of the cleaned manifest. broken: path -> reason, of those that could not be read.
-    """
+    def __init__(self, experiment: Experiment, split: str, paths: list[str], labels: dict[str, str]) -> None:
+        self.experiment, self.split, self.paths, self.labels = experiment, split, paths, labels
+        self.where = f"the study {experiment.study.name}"
+        self.unknown: list[str] = []  # folders are no labels here
+        self.broken: dict[str, str] = {}
 
-    experiment: Experiment
-    split: str
-    paths: list[str]
-    labels: dict[str, str]
-    unknown: list[str] = field(default_factory=list)  # folders are no labels here
-    broken: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        return f"the study {self.experiment.study.name}"
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Picture]:
-        self.broken = {}
-        yield from self.read(self.paths)
-        if len(self.broken) == len(self.paths):
-            raise UserError(f"none of the {len(self.paths)} pictures of {self.split} can be read any longer")
-
-    def read(self, ids: Sequence[str]) -> Iterator[Picture]:
-        """(path, uint8 [H, W, 3]) of these; those that are no picture any longer are noted in `broken`."""
-        yield from readable(self.experiment.source.contents(ids), self.broken)
+    def contents(self, ids: Sequence[str]) -> Iterable[tuple[str, bytes | BrokenImage]]:
+        return self.experiment.source.contents(ids)
 
 
 @dataclass(frozen=True)

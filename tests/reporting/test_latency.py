@@ -117,6 +117,8 @@ def test_rounds_alternate_their_order_and_their_samples_are_merged(
     assert (first["p50_ms"], first["cold_start_s"], first["peak_rss_mb"]) == (4, 4, 5)
     assert (second["p50_ms"], second["peak_rss_mb"]) == (3, 6)
     assert first["images_per_second"] == pytest.approx(1000 / np.mean([1, 4, 5]))
+    assert (first["p50_low_ms"], first["p50_high_ms"], second["p50_low_ms"], second["p50_high_ms"]) == (1, 5, 2, 6)
+    assert (first["calls"], first["processes"]) == (12, 3)
 
 
 def pretended(monkeypatch: pytest.MonkeyPatch, broken: str = "", words: str = "") -> list[Job]:
@@ -133,15 +135,24 @@ def pretended(monkeypatch: pytest.MonkeyPatch, broken: str = "", words: str = ""
     return seen
 
 
-def test_a_row_of_one_picture_has_all_the_calls_asked_for_and_large_batches_fewer(
-    bare_graph: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("onnxruntime", {1: [67, 67, 67], 8: [100, 100], 32: [100, 100]}),  # a large batch in two processes
+        ("torch", {1: [100, 100], 8: [15, 15], 32: [15, 15]}),
+    ],
+)
+def test_an_onnx_row_has_all_the_calls_asked_for_and_large_batches_in_pytorch_fewer(
+    engine: str, expected: dict[int, list[int]], bare_graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = pretended(monkeypatch)
-    model = Candidate("m", "student_onnx", "onnxruntime", bare_graph, Inputs("bare", 8))
-    measure_candidates([model], [1, 8, 32], [1], calls=200, warmup=10, rounds=3)
-    calls = {size: [job.calls for job in seen if job.batch_size == size] for size in (1, 8, 32)}
-    assert calls == {1: [67, 67, 67], 8: [15, 15], 32: [15, 15]}  # a large batch in two processes
-    assert [job.warmup for job in seen] == [10, 10, 10, 2, 2, 2, 2]
+    model = Candidate("m", "student", engine, bare_graph, Inputs("bare", 8))
+    rows = measure_candidates([model], [1, 8, 32], [1], calls=200, warmup=10, rounds=3)
+    assert {size: [job.calls for job in seen if job.batch_size == size] for size in (1, 8, 32)} == expected
+    assert {row["batch_size"]: (row["calls"], row["processes"]) for row in rows} == {
+        size: (sum(calls), len(calls)) for size, calls in expected.items()
+    }
+    assert {job.warmup for job in seen if job.batch_size > 1} == {2}
 
 
 @pytest.mark.parametrize(("engine", "rounds"), [("onnxruntime", 5), ("openvino", 5), ("torch", 2)])
@@ -156,10 +167,13 @@ def test_what_is_quoted_is_measured_in_every_round_and_pytorch_in_two(
 @pytest.mark.parametrize(
     ("calls", "batch_size", "expected"), [(200, 1, 200), (200, 4, 50), (200, 32, 30), (5, 1, 5), (5, 8, 5), (40, 8, 30)]
 )
-def test_no_row_has_more_than_the_calls_asked_for_nor_fewer_than_30_of_them(
+def test_pytorch_has_no_more_than_the_calls_asked_for_nor_fewer_than_30_of_them(
     calls: int, batch_size: int, expected: int
 ) -> None:
-    assert calls_of(batch_size, calls) == expected
+    def asked(engine: str) -> int:
+        return calls_of(Candidate("m", "student", engine, Path("m"), Inputs("bare", 8)), batch_size, calls)
+
+    assert (asked("torch"), asked("onnxruntime"), asked("openvino")) == (expected, calls, calls)
 
 
 @pytest.mark.parametrize(("warmup", "batch_size", "expected"), [(10, 1, 10), (10, 2, 5), (10, 32, 2), (0, 8, 0)])
@@ -167,16 +181,17 @@ def test_a_large_batch_warms_up_with_fewer_calls(warmup: int, batch_size: int, e
     assert warmup_of(batch_size, warmup) == expected
 
 
-def test_only_pytorch_is_spared_and_never_the_student_in_it(bare_graph: Path, checkpoint: Path) -> None:
+def test_teachers_are_spared_what_nobody_quotes_and_the_student_is_not(bare_graph: Path, checkpoint: Path) -> None:
     def timed(kind: str, engine: str) -> set[tuple[int, int]]:
         candidate = Candidate("m", kind, engine, bare_graph, Inputs("bare", 8))
         return {(size, count) for size in (1, 8, 32) for count in (1, 2, 16) if is_timed(candidate, size, count, 2)}
 
     everywhere = {(size, count) for size in (1, 8, 32) for count in (1, 2, 16)}
     for engine in ("onnxruntime", "openvino"):
-        assert timed("teacher", engine) == timed("student_onnx", engine) == everywhere
+        assert timed("student_onnx", engine) == timed("student_onnx_int8", engine) == everywhere
+        assert timed("teacher", engine) == everywhere - {(32, 1), (32, 16)}
     assert timed("student", "torch") == everywhere
-    assert timed("teacher", "torch") == {(1, 2), (8, 2)}
+    assert timed("teacher", "torch") == {(1, 1), (1, 2), (1, 16), (8, 2)}
     assert timed("student", "torch_compile") == {(1, 2)}
 
 

@@ -28,9 +28,11 @@ LATENCY_COLUMNS = (
     "model", "kind", "engine", "precision", "graph", "input_px", "batch_size", "threads",
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "images_per_second",
     "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+    "calls", "processes", "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
 SUMMED_COLUMNS = (
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+    "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
 # A training process may ask malloc to keep its memory; nobody's server does.
 NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
@@ -38,7 +40,7 @@ ONNX_ENGINES = ("onnxruntime", "openvino")
 MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
 FEW_ROUNDS = 2
-LARGEST_BATCH_OF_A_TORCH_TEACHER = 8
+TEACHERS_BATCH = 8  # pictures a call up to which teachers are timed at more than the quoted threads, and in PyTorch
 LONGEST_CAUSE = 300  # characters of a log line
 
 log = logging.getLogger(__name__)
@@ -95,10 +97,10 @@ def measure_candidates(
 ) -> list[dict[str, object]]:
     """One row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
 
-    At batch size 1 at least `calls` timed calls per row, spread over `rounds` fresh processes (`rounds_of`), each with
-    `warmup` untimed calls; larger batches are called less often. `cold_start_s` is the median of the rounds,
-    `peak_rss_mb` their largest. Not every row is measured (see `is_timed`), and a candidate of an engine in MAY_FAIL
-    that fails is left out; a log line says why.
+    At least `calls` timed calls per row (`calls_of`), spread over `rounds` fresh processes (`rounds_of`), each with
+    `warmup` untimed calls (`warmup_of`). `cold_start_s` is the median of the processes, `peak_rss_mb` their largest,
+    `p50_low_ms` and `p50_high_ms` the lowest and the highest median of one process. Not every row is measured (see
+    `is_timed`), and a candidate of an engine in MAY_FAIL that fails is left out; a log line says why.
 
     Raises:
         UserError: a measuring process of another engine fails; the message ends with its last words.
@@ -114,7 +116,7 @@ def measure_candidates(
             for count in threads
             if is_timed(candidate, batch_size, count, quoted_threads(threads))
         ]
-        found, failed = measure_rounds(settings, calls_of(batch_size, calls), warmup_of(batch_size, warmup), rounds)
+        found, failed = measure_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
         rows += found
         candidates = [candidate for candidate in candidates if candidate not in failed]
     return rows
@@ -123,15 +125,17 @@ def measure_candidates(
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
     """Whether a row is worth its time: PyTorch takes seconds to import, and far longer to compile a network.
 
-    ONNX files and the student in PyTorch are timed at every setting; teachers in PyTorch at the quoted number of
-    threads and up to 8 pictures a call; the compiled student, compiled anew for every setting, at the quoted number
-    of threads and one picture a call.
+    The student's ONNX files, and the student in PyTorch, are timed at every setting; its compiled form, compiled anew
+    for every setting, at one picture a call on the quoted number of threads. Teachers are timed at one picture a call
+    on every number of threads, at more pictures on the quoted one, and in PyTorch at no more than 8 pictures.
     """
     if candidate.engine == "torch_compile":
         return (batch_size, threads) == (1, quoted)
-    if candidate.engine == "torch" and candidate.kind == "teacher":
-        return batch_size <= LARGEST_BATCH_OF_A_TORCH_TEACHER and threads == quoted
-    return True
+    if candidate.kind != "teacher" or batch_size == 1:
+        return True
+    if candidate.engine == "torch":
+        return batch_size <= TEACHERS_BATCH and threads == quoted
+    return batch_size <= TEACHERS_BATCH or threads == quoted
 
 
 def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
@@ -143,9 +147,9 @@ def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
     return rounds if batch_size == 1 and candidate.engine in ONNX_ENGINES else min(rounds, FEW_ROUNDS)
 
 
-def calls_of(batch_size: int, calls: int) -> int:
-    """Timed calls of a row, where `calls` are asked for at batch size 1: as many pictures, at least 30 calls."""
-    return max(calls // batch_size, min(calls, LEAST_CALLS))
+def calls_of(candidate: Candidate, batch_size: int, calls: int) -> int:
+    """Timed calls of a row: `calls`; of a large batch in PyTorch as many pictures, at least 30 calls."""
+    return calls if candidate.engine in ONNX_ENGINES else max(calls // batch_size, min(calls, LEAST_CALLS))
 
 
 def warmup_of(batch_size: int, warmup: int) -> int:
@@ -156,7 +160,7 @@ def warmup_of(batch_size: int, warmup: int) -> int:
 def measure_rounds(
     settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
 ) -> tuple[list[dict[str, object]], set[Candidate]]:
-    """The rows of (candidate, batch size, threads), `calls` in all, and the candidates that failed and may."""
+    """The rows of (candidate, batch size, threads), and the candidates that failed and may."""
     samples: list[list[Samples]] = [[] for _ in settings]
     failed: set[Candidate] = set()
     for round_number in range(rounds):
@@ -164,11 +168,12 @@ def measure_rounds(
         order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
         for index in order:
             candidate, batch_size, _ = settings[index]
-            share = rounds_of(candidate, batch_size, rounds)
-            if candidate in failed or round_number >= share:
+            processes = rounds_of(candidate, batch_size, rounds)
+            if candidate in failed or round_number >= processes:
                 continue
+            share = math.ceil(calls_of(candidate, batch_size, calls) / processes)
             try:
-                samples[index].append(run_fresh(_job(*settings[index], math.ceil(calls / share), warmup)))
+                samples[index].append(run_fresh(_job(*settings[index], share, warmup)))
             except UserError as error:
                 if candidate.engine not in MAY_FAIL:
                     raise
@@ -219,6 +224,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
     """One row from the samples of all rounds."""
     call_ms = np.concatenate([np.asarray(part.call_ms) for part in samples])
     p50, p90, p99 = np.percentile(call_ms, [50, 90, 99])
+    medians = [float(np.median(part.call_ms)) for part in samples]
     return {
         "model": candidate.model,
         "kind": candidate.kind,
@@ -237,6 +243,10 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
         "gmacs": candidate.gmacs,
         "file_mb": file_mb(candidate.path),
         "peak_rss_mb": max(part.peak_rss_mb for part in samples),
+        "calls": len(call_ms),
+        "processes": len(samples),
+        "p50_low_ms": min(medians),
+        "p50_high_ms": max(medians),
     }
 
 
@@ -277,6 +287,8 @@ def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, objec
     for column in ("engine", "precision"):
         row[column] = parts[0][column] if len({part[column] for part in parts}) == 1 else "mixed"
     row["input_px"] = max(int(value_of(part, "input_px")) for part in parts)
+    for column in ("calls", "processes"):
+        row[column] = min(int(value_of(part, column)) for part in parts)
     row["images_per_second"] = 1 / sum(1 / value_of(part, "images_per_second") for part in parts)
     for column in SUMMED_COLUMNS:
         known = all(part[column] is not None for part in parts)

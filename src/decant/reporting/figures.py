@@ -4,7 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from decant.reporting.evidence import Evidence, main_split, read_evidence, reported_latency, splits_in_order
+from decant.reporting.evidence import (
+    Evidence,
+    Row,
+    comparable,
+    main_split,
+    read_evidence,
+    reported_latency,
+    splits_in_order,
+    student_row,
+)
 from decant.reporting.format import number, read_results_table
 from decant.reporting.metrics import KINDS
 from decant.reporting.pareto import pareto
@@ -115,9 +124,7 @@ def _accuracy(evidence: Evidence) -> list[Path]:
 
 
 def _pareto(evidence: Evidence) -> list[Path]:
-    split = main_split(evidence)
-    scored = [row for row in evidence.precision if row["split"] == split]
-    found = [(row, timing) for row in scored if (timing := reported_latency(evidence, row["model"]))]
+    found = pareto_rows(evidence)
     if len(found) < 2:
         return []
     _, first = found[0]
@@ -129,9 +136,27 @@ def _pareto(evidence: Evidence) -> list[Path]:
         [number(timing["file_mb"] or "0") for _, timing in found],
         evidence.folder / PARETO_PNG,
         x_label=f"p50 latency, ms, at batch {first['batch_size']} on {first['threads']} threads",
-        y_label=f"accuracy on {split}",
+        y_label=f"accuracy on {main_split(evidence)}",
     )
     return [evidence.folder / PARETO_PNG]
+
+
+def pareto_rows(evidence: Evidence) -> list[tuple[Row, Row]]:
+    """(precision row, latency row) of what somebody might serve, all timed as the shipped student is.
+
+    The student alone is the same network and has the student's time. An int8 file that is not offered is left out, and
+    so is what was timed without its preprocessing alone.
+    """
+    split = main_split(evidence)
+    student = student_row(evidence, split)
+    own = reported_latency(evidence, student["model"]) if student else None
+    found = []
+    for row in evidence.precision:
+        timing = reported_latency(evidence, row["model"]) or (own if row["kind"] == "student_alone" else None)
+        offered = row["kind"] != "student_onnx_int8" or evidence.int8.get("offered", True)
+        if row["split"] == split and timing and own and offered and comparable(timing, own):
+            found.append((row, timing))
+    return found
 
 
 def _number_or_nan(text: str) -> float:

@@ -1,8 +1,7 @@
 """The section on latency: what the times say of the student beside the others. "" where the files are missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from decant.reporting.evidence import (
     Evidence,
@@ -54,8 +53,7 @@ def latency_section(evidence: Evidence, base: Path) -> str:
     pictures = "One picture" if batch_size == "1" else f"{batch_size} pictures"
     return section(
         "Benchmarks: latency",
-        _machine_sentence(evidence.latency_machine)
-        + "The ensemble is the sum of its teachers, each in its fastest engine, without TTA.",
+        " ".join(_conditions(evidence)),
         " ".join(_sentences(evidence)),
         picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
         f"{pictures} a call on {plural(int(threads), 'thread')}; "
@@ -128,13 +126,20 @@ def _in_engine(evidence: Evidence, model: str, engine: str, timing: Row) -> Row 
     return min(rows, key=lambda row: row["graph"] != timing["graph"]) if rows else None
 
 
-def _machine_sentence(machine: Mapping[str, Any]) -> str:
-    if not machine.get("processor"):
-        return ""
-    cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
-    size = machine.get("picture_px")
-    pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
-    return f"Measured on {machine['processor']}{cores}{pictures}. "
+def _conditions(evidence: Evidence) -> Iterator[str]:
+    """What was measured on which machine, and where a time leaves out what the accuracy beside it had."""
+    machine = evidence.latency_machine
+    if machine.get("processor"):
+        cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
+        size = machine.get("picture_px")
+        pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
+        yield f"Measured on {machine['processor']}{cores}{pictures}."
+    views = evidence.study.get("ensemble", {}).get("tta")
+    without = ", without the test-time augmentation that its accuracy has" if views else ""
+    yield f"The ensemble's time is the sum of its teachers', each in its fastest engine{without}."
+    folds = [name for name, asked in evidence.study.get("teachers", {}).items() if asked.get("folds")]
+    if folds:
+        yield f"Of {' and '.join(folds)} one model is timed, and the accuracy is that of the mean over the folds."
 
 
 def _sentences(evidence: Evidence) -> Iterator[str]:
@@ -147,35 +152,53 @@ def _sentences(evidence: Evidence) -> Iterator[str]:
     yield (
         f"{student['model']} answers {pictures} in "
         f"{timing['p50_ms']} ms (median; {ENGINES[timing['engine']]}, {plural(int(timing['threads']), 'thread')}, "
-        f"{GRAPHS[timing['graph']]})."
+        f"{GRAPHS[timing['graph']]}{_spread(timing)})."
     )
     own = _fastest(evidence, student["model"], timing)
     if own and own["engine"] != timing["engine"]:
         yield f"Its fastest engine is {ENGINES[own['engine']]} with {own['p50_ms']} ms."
     yield from _ratio_sentences(evidence, split, timing)
-    yield from _domination_sentences(evidence, split, student)
+    yield from _domination_sentences(evidence, split, student, own)
     yield from _int8_sentences(evidence, split, timing)
+
+
+def _spread(timing: Row) -> str:
+    """How far single processes are apart; "" in tables from before that was kept."""
+    low, high = timing.get("p50_low_ms"), timing.get("p50_high_ms")
+    return f"; {low} to {high} ms in single processes" if low and high else ""
 
 
 def _ratio_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
     best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
     if best:
-        engines = dict.fromkeys((timing["engine"], "torch"))
-        rows = [row for engine in engines if (row := _in_engine(evidence, best["model"], engine, timing))]
-        if rows:
-            said = " and ".join(_times_as_long(row, timing) for row in rows)
-            yield f"{best['model']}, the best single teacher, takes {said}."
+        same = _in_engine(evidence, best["model"], timing["engine"], timing)
+        eager = _in_torch(evidence, best["model"], timing["batch_size"]) if timing["engine"] != "torch" else None
+        said = [_times_as_long(row, timing) for row in (same, eager) if row]
+        if said:
+            yield f"{best['model']}, the best single teacher, takes {' and '.join(said)}."
     together = _fastest(evidence, whole["model"], timing) if whole else None
     if together:
         yield f"The ensemble takes {_times_as_long(together, timing)}."
 
 
+def _in_torch(evidence: Evidence, model: str, batch_size: str) -> Row | None:
+    """The model's row in eager PyTorch at that batch size, on the number of threads that suits it best."""
+    rows = [
+        row
+        for row in evidence.latency
+        if (row["model"], row["engine"], row["batch_size"]) == (model, "torch", batch_size)
+    ]
+    return min(rows, key=lambda row: number(row["p50_ms"])) if rows else None
+
+
 def _times_as_long(row: Row, timing: Row) -> str:
-    graph = "" if row["graph"] == timing["graph"] else f" {GRAPHS[row['graph']]}"
-    return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{graph}"
+    """ "4.5 times as long in PyTorch on 1 thread, without preprocessing": what differs from `timing` is said."""
+    threads = "" if row["threads"] == timing["threads"] else f" on {plural(int(row['threads']), 'thread')}"
+    graph = "" if row["graph"] == timing["graph"] else f", {GRAPHS[row['graph']]}"
+    return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{threads}{graph}"
 
 
-def _domination_sentences(evidence: Evidence, split: str, student: Row) -> Iterator[str]:
+def _domination_sentences(evidence: Evidence, split: str, student: Row, own: Row | None) -> Iterator[str]:
     found = dominating(evidence, split)
     if not found:
         yield (
@@ -183,22 +206,30 @@ def _domination_sentences(evidence: Evidence, split: str, student: Row) -> Itera
             "each in its fastest engine."
         )
     for row, timing in found:
-        twin = " (the same network, so the same time)" if timing["model"] == student["model"] else ""
+        twin = " (the same network, so the same time)" if timing is own else ""
+        doubts = []
+        if _accuracies_overlap(evidence, split, student["model"], row["model"]):
+            doubts.append("the 95 % interval of the difference in accuracy holds 0")
+        if own and not twin and _times_overlap(timing, own):
+            doubts.append("not every process of the one was faster than every process of the other")
         yield (
             f"It is dominated by {row['model']}: an accuracy of {short(row['accuracy'])} against "
             f"{short(student['accuracy'])} on {split} in {timing['p50_ms']} ms{twin}"
-            f"{_doubt(evidence, split, student['model'], row['model'])}."
+            f"{', though ' + ' and '.join(doubts) if doubts else ''}."
         )
 
 
-def _doubt(evidence: Evidence, split: str, model: str, other: str) -> str:
-    """A reservation, where the two models' accuracies cannot be told apart on these images."""
+def _accuracies_overlap(evidence: Evidence, split: str, model: str, other: str) -> bool:
+    """Whether the two models' accuracies cannot be told apart on these images."""
     for row in evidence.comparisons:
         if (row["model"], row["other"], row["split"]) == (model, other, split):
-            low, high = number(row["accuracy_difference_low"]), number(row["accuracy_difference_high"])
-            if low <= 0 <= high:
-                return ", though the 95 % interval of the difference in accuracy holds 0"
-    return ""
+            return number(row["accuracy_difference_low"]) <= 0 <= number(row["accuracy_difference_high"])
+    return False
+
+
+def _times_overlap(one: Row, other: Row) -> bool:
+    """Whether the medians of the two models' processes overlap; not where they were not kept."""
+    return all(number(a.get("p50_low_ms")) <= number(b.get("p50_high_ms")) for a, b in ((one, other), (other, one)))
 
 
 def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
@@ -209,10 +240,13 @@ def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str
     accuracy = ""
     if before and after:
         accuracy = f", its accuracy on {split} is {short(after['accuracy'])} against {short(before['accuracy'])}"
+    offered = evidence.int8.get("offered", True)
     yield (
-        f"In int8 it takes {small['p50_ms']} ms against {plain['p50_ms']} ms in fp32; its file has "
-        f"{small['file_mb']} MB against {plain['file_mb']} MB{accuracy}."
+        f"In int8{'' if offered else ', which is not offered,'} it takes {small['p50_ms']} ms against "
+        f"{plain['p50_ms']} ms in fp32; its file has {small['file_mb']} MB against {plain['file_mb']} MB{accuracy}."
     )
+    if not offered:
+        return
     best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
     others = [
         (best["model"], _in_engine(evidence, best["model"], timing["engine"], small)) if best else None,
@@ -220,12 +254,13 @@ def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str
     ]
     said = [f"{name} takes {_times_as_long(row, small)}" for name, row in filter(None, others) if row]
     if said:
-        yield f"Beside int8, {' and '.join(said)}."
+        yield f"Beside int8, in fp32 {' and '.join(said)}."
 
 
 def _throughput(evidence: Evidence) -> str:
-    """Pictures a second of the shipped files by batch size and threads; "" where there is one setting alone."""
-    rows = [row for row in evidence.latency if row["kind"] in SHIPPED_KINDS]
+    """Pictures a second of the files on offer by batch size and threads; "" where there is one setting alone."""
+    shipped = SHIPPED_KINDS if evidence.int8.get("offered", True) else SHIPPED_KINDS[:1]
+    rows = [row for row in evidence.latency if row["kind"] in shipped]
     graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:

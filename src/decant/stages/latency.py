@@ -31,7 +31,7 @@ from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
 
 log = logging.getLogger(__name__)
-VERSION = 3  # 3: more rounds of what is quoted; 2: OpenVINO, torch.compile, all cores
+VERSION = 4  # 4: each process's median, 200 calls of large batches; 3: more rounds; 2: OpenVINO, torch.compile
 
 
 def latency(experiment: Experiment) -> Finished:

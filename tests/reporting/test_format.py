@@ -8,7 +8,9 @@ import pytest
 from decant.errors import UserError
 from decant.reporting.format import (
     cell,
+    magnitude,
     number,
+    points,
     read_results_table,
     short,
     significant,
@@ -102,6 +104,11 @@ def test_short_numbers_round_halves_away_from_zero_from_the_digits_of_the_cell()
     assert with_interval({"a": "0.9412", "a_low": "0.9120", "a_high": "0.9651"}, "a") == "0.941 (0.912–0.965)"
     assert with_interval({"a": "0.9412"}, "a") == "0.941"
     assert math.isnan(number("")) and number("1.5") == 1.5
+
+
+def test_widths_in_points_and_sizes_are_said_here_alone() -> None:
+    assert points("0.9562", "0.9781") == "2.2" and points("0.9", "0.9") == "0.0"
+    assert magnitude(8.44e-06) == "8.4e-06" and magnitude(0.0) == "0.0e+00"
 
 
 def test_markdown_tables_show_names_as_they_are() -> None:

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from decant.export.effort import EFFORT_COLUMNS
 from decant.export.fidelity import FIDELITY_COLUMNS
 from decant.export.preparation import COST_COLUMNS
-from decant.reporting.candidates import LATENCY_COLUMNS
+from decant.reporting.candidates import LATENCY_COLUMNS, count_cost
 from decant.reporting.cold_start import COLD_START_COLUMNS
 from decant.reporting.intervals import COMPARISON_COLUMNS
 from decant.reporting.metrics import (
@@ -19,13 +20,14 @@ from decant.reporting.metrics import (
     RELIABILITY_COLUMNS,
 )
 
+LATENCY = "benchmarks/latency/metrics.csv"
 TABLES = {
     "benchmarks/precision/metrics.csv": PRECISION_COLUMNS,
     "benchmarks/precision/per_class.csv": PER_CLASS_COLUMNS,
     "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
-    "benchmarks/latency/metrics.csv": LATENCY_COLUMNS,
+    LATENCY: LATENCY_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
     "export/preprocessing.csv": COST_COLUMNS,
     "export/fidelity.csv": FIDELITY_COLUMNS,
@@ -34,10 +36,27 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_the_readme_explains_exactly_the_columns_of(repository: Path, table: str) -> None:
+def explained(repository: Path, table: str) -> list[tuple[str, str, str]]:
+    """(column, unit, meaning) as the README has them."""
     sections = (repository / "results" / "README.md").read_text(encoding="utf-8").split("\n## ")
     (section,) = [text for text in sections if text.startswith(f"{table}\n")]
-    rows = re.findall(r"^\| (`[^|]*`) \|", section, flags=re.MULTILINE)
-    explained = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
-    assert sorted(explained) == sorted(TABLES[table])
+    rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*) ?\| (.*) \|$", section, flags=re.MULTILINE)
+    return [(name, unit.strip(), meaning) for names, unit, meaning in rows for name in re.findall(r"`([^`]+)`", names)]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_readme_explains_exactly_the_columns_of(repository: Path, table: str) -> None:
+    assert sorted(name for name, _, _ in explained(repository, table)) == sorted(TABLES[table])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_exactly_the_columns_that_say_so_are_in_milliseconds(repository: Path, table: str) -> None:
+    units = {name: unit for name, unit, _ in explained(repository, table)}
+    assert {name for name, unit in units.items() if unit == "milliseconds"} == {n for n in units if n.endswith("_ms")}
+
+
+def test_parameters_that_are_frozen_count_too_and_the_readme_says_so(repository: Path) -> None:
+    (meaning,) = [text for name, _, text in explained(repository, LATENCY) if name == "params_millions"]
+    network = torch.nn.Conv2d(3, 5, kernel_size=1, bias=False).requires_grad_(False)
+    assert count_cost(network, 4)[0] == 15 / 1e6
+    assert "frozen ones included" in meaning

@@ -12,7 +12,7 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import ACCURACY_PNG, RELIABILITY_PNG, confusion_png
-from decant.reporting.format import number, plural, short, thousands, with_interval
+from decant.reporting.format import number, plural, points, short, thousands, with_interval
 from decant.reporting.markdown import capitalised, markdown_table, paragraphs, picture, section
 
 MANY_CLASSES = 25
@@ -182,9 +182,9 @@ def limits_section(evidence: Evidence, base: Path) -> str:
     student = student_row(evidence, split)
     if student is None:
         return ""
-    low, high = number(student.get("accuracy_low")), number(student.get("accuracy_high"))
+    width = points(student.get("accuracy_low"), student.get("accuracy_high"))
     lines = [
-        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {100 * (high - low):.1f} points "
+        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {width} points "
         "around the student's accuracy. A smaller difference between two models is settled, if at all, by "
         "comparing them on the same images."
     ]

@@ -123,6 +123,16 @@ def ratio(one: str, other: str) -> str:
     return f"{number(one) / number(other):.1f}"
 
 
+def points(low: str | None, high: str | None) -> str:
+    """How far two shares lie apart, in percentage points with one decimal: "0.9562" and "0.9781" give "2.2"."""
+    return f"{100 * (number(high) - number(low)):.1f}"
+
+
+def magnitude(value: float) -> str:
+    """A number of which the size alone matters: 0.0000084 is "8.4e-06"."""
+    return f"{value:.1e}"
+
+
 def thousands(count: int) -> str:
     """12,345"""
     return f"{count:,}"

@@ -14,7 +14,7 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import CLASSES_PNG, curves_png
-from decant.reporting.format import is_number, number, plural, short, thousands, with_interval
+from decant.reporting.format import is_number, magnitude, number, plural, short, thousands, with_interval
 from decant.reporting.markdown import capitalised, link, markdown_table, picture, section
 
 SOURCES = {
@@ -226,7 +226,7 @@ def export_section(evidence: Evidence, base: Path) -> str:
             f"{short(str(found['top1_agreement']), 4)} of {plural(int(found['n']), 'image')}."
         )
     if is_number(found.get("max_abs_logit_difference")):
-        sentences.append(f"The largest difference of a logit is {found['max_abs_logit_difference']:.1e}.")
+        sentences.append(f"The largest difference of a logit is {magnitude(found['max_abs_logit_difference'])}.")
     if found.get("batch_sizes"):
         sentences.append(f"Checked at the batch sizes {', '.join(map(str, found['batch_sizes']))}.")
     if "passed" in found:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from decant.cleaning.policy import ISSUE_COLUMNS
 from decant.export.effort import EFFORT_COLUMNS
 from decant.export.fidelity import FIDELITY_COLUMNS
 from decant.export.preparation import COST_COLUMNS
@@ -19,7 +20,12 @@ from decant.reporting.metrics import (
     PRECISION_COLUMNS,
     RELIABILITY_COLUMNS,
 )
+from decant.stages.formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 
+# Their columns depend on the source's sample, on a training's metrics and on the class names.
+WITHOUT_A_LIST = (
+    "submission.csv, submission_student.csv", "teachers/NAME.csv", "benchmarks/precision/confusion_MODEL.csv",
+)  # fmt: skip
 LATENCY = "benchmarks/latency/metrics.csv"
 TABLES = {
     "benchmarks/precision/metrics.csv": PRECISION_COLUMNS,
@@ -28,11 +34,14 @@ TABLES = {
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     LATENCY: LATENCY_COLUMNS,
+    "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
     "export/preprocessing.csv": COST_COLUMNS,
     "export/fidelity.csv": FIDELITY_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,
     "export/export_time.csv": EFFORT_COLUMNS,
+    "export/formats.csv": FORMAT_COLUMNS,
+    "export/format_profile.csv": PROFILE_COLUMNS,
 }
 
 
@@ -42,6 +51,11 @@ def explained(repository: Path, table: str) -> list[tuple[str, str, str]]:
     (section,) = [text for text in sections if text.startswith(f"{table}\n")]
     rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*) ?\| (.*) \|$", section, flags=re.MULTILINE)
     return [(name, unit.strip(), meaning) for names, unit, meaning in rows for name in re.findall(r"`([^`]+)`", names)]
+
+
+def test_no_table_of_the_readme_goes_unchecked(repository: Path) -> None:
+    text = (repository / "results" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## (.*\.csv)$", text, flags=re.MULTILINE)) == {*TABLES, *WITHOUT_A_LIST}
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -216,6 +216,24 @@ def test_a_file_that_failed_verification_is_said_aloud(study: Path) -> None:
     assert "**The file did not pass.**" in report_text(study, study)
 
 
+@pytest.mark.parametrize(
+    ("offered", "said"), [(True, "The int8 file is offered: "), (False, "The int8 file is **not** offered: ")]
+)
+def test_the_int8_file_is_offered_or_not_with_the_reason_and_without_times(
+    study: Path, offered: bool, said: str
+) -> None:
+    found = {
+        "offered": offered, "why": "1.93 times as fast as fp32, 0.40 points of val accuracy lost (0.5 allowed)",
+        "val_accuracy": 0.7404, "val_accuracy_fp32": 0.7444, "points_lost": 0.4, "budget_points": 0.5,
+        "p50_ms": 1.12, "p50_ms_fp32": 2.17, "threads": 2, "file_mb": 3.82,
+    }  # fmt: skip
+    (study / "export" / "int8.json").write_text(json.dumps(found))
+    section = report_text(study, study).split("## The ONNX file")[1].split("\n## ")[0]
+    assert f"{said}1.93 times as fast as fp32, 0.40 points of val accuracy lost (0.5 allowed). " in section
+    assert "On val it has an accuracy of 0.740 and fp32 0.744; it has 3.82 MB." in section
+    assert "1.12" not in section and "2.17" not in section  # the latency section has times of its own
+
+
 def test_pictures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
     assert "![" not in report_text(study, study)
     written = render_figures(study)

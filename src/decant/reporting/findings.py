@@ -18,7 +18,7 @@ from decant.reporting.markdown import capitalised, markdown_table, paragraphs, p
 MANY_CLASSES = 25
 CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
 SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
-FEW_IMAGES = 20  # below this many test images a class's own precision says little
+FEW_IMAGES = 20  # below this many test images the precision of a class or an interval says little
 
 
 def headline_section(evidence: Evidence, base: Path) -> str:
@@ -117,15 +117,25 @@ def precision_section(evidence: Evidence, base: Path) -> str:
 
 
 def _calibration_sentence(evidence: Evidence) -> str:
-    """Which rows' NLL and ECE are of calibrated probabilities: one column holds both kinds."""
-    names = list(dict.fromkeys(row["model"] for row in evidence.precision if row["kind"] in CALIBRATED_KINDS))
+    """Which probabilities are calibrated: one column holds both kinds, and so does the picture of reliability."""
+    names = {row["model"]: row["kind"] for row in evidence.precision if row["kind"] in CALIBRATED_KINDS}
     if not names:
         return ""
-    return (
+    sentences = [
         f"NLL and ECE do not compare like with like: the probabilities of {' and '.join(names)} carry temperatures "
-        "fitted on val, those of the other models are as they were trained. A temperature changes no answer of a "
-        "network, so accuracy, precision, recall and F1 do not depend on it."
-    )
+        "fitted on val, those of the other models are as they were trained.",
+        "A temperature changes no answer of a single network, so its accuracy, precision, recall and F1 do not depend "
+        "on it.",
+    ]
+    if "ensemble" in names.values():
+        sentences.append(
+            "The ensemble's temperatures are its teachers': they are applied before pooling and can change its answers."
+        )
+    split = main_split(evidence)
+    is_drawn = any(row["kind"] == "student_alone" and row["split"] == split for row in evidence.reliability)
+    if is_drawn and (evidence.folder / RELIABILITY_PNG).is_file():
+        sentences.append("The picture of accuracy against confidence shows student_alone as it was trained, too.")
+    return " ".join(sentences)
 
 
 def _near_duplicates(evidence: Evidence) -> str:
@@ -147,9 +157,14 @@ def _near_duplicates(evidence: Evidence) -> str:
         f"{in_train['train_kept']}). With and without them:",
         markdown_table(
             ["accuracy", *(f"{name} ({thousands(counts[subset])})" for subset, name in SUBSETS.items())],
-            [[model, *(with_interval(rows[model, subset], "accuracy") for subset in SUBSETS)] for model in models],
+            [[model, *(_subset_accuracy(rows[model, subset]) for subset in SUBSETS)] for model in models],
         ),
     )
+
+
+def _subset_accuracy(row: Row) -> str:
+    """Without an interval where there are few images: all right, and it would claim certainty."""
+    return short(row["accuracy"]) if int(row["n"]) < FEW_IMAGES else with_interval(row, "accuracy")
 
 
 def _per_class_table(evidence: Evidence, model: str) -> str:

@@ -25,6 +25,7 @@ SOURCES = {
     "cifar100": "CIFAR-100",
     "toy_vehicles": "toy vehicles drawn by code, with faults on purpose",
 }
+COUNTED = {"issues": "findings"}  # an image may have several; whatever else cleaning counts are images
 
 
 def data_section(evidence: Evidence, base: Path) -> str:
@@ -60,7 +61,7 @@ def cleaning_section(evidence: Evidence, base: Path) -> str:
     if not counts and not evidence.issues:
         return ""
     tables = [
-        markdown_table([name.rstrip("s").replace("_", " "), "images"], rows)
+        markdown_table([name.rstrip("s").replace("_", " "), COUNTED.get(name, "images")], rows)
         for name, value in sorted(counts.items())
         if isinstance(value, dict) and (rows := _count_rows(value))
     ]
@@ -250,6 +251,28 @@ def _int8_sentences(found: Mapping[str, Any]) -> str:
 
 def provenance_section(evidence: Evidence, base: Path) -> str:
     found = evidence.provenance
-    labels = {"command": "Command", "commit": "Commit", "data_digest": "Data", "lock_digest": "Packages"}
+    labels = {"command": "Command", "commit": "Published at", "data_digest": "Data", "lock_digest": "Packages"}
     lines = [f"- {label}: `{found[key]}`" for key, label in labels.items() if isinstance(found.get(key), str)]
+    built_by = found.get("stages_built_by")
+    if built_by:
+        lines.append(f"- Stages built by: {_builders(built_by)}")
     return section("Where this comes from", "\n".join(lines)) if lines else ""
+
+
+def _builders(built_by: Mapping[str, Sequence[str]]) -> str:
+    """ "`abc` (clean, teachers), `def+` (export; changed checkout)": commits with the stages that their code built."""
+    commits_of: dict[str, set[str]] = {}
+    for commit, stages in built_by.items():
+        for stage in stages:
+            commits_of.setdefault(stage.partition("/")[0], set()).add(commit)
+
+    def short_name(stage: str) -> str:
+        """ "teachers" for "teachers/lite1", where one commit built all of them."""
+        family = stage.partition("/")[0]
+        return family if len(commits_of[family]) == 1 else stage
+
+    said = []
+    for commit, stages in built_by.items():
+        names = ", ".join(dict.fromkeys(map(short_name, stages)))
+        said.append(f"`{commit or 'unknown'}` ({names}{'; changed checkout' if commit.endswith('+') else ''})")
+    return ", ".join(said)

@@ -1,4 +1,8 @@
-"""Write the reports again from the numbers in results/, or check that they are what the numbers say."""
+"""Write the reports again from the numbers in results/, or check that they are what the numbers say.
+
+--check compares texts. It notices a picture that is missing, and not one that is drawn differently: that depends on
+fonts and on matplotlib's version.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -6,11 +10,11 @@ from pathlib import Path
 
 from decant.errors import UserError
 from decant.reporting.figures import render_figures
+from decant.reporting.format import plural
 from decant.reporting.report import (
     REPORT,
-    is_readme_stale,
-    is_root_stale,
-    is_stale,
+    stale_reports,
+    study_folders,
     write_readme,
     write_report,
     write_root_report,
@@ -29,22 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a report is stale")
     given = parser.parse_args(arguments)
     results = given.results.resolve()
-    root_report, readme = results.parent / REPORT, results.parent / "README.md"
-    folders = sorted(path.parent for path in results.glob("*/study.json"))
+    folders = study_folders(results)
     if given.check:
-        stale = [folder / REPORT for folder in folders if is_stale(folder, folder / REPORT)]
-        if is_root_stale(results, root_report):
-            stale.append(root_report)
-        if readme.is_file() and is_readme_stale(readme, results):
-            stale.append(readme)
-        if stale:
+        if stale := stale_reports(results):
             raise UserError(f"stale: {', '.join(map(str, stale))}; run python benchmarks/tables.py")
-        print(f"{len(folders)} reports, REPORT.md and README.md say what the numbers say")
+        studies = plural(len(folders), "study", "studies")
+        print(f"REPORT.md, README.md and the reports of {studies} say what the numbers say")
         return
     for folder in folders:
         render_figures(folder)
         write_report(folder, folder / REPORT)
         print(folder / REPORT)
+    root_report, readme = results.parent / REPORT, results.parent / "README.md"
     write_root_report(results, root_report)
     print(root_report)
     if readme.is_file():

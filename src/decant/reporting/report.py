@@ -58,7 +58,7 @@ def write_report(results_folder: Path, out: Path) -> None:
 
 
 def write_root_report(results: Path, out: Path) -> None:
-    """Writes the report that gathers all studies with a precision table below `results`."""
+    """Writes the report that gathers all studies below `results`."""
     _write(out, root_report_text(results, out.parent))
 
 
@@ -116,9 +116,29 @@ def root_report_text(results: Path, base: Path) -> str:
     )
 
 
+def study_folders(results: Path) -> list[Path]:
+    """The folders of the published studies below `results`, in the order of their names."""
+    return sorted(path.parent for path in results.glob("*/study.json"))
+
+
+def stale_reports(results: Path) -> list[Path]:
+    """The reports that are not what the files below `results` say: of each study, of all, and the README.
+
+    Texts are compared, so a picture that is missing is noticed and one that is drawn differently is not: how it comes
+    out depends on fonts and on matplotlib's version.
+    """
+    stale = [folder / REPORT for folder in study_folders(results) if is_stale(folder, folder / REPORT)]
+    root_report, readme = results.parent / REPORT, results.parent / "README.md"
+    if is_root_stale(results, root_report):
+        stale.append(root_report)
+    if readme.is_file() and is_readme_stale(readme, results):
+        stale.append(readme)
+    return stale
+
+
 def studies_table(results: Path, base: Path) -> str:
     """The studies below `results` as a Markdown table."""
-    folders = sorted(path.parent.parent.parent for path in results.glob("*/benchmarks/precision/metrics.csv"))
+    folders = study_folders(results)
     header = [
         "study", "images", "classes", "split", "best teacher", "ensemble", "student ONNX", "student alone",
         "p50 ms", "file MB",
@@ -168,7 +188,7 @@ def _root_row(evidence: Evidence, base: Path) -> list[str]:
         f"[{evidence.name}]({link(evidence.folder / REPORT, base)})",
         thousands(images) if images else "–",
         str(classes) if classes else "–",
-        split,
+        split or "–",
         *(with_interval(row, "accuracy") if row else "–" for row in rows),
         timing.get("p50_ms") or "–",
         timing.get("file_mb") or "–",

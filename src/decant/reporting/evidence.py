@@ -1,7 +1,7 @@
 """What a study left in `results/<study>/`, read once; every section and picture is made from this alone."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ def read_evidence(folder: Path) -> Evidence:
     )
 
 
+def image_count(evidence: Evidence) -> int:
+    """The images that cleaning kept, of every split; 0 where they were not counted."""
+    return sum(int(row["images"]) for row in evidence.class_counts)
+
+
 def main_split(evidence: Evidence) -> str:
     """The split of the headlines: test, else the photos to predict, else what there is; "" if nothing."""
     splits = {row["split"] for row in evidence.precision}
@@ -129,14 +134,17 @@ def student_row(evidence: Evidence, split: str) -> Row | None:
     return next((row for row in rows if row), None)
 
 
+HEADLINE_MODELS: dict[str, Callable[[Evidence, str], Row | None]] = {
+    "best teacher": best_teacher,
+    "ensemble": lambda evidence, split: of_kind(evidence, "ensemble", split),
+    "student alone": lambda evidence, split: of_kind(evidence, "student_alone", split),
+    "student ONNX": student_row,
+}
+
+
 def headline_rows(evidence: Evidence, split: str) -> list[Row]:
-    """Best teacher, ensemble, student alone, student ONNX: those that there are."""
-    rows = [
-        best_teacher(evidence, split),
-        of_kind(evidence, "ensemble", split),
-        of_kind(evidence, "student_alone", split),
-        student_row(evidence, split),
-    ]
+    """The rows of HEADLINE_MODELS, in that order: those that there are."""
+    rows = [find(evidence, split) for find in HEADLINE_MODELS.values()]
     return [row for row in rows if row]
 
 

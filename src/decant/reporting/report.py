@@ -8,8 +8,11 @@ from pathlib import Path
 
 from decant.errors import UserError
 from decant.reporting.evidence import (
+    HEADLINE_MODELS,
     Evidence,
-    best_teacher,
+    Row,
+    comparable,
+    image_count,
     main_split,
     of_kind,
     read_evidence,
@@ -19,7 +22,7 @@ from decant.reporting.evidence import (
 from decant.reporting.figures import PARETO_PNG
 from decant.reporting.findings import headline_section, limits_section, precision_section
 from decant.reporting.format import thousands, with_interval
-from decant.reporting.markdown import link, markdown_table, paragraphs
+from decant.reporting.markdown import link, markdown_table, paragraphs, picture
 from decant.reporting.sections import (
     cleaning_section,
     data_section,
@@ -48,8 +51,13 @@ SECTIONS = (
 REPORT = "REPORT.md"
 README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 TABLE_NOTE = (
-    "Accuracy with its 95 % bootstrap interval; the time is the student's for one picture, the size its file's."
+    "Accuracy with its 95 % bootstrap interval. px is the side of the square that the student sees, p50 ms its ONNX "
+    "file's median time for one picture; in int8 under the same conditions, and marked where that file lost too much "
+    "accuracy or was not faster. The size is that of the file in fp32."
 )
+STUDIES_HEADER = (
+    "study", "images", "classes", "split", *HEADLINE_MODELS, "px", "p50 ms", "int8 p50 ms", "file MB",
+)  # fmt: skip
 
 
 def write_report(results_folder: Path, out: Path) -> None:
@@ -138,13 +146,8 @@ def stale_reports(results: Path) -> list[Path]:
 
 def studies_table(results: Path, base: Path) -> str:
     """The studies below `results` as a Markdown table."""
-    folders = study_folders(results)
-    header = [
-        "study", "images", "classes", "split", "best teacher", "ensemble", "student ONNX", "student alone",
-        "p50 ms", "file MB",
-    ]  # fmt: skip
-    rows = [_root_row(read_evidence(folder), base) for folder in folders]
-    return markdown_table(header, rows) if rows else "No study has been run yet."
+    rows = [_root_row(read_evidence(folder), base) for folder in study_folders(results)]
+    return markdown_table(STUDIES_HEADER, rows) if rows else "No study has been run yet."
 
 
 def readme_text(readme: Path, results: Path) -> str:
@@ -153,13 +156,20 @@ def readme_text(readme: Path, results: Path) -> str:
     _, end, after = rest.partition(README_MARKS[1])
     if not (begin and end):
         raise UserError(f"{readme} lacks the marks {' and '.join(README_MARKS)} between which the table stands")
-    pictures = [
-        f"Accuracy against latency, {folder.name}: ![{folder.name}]({link(folder / PARETO_PNG, readme.parent)})"
-        for folder in sorted(results.iterdir())
-        if (folder / PARETO_PNG).is_file()
-    ]
-    block = paragraphs(TABLE_NOTE, studies_table(results, readme.parent), *pictures[-1:])
+    block = paragraphs(
+        TABLE_NOTE, studies_table(results, readme.parent), _picture_of_the_largest(results, readme.parent)
+    )
     return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def _picture_of_the_largest(results: Path, base: Path) -> str:
+    """Accuracy against latency in the study with the most images, of those that have the picture; "" without any."""
+    drawn = [read_evidence(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
+    if not drawn:
+        return ""
+    largest = max(drawn, key=image_count)  # the first by name, where several are as large
+    image = picture(largest.folder / PARETO_PNG, base, largest.name)
+    return f"Accuracy against latency in the study with the most images, {largest.name}: {image}"
 
 
 def write_readme(readme: Path, results: Path) -> None:
@@ -176,23 +186,28 @@ def _root_row(evidence: Evidence, base: Path) -> list[str]:
     split = main_split(evidence)
     student = student_row(evidence, split)
     timing = (reported_latency(evidence, student["model"]) if student else None) or {}
-    images = sum(int(row["images"]) for row in evidence.class_counts)
+    images = image_count(evidence)
     classes = len({row["class"] for row in evidence.class_counts if row["class"]})
-    rows = [
-        best_teacher(evidence, split),
-        of_kind(evidence, "ensemble", split),
-        student,
-        of_kind(evidence, "student_alone", split),
-    ]
+    models = [find(evidence, split) for find in HEADLINE_MODELS.values()]
     return [
         f"[{evidence.name}]({link(evidence.folder / REPORT, base)})",
         thousands(images) if images else "–",
         str(classes) if classes else "–",
         split or "–",
-        *(with_interval(row, "accuracy") if row else "–" for row in rows),
+        *(with_interval(row, "accuracy") if row else "–" for row in models),
+        timing.get("input_px") or "–",
         timing.get("p50_ms") or "–",
+        _int8_cell(evidence, timing) if timing else "–",
         timing.get("file_mb") or "–",
     ]
+
+
+def _int8_cell(evidence: Evidence, timing: Row) -> str:
+    """The int8 file's median milliseconds under the conditions of `timing`, and whether it is not offered."""
+    for row in evidence.latency:
+        if row["kind"] == "student_onnx_int8" and row["engine"] == timing["engine"] and comparable(row, timing):
+            return row["p50_ms"] + ("" if evidence.int8.get("offered", True) else " (not offered)")
+    return "–"
 
 
 def _evidence(results_folder: Path) -> Evidence:

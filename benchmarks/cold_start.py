@@ -11,6 +11,7 @@ from decant.export.specimen import drawn_photo, exported_specimen
 from decant.reporting.cold_start import COLD_START_COLUMNS, cold_start_row
 from decant.reporting.format import write_results_table
 from decant.stages.command import run
+from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Image.fromarray(drawn_photo(300, 400)).save(drawn, quality=90)
         row = cold_start_row(given.model or exported_specimen(Path(place)), given.photo or drawn, given.processes)
     write_results_table([row], given.out / "cold_start.csv", COLD_START_COLUMNS)
+    record_measurement(given.out, ["cold_start.csv"], measured_file(given.model) if given.model else SPECIMEN)
     print(f"{row['total_s']:.3f} s to the first answer: {given.out / 'cold_start.csv'}")
 
 

@@ -10,6 +10,7 @@ from decant.export.specimen import specimen
 from decant.models.checkpoint import load_checkpoint
 from decant.reporting.format import write_results_table
 from decant.stages.command import run
+from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as place:
         row = effort_row(checkpoint, Path(place), given.pictures)
     write_results_table([row], given.out / "export_time.csv", EFFORT_COLUMNS)
+    weights = measured_file(given.checkpoint / "model.safetensors") if given.checkpoint else SPECIMEN
+    record_measurement(given.out, ["export_time.csv"], weights)
     print(f"{row['total_s']:.1f} s, passed: {row['passed']}: {given.out / 'export_time.csv'}")
 
 

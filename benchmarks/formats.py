@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decant.stages.command import experiment_of, parser, run
+from decant.stages.export import export
 from decant.stages.formats import measure_formats
+from decant.stages.provenance import measured_file, record_measurement
 from decant.study import ROOT
 
 DEFAULT_OUT = ROOT / "results" / "export"
@@ -20,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = given.out.expanduser().resolve()
     with experiment.workspace.locked():
         measure_formats(experiment, out)
+        model = measured_file(export(experiment).folder / "student.onnx", f"the student of {experiment.study.name}")
+    record_measurement(out, ["formats.csv", "format_profile.csv"], model)
     print(f"formats: {out / 'formats.csv'}")
 
 

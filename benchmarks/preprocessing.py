@@ -13,6 +13,7 @@ from decant.export.preparation import COST_COLUMNS, cost_row
 from decant.export.specimen import drawn_photo, exported_specimen
 from decant.reporting.format import write_results_table
 from decant.stages.command import run
+from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
 SIZES = ((300, 400), (208, 300), (100, 100))  # height and width of the drawn photos, pixels
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         off = fidelity_rows(model, given.pictures)
     write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
     write_results_table(off, given.out / "fidelity.csv", FIDELITY_COLUMNS)
+    model_of = measured_file(given.model) if given.model else SPECIMEN
+    record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], model_of)
     for row in costs:
         print(
             "{height_px} x {width_px}, threads {threads}: {full_to_apart:.3f} of bare + Pillow by the clock, "

@@ -1,9 +1,12 @@
 """The benchmarks of no study: in a fresh checkout, without data, each writes its table."""
 
 import csv
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from decant.export.fidelity import FIDELITY_COLUMNS
 from decant.export.preparation import COST_COLUMNS
 from decant.export.specimen import exported_specimen
 from decant.reporting.cold_start import COLD_START_COLUMNS
+from decant.stages.provenance import SPECIMEN
 
 At = Callable[[str], ModuleType]
 
@@ -21,6 +25,21 @@ def rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         assert tuple(reader.fieldnames or ()) == columns
         return list(reader)
+
+
+def provenance(folder: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert all(entry["machine"]["processor"] and "commit" in entry and entry["command"] for entry in found.values())
+    return found
+
+
+def models_measured(folder: Path) -> dict[str, str]:
+    """Table -> digest of the model that it is of."""
+    return {table: entry["model"]["digest"] for table, entry in provenance(folder).items()}
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +53,32 @@ def test_preprocessing_writes_its_two_tables(script_at: At, model: str, tmp_path
     sizes = [(row["height_px"], row["width_px"]) for row in rows(tmp_path / "preprocessing.csv", COST_COLUMNS)]
     assert sizes == [("300", "400"), ("208", "300"), ("100", "100")]
     assert len(rows(tmp_path / "fidelity.csv", FIDELITY_COLUMNS)) == 10
+    assert models_measured(tmp_path) == {name: digest_of(Path(model)) for name in ("preprocessing.csv", "fidelity.csv")}
 
 
 def test_cold_start_writes_its_table(script_at: At, model: str, tmp_path: Path) -> None:
     script_at("benchmarks/cold_start.py").main(["--model", model, "--processes", "1", "--out", str(tmp_path)])
     assert len(rows(tmp_path / "cold_start.csv", COLD_START_COLUMNS)) == 1
+    assert models_measured(tmp_path) == {"cold_start.csv": digest_of(Path(model))}
 
 
 def test_export_time_needs_no_file_at_all(script_at: At, tmp_path: Path) -> None:
     script_at("benchmarks/export_time.py").main(["--pictures", "2", "--out", str(tmp_path)])
     (row,) = rows(tmp_path / "export_time.csv", EFFORT_COLUMNS)
     assert (row["classes"], row["pictures"], row["passed"]) == ("10", "2", "true")
+    (entry,) = provenance(tmp_path).values()
+    assert entry["model"] == SPECIMEN
+
+
+def test_the_number_formats_name_the_study_and_the_file(
+    script_at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = script_at("benchmarks/formats.py")
+    (tmp_path / "student.onnx").write_bytes(b"of micro")
+    monkeypatch.setattr(script, "measure_formats", lambda experiment, out: None)
+    monkeypatch.setattr(script, "export", lambda experiment: SimpleNamespace(folder=tmp_path))
+    script.main(["--study", "micro", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    assert models_measured(tmp_path) == {
+        name: digest_of(tmp_path / "student.onnx") for name in ("formats.csv", "format_profile.csv")
+    }
+    assert provenance(tmp_path)["formats.csv"]["model"]["name"] == "the student of micro"

@@ -13,8 +13,7 @@ from decant.data.predictions import read_predictions
 from decant.errors import UserError
 from decant.stages import publication
 from decant.stages.labels import read_cleaned
-from decant.stages.publication import results_folder, short_path, write_submission
-from decant.study import ROOT
+from decant.stages.publication import results_folder, write_submission
 
 Chain = Any
 
@@ -92,14 +91,6 @@ def test_a_variant_publishes_nothing(chain: Chain, publish: bool, as_committed: 
     study = chain.experiment.study.model_copy(update={"publish": publish})
     folder = results_folder(replace(chain.experiment, study=study, as_committed=as_committed))
     assert folder == chain.experiment.workspace.folder / "results"
-
-
-def test_paths_of_this_machine_are_not_told() -> None:
-    assert short_path(str(ROOT / "distill" / "run.py")) == "distill/run.py"
-    assert short_path("--study") == "--study" and short_path("--set") == "--set"
-    assert short_path("/home/somebody/decant_runs") == "…/decant_runs"
-    assert short_path("--runs=/home/somebody/decant_runs") == "--runs=…/decant_runs"
-    assert short_path("teachers.lite1.epochs=3") == "teachers.lite1.epochs=3"
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,22 +50,22 @@ def read_evidence(folder: Path) -> Evidence:
     histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
     return Evidence(
         folder=folder,
-        study=_read_json(folder / "study.json"),
-        provenance=_read_json(folder / "provenance.json"),
+        study=read_object(folder / "study.json"),
+        provenance=read_object(folder / "provenance.json"),
         class_counts=read_results_table(folder / "data" / "classes.csv"),
-        clean_metrics=_read_json(folder / "clean" / "metrics.json"),
+        clean_metrics=read_object(folder / "clean" / "metrics.json"),
         issues=read_results_table(folder / "clean" / "issues.csv"),
         histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
-        weights=_read_json(folder / "ensemble" / "weights.json"),
-        verification=_read_json(folder / "export" / "verification.json"),
-        int8=_read_json(folder / "export" / "int8.json"),
+        weights=read_object(folder / "ensemble" / "weights.json"),
+        verification=read_object(folder / "export" / "verification.json"),
+        int8=read_object(folder / "export" / "int8.json"),
         precision=read_results_table(precision / "metrics.csv"),
         per_class=read_results_table(precision / "per_class.csv"),
         comparisons=read_results_table(precision / "comparisons.csv"),
         reliability=read_results_table(precision / "reliability.csv"),
         near_duplicates=read_results_table(precision / "near_duplicates.csv"),
         latency=read_results_table(latency / "metrics.csv"),
-        latency_machine=_read_json(latency / "machine.json"),
+        latency_machine=read_object(latency / "machine.json"),
     )
 
 
@@ -159,7 +159,8 @@ def splits_in_order(names: Sequence[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (flow.index(name) if name in flow else len(flow), name))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, {} if there is none. Raises UserError where the file holds something else."""
     if not path.is_file():
         return {}
     try:

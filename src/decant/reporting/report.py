@@ -19,6 +19,7 @@ from decant.reporting.evidence import (
     reported_latency,
     student_row,
 )
+from decant.reporting.exported_file import exported_file_section
 from decant.reporting.figures import PARETO_PNG
 from decant.reporting.findings import headline_section, limits_section, precision_section
 from decant.reporting.format import thousands, with_interval
@@ -112,13 +113,14 @@ def report_text(results_folder: Path, base: Path) -> str:
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """One row per study, in the order of their names; links are relative to the folder `base`."""
+    """A row per study, in the order of their names, and the exported file; links are relative to the folder `base`."""
     return (
         paragraphs(
             "# Results",
             f"{TABLE_NOTE} What each column means: [{link(results / 'README.md', base)}]"
             f"({link(results / 'README.md', base)}).",
             studies_table(results, base),
+            exported_file_section(results / "export", base),
         )
         + "\n"
     )

@@ -1,11 +1,9 @@
 """Publication: the small evidence of a study, gathered into results/<study>, with where it comes from."""
 
 import csv
-import hashlib
 import json
 import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from decant.stages.int8 import int8
 from decant.stages.labels import read_cleaned
 from decant.stages.latency import latency
 from decant.stages.precision import precision
+from decant.stages.provenance import PROVENANCE, command, digest, short_path
 from decant.stages.shipped import CARD
 from decant.stages.student import student, student_alone
 from decant.stages.teacher import models_of, teacher
@@ -87,7 +86,7 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
         ):
             write_submission(folder / file, manifest, place, sample, partial=experiment.study.data.limit is not None)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
-    write_json(folder / "provenance.json", provenance(experiment, study_files, stages))
+    write_json(folder / PROVENANCE, provenance(experiment, study_files, stages))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
     if folder.parent == ROOT / "results":
@@ -165,7 +164,7 @@ def provenance(experiment: Experiment, study_files: list[Path], stages: list[Fin
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
         "data_digest": experiment.source.digest(),
-        "command": " ".join(["python", *(short_path(word) for word in sys.argv)]),
+        "command": command(),
         "weights": weights_taken(experiment),
         "machine": machine.description(),
     }
@@ -184,16 +183,3 @@ def weights_taken(experiment: Experiment) -> dict[str, str]:
     """Which weight source each teacher's network started from."""
     places = {name: models_of(teacher(experiment, name))[0] for name in experiment.study.teachers}
     return {name: json.loads((place / "model.json").read_text())["card"]["weights"] for name, place in places.items()}
-
-
-def short_path(word: str) -> str:
-    """A path inside the repository without what is above it; of one outside its last part: folders name people."""
-    option, equals, value = word.rpartition("=")
-    path = Path(value)
-    if not path.is_absolute():
-        return word
-    return option + equals + (str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else f"…/{path.name}")
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,119 @@
+"""The section on what belongs to no study: what `results/export/` says of an exported file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from decant.reporting.evidence import Row, quoted_threads, read_object
+from decant.reporting.format import number, plural, read_results_table, short
+from decant.reporting.markdown import link, markdown_table, section
+
+FORMAT_HEADER = {
+    "format": "format",
+    "file_mb": "file MB",
+    "val_accuracy": "val accuracy",
+    "as_fp32": "answered as fp32",
+    "p50_ms": "p50 ms",
+    "times_as_fast": "times as fast",
+}
+
+
+def exported_file_section(folder: Path, base: Path) -> str:
+    """A line for each table in `folder` with its link and origin, and the number formats; "" if there is none.
+
+    Links are relative to the folder `base`.
+    """
+    origins = read_object(folder / "provenance.json")
+    told = {}
+    for name, tell in SENTENCES.items():
+        if rows := read_results_table(folder / name):
+            place = link(folder / name, base)
+            told[name] = f"{tell(rows)} [{place}]({place}).{_origin(origins.get(name, {}))}"
+    formats = told.pop("formats.csv", "")
+    profile = link(folder / "format_profile.csv", base)
+    return section(
+        "The exported file",
+        "\n".join(f"- {line}" for line in told.values()),
+        formats,
+        _formats_table(read_results_table(folder / "formats.csv")) if formats else "",
+        f"Where the time of a call goes: [{profile}]({profile})." if (folder / "format_profile.csv").is_file() else "",
+    )
+
+
+def _origin(entry: Mapping[str, Any]) -> str:
+    """Which machine, code and model a table is of; "" for a table from before that was written down."""
+    if not entry:
+        return ""
+    machine, model = entry["machine"], entry["model"]
+    digest = f" (`{model['digest']}`)" if model["digest"] else ""
+    return (
+        f" Measured on {machine['processor']}, {plural(machine['cores'], 'core')}, by the code of "
+        f"`{entry['commit'] or 'unknown'}`: {model['name']}{digest}."
+    )
+
+
+def _preprocessing(rows: Sequence[Row]) -> str:
+    photos = len({(row["height_px"], row["width_px"]) for row in rows})
+    return (
+        f"Preparing the photo inside takes {_range(rows, 'full_to_apart')} times as long as the bare graph and the "
+        f"cheapest right preparation outside take together, and {_range(rows, 'cpu_full_to_apart')} times as much of "
+        f"the processor's time ({plural(photos, 'photo')}, threads: {', '.join(sorted({r['threads'] for r in rows}))}):"
+    )
+
+
+def _fidelity(rows: Sequence[Row]) -> str:
+    cells = [row[column] for row in rows for column in ("border_grey_levels", "inner_grey_levels")]
+    pictures = sum(int(row["pictures"]) for row in rows)
+    return (
+        f"The picture that the network sees is within {short(max(cells, key=number), 4)} grey levels (of 255) of the "
+        f"evaluation transform's, on {plural(pictures, 'picture')}:"
+    )
+
+
+def _cold_start(rows: Sequence[Row]) -> str:
+    (row,) = rows
+    return (
+        f"A fresh process has its first answer after {row['total_s']} s, imports included ({row['total_low_s']} to "
+        f"{row['total_high_s']} s in {plural(int(row['processes']), 'process', 'processes')}):"
+    )
+
+
+def _export_time(rows: Sequence[Row]) -> str:
+    (row,) = rows
+    return (
+        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'picture')} "
+        f"{row['verify_s']} s, {row['total_s']} s together{'' if row['passed'] == 'true' else '; it **failed**'}:"
+    )
+
+
+def _formats(rows: Sequence[Row]) -> str:
+    threads = plural(quoted_threads({int(row["threads"]) for row in rows}), "thread")
+    return f"The student of {rows[0]['study']} in several number formats, one picture on {threads}:"
+
+
+def _formats_table(rows: Sequence[Row]) -> str:
+    threads = str(quoted_threads({int(row["threads"]) for row in rows}))
+    shown = ("file_mb", "p50_ms")  # have their digits already
+    return markdown_table(
+        list(FORMAT_HEADER.values()),
+        [
+            [row["format"], *(row[name] if name in shown else short(row[name]) for name in list(FORMAT_HEADER)[1:])]
+            for row in rows
+            if row["threads"] == threads
+        ],
+    )
+
+
+def _range(rows: Sequence[Row], column: str) -> str:
+    """ "0.980 to 1.049": the least and the largest value of a column."""
+    cells = [row[column] for row in rows]
+    return f"{short(min(cells, key=number))} to {short(max(cells, key=number))}"
+
+
+SENTENCES = {
+    "preprocessing.csv": _preprocessing,
+    "fidelity.csv": _fidelity,
+    "cold_start.csv": _cold_start,
+    "export_time.csv": _export_time,
+    "formats.csv": _formats,
+}

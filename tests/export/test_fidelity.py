@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from decant.data.evaluation import Preprocessing
-from decant.export.fidelity import FIDELITY_COLUMNS, PIXELS_OF, SHAPES, fidelity_rows, made
+from decant.export.fidelity import FIDELITY_COLUMNS, PIXELS_OF, SHAPES, drawn_pictures, fidelity_rows
 from decant.export.student import export_student
 from decant.export.verify import MAX_GREY_LEVELS
 from decant.models.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ def test_a_fault_inside_is_not_booked_to_the_border_alone(
 
 
 def test_the_pictures_have_the_shapes_that_they_are_named_after() -> None:
-    sizes = {shape: [p.shape for p in made("noise", shape, 64, 40, seed=1)] for shape in SHAPES}
+    sizes = {shape: [p.shape for p in drawn_pictures("noise", shape, 64, 40, seed=1)] for shape in SHAPES}
     assert all(max(shape[:2]) <= 8 for shape in sizes["tiny"])
     assert all(width >= 4 * height for height, width, _ in sizes["wide"])
     assert all(height >= 4 * width for height, width, _ in sizes["tall"])
@@ -61,6 +61,6 @@ def test_the_pictures_have_the_shapes_that_they_are_named_after() -> None:
 
 def test_the_same_numbers_give_the_same_pictures() -> None:
     for pixels in PIXELS_OF:
-        one, other = (list(made(pixels, "odd", 64, 3, seed=4)) for _ in range(2))
+        one, other = (list(drawn_pictures(pixels, "odd", 64, 3, seed=4)) for _ in range(2))
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
         assert one[0].shape != one[1].shape

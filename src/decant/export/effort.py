@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from decant.export.fidelity import made
+from decant.export.fidelity import drawn_pictures
 from decant.export.reference import TorchReference
 from decant.export.student import export_student
 from decant.export.verify import verify
@@ -18,7 +18,7 @@ def effort_row(checkpoint: Checkpoint, folder: Path, pictures: int) -> dict[str,
     Keys are EFFORT_COLUMNS. `passed`: what verification said.
     """
     input_px = checkpoint.preprocessing.input_px
-    photos = [(str(n), photo) for n, photo in enumerate(made("photo", "odd", input_px, pictures, seed=0))]
+    photos = [(str(n), photo) for n, photo in enumerate(drawn_pictures("photo", "odd", input_px, pictures, seed=0))]
     start = time.perf_counter()
     export_student(checkpoint, folder)
     exported = time.perf_counter()

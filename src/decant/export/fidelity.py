@@ -31,7 +31,7 @@ def fidelity_rows(path: Path, pictures: int, seed: int = 0) -> list[dict[str, ob
     each = -(-pictures // len(kinds))
     return [
         {"pixels": pixels, "shape": shape, "pictures": each}
-        | differences(tap, preprocessing, made(pixels, shape, preprocessing.input_px, each, seed))
+        | differences(tap, preprocessing, drawn_pictures(pixels, shape, preprocessing.input_px, each, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]
 
@@ -55,7 +55,7 @@ def differences(
     return {"border_grey_levels": border, "inner_grey_levels": inner, "mean_grey_levels": float(np.mean(means))}
 
 
-def made(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
+def drawn_pictures(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
     """`count` pictures, uint8 [H, W, 3]; the same numbers give the same pictures."""
     draw = np.random.default_rng([seed, list(PIXELS_OF).index(pixels), list(SHAPES).index(shape)])
     for _ in range(count):

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 def fix_padding(network: nn.Module, example: Tensor) -> None:
     """Replace, in place, timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size.
 
-    Traced as they are, each leaves some thirty nodes that work its padding out again at every call, and a Pad
-    that engines do not merge: EfficientNet-Lite0 at 128 px then takes 4.4 ms of processor time instead of 3.6,
-    and 54 ms instead of 31 to load (one Zen 4 core, ONNX Runtime 1.31).
+    Traced as they are, each leaves nodes that work its padding out again at every call, and a Pad that engines do
+    not merge: the file then takes longer to load, and longer for every answer.
     """
     sizes: dict[str, list[int]] = {}
 

@@ -14,10 +14,11 @@ from onnx import numpy_helper
 from decant.data.evaluation import Preprocessing
 from decant.errors import UserError
 from decant.export import comparison
-from decant.export.comparison import Queue, Waiting, made, thinned
+from decant.export.comparison import Queue, Waiting, fillers, thinned
 from decant.export.reference import TorchReference
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
+from decant.export.transformersjs_folder import write_transformersjs_folder
 from decant.export.verify import verify
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier
@@ -31,6 +32,11 @@ Planted = dict[str, Change]
 @pytest.fixture(scope="module")
 def reference(checkpoint: Checkpoint) -> TorchReference:
     return TorchReference(checkpoint)
+
+
+def asked(reference: TorchReference, picture: np.ndarray) -> np.ndarray:
+    """Its logits [K] of a picture."""
+    return reference.network(reference.prepare(picture))
 
 
 def failed(report: dict) -> set[str]:
@@ -219,7 +225,7 @@ def test_batches_hold_equal_sizes_and_every_full_batch() -> None:
     assert full == [list(range(7)), [7, 8, 9, 13, 14, 15, 16]]
     assert rest == [[10, 11, 12], [17, 18, 19]]
     full, rest = queued(32, [(n, 1, 3) for n in range(1, 1000)])
-    assert full == [] and 8 <= len(rest) <= 16  # each would be filled with 31 made pictures
+    assert full == [] and 8 <= len(rest) <= 16  # each would be filled with 31 fillers
 
 
 def test_pictures_that_wait_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,12 +245,12 @@ def test_large_pictures_are_thinned_for_batches_and_small_ones_are_not() -> None
     assert small.base is None  # a view would keep the large one
 
 
-def test_made_pictures_differ_from_the_picture_they_surround() -> None:
+def test_fillers_differ_from_the_picture_they_surround() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    surrounding = made(picture, 6)
+    surrounding = fillers(picture, 6)
     assert surrounding.shape == (6, 6, 9, 3)
     assert all((other != picture).any() for other in surrounding)
-    assert made(picture, 0).shape == (0, 6, 9, 3)
+    assert fillers(picture, 0).shape == (0, 6, 9, 3)
 
 
 def test_pictures_are_gone_through_once_and_not_kept(
@@ -267,6 +273,16 @@ def test_pictures_are_gone_through_once_and_not_kept(
     assert most <= 32 + 3
 
 
+def test_how_many_pictures_met_a_batch_stands_beside_what_they_answered_there(
+    exported: Path, reference: TorchReference
+) -> None:
+    """Of photos that all have sizes of their own only some do."""
+    alone = [(str(n), np.full((20 + n, 30, 3), 5 * n, np.uint8)) for n in range(2 * comparison.FILLED_BATCHES + 1)]
+    report = verify(exported / "student.onnx", alone, reference, batch_sizes=(1, 7))
+    assert report["pictures_by_batch_size"] == {"1": 33, "7": 11}  # every third
+    assert report["agreement_by_batch_size"].keys() == report["pictures_by_batch_size"].keys()
+
+
 def test_without_another_network_the_prepared_pictures_are_checked_all_the_same(
     folder: Path, pictures: Pictures, edit: Edit, planted: Planted
 ) -> None:
@@ -285,15 +301,70 @@ def test_the_bare_graph_is_held_against_the_student(
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"network"}
 
 
-def test_the_bare_graph_is_no_file_to_verify(exported: Path, pictures: Pictures) -> None:
-    with pytest.raises(UserError, match="holds the bare network"):
+def test_the_bare_graph_and_the_browsers_are_no_files_to_verify(
+    exported: Path, pictures: Pictures, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"holds the bare graph.*give the full file"):
         verify(exported / "student_bare.onnx", pictures)
+    write_transformersjs_folder(exported / "student.onnx", tmp_path)
+    with pytest.raises(UserError, match=r"holds the web graph.*give the full file"):
+        verify(tmp_path / "onnx" / "model.onnx", pictures)
+
+
+def saying(**metadata: str | bytes) -> Change:
+    """A file that says this of itself."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for entry in model.metadata_props:
+            entry.value = metadata.get(entry.key, entry.value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"classes": "van, bus"},
+        {"classes": "3"},
+        {"classes": "[1, 2, 3, 4, 5]"},
+        {"classes": "[]"},
+        {"classes": "[" * 100_000},
+        {"temperature": "warm"},
+        {"temperature": "0"},
+        {"temperature": "nan"},
+        {"preprocessing": "bilinear"},
+        {"preprocessing": "[64, 72]"},
+        {"preprocessing": '{"input_px": 64, "resize_px": 0}'},
+        {"preprocessing": '{"input_px": 0, "resize_px": 64}'},
+        {"preprocessing": '{"input_px": 64, "resize_px": Infinity}'},
+    ],
+    ids=lambda metadata: str(metadata)[:50],
+)
+def test_damaged_metadata_are_a_failed_gate_and_no_exception(
+    folder: Path, pictures: Pictures, edit: Edit, metadata: dict[str, str]
+) -> None:
+    edit(folder / "student.onnx", saying(**metadata))
+    report = verify(folder / "student.onnx", pictures[:2])
+    assert failed(report) == {"answers"}
+    assert "export it again" in report["gates"]["answers"]["value"][0]
+
+
+def test_metadata_that_are_no_text_are_a_failed_gate_and_no_exception(folder: Path, pictures: Pictures) -> None:
+    path = folder / "student.onnx"
+    path.write_bytes(path.read_bytes().replace(b"tow truck", b"tow tru\xff\xff"))
+    report = verify(path, pictures[:2])
+    assert "answers" in failed(report) and "no text" in report["gates"]["answers"]["value"][0]
+
+
+def test_a_classes_txt_that_is_no_text_is_found(folder: Path, reference: TorchReference, pictures: Pictures) -> None:
+    (folder / "classes.txt").write_bytes("\n".join(reference.classes).encode("utf-16"))
+    assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
 
 
 def test_labels_give_the_accuracy_of_file_and_reference(
     exported: Path, reference: TorchReference, pictures: Pictures
 ) -> None:
-    right = {name: reference.classes[int(reference(picture)[1].argmax())] for name, picture in pictures}
+    right = {name: reference.classes[int(asked(reference, picture).argmax())] for name, picture in pictures}
     names = list(right)
     other = next(name for name in reference.classes if name != right[names[0]])
     labels = {**right, names[0]: other, names[1]: "no such class"}
@@ -348,6 +419,21 @@ def test_int8_that_answers_otherwise_too_often_is_found(folder: Path, pictures: 
         (folder / name).rename(folder / f"other_{name}")
     budget = report["gates"]["accuracy"]["value"]
     assert verify(path, pictures, fp32_path=folder / "other_student.onnx", labels=labels, budget=budget)["passed"]
+
+
+def test_int8_whose_pictures_leak_into_their_batch_is_found_where_labels_are_known(
+    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+) -> None:
+    """Its accuracy is counted at batch 1, where nothing can be seen of it."""
+    path = int8_beside(folder, edit, 1e-4)
+    fp32 = OnnxClassifier(folder / "student.onnx", threads=1)
+    labels = {name: fp32.classes[int(fp32.predict(picture)[1].argmax())] for name, picture in pictures}
+    report = verify(path, pictures, labels=labels)
+    assert report["passed"] and report["gates"]["batch_top1"]["value"] == 1
+    edit(path, planted["mix_batch"])
+    report = verify(path, pictures, labels=labels)
+    assert failed(report) == {"batch_top1"} and report["accuracy"] == 1
+    assert report["gates"]["batch_top1"]["limit"] == pytest.approx(0.995)
 
 
 def test_int8_sees_the_prepared_picture_as_closely_as_fp32(

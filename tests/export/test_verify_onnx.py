@@ -109,7 +109,7 @@ def test_a_whole_file_passes_with_a_line_a_gate(
         assert line.split()[0] == "passed" and (gate["value"] == [] or f"{gate['limit']:.4g}" in line)
     assert {"structure", "answers", "classes", "prepared", "network", "batches", "top1"} <= report["gates"].keys()
     assert report["passed"] and report["skipped"] == [] and report["split"] == "val"
-    assert report["n"] == 16 + 6 + 1 and "pictures: 23" in told
+    assert report["n"] == 16 + 6 + 1 and "pictures: 23 (23 in batches of 3, 23 in batches of 8)" in told
     assert report["labelled"] == 17 and report["accuracy"] == pytest.approx(16 / 17) and "0.9412 of 17" in told
     assert report["batch_sizes"] == [1, 3, 8]
     assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is cut off" in told
@@ -202,6 +202,17 @@ def test_another_opset_ends_with_1(
     assert "student.onnx: opset 17, 18 or later is needed" in capsys.readouterr().out
 
 
+def test_damaged_metadata_end_with_1(
+    folder: Path, photos: Path, call: Call, edit: Edit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damage(model: onnx.ModelProto) -> None:
+        next(one for one in model.metadata_props if one.key == "classes").value = "van, bus"
+
+    edit(folder / "student.onnx", damage)
+    assert call(folder / "student.onnx", "--data", photos) == 1
+    assert "its classes are no list of names" in capsys.readouterr().out
+
+
 def test_a_truncated_file_ends_with_1(
     folder: Path, photos: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,7 +235,9 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
     path.write_bytes((folder / "student.onnx").read_bytes())
     edit(path, say_int8)
     assert call(path, "--data", photos) == 0
-    assert "not checked  network        int8 is held by its budget" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "not checked  network        int8 is held by its budget" in told
+    assert "passed       batch_top1     1 (at least 0.995)" in told
     edit(path, planted["permute_answers"])
     assert call(path, "--data", photos) == 1
     assert "FAILED: accuracy" in capsys.readouterr().out

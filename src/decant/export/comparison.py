@@ -16,7 +16,7 @@ from decant.export.interface import IMAGES, PREPARED
 from decant.export.runtime import BrokenFile, OnnxClassifier, run
 
 Picture = tuple[str, np.ndarray]  # id, uint8 [H, W, 3]
-FILLED_BATCHES = 16  # how many batches of each size are filled up with made pictures
+FILLED_BATCHES = 16  # how many batches of each size are filled up with made-up pictures
 WAITING_BYTES = 1 << 27  # of the pictures that wait for a batch of one size
 MAX_BATCH_PIXELS = 32_000_000  # in floats, which a graph makes of them, 384 MB
 
@@ -44,13 +44,13 @@ class Reference(Protocol):
 class Parties:
     """All that answer.
 
-    tap: images -> prepared, of the file; None where it has no such tensor. bare: the network's own file, where
-    it is there. fp32: the file that an int8 file stands in for; its answers are then the expected ones.
+    tap: images -> prepared, of the file. bare: the network's own file, where it is there. fp32: the file that an
+    int8 file stands in for; its answers are then the expected ones.
     """
 
     file: OnnxClassifier
     reference: Reference
-    tap: onnxruntime.InferenceSession | None = None
+    tap: onnxruntime.InferenceSession
     bare: Network | None = None
     fp32: OnnxClassifier | None = None
 
@@ -70,7 +70,7 @@ class Measured:
     expected: int | None
     logit_difference: float | None
     network_difference: float | None
-    grey_levels: float | None
+    grey_levels: float
     probability_difference: float
 
 
@@ -86,10 +86,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class InBatch:
-    """One picture in a batch: its class there, and the largest |logit difference| from batch 1."""
+    """One picture in a batch: its class there and at batch 1, and the largest |logit difference| between the two."""
 
     index: int
     answered: int
+    answered_alone: int
     expected: int | None
     difference: float
 
@@ -131,14 +132,14 @@ def measure(parties: Parties, picture: Picture) -> tuple[Measured, np.ndarray]:
     name, pixels = picture
     probabilities, logits = parties.file.predict(pixels)
     prepared = parties.reference.prepare(pixels)
-    seen = None if parties.tap is None else run(parties.tap, {IMAGES: pixels[None]}, [PREPARED])[0][0]
+    seen = run(parties.tap, {IMAGES: pixels[None]}, [PREPARED])[0][0]
     network = parties.reference.network
     expected: np.ndarray | None = None
     if parties.fp32 is not None:
         expected = parties.fp32.predict(pixels)[1]
     elif network is not None:
         expected = network(prepared)
-    tempered = softmax(logits.astype(np.float64) / float(parties.file.metadata.get("temperature", 1)))
+    tempered = softmax(logits.astype(np.float64) / parties.file.temperature)
     measured = Measured(
         id=name,
         shape=pixels.shape,
@@ -147,26 +148,23 @@ def measure(parties: Parties, picture: Picture) -> tuple[Measured, np.ndarray]:
         expected=None if expected is None else int(expected.argmax()),
         logit_difference=None if expected is None else distance(logits, expected),
         network_difference=None if parties.fp32 else network_difference(parties, logits, prepared, expected, seen),
-        grey_levels=None if seen is None else 255 * distance(seen, prepared),
+        grey_levels=255 * distance(seen, prepared),
         probability_difference=distance(probabilities, tempered),
     )
     return measured, logits
 
 
 def network_difference(
-    parties: Parties, logits: np.ndarray, prepared: np.ndarray, expected: np.ndarray | None, seen: np.ndarray | None
+    parties: Parties, logits: np.ndarray, prepared: np.ndarray, expected: np.ndarray | None, seen: np.ndarray
 ) -> float | None:
     """On equal tensors: the bare graph on the reference's, and the reference's network on the file's own."""
     network = parties.reference.network
     if network is None or expected is None:
         return None
-    differences = []
-    if parties.bare is not None and parties.bare is not network:
-        differences.append(distance(parties.bare(prepared), expected))
-    if seen is not None:
-        alike = seen.shape == prepared.shape
-        differences.append(distance(logits, network(seen)) if alike else math.inf)
-    return max(differences, default=None)
+    difference = distance(logits, network(seen)) if seen.shape == prepared.shape else math.inf
+    if parties.bare is None or parties.bare is network:
+        return difference
+    return max(difference, distance(parties.bare(prepared), expected))
 
 
 class Queue:
@@ -204,13 +202,13 @@ class Queue:
 
 
 def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[InBatch]:
-    """What a batch of `size` gives for the pictures of a group; made ones stand before them where they are fewer."""
+    """What a batch of `size` gives for the pictures of a group; fillers stand before them where they are fewer."""
     if not group:
         return []
     real = np.stack([one.picture for one in group])
-    _, logits = file.predict_batch(np.concatenate([made(real[0], size - len(real)), real]))
+    _, logits = file.predict_batch(np.concatenate([fillers(real[0], size - len(real)), real]))
     return [
-        InBatch(one.index, int(row.argmax()), one.expected, distance(row, one.logits))
+        InBatch(one.index, int(row.argmax()), int(one.logits.argmax()), one.expected, distance(row, one.logits))
         for one, row in zip(group, logits[size - len(real) :], strict=True)
     ]
 
@@ -225,7 +223,7 @@ def thinned(picture: np.ndarray, most_pixels: int) -> np.ndarray:
     return picture if step <= 1 else np.ascontiguousarray(picture[::step, ::step])
 
 
-def made(picture: np.ndarray, count: int) -> np.ndarray:
+def fillers(picture: np.ndarray, count: int) -> np.ndarray:
     """`count` pictures of the same size that differ from it: inverted and shifted, [count, H, W, 3]."""
     height, width, _ = picture.shape
     shifts = [(step * height // (count + 1), step * width // (count + 1)) for step in range(1, count + 1)]

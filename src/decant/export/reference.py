@@ -26,8 +26,3 @@ class TorchReference:
         """Prepared float32 [3, S, S] -> logits float32 [K]."""
         with torch.inference_mode():
             return self.classifier(torch.from_numpy(np.require(prepared, requirements=["C", "W"]))[None])[0].numpy()
-
-    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1], logits float32 [K]."""
-        prepared = self.prepare(picture)
-        return prepared, self.network(prepared)

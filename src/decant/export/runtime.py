@@ -1,6 +1,8 @@
 """Running an exported file with nothing but NumPy and ONNX Runtime."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,20 @@ class BrokenFile(UserError):
 
 
 class OnnxClassifier:
-    """An exported classifier. `classes` and `metadata` are read from inside the file.
+    """An exported classifier. `classes`, `temperature` and `metadata` are read from inside the file.
 
-    threads: of one call; 0 leaves the choice to ONNX Runtime. Raises UserError for what is no such file.
+    threads: of one call; 0 leaves the choice to ONNX Runtime. Raises UserError for no file, BrokenFile for what is no
+    such file or says nonsense of itself.
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
         self.session = open_session(Path(path), threads)
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        if "classes" not in self.metadata:
-            raise BrokenFile(f"{path} names no classes, so it was not exported by decant; export it again")
-        self.classes: list[str] = json.loads(self.metadata["classes"])
+        try:
+            self.metadata = read_metadata(self.session)
+            self.classes = read_classes(self.metadata)
+            self.temperature = read_temperature(self.metadata)
+        except ValueError as error:
+            raise BrokenFile(f"{path} {error}; export it again") from None
 
     def predict(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [H, W, 3], RGB, EXIF orientation applied -> probabilities [K], logits [K], float32."""
@@ -48,6 +53,39 @@ class OnnxClassifier:
             raise ValueError(f"pictures are uint8 [B, H, W, 3], these {pictures.dtype} {pictures.shape}")
         probabilities, logits = run(self.session, {IMAGES: pictures}, [PROBABILITIES, LOGITS])
         return probabilities, logits
+
+
+def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
+    """What the file says of itself. ValueError, to be read after the file's name, where that is no text."""
+    try:
+        said: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise ValueError("has damaged metadata: they are no text") from None
+    return said
+
+
+def read_classes(metadata: Mapping[str, str]) -> list[str]:
+    """The class names in the order of the logits. ValueError as of `read_metadata`."""
+    if "classes" not in metadata:
+        raise ValueError("names no classes, so it was not exported by decant")
+    try:
+        classes = json.loads(metadata["classes"])
+    except (ValueError, RecursionError):
+        classes = None
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise ValueError("has damaged metadata: its classes are no list of names")
+    return classes
+
+
+def read_temperature(metadata: Mapping[str, str]) -> float:
+    """T > 0 of softmax(logits / T), 1 where the file names none. ValueError as of `read_metadata`."""
+    try:
+        temperature = float(metadata.get("temperature", 1))
+    except ValueError:
+        temperature = math.nan
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError("has damaged metadata: its temperature is no positive number")
+    return temperature
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:

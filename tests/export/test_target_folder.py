@@ -1,11 +1,13 @@
 """Whose folder it is: ours may be written again, anybody else's is left as it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from decant.errors import UserError
+from decant.export.onnx_folder import write_onnx_folder
 from decant.export.target_folder import write_target
 
 
@@ -29,7 +31,43 @@ def test_our_own_folder_is_written_again_and_what_a_user_added_stays(tmp_path: P
     assert (found["a"], found["b"], found["notes.txt"]) == (b"2", b"3", b"mine")
 
 
-@pytest.mark.parametrize("mark", [None, b"{}", b"[]", b"not json"])
+def test_what_the_target_no_longer_has_goes_and_may_come_back(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2", "c": b"3"})
+    (tmp_path / "1" / "notes.txt").write_bytes(b"mine")
+    write_target(tmp_path, "timm", {"a": b"1"})
+    found = contents(tmp_path)
+    assert found.keys() == {"a", "1/notes.txt", "decant.json"}
+    write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2"})
+    assert contents(tmp_path)["1/b"] == b"2"
+
+
+def test_an_int8_file_that_is_no_longer_offered_goes_from_the_folder(exported: Path, tmp_path: Path) -> None:
+    made, folder = Path(shutil.copytree(exported, tmp_path / "made")), tmp_path / "folder"
+    (made / "MODEL_CARD.md").write_bytes(b"card")
+    small = made / "student_int8.onnx"
+    for name in ("student_int8.onnx", "student_int8_bare.onnx"):
+        (made / name).write_bytes(b"small")
+    for _ in range(2):  # it may be offered again
+        write_onnx_folder([made / "student.onnx", small], folder)
+        assert {"student_int8.onnx", "student_int8_bare.onnx"} <= contents(folder).keys()
+        write_onnx_folder([made / "student.onnx"], folder)
+        assert not [name for name in contents(folder) if "int8" in name]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_mark_that_names_files_elsewhere_costs_none_of_them(tmp_path: Path, absolute: bool) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "photos" / "photo.png"
+    write_target(folder, "timm", {"a": b"1"})
+    other.parent.mkdir()
+    other.write_bytes(b"mine")
+    (folder / "link").symlink_to(other.parent, target_is_directory=True)
+    names = [str(other)] if absolute else ["../photos/photo.png", "link/photo.png", "."]
+    (folder / "decant.json").write_text(json.dumps({"target": "timm", "files": ["a", *names]}), encoding="utf-8")
+    write_target(folder, "timm", {"b": b"2"})
+    assert other.read_bytes() == b"mine" and not (folder / "a").exists()
+
+
+@pytest.mark.parametrize("mark", [None, b"{}", b"[]", b"not json", b'{"target": "timm", "files": 3}'])
 def test_a_foreign_folder_is_left_alone(tmp_path: Path, mark: bytes | None) -> None:
     (tmp_path / "a").write_bytes(b"mine")
     if mark is not None:

@@ -1,6 +1,8 @@
 """The shipped file, asked as its users ask it: an image file in, a class out, nothing of this project in between."""
 
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
+from decant.stages import export as stage
 from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
 
@@ -55,6 +58,28 @@ def test_the_verification_passed_and_says_on_what(chain: Chain) -> None:
     found = json.loads((chain.stages["export"].folder / "verification.json").read_text())
     assert set(found) >= {"n", "top1_agreement", "max_abs_logit_difference", "batch_sizes", "passed"}
     assert found["passed"] is True and found["n"] == 9 and found["top1_agreement"] == 1.0
+    table = pd.read_csv(chain.stages["precision"].folder / "metrics.csv").query("split == 'val'").set_index("model")
+    assert found["labelled"] == 9
+    assert found["accuracy"] == pytest.approx(table.loc["student_onnx", "accuracy"], abs=1e-4)
+    assert found["reference_accuracy"] == pytest.approx(table.loc["student", "accuracy"], abs=1e-4)
+
+
+def test_the_pictures_of_val_are_verified_one_at_a_time(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand photos of twelve megapixels would take tens of gigabytes."""
+    given: list[object] = []
+
+    def noted(file: Path, pictures: object, *rest: object, **options: object) -> dict[str, object]:
+        given.append(pictures)
+        return {"gates": {}}
+
+    monkeypatch.setattr(stage, "verify", noted)
+    section = chain.experiment.study.export.model_copy(update={"licence": "another, so that it is made anew"})
+    study = chain.experiment.study.model_copy(update={"export": section})
+    with chain.experiment.workspace.locked():
+        stage.export(dataclasses.replace(chain.experiment, study=study))
+        stage.export(chain.experiment)  # `latest` is the chain's again
+    (pictures,) = given
+    assert isinstance(pictures, Iterator)
 
 
 def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:

@@ -17,12 +17,11 @@ from decant.stages.ensemble import ensemble
 from decant.stages.experiment import Experiment
 from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
-from decant.stages.shipped import decoded, describe_file, evaluation, origin, write_answers
+from decant.stages.shipped import decoded, describe_file, evaluation, labels_of, origin, write_answers
 from decant.stages.student import student
 from decant.workspace import Finished, write_json
 
-VERSION = 4  # 4: resized by matrix products; 3: evaluation, teachers and licence in the file, a model card beside it
-VERIFIED_PICTURES = 1000  # at most, spread evenly over val; distill/verify_onnx.py takes all
+VERSION = 5  # 5: verified on all of val, with labels; 4: resized by matrix products
 
 
 def export(experiment: Experiment) -> Finished:
@@ -44,8 +43,8 @@ def export(experiment: Experiment) -> Finished:
         write_examples(folder)
         write_answers(experiment, manifest, file, folder / "predictions")
         describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx"))
-        pictures = list(decoded(experiment, manifest, "val", VERIFIED_PICTURES))
-        result = verify(file, pictures, TorchReference(checkpoint))
+        pictures, labels = decoded(experiment, manifest, "val"), labels_of(manifest, "val")
+        result = verify(file, pictures, TorchReference(checkpoint), labels=labels)
         write_json(folder / "verification.json", result)
         refuse(file, result)
 

@@ -58,15 +58,17 @@ def teachers_of(experiment: Experiment) -> dict[str, dict[str, object]]:
     return found
 
 
-def decoded(
-    experiment: Experiment, manifest: Manifest, split: str, most: int | None = None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(id, uint8 [H, W, 3]) of a split's pictures, at most `most`, spread evenly."""
+def decoded(experiment: Experiment, manifest: Manifest, split: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(id, uint8 [H, W, 3]) of a split's pictures, one at a time: a thousand photos at once may not fit in memory."""
     rows = manifest.of_split(split)
-    if most is not None and len(rows) > most:
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, most).astype(int)]
     for id_, data in progress(experiment.pictures(rows), f"decoding {split}", len(rows), "images"):
         yield id_, decode(data)
+
+
+def labels_of(manifest: Manifest, split: str) -> dict[str, str]:
+    """Id -> class name, of a split whose pictures all have one."""
+    rows = manifest.of_split(split)
+    return dict(zip(rows["id"], rows["label"], strict=True))
 
 
 def typical_picture(manifest: Manifest) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 FINISHED = "finished.json"
+FINGERPRINT_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,14 @@ def is_whole(folder: Path) -> bool:
 
 
 def fingerprint(value: Any) -> str:
-    """12 hex digits of the SHA-256 of the canonical JSON of `value`."""
+    """FINGERPRINT_DIGITS hex digits of the SHA-256 of the canonical JSON of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether a text has a fingerprint's form, and so is a folder's name and no path."""
+    return re.fullmatch(f"[0-9a-f]{{{FINGERPRINT_DIGITS}}}", text) is not None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from decant.export.pictures import Pictures
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.stages.experiment import Experiment, default_data_root
 from decant.study import load_study
+from decant.workspace import is_fingerprint
 
 
 class StudyPictures(Pictures):
@@ -45,8 +46,8 @@ def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, s
     run = experiment.workspace.folder
     file = file or run / "export" / "latest" / "student.onnx"
     made_from = metadata_of(file)
-    cleaned = stage_folder(run, "clean", made_from.get("data", "latest"), "manifest.parquet")
-    checkpoint = stage_folder(run, "student", made_from.get("student", "latest"), "model.json")
+    cleaned = stage_folder(run, "clean", made_from.get("data"), "manifest.parquet")
+    checkpoint = stage_folder(run, "student", made_from.get("student"), "model.json")
     manifest = read_manifest(cleaned / "manifest.parquet")
     return OfStudy(file, checkpoint, pictures_of(experiment, manifest, split or "val"))
 
@@ -59,8 +60,17 @@ def metadata_of(file: Path) -> dict[str, str]:
         return {}
 
 
-def stage_folder(run: Path, stage: str, fingerprint: str, file: str) -> Path:
-    folder = run / stage / fingerprint
+def stage_folder(run: Path, stage: str, fingerprint: str | None, file: str) -> Path:
+    """The finished stage that an ONNX file names, the newest where it names none. UserError where it is not there.
+
+    Anybody may have written the file: what is no fingerprint would lead out of the run's folder.
+    """
+    if fingerprint is not None and not is_fingerprint(fingerprint):
+        raise UserError(
+            f"the file says that it was made from {stage} {fingerprint!r}, which is no fingerprint; export it again, "
+            "or give --checkpoint and --data instead of --study"
+        )
+    folder = run / stage / (fingerprint or "latest")
     if not (folder / file).is_file():
         raise UserError(
             f"{folder / file} is missing, which the file was made from; run python distill/run.py, or give "

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from decant import machine
 from decant.errors import UserError
 from decant.export.runtime import OnnxClassifier
 from decant.models.checkpoint import load_checkpoint
@@ -21,7 +22,8 @@ Chain = Any
 
 
 def judged(**found: Any) -> dict[str, Any]:
-    return {"passed": True, "accuracy": 0.90, "reference_accuracy": 0.90, **found}
+    gates = {"batch_top1": {"passed": True}}
+    return {"passed": True, "accuracy": 0.90, "reference_accuracy": 0.90, "gates": gates, **found}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,13 @@ def test_the_offer_says_what_it_rests_on() -> None:
     assert "2.00 times as fast" in found["why"] and "1.250 points" in found["why"] and "0.5 allowed" in found["why"]
 
 
+def test_a_file_whose_answers_change_in_batches_is_not_offered_and_says_why() -> None:
+    found = stage.offer(
+        judged(passed=False, gates={"batch_top1": {"passed": False}}), {"fp32": 2.0, "int8": 1.0}, 0.5, 3.8
+    )
+    assert not found["offered"] and "another class in a batch than alone" in found["why"]
+
+
 def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(chain: Chain) -> None:
     folder: Path = chain.stages["int8"].folder
     found = json.loads((folder / "verification.json").read_text())
@@ -55,15 +64,20 @@ def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(cha
     offered = json.loads((folder / "int8.json").read_text())
     assert offered["val_accuracy"] == pytest.approx(found["accuracy"], abs=1e-4)
     assert offered["p50_ms"] > 0 and offered["p50_ms_fp32"] > 0
+    assert {name: offered[name] for name in machine.cpu()} == machine.cpu()
     assert stage.verdict(chain.stages["int8"]).startswith("int8 file: ")
 
 
-def test_it_says_of_itself_what_the_fp32_file_says_but_for_its_precision_and_scores(chain: Chain) -> None:
+def test_it_says_of_itself_what_the_fp32_file_says_but_for_precision_scores_and_processor(chain: Chain) -> None:
     fp32 = OnnxClassifier(chain.stages["export"].folder / "student.onnx").metadata
     quantised = OnnxClassifier(chain.stages["int8"].folder / "student_int8.onnx").metadata
     differing = {name for name in fp32.keys() | quantised.keys() if fp32.get(name) != quantised.get(name)}
-    assert {"precision"} <= differing <= {"precision", "evaluation"}
-    assert "student_int8.onnx" in (chain.stages["int8"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert {"precision", "cpu"} <= differing <= {"precision", "cpu", "evaluation"}
+    assert json.loads(quantised["cpu"]) == machine.cpu()
+    card = (chain.stages["int8"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "student_int8.onnx" in card
+    assert "of one processor" in card and ", ".join(machine.cpu()["instruction_sets"]) in card
+    assert "processor" not in (chain.stages["export"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +122,16 @@ def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatc
     with chain.experiment.workspace.locked():
         made = again(chain, monkeypatch, 7.0, {"accuracy": False})
     assert not stage.is_offered(made) and "not offered" in stage.verdict(made)
+
+
+def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[int] = []
+    monkeypatch.setattr(stage, "median_ms", lambda *given: timed.append(given[-1]) or {"fp32": 2.0, "int8": 1.0})
+    benchmark = chain.experiment.study.benchmark.model_copy(update={"latency_calls": 7})
+    study = chain.experiment.study.model_copy(update={"benchmark": benchmark})
+    with chain.experiment.workspace.locked():
+        stage.int8(dataclasses.replace(chain.experiment, study=study))
+    assert timed == [7]
 
 
 def test_a_file_that_fails_otherwise_is_an_error(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
             section("Use", input_contract(metadata), f"```python\n{example.strip()}\n```"),
             section("Classes", ", ".join(plain(one) for one in classes) + "."),
             section("Training", training_text(metadata)),
-            section("Limits", LIMITS),
+            section("Limits", LIMITS, cpu_text(metadata)),
             section("Licence", f"{metadata['licence']}." if metadata["licence"] else UNLICENSED),
         )
         + "\n"
@@ -107,6 +107,18 @@ def input_contract(metadata: Mapping[str, str]) -> str:
         f"The graph resizes ({steps['interpolation']}), crops the centre to {steps['input_px']} px, scales and "
         "normalises. Outputs: `probabilities` and `logits`. The file's metadata hold the classes and all that this "
         "card says."
+    )
+
+
+def cpu_text(metadata: Mapping[str, str]) -> str:
+    """What an int8 file's scores depend on beside the pictures; "" of a file that names no processor."""
+    if "cpu" not in metadata:
+        return ""
+    cpu = json.loads(metadata["cpu"])
+    sets = ", ".join(cpu["instruction_sets"]) or "unknown"
+    return (
+        f"Its scores and its speed are of one processor, {plain(cpu['processor'])} (instruction sets: {sets}): on an "
+        "x86 processor without VNNI, sums of 8-bit products may saturate and answers be worse, so verify it there."
     )
 
 

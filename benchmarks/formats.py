@@ -1,4 +1,4 @@
-"""Compare number formats for a study's student: fp32, fp16, bf16 and int8 calibrated in several ways."""
+"""Compare number formats for a study's student: fp32, fp16 and int8, quantised in several ways."""
 
 from collections.abc import Sequence
 from pathlib import Path

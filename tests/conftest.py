@@ -1,7 +1,10 @@
 """What every test may rely on: few threads, no network, no telemetry, and the real photos where they are."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported, and inherited by the scripts that tests start.
 # The networks of the tests are so small that a second thread costs more than it brings; and threads that spin while
@@ -32,3 +35,36 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photos at {folder}: set DECANT_DATA to the folder that holds them")
     return folder
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How a network was quantised. scales: of its weights, each an array. ranges: scale of each activation."""
+
+    scales: list[Any]
+    largest_weight: int
+    ranges: dict[str, float]
+    last_layer: bool
+
+
+@pytest.fixture(scope="session")
+def quantisation_of() -> Callable[[Any], Quantisation]:
+    """Reads a model (onnx.ModelProto) whose last layer is a Gemm."""
+    from onnx import TensorProto, numpy_helper
+
+    def read(model: Any) -> Quantisation:
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        value = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
+        int8 = {name for name, tensor in tensors.items() if tensor.data_type == TensorProto.INT8}
+        nodes = {
+            kind: [node for node in model.graph.node if node.op_type == kind] for kind in ("Gemm", "QuantizeLinear")
+        }
+        weights = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in int8]
+        return Quantisation(
+            scales=[value[node.input[1]] for node in weights],
+            largest_weight=max(int(abs(value[node.input[0]].astype(int)).max()) for node in weights),
+            ranges={node.input[0]: float(value[node.input[1]]) for node in nodes["QuantizeLinear"]},
+            last_layer=any(nodes["Gemm"][-1].input[1] in node.output for node in weights),
+        )
+
+    return read

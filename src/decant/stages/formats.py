@@ -5,9 +5,10 @@ Not a stage of the chain: it answers a question once, for `results/export/`.
 
 import importlib.util
 import json
+import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationMethod
 
 from decant.data.manifest import Manifest
+from decant.errors import UserError
 from decant.export.half import half_network
 from decant.export.network import network_graph
 from decant.export.quantisation import quantised_network
@@ -30,7 +32,7 @@ from decant.reporting.latency import Inputs, make_batch
 from decant.seeds import derived_seed
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
-from decant.stages.int8 import CALIBRATION_BATCH, calibration_batches
+from decant.stages.int8 import CALIBRATION_BATCH, TIMED_ROUNDS, calibration_batches
 from decant.stages.labels import read_cleaned
 from decant.stages.shipped import ask, typical_picture
 from decant.stages.student import student
@@ -47,9 +49,11 @@ CALIBRATIONS = {
     "int8": {},
     "int8 last layer too": {"last_layer": True},
     "int8 one scale a tensor": {"per_channel": False},
-    "int8 entropy": {"method": CalibrationMethod.Entropy},
     "int8 percentile": {"method": CalibrationMethod.Percentile},
+    "int8 reduced range": {"reduce_range": True},
 }
+
+log = logging.getLogger(__name__)
 
 
 def measure_formats(experiment: Experiment, out: Path) -> None:
@@ -61,7 +65,7 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         files = made_files(experiment, manifest, checkpoint, fp32, Path(place))
         candidates = [onnx_candidate(name, "student", file, inputs) for name, file in files.items()]
-        measured = measure_candidates(candidates, [1], THREADS, study.benchmark.latency_calls)
+        measured = measure_candidates(candidates, [1], THREADS, study.benchmark.latency_calls, rounds=TIMED_ROUNDS)
         logits = {name: val_logits(experiment, manifest, file) for name, file in files.items()}
         profiles = [row for name in PROFILED for row in profile_rows(study.name, name, files[name], inputs)]
     reference = {row["threads"]: value_of(row, "p50_ms") for row in measured if row["model"] == "fp32"}
@@ -71,7 +75,7 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
             "study": study.name,
             "format": row["model"],
             **{column: row[column] for column in ("input_px", "threads", "file_mb", "p50_ms")},
-            **fidelity(logits[str(row["model"])], logits["fp32"], targets),
+            **against_fp32(logits[str(row["model"])], logits["fp32"], targets),
             "times_as_fast": reference[row["threads"]] / value_of(row, "p50_ms"),
         }
         for row in measured
@@ -83,9 +87,12 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
 def made_files(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, fp32: Path, folder: Path
 ) -> dict[str, Path]:
-    """Format -> file; what onnxslim makes of the shipped one only where that is installed."""
+    """Format -> file; what onnxslim makes of the shipped one only where that is installed.
+
+    The export does not use onnxslim and does not depend on it: what it gains is a row of `results/export/formats.csv`.
+    """
     files = {"fp32": fp32}
-    temperature = float(OnnxClassifier(fp32).metadata["temperature"])
+    temperature = OnnxClassifier(fp32).temperature
     network = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
     for name, make in makers(experiment, manifest, checkpoint, network).items():
         files[name] = folder / f"{name.replace(' ', '_')}.onnx"
@@ -96,6 +103,8 @@ def made_files(
 
         files["fp32 onnxslim"] = folder / "slim.onnx"
         onnx.save(onnxslim.slim(str(fp32)), files["fp32 onnxslim"])
+    else:
+        log.info("onnxslim is not installed (pip install onnxslim), so the tables have no row of it")
     return files
 
 
@@ -106,17 +115,30 @@ def makers(
     settings = experiment.study
     seed = derived_seed(settings.seed, "calibration")
 
-    def batches() -> Iterator[np.ndarray]:
-        found = calibration_batches(experiment, manifest, checkpoint, settings.export.calibration_images, seed)
-        return (batch for batch in found if len(batch) == CALIBRATION_BATCH)  # the histograms need equal ones
-
     def quantised(options: dict[str, Any]) -> onnx.ModelProto:
-        return quantised_network(network, batches(), **options)
+        batches = calibration_batches(experiment, manifest, checkpoint, settings.export.calibration_images, seed)
+        if options.get("method") is CalibrationMethod.Percentile:  # its histograms need equal batches
+            batches = whole_batches(batches)
+        return quantised_network(network, batches, **options)
 
     return {
         **{name: partial(quantised, options) for name, options in CALIBRATIONS.items()},
         "fp16": partial(half_network, network),
     }
+
+
+def whole_batches(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The batches of CALIBRATION_BATCH pictures. UserError where there is none."""
+    found = False
+    for batch in batches:
+        if len(batch) == CALIBRATION_BATCH:
+            found = True
+            yield batch
+    if not found:
+        raise UserError(
+            f"calibration by percentile needs at least {CALIBRATION_BATCH} pictures of train; raise "
+            "export.calibration_images, or take a study that has more"
+        )
 
 
 def val_logits(experiment: Experiment, manifest: Manifest, file: Path) -> np.ndarray:
@@ -126,7 +148,7 @@ def val_logits(experiment: Experiment, manifest: Manifest, file: Path) -> np.nda
     return logits[[place[id_] for id_ in manifest.of_split("val")["id"]]]
 
 
-def fidelity(logits: np.ndarray, fp32: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+def against_fp32(logits: np.ndarray, fp32: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Accuracy, the share answered as fp32 answers, and the root mean square difference of the logits [n, K]."""
     answers = logits.argmax(axis=1)
     return {

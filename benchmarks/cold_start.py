@@ -10,7 +10,7 @@ from PIL import Image
 from decant.export.specimen import drawn_photo, exported_specimen
 from decant.reporting.cold_start import COLD_START_COLUMNS, cold_start_row
 from decant.reporting.format import write_results_table
-from decant.stages.command import run
+from decant.stages.command import at_least_one, run
 from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="a student.onnx (default: an EfficientNet-Lite0 of"
                         " random weights, 128 px)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="FILE", help="the image (default: a drawn one, 400 x 300 JPEG)")
-    parser.add_argument("--processes", type=int, default=15, help="that are timed (default: 15)")
+    parser.add_argument("--processes", type=at_least_one, default=15, help="that are timed (default: 15)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )

@@ -9,7 +9,7 @@ from decant.export.effort import EFFORT_COLUMNS, effort_row
 from decant.export.specimen import specimen
 from decant.models.checkpoint import load_checkpoint
 from decant.reporting.format import write_results_table
-from decant.stages.command import run
+from decant.stages.command import at_least_one, run
 from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a student's (default: an EfficientNet-Lite0"
                         " of random weights, 128 px, ten classes)")  # fmt: skip
-    parser.add_argument("--pictures", type=int, default=200, help="to verify on (default: 200)")
+    parser.add_argument("--pictures", type=at_least_one, default=200, help="to verify on (default: 200)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from decant.data.images import decode
+from decant.data.images import BrokenImage, decode
+from decant.errors import UserError
 from decant.export.fidelity import FIDELITY_COLUMNS, fidelity_rows
 from decant.export.preparation import COST_COLUMNS, cost_row
 from decant.export.specimen import drawn_photo, exported_specimen
 from decant.reporting.format import write_results_table
-from decant.stages.command import run
+from decant.stages.command import at_least_one, run
 from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
 from decant.study import ROOT
 
@@ -29,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         " an EfficientNet-Lite0 of random weights, 128 px)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="FILE", help="time on this image (default: drawn ones)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of ONNX Runtime (default: 1 2)")
-    parser.add_argument("--calls", type=int, default=500, help="timed calls of each contender (default: 500)")
-    parser.add_argument("--pictures", type=int, default=1000, help="compared with PyTorch's (default: 1000)")
+    parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls of each contender (default: 500)")
+    parser.add_argument("--pictures", type=at_least_one, default=1000, help="compared with PyTorch's (default: 1000)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"
     )
     given = parser.parse_args(arguments)
-    photos = [decode(given.photo.read_bytes())] if given.photo else [drawn_photo(*size) for size in SIZES]
+    photos = [photo_of(given.photo)] if given.photo else [drawn_photo(*size) for size in SIZES]
     with tempfile.TemporaryDirectory() as place:
         model = given.model or exported_specimen(Path(place))
         costs = [cost_row(model, photo, threads, given.calls) for photo in photos for threads in given.threads]
@@ -51,6 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     print(f"grey levels off, at most: {np.max([[row[c] for c in FIDELITY_COLUMNS[3:5]] for row in off]):.4f}")
     print(f"tables: {given.out / 'preprocessing.csv'}, {given.out / 'fidelity.csv'}")
+
+
+def photo_of(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3], RGB, upright. UserError for what is no image file."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give an image to --photo, or leave it out")
+    try:
+        return decode(path.read_bytes())
+    except BrokenImage as error:
+        raise UserError(f"{path}: {error}; give another image to --photo, or leave it out") from None
 
 
 if __name__ == "__main__":

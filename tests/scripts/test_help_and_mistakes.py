@@ -115,6 +115,37 @@ def test_missing_data_say_what_where_and_how_to_point_at_it(
     assert missing in message and str(tmp_path / "nowhere") in message and "DECANT_DATA" in message
 
 
+@pytest.mark.parametrize(
+    ("photo", "said"), [("missing.jpg", "is no file"), (".", "is no file"), ("notes.txt", "not an image")]
+)
+def test_a_photo_that_is_none_is_named(
+    script_at: At, caplog: pytest.LogCaptureFixture, tmp_path: Path, photo: str, said: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    words = ["--photo", str(tmp_path / photo), "--out", str(tmp_path)]
+    message = mistake(script_at, caplog, "benchmarks/preprocessing.py", *words)
+    assert str(tmp_path / photo) in message and said in message
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        ("benchmarks/export_time.py", "--pictures"),
+        ("benchmarks/preprocessing.py", "--pictures"),
+        ("benchmarks/preprocessing.py", "--calls"),
+        ("benchmarks/cold_start.py", "--processes"),
+    ],
+)
+@pytest.mark.parametrize("count", ["0", "many"])
+def test_a_count_below_one_ends_with_code_2(
+    path: str, option: str, count: str, script_at: At, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        script_at(path).main([option, count, "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"argument {option}: '{count}' is no whole number above 0" in capsys.readouterr().err
+
+
 def test_a_run_folder_in_use_is_left_alone(
     script_at: At, caplog: pytest.LogCaptureFixture, places: list[str], tmp_path: Path
 ) -> None:

@@ -30,6 +30,13 @@ def parser(purpose: str, example: str) -> argparse.ArgumentParser:
     return made
 
 
+def at_least_one(text: str) -> int:
+    """The type of an option that counts something: 1, 2, 3 ..."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
 def experiment_of(options: argparse.Namespace) -> Experiment:
     """The experiment that the common options describe."""
     study = load_study(options.study, options.set)

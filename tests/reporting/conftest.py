@@ -19,6 +19,7 @@ from decant.reporting.metrics import (
     per_class_rows,
     precision_row,
     reliability_rows,
+    soft_label_row,
 )
 
 CLASSES = ["car", "van", "bus & $coach$", "truck|lorry", "грузовик", "tram", "bicycle"]
@@ -71,6 +72,8 @@ def write_precision(folder: Path) -> None:
     write_results_table(reliability, place / "reliability.csv")
     write_results_table(repeated, place / "near_duplicates.csv")
     write_results_table(comparisons, place / "comparisons.csv")
+    taught = [(np.array([[0.6, 0.4], [0.8, 0.2], [0.7, 0.3]]), np.array([0, 0, 1]))]
+    write_results_table([soft_label_row("ensemble", "ensemble", taught)], place / "soft_labels.csv")
     write_results_table(confusion_rows(confusion(student, targets), CLASSES), place / "confusion_student_onnx.csv")
 
 

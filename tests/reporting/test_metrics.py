@@ -17,6 +17,7 @@ from decant.reporting.metrics import (
     PER_CLASS_COLUMNS,
     PRECISION_COLUMNS,
     RELIABILITY_COLUMNS,
+    SOFT_LABEL_COLUMNS,
     class_count_rows,
     confusion,
     confusion_rows,
@@ -27,6 +28,7 @@ from decant.reporting.metrics import (
     per_class_rows,
     precision_row,
     reliability_rows,
+    soft_label_row,
 )
 
 
@@ -208,3 +210,17 @@ def test_marks_that_do_not_fit_the_images_are_refused(repeated: np.ndarray) -> N
     log_probabilities, targets = answers_of_a_fair_model(20)
     with pytest.raises(ValueError, match="repeated must be bool"):
         near_duplicate_rows("m", "student", "val", log_probabilities, targets, repeated, (0, 0))
+
+
+def test_soft_labels_are_counted_over_all_views() -> None:
+    first = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]]), np.array([0, 2])
+    second = np.array([[0.0, 0.0, 1.0]]), np.array([2])
+    found = soft_label_row("ensemble", "ensemble", [first, second])
+    assert tuple(found) == SOFT_LABEL_COLUMNS
+    assert (found["views"], found["n"]) == (2, 3)
+    assert found["accuracy"] == pytest.approx(2 / 3) and found["probability"] == pytest.approx((0.7 + 0.4 + 1) / 3)
+
+
+def test_where_every_view_is_mixed_nothing_is_said_of_soft_labels() -> None:
+    found = soft_label_row("m", "teacher", [(np.empty((0, 3)), np.empty(0, dtype=int))])
+    assert (found["views"], found["n"], found["accuracy"], found["probability"]) == (1, 0, None, None)

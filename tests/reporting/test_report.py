@@ -459,3 +459,13 @@ def test_training_on_the_photos_to_predict_is_said(study: Path) -> None:
     asked["soft_labels"]["transductive"] = True
     (study / "study.json").write_text(json.dumps(asked))
     assert "took part in the student's training" in report_text(study, study)
+
+
+def test_the_report_says_how_right_the_soft_labels_are(study: Path) -> None:
+    said = (
+        "The soft labels name the given label on a share of 0.667 of the stored views of train, and give it a "
+        "probability of 0.567 on average."
+    )
+    assert said in report_text(study, study)
+    (study / "benchmarks" / "precision" / "soft_labels.csv").unlink()
+    assert "The soft labels name" not in report_text(study, study)

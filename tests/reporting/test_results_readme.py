@@ -19,6 +19,7 @@ from decant.reporting.metrics import (
     PER_CLASS_COLUMNS,
     PRECISION_COLUMNS,
     RELIABILITY_COLUMNS,
+    SOFT_LABEL_COLUMNS,
 )
 from decant.stages.formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 
@@ -33,6 +34,7 @@ TABLES = {
     "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
+    "benchmarks/precision/soft_labels.csv": SOFT_LABEL_COLUMNS,
     LATENCY: LATENCY_COLUMNS,
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,

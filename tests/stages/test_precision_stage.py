@@ -15,10 +15,12 @@ from decant.cleaning.policy import apply_policy
 from decant.data.manifest import Manifest, row_id
 from decant.data.predictions import read_predictions
 from decant.stages.clean import leaking
-from decant.stages.labels import read_cleaned
+from decant.stages.ensemble import heard, read_weights
+from decant.stages.labels import read_cleaned, training_data
 from decant.stages.precision import repeated_in_train, scored_models
 from decant.stages.predictions import predictions
 from decant.stages.publication import PRECISION_FILES
+from decant.stages.soft_labels import open_store, soft_labels, stored_views
 
 Chain = Any
 MODELS = {
@@ -179,3 +181,33 @@ def test_an_image_that_leaked_is_found_whether_its_copies_were_set_aside_or_trai
     val = manifest.of_split("val")
     none, nothing = repeated_in_train(manifest, val)
     assert not none.any() and nothing == (0, 0) and len(val) == (2 if policy == "report" else 1)
+
+
+def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: Chain) -> None:
+    table = pd.read_csv(chain.stages["precision"].folder / "soft_labels.csv").set_index("model")
+    data, study = training_data(chain.experiment), chain.experiment.study
+    views = stored_views(study, data.cache, data.labels)
+    weights = read_weights(chain.stages["ensemble"])
+    stores = {name: open_store(soft_labels(chain.experiment, name)) for name in heard(weights)}
+    assert list(table.index) == [*stores, "ensemble"]
+    shares = dict(zip(weights.names, weights.weights, strict=True))
+    temperatures = dict(zip(weights.names, weights.temperatures, strict=True))
+    right: dict[str, list[bool]] = {name: [] for name in table.index}
+    given: dict[str, list[float]] = {name: [] for name in table.index}
+    for view in range(study.soft_labels.views):
+        for row in data.labels.labelled:
+            if views.draw(np.array([row]), view).partner[0] >= 0:
+                continue
+            said = {name: store.read(view, np.array([row]))[0].astype(np.float64) for name, store in stores.items()}
+            sharpened = {name: p ** (1 / temperatures[name]) for name, p in said.items()}
+            said["ensemble"] = np.sum([shares[name] * p / p.sum() for name, p in sharpened.items()], axis=0)
+            target = data.labels.targets[row]
+            for name, p in said.items():
+                right[name].append(int(p.argmax()) == target)
+                given[name].append(float(p[target]))
+    for name, row in table.iterrows():
+        assert (row["views"], row["n"]) == (study.soft_labels.views, len(right[str(name)]))
+        assert row["accuracy"] == pytest.approx(np.mean(right[str(name)]), abs=1e-4)
+        assert row["probability"] == pytest.approx(np.mean(given[str(name)]), abs=1e-3)
+    mixed = study.soft_labels.views * len(data.labels.labelled) - len(right["ensemble"])
+    assert mixed > 0  # so that leaving them out was tried

@@ -36,6 +36,7 @@ class Evidence:
     comparisons: list[Row]
     reliability: list[Row]
     near_duplicates: list[Row]
+    soft_labels: list[Row]
     latency: list[Row]
     latency_machine: dict[str, Any]
 
@@ -64,6 +65,7 @@ def read_evidence(folder: Path) -> Evidence:
         comparisons=read_results_table(precision / "comparisons.csv"),
         reliability=read_results_table(precision / "reliability.csv"),
         near_duplicates=read_results_table(precision / "near_duplicates.csv"),
+        soft_labels=read_results_table(precision / "soft_labels.csv"),
         latency=read_results_table(latency / "metrics.csv"),
         latency_machine=read_object(latency / "machine.json"),
     )

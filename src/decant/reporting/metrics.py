@@ -1,6 +1,6 @@
 """How good a model's answers are: the columns of `benchmarks/precision/`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ NEAR_DUPLICATE_COLUMNS = (
     "model", "kind", "split", "subset", "n", "train_set_aside", "train_kept",
     "accuracy", "accuracy_low", "accuracy_high",
 )  # fmt: skip
+SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 
 ECE_BINS = 15
@@ -219,6 +220,27 @@ def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str
         return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
     low, high = bootstrap_intervals(targets, answers, seed=seed)["accuracy"]
     return {"accuracy": float(accuracy_score(targets, answers)), "accuracy_low": low, "accuracy_high": high}
+
+
+def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats, Integers]]) -> dict[str, object]:
+    """How right soft labels are of what they label; keys are SOFT_LABEL_COLUMNS.
+
+    labelled_views: of each view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
+    """
+    views, right, given = 0, [], []
+    for probabilities, targets in labelled_views:
+        views += 1
+        right.append(probabilities.argmax(axis=1) == targets)
+        given.append(probabilities[np.arange(len(targets)), targets])
+    n = sum(map(len, right))
+    return {
+        "model": model,
+        "kind": kind,
+        "views": views,
+        "n": n,
+        "accuracy": float(np.concatenate(right).mean()) if n else None,
+        "probability": float(np.concatenate(given).mean()) if n else None,
+    }
 
 
 def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> list[dict[str, object]]:

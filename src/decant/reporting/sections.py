@@ -185,6 +185,12 @@ def student_section(evidence: Evidence, base: Path) -> str:
         )
     if "hard_weight" in asked:
         sentences.append(f"The given label has the weight {asked['hard_weight']} in its loss.")
+    taught = next((row for row in evidence.soft_labels if row["kind"] == "ensemble"), None)
+    if taught and taught["accuracy"]:
+        sentences.append(
+            f"The soft labels name the given label on a share of {short(taught['accuracy'])} of the stored views of "
+            f"train, and give it a probability of {short(taught['probability'])} on average."
+        )
     compared = [row for row in evidence.comparisons if row["model"] == student["model"] and row["split"] == split]
     return section(
         "Distillation and student",

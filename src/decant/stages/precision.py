@@ -17,18 +17,20 @@ from decant.reporting.metrics import (
     per_class_rows,
     precision_row,
     reliability_rows,
+    soft_label_row,
 )
-from decant.stages.ensemble import ensemble
+from decant.stages.ensemble import ensemble, heard, read_weights
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
 from decant.stages.int8 import int8
-from decant.stages.labels import read_cleaned
+from decant.stages.labels import read_cleaned, training_data
 from decant.stages.predictions import predictions
+from decant.stages.soft_labels import Says, open_store, pooled_labels, soft_labels, stored_views
 from decant.stages.student import student, student_alone
 from decant.stages.teacher import teacher
 from decant.workspace import Finished
 
-VERSION = 2  # 2: near_duplicates.csv
+VERSION = 3  # 3: soft_labels.csv; 2: near_duplicates.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
 
@@ -51,12 +53,13 @@ class Model:
 
 
 def precision(experiment: Experiment) -> Finished:
-    """`metrics.csv`, `per_class.csv`, `comparisons.csv`, `reliability.csv`, `near_duplicates.csv` and confusions.
+    """The tables of `benchmarks/precision/`, as results/README.md has them, and the confusions.
 
     A network's row is the network by itself. Test-time augmentation is in the ensemble's row and, to be seen apart, in
     the rows `<teacher>_tta`.
     """
     models = scored_models(experiment)
+    stores = {name: soft_labels(experiment, name) for name in heard(read_weights(models["ensemble"].made))}
     shown = experiment.study.data.class_names
 
     def build(folder: Path) -> None:
@@ -66,11 +69,12 @@ def precision(experiment: Experiment) -> Finished:
         for split in ("test", "val"):
             for table, rows in scored(models, manifest, split, names).items():
                 tables.setdefault(table, []).extend(rows)
+        tables["soft_labels"] = soft_label_rows(experiment, models["ensemble"].made, stores)
         for table, rows in tables.items():
             write_results_table(rows, folder / f"{table}.csv")
 
     section = {"models": list(models), "shown": shown}
-    reads = list(dict.fromkeys(model.made for model in models.values()))
+    reads = list(dict.fromkeys([*(model.made for model in models.values()), *stores.values()]))
     return experiment.workspace.stage("benchmarks/precision", section, reads, VERSION, build)
 
 
@@ -111,6 +115,25 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
     for name in DRAWN if split == "test" else ():
         tables[f"confusion_{name}"] = confusion_rows(confusion(answers[name], targets), classes)
     return tables
+
+
+def soft_label_rows(experiment: Experiment, combined: Finished, stores: dict[str, Finished]) -> Rows:
+    """How right what the student was taught is: of train, the views that mix no two pictures, by their given labels."""
+    data, study = training_data(experiment), experiment.study
+    views, labels = stored_views(study, data.cache, data.labels), data.labels
+    opened = {name: open_store(store) for name, store in stores.items()}
+    unmixed = [
+        (view, labels.labelled[views.draw(labels.labelled, view).partner < 0])
+        for view in range(study.soft_labels.views)
+    ]
+
+    def row(model: str, kind: str, says: Says) -> dict[str, object]:
+        return soft_label_row(model, kind, ((says(view, rows), labels.targets[rows]) for view, rows in unmixed))
+
+    return [
+        *(row(name, "teacher", store.read) for name, store in opened.items()),
+        row("ensemble", "ensemble", pooled_labels(opened, read_weights(combined))),
+    ]
 
 
 def repeated_in_train(manifest: Manifest, rows: pd.DataFrame) -> tuple[np.ndarray, tuple[int, int]]:

@@ -33,7 +33,9 @@ from decant.workspace import FINISHED, Finished, replacing, write_json
 
 log = logging.getLogger(__name__)
 OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
-PRECISION_FILES = ("metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv")
+PRECISION_FILES = (
+    "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
+)  # fmt: skip
 
 
 def results_folder(experiment: Experiment) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from decant.data import views as view_module
 from decant.data.pixels import PixelCache
 from decant.data.views import ViewSet
-from decant.distillation.soft_labels import SoftLabelStore
+from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.classifier import placed
 from decant.seeds import derived_seed
+from decant.stages.ensemble import Weights
 from decant.stages.experiment import Experiment
 from decant.stages.labels import Labels, labels_of, read_cleaned
 from decant.stages.pixels import open_pixels, pixels
@@ -28,6 +29,8 @@ from decant.workspace import Finished, fingerprint, write_json
 log = logging.getLogger(__name__)
 VERSION = 1
 BATCH = 64
+
+Says = Callable[[int, np.ndarray], np.ndarray]  # view, rows -> probabilities, float32 [len(rows), K]
 
 
 def stored_views(study: Study, cache: PixelCache, labels: Labels) -> ViewSet:
@@ -67,6 +70,16 @@ def soft_labels(experiment: Experiment, name: str) -> Finished:
 def open_store(finished: Finished) -> SoftLabelStore:
     name = json.loads((finished.folder / "store.json").read_text())["folder"]
     return SoftLabelStore.open(finished.folder.parent / name)
+
+
+def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Says:
+    """What the ensemble says of stored views, from what its teachers said of them."""
+    places = [weights.names.index(name) for name in stores]
+    shares, temperatures = (
+        [weights.weights[place] for place in places],
+        [weights.temperatures[place] for place in places],
+    )
+    return lambda view, rows: pooled(list(stores.values()), shares, temperatures, view, rows)
 
 
 def label_missing_views(

@@ -10,7 +10,7 @@ from torch import Tensor
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.losses import kd_loss
-from decant.distillation.soft_labels import SoftLabelStore, pooled
+from decant.distillation.soft_labels import SoftLabelStore
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.clean import clean
@@ -20,7 +20,7 @@ from decant.stages.head import fit_head
 from decant.stages.labels import Labels, training_data
 from decant.stages.pixels import pixels
 from decant.stages.resolution import resolve, source_digest
-from decant.stages.soft_labels import open_store, soft_labels, stored_views
+from decant.stages.soft_labels import open_store, pooled_labels, soft_labels, stored_views
 from decant.stages.teacher import new_checkpoint, val_metrics
 from decant.study import Student
 from decant.training.loop import Criterion, Task, train
@@ -111,12 +111,10 @@ def distillation_loss(
     weights: Weights,
 ) -> Criterion:
     """Distillation from the pool of the teachers' stored labels; rows without a label learn from it alone."""
-    chosen = [weights.names.index(name) for name in stores]
-    shares = [weights.weights[index] for index in chosen]
-    temperatures = [weights.temperatures[index] for index in chosen]
+    ensemble_says = pooled_labels(stores, weights)
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
-        soft = torch.from_numpy(pooled(list(stores.values()), shares, temperatures, view, rows))
+        soft = torch.from_numpy(ensemble_says(view, rows))
         hard = given_targets(views, labels, classes, rows, view)
         return kd_loss(
             logits, soft.to(logits.device), hard.to(logits.device), settings.hard_weight, settings.temperature

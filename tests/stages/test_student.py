@@ -42,6 +42,22 @@ def test_student_and_twin_start_from_the_same_fitted_head(chain: Chain, monkeypa
     assert not torch.equal(heads[0], chain.trainings["student"].initial["backbone.classifier.weight"])
 
 
+@pytest.mark.parametrize("change", [{"hard_weight": 0.7}, {"temperature": 3.0}])
+def test_what_only_soft_labels_need_trains_the_student_again_and_not_its_twin(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
+) -> None:
+    def train(*_: Any) -> Any:
+        raise RuntimeError("training")
+
+    study = chain.experiment.study
+    changed = study.model_copy(update={"student": study.student.model_copy(update=change)})
+    monkeypatch.setattr(stage, "train", train)
+    experiment = replace(chain.experiment, study=changed)
+    assert student_alone(experiment) == chain.stages["student_alone"]
+    with pytest.raises(RuntimeError, match="training"):
+        student(experiment)
+
+
 def test_student_and_twin_end_in_different_weights(chain: Chain) -> None:
     one, two = (load_checkpoint(chain.stages[name].folder).classifier for name in ("student", "student_alone"))
     assert not torch.equal(one.state_dict()["backbone.conv_stem.weight"], two.state_dict()["backbone.conv_stem.weight"])

@@ -49,8 +49,10 @@ def train_student(
     study = experiment.study
     seed = derived_seed(study.seed, "student")
     asked = resolve(experiment, study.student)
+    # The twin hears no teacher: another weight or temperature of their labels does not train it again.
+    not_read = {"recipe"} if weights else {"recipe", "hard_weight", "temperature"}
     section = {
-        **asked.model_dump(mode="json", exclude={"recipe"}),
+        **asked.model_dump(mode="json", exclude=not_read),
         "weights": [source_digest(source) for source in asked.weights],
         "seed": seed,
         "views_stored": study.soft_labels.views,

@@ -94,7 +94,9 @@ def test_the_twin_sees_at_least_as_many_pictures_and_less_than_an_epoch_more(cha
     assert unlike <= {"epochs"}
 
 
-@pytest.mark.parametrize(("pictures", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (150, 50, 24), (9, 0, 72)])
+@pytest.mark.parametrize(
+    ("pictures", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (104, 100, 8), (150, 50, 24), (9, 0, 72)]
+)
 def test_the_twins_epochs(pictures: int, labelled: int, epochs: int) -> None:
     assert twin_settings(Student(epochs=8), pictures, labelled).epochs == epochs
 

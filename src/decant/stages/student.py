@@ -1,6 +1,5 @@
 """Stages student and student_alone: the same network, budget and views, with and without the teachers."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +99,11 @@ def train_student(
 
 
 def twin_settings(settings: Student, pictures: int, labelled: int) -> Student:
-    """The twin sees labelled pictures only; more epochs give it as many steps as the student."""
-    return settings.model_copy(update={"epochs": math.ceil(settings.epochs * pictures / max(1, labelled))})
+    """The twin sees labelled pictures only; more epochs give it as many steps as the student, to half an epoch.
+
+    Rounded up, a twin of few epochs would be trained for a good deal longer than the student.
+    """
+    return settings.model_copy(update={"epochs": max(1, round(settings.epochs * pictures / max(1, labelled)))})
 
 
 def distillation_loss(

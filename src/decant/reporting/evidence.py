@@ -144,6 +144,11 @@ HEADLINE_MODELS: dict[str, Callable[[Evidence, str], Row | None]] = {
 }
 
 
+def int8_is_offered(evidence: Evidence) -> bool:
+    """Whether the int8 file is one to serve; one of which nothing is said is."""
+    return bool(evidence.int8.get("offered", True))
+
+
 def headline_rows(evidence: Evidence, split: str) -> list[Row]:
     """The rows of HEADLINE_MODELS, in that order: those that there are."""
     rows = [find(evidence, split) for find in HEADLINE_MODELS.values()]

@@ -8,6 +8,7 @@ from decant.reporting.evidence import (
     Evidence,
     Row,
     comparable,
+    int8_is_offered,
     main_split,
     read_evidence,
     reported_latency,
@@ -153,7 +154,7 @@ def pareto_rows(evidence: Evidence) -> list[tuple[Row, Row]]:
     found = []
     for row in evidence.precision:
         timing = reported_latency(evidence, row["model"]) or (own if row["kind"] == "student_alone" else None)
-        offered = row["kind"] != "student_onnx_int8" or evidence.int8.get("offered", True)
+        offered = row["kind"] != "student_onnx_int8" or int8_is_offered(evidence)
         if row["split"] == split and timing and own and offered and comparable(timing, own):
             found.append((row, timing))
     return found

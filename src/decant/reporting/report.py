@@ -13,6 +13,7 @@ from decant.reporting.evidence import (
     Row,
     comparable,
     image_count,
+    int8_is_offered,
     main_split,
     of_kind,
     read_evidence,
@@ -208,7 +209,7 @@ def _int8_cell(evidence: Evidence, timing: Row) -> str:
     """The int8 file's median milliseconds under the conditions of `timing`, and whether it is not offered."""
     for row in evidence.latency:
         if row["kind"] == "student_onnx_int8" and row["engine"] == timing["engine"] and comparable(row, timing):
-            return row["p50_ms"] + ("" if evidence.int8.get("offered", True) else " (not offered)")
+            return row["p50_ms"] + ("" if int8_is_offered(evidence) else " (not offered)")
     return "–"
 
 

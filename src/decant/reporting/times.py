@@ -8,6 +8,7 @@ from decant.reporting.evidence import (
     Row,
     best_teacher,
     comparable,
+    int8_is_offered,
     main_split,
     of_kind,
     quoted_threads,
@@ -240,7 +241,7 @@ def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str
     accuracy = ""
     if before and after:
         accuracy = f", its accuracy on {split} is {short(after['accuracy'])} against {short(before['accuracy'])}"
-    offered = evidence.int8.get("offered", True)
+    offered = int8_is_offered(evidence)
     yield (
         f"In int8{'' if offered else ', which is not offered,'} it takes {small['p50_ms']} ms against "
         f"{plain['p50_ms']} ms in fp32; its file has {small['file_mb']} MB against {plain['file_mb']} MB{accuracy}."
@@ -259,7 +260,7 @@ def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str
 
 def _throughput(evidence: Evidence) -> str:
     """Pictures a second of the files on offer by batch size and threads; "" where there is one setting alone."""
-    shipped = SHIPPED_KINDS if evidence.int8.get("offered", True) else SHIPPED_KINDS[:1]
+    shipped = SHIPPED_KINDS if int8_is_offered(evidence) else SHIPPED_KINDS[:1]
     rows = [row for row in evidence.latency if row["kind"] in shipped]
     graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
     cells: dict[tuple[str, ...], dict[str, str]] = {}

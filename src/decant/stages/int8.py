@@ -47,8 +47,8 @@ def int8(experiment: Experiment) -> Finished:
     """`student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json`, `int8.json`.
 
     `int8.json` says whether the file is offered: it is where ONNX Runtime answers faster than with the fp32 file on
-    this machine, val accuracy falls by no more than the study's budget, and as few pictures get another class in a
-    batch than alone. It says on which processor that is so: on x86 without VNNI sums of 8-bit products may saturate.
+    this machine, val accuracy falls by no more than the study's budget, and no larger a share of pictures gets another
+    class in a batch than alone. It names the processor: on x86 without VNNI sums of 8-bit products may saturate.
     Raises UserError when the file fails otherwise than by its budget.
     """
     trained, exported = student(experiment), export(experiment)

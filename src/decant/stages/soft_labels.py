@@ -75,10 +75,8 @@ def open_store(finished: Finished) -> SoftLabelStore:
 def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Says:
     """What the ensemble says of stored views, from what its teachers said of them."""
     places = [weights.names.index(name) for name in stores]
-    shares, temperatures = (
-        [weights.weights[place] for place in places],
-        [weights.temperatures[place] for place in places],
-    )
+    shares = [weights.weights[place] for place in places]
+    temperatures = [weights.temperatures[place] for place in places]
     return lambda view, rows: pooled(list(stores.values()), shares, temperatures, view, rows)
 
 

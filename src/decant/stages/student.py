@@ -38,7 +38,7 @@ def student(experiment: Experiment) -> Finished:
 
 
 def student_alone(experiment: Experiment) -> Finished:
-    """The twin: the same network, initial weights, views and number of steps on the given labels alone."""
+    """The twin: the same network, initial weights and views, and as many steps, on the given labels alone."""
     return train_student(experiment, "student_alone", [], None, {})
 
 

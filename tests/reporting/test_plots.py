@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from decant.reporting.figures import render_figures
-from decant.reporting.pareto import pareto, pareto_front
+from decant.reporting.pareto import label_boxes, pareto, pareto_front
 from decant.reporting.plots import (
     class_balance,
     confusion_matrix,
@@ -85,6 +85,16 @@ def test_the_front_holds_the_models_that_none_dominates() -> None:
     accuracy, latency_ms = [0.90, 0.95, 0.93, 0.95, 0.80], [3.0, 20.0, 5.0, 9.0, 4.0]
     assert pareto_front(accuracy, latency_ms) == [0, 2, 3]
     assert pareto_front([0.9, 0.9], [1.0, 1.0]) == [0]
+
+
+def test_a_label_makes_room_for_one_that_is_placed_after_it() -> None:
+    centres = np.array([[250.0, 400.0], [250.0, 398.0], [145.0, 403.0]])  # two on one spot, a third at the left edge
+    sizes = [(125.0, 38.0), (118.0, 38.0), (164.0, 38.0)]
+    boxes = label_boxes(centres, np.array([19.0, 19.0, 10.0]), sizes, (0.0, 0.0, 1000.0, 600.0))
+    for number, (left, bottom, right, top) in enumerate(boxes):
+        assert left >= 0 and bottom >= 0 and right <= 1000 and top <= 600
+        for other in boxes[number + 1 :]:
+            assert right <= other[0] or other[2] <= left or top <= other[1] or other[3] <= bottom
 
 
 def test_columns_of_a_history_become_panels_by_metric() -> None:

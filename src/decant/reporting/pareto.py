@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from decant.reporting.plots import GREY, INK, KIND_STYLE, any_script, new_figure, plain_axes, plain_text, save
@@ -76,24 +77,46 @@ def _place_labels(
     y: Sequence[float],
     radii_pt: npt.NDArray[np.float64],
 ) -> None:
-    """Each text beside its point, on that of eight sides where it covers least of what is there."""
     figure.draw_without_rendering()  # the layout is only settled now
     pixel = figure.dpi / 72
-    centres = ax.transData.transform(np.column_stack([x, y]))
-    taken: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii_pt * pixel, strict=True)]
-    frame = ax.get_window_extent()
-    for text, at, radius, centre in zip(texts, zip(x, y, strict=True), radii_pt, centres, strict=True):
-        label = ax.annotate(
+    halo = [withStroke(linewidth=2.5, foreground="white")]  # readable across the line of undominated models, too
+    labels = [
+        ax.annotate(
             text, at, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8.5, color=INK,
-            linespacing=1.15, zorder=4,
-        )  # fmt: skip
-        drawn = label.get_window_extent()
-        options = _boxes_around(centre, radius * pixel, drawn.width, drawn.height)
-        box = min(options, key=lambda box: _covered(box, taken, (frame.x0, frame.y0, frame.x1, frame.y1)))
+            linespacing=1.15, zorder=4, path_effects=halo,
+        )
+        for text, at in zip(texts, zip(x, y, strict=True), strict=True)
+    ]  # fmt: skip
+    drawn = [label.get_window_extent() for label in labels]
+    frame = ax.get_window_extent()
+    centres = ax.transData.transform(np.column_stack([x, y]))
+    boxes = label_boxes(
+        centres,
+        radii_pt * pixel,
+        [(extent.width, extent.height) for extent in drawn],
+        (frame.x0, frame.y0, frame.x1, frame.y1),
+    )
+    for label, centre, box in zip(labels, centres, boxes, strict=True):
         middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
         right, up = (middle - centre) / pixel
         label.set_position((right, up))
-        taken.append(box)
+
+
+def label_boxes(
+    centres: npt.NDArray[np.float64], radii: npt.NDArray[np.float64], sizes: Sequence[tuple[float, float]], frame: Box
+) -> list[Box]:
+    """Where a text of each (width, height) stands beside its disc; all in pixels.
+
+    Each takes that of eight sides where it covers least of the discs and of the other texts, and twice round, since the
+    first were placed before there were others to make room for.
+    """
+    discs: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii, strict=True)]
+    boxes: dict[int, Box] = {}
+    for place in [*range(len(sizes))] * 2:
+        others = discs + [box for other, box in boxes.items() if other != place]
+        options = _boxes_around(centres[place], radii[place], *sizes[place])
+        boxes[place] = min(options, key=lambda box: _covered(box, others, frame))
+    return [boxes[place] for place in range(len(sizes))]
 
 
 def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, height: float) -> list[Box]:

@@ -337,6 +337,7 @@ def saying(**metadata: str | bytes) -> Change:
         {"preprocessing": '{"input_px": 64, "resize_px": 0}'},
         {"preprocessing": '{"input_px": 0, "resize_px": 64}'},
         {"preprocessing": '{"input_px": 64, "resize_px": Infinity}'},
+        {"preprocessing": '{"input_px": 1000000, "resize_px": 1000000}'},
     ],
     ids=lambda metadata: str(metadata)[:50],
 )

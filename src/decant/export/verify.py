@@ -23,6 +23,7 @@ MAX_PROBABILITY_DIFFERENCE = 1e-5
 BUDGET = 0.5  # points, of 100, that int8 may lose against fp32
 ROUNDING = 1e-9  # so that what is exactly the limit passes
 WORST = 8  # how many pictures are named
+MAX_INPUT_PX = 4096  # beyond any classifier's: a file that says more is after the memory of who checks it
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 NO_BATCH = "batch 1 alone was asked for"
 NO_OTHER_NETWORK = "no network to hold it against: give the checkpoint, or put the bare graph beside the file"
@@ -124,7 +125,7 @@ def sizes_of(file: OnnxClassifier, path: Path) -> tuple[int, int]:
         input_px, resize_px = int(steps["input_px"]), int(steps["resize_px"])
     except (KeyError, TypeError, ValueError, OverflowError):
         raise BrokenFile(f"{path.name} does not say how it prepares a picture; export it again") from None
-    if not 1 <= input_px <= resize_px:
+    if not (1 <= input_px <= resize_px and input_px <= MAX_INPUT_PX):
         raise BrokenFile(f"{path.name} says that it crops {input_px} px out of {resize_px}; export it again")
     return input_px, resize_px
 

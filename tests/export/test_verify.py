@@ -333,6 +333,7 @@ def saying(**metadata: str | bytes) -> Change:
         {"temperature": "0"},
         {"temperature": "nan"},
         {"preprocessing": "bilinear"},
+        {"preprocessing": "[" * 100_000},
         {"preprocessing": "[64, 72]"},
         {"preprocessing": '{"input_px": 64, "resize_px": 0}'},
         {"preprocessing": '{"input_px": 0, "resize_px": 64}'},

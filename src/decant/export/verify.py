@@ -123,7 +123,7 @@ def sizes_of(file: OnnxClassifier, path: Path) -> tuple[int, int]:
     try:
         steps = json.loads(file.metadata["preprocessing"])
         input_px, resize_px = int(steps["input_px"]), int(steps["resize_px"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise BrokenFile(f"{path.name} does not say how it prepares a picture; export it again") from None
     if not (1 <= input_px <= resize_px and input_px <= MAX_INPUT_PX):
         raise BrokenFile(f"{path.name} says that it crops {input_px} px out of {resize_px}; export it again")

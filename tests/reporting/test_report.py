@@ -257,10 +257,37 @@ def test_a_missing_or_damaged_study_is_the_users_to_mend(study: Path, tmp_path: 
         write_report(study, tmp_path / "REPORT.md")
 
 
+def exported_section(study: Path, **found: object) -> str:
+    """The section on the ONNX file, with these entries in its verification."""
+    path = study / "export" / "verification.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | found))
+    return report_text(study, study).split("## The ONNX file")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ({"1": 1204, "7": 69, "32": 0}, "Checked at the batch sizes 1 (1,204 images), 7 (69) and 32 (0)."),
+        ({}, "Checked at the batch sizes 1, 7, 32."),
+    ],
+)
+def test_of_each_batch_size_is_said_how_many_images_it_was_checked_with(
+    study: Path, images: dict[str, int], said: str
+) -> None:
+    assert said in exported_section(study, batch_sizes=[1, 7, 32], pictures_by_batch_size=images)
+
+
+def test_a_single_batch_size_is_said_in_the_singular(study: Path) -> None:
+    said = exported_section(study, batch_sizes=[1], pictures_by_batch_size={"1": 1})
+    assert "Checked at the batch size 1 (1 image)." in said
+
+
+def test_a_verification_from_before_images_were_counted_has_its_batch_sizes_alone(study: Path) -> None:
+    assert "Checked at the batch sizes 1, 7, 32." in exported_section(study)
+
+
 def test_a_file_that_failed_verification_is_said_aloud(study: Path) -> None:
-    found = json.loads((study / "export" / "verification.json").read_text())
-    (study / "export" / "verification.json").write_text(json.dumps(found | {"passed": False}))
-    assert "**The file did not pass.**" in report_text(study, study)
+    assert "**The file did not pass.**" in exported_section(study, passed=False)
 
 
 @pytest.mark.parametrize(

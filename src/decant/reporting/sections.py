@@ -235,12 +235,24 @@ def export_section(evidence: Evidence, base: Path) -> str:
     if is_number(found.get("max_abs_logit_difference")):
         sentences.append(f"The largest difference of a logit is {magnitude(found['max_abs_logit_difference'])}.")
     if found.get("batch_sizes"):
-        sentences.append(f"Checked at the batch sizes {', '.join(map(str, found['batch_sizes']))}.")
+        sentences.append(f"Checked at {_batch_sizes(found['batch_sizes'], found.get('pictures_by_batch_size', {}))}.")
     if "passed" in found:
         sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
     card = evidence.folder / "export" / "MODEL_CARD.md"
     about = f"What lies beside it for its users: [its model card]({link(card, base)})." if card.is_file() else ""
     return section("The ONNX file", " ".join(sentences), _int8_sentences(evidence.int8), about)
+
+
+def _batch_sizes(sizes: Sequence[int], images: Mapping[str, int]) -> str:
+    """ "the batch sizes 1 (204 images), 7 (69) and 32 (24)"; older results give the sizes alone."""
+    if not all(str(size) in images for size in sizes):
+        return f"the batch sizes {', '.join(map(str, sizes))}"
+    first, *others = sizes
+    told = [f"{first} ({plural(images[str(first)], 'image')})"]
+    told += [f"{size} ({thousands(images[str(size)])})" for size in others]
+    if not others:
+        return f"the batch size {told[0]}"
+    return f"the batch sizes {', '.join(told[:-1])} and {told[-1]}"
 
 
 def _int8_sentences(found: Mapping[str, Any]) -> str:

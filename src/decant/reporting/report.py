@@ -55,7 +55,7 @@ README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 TABLE_NOTE = (
     "Accuracy with its 95 % bootstrap interval. px is the side of the square that the student sees, p50 ms its ONNX "
     "file's median time for one picture; in int8 under the same conditions, and marked where that file lost too much "
-    "accuracy or was not faster. The size is that of the file in fp32."
+    "accuracy, changed too many answers in a batch or was not faster. The size is that of the file in fp32."
 )
 STUDIES_HEADER = (
     "study", "images", "classes", "split", *HEADLINE_MODELS, "px", "p50 ms", "int8 p50 ms", "file MB",

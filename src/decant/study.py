@@ -174,7 +174,7 @@ class Export(Section):
 class Benchmark(Section):
     """What is measured at the end."""
 
-    latency_calls: int = Field(200, ge=5, description="timed calls at batch size 1; larger batches fewer, at least 30")
+    latency_calls: int = Field(200, ge=5, description="timed calls a row; PyTorch, large batches: fewer, at least 30")
     latency_batches: list[Annotated[int, Field(ge=1)]] = Field([1, 8, 32], min_length=1, description="batch sizes")
     latency_threads: list[Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
         [1, 2, "all"], min_length=1, description="thread counts; all: every core that may be used"

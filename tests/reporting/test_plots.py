@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from decant.reporting.figures import render_figures
-from decant.reporting.pareto import label_boxes, pareto, pareto_front
+from decant.reporting.pareto import disc_areas, label_boxes, pareto, pareto_front
 from decant.reporting.plots import (
     class_balance,
     confusion_matrix,
@@ -85,6 +86,28 @@ def test_the_front_holds_the_models_that_none_dominates() -> None:
     accuracy, latency_ms = [0.90, 0.95, 0.93, 0.95, 0.80], [3.0, 20.0, 5.0, 9.0, 4.0]
     assert pareto_front(accuracy, latency_ms) == [0, 2, 3]
     assert pareto_front([0.9, 0.9], [1.0, 1.0]) == [0]
+
+
+def test_the_area_of_a_disc_grows_as_the_files_size_and_an_empty_file_is_still_seen() -> None:
+    none, quarter, half, whole = disc_areas([0.0, 3.5, 7.0, 14.0])
+    assert none >= 20  # a disc of about five points across
+    np.testing.assert_allclose((quarter - none, half - none), ((whole - none) / 4, (whole - none) / 2))
+    assert whole > 10 * none  # else the offset would hide which file is the smaller
+    assert (disc_areas([0.0, 0.0]) == none).all()
+
+
+def test_the_discs_are_drawn_in_these_areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    scatter = Axes.scatter
+
+    def noted(self: Axes, *places: object, s: float, **style: object) -> object:
+        drawn.append(s)
+        return scatter(self, *places, s=s, **style)
+
+    monkeypatch.setattr(Axes, "scatter", noted)
+    size_mb = [14.0, 3.5]
+    pareto(["a", "b"], ["student", "teacher"], [0.9, 0.8], [3.0, 1.0], size_mb, tmp_path / "pareto.png")
+    assert set(disc_areas(size_mb)) <= set(drawn)
 
 
 def test_a_label_makes_room_for_one_that_is_placed_after_it() -> None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from decant.reporting.plots import GREY, INK, KIND_STYLE, any_script, new_figure, plain_axes, plain_text, save
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
+SMALLEST_DISC, LARGEST_MORE = 25.0, 900.0  # points²: of an empty file; what the largest has beyond that
 
 
 def pareto(
@@ -29,7 +30,7 @@ def pareto(
     """Accuracy against latency (logarithmic), area by file size, and the line of undominated models."""
     figure = new_figure(4.4)
     ax = figure.subplots()
-    areas = 900 * np.asarray(size_mb, dtype=float) / max(max(size_mb), 1e-9) + 25
+    areas = disc_areas(size_mb)
     front = pareto_front(accuracy, latency_ms)
     ax.plot(
         [latency_ms[i] for i in front],
@@ -57,6 +58,11 @@ def pareto(
     with any_script():
         _place_labels(figure, ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
     save(figure, path, title)
+
+
+def disc_areas(size_mb: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Area of each file's disc, points²: of the smallest that is seen, and beyond that proportional to its size."""
+    return SMALLEST_DISC + LARGEST_MORE * np.asarray(size_mb, dtype=float) / max(max(size_mb), 1e-9)
 
 
 def pareto_front(accuracy: Sequence[float], latency_ms: Sequence[float]) -> list[int]:

@@ -10,6 +10,7 @@ from decant.export.triton_folder import write_triton_folder
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
+from decant.stages.int8 import FILE as INT8_FILE
 from decant.stages.int8 import int8, is_offered
 from decant.stages.student import student
 
@@ -46,7 +47,7 @@ def offered_int8(experiment: Experiment) -> list[Path]:
     if not experiment.study.export.int8:
         return []
     made = int8(experiment)
-    return [made.folder / "student_int8.onnx"] if is_offered(made) else []
+    return [made.folder / INT8_FILE] if is_offered(made) else []
 
 
 def place_of(experiment: Experiment, target: str, out: Path | None, several: bool) -> Path:

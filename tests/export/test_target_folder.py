@@ -41,15 +41,20 @@ def test_what_the_target_no_longer_has_goes_and_may_come_back(tmp_path: Path) ->
     assert contents(tmp_path)["1/b"] == b"2"
 
 
-def test_an_int8_file_that_is_no_longer_offered_goes_from_the_folder(exported: Path, tmp_path: Path) -> None:
+def test_an_int8_file_comes_with_its_own_card_and_goes_when_it_is_no_longer_offered(
+    exported: Path, tmp_path: Path
+) -> None:
     made, folder = Path(shutil.copytree(exported, tmp_path / "made")), tmp_path / "folder"
     (made / "MODEL_CARD.md").write_bytes(b"card")
-    small = made / "student_int8.onnx"
-    for name in ("student_int8.onnx", "student_int8_bare.onnx"):
-        (made / name).write_bytes(b"small")
+    small = {"student_int8.onnx": b"small", "student_int8_bare.onnx": b"smaller", "MODEL_CARD.md": b"its own card"}
+    (tmp_path / "int8").mkdir()
+    for name, content in small.items():
+        (tmp_path / "int8" / name).write_bytes(content)
     for _ in range(2):  # it may be offered again
-        write_onnx_folder([made / "student.onnx", small], folder)
-        assert {"student_int8.onnx", "student_int8_bare.onnx"} <= contents(folder).keys()
+        write_onnx_folder([made / "student.onnx", tmp_path / "int8" / "student_int8.onnx"], folder)
+        found = contents(folder)
+        assert (found["student_int8.onnx"], found["student_int8_bare.onnx"]) == (b"small", b"smaller")
+        assert (found["MODEL_CARD.md"], found["MODEL_CARD_int8.md"]) == (b"card", b"its own card")
         write_onnx_folder([made / "student.onnx"], folder)
         assert not [name for name in contents(folder) if "int8" in name]
 

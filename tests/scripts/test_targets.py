@@ -7,6 +7,7 @@ import pytest
 import timm
 
 from decant.errors import UserError
+from decant.stages import targets
 
 Micro = Any
 EXPORT = "distill/export_onnx.py"
@@ -34,6 +35,27 @@ def test_several_targets_lie_in_folders_of_their_own(
     ):
         assert (tmp_path / path).is_file(), path
     assert timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).num_classes == 3
+
+
+def test_the_target_onnx_holds_the_exported_files_byte_for_byte(
+    micro: Micro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "is_offered", lambda made: True)  # which else the clock decides
+    micro.run("--target", "onnx", "--out", str(tmp_path), path=EXPORT)
+    for stage, name in (
+        ("export", "student.onnx"),
+        ("export", "student_bare.onnx"),
+        ("export", "classes.txt"),
+        ("export", "preprocessing.json"),
+        ("export", "example.py"),
+        ("export", "example.mjs"),
+        ("export", "MODEL_CARD.md"),
+        ("int8", "student_int8.onnx"),
+        ("int8", "student_int8_bare.onnx"),
+    ):
+        assert (tmp_path / name).read_bytes() == (micro.runs / stage / "latest" / name).read_bytes(), name
+    card = (tmp_path / "MODEL_CARD_int8.md").read_bytes()
+    assert card == (micro.runs / "int8" / "latest" / "MODEL_CARD.md").read_bytes() and b"VNNI" in card
 
 
 def test_the_default_place_is_below_the_run_and_may_be_written_again(micro: Micro) -> None:

@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
+import decant
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import export as stage
@@ -64,22 +65,47 @@ def test_the_verification_passed_and_says_on_what(chain: Chain) -> None:
     assert found["reference_accuracy"] == pytest.approx(table.loc["student", "accuracy"], abs=1e-4)
 
 
-def test_the_pictures_of_val_are_verified_one_at_a_time(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand photos of twelve megapixels would take tens of gigabytes."""
+@dataclasses.dataclass(frozen=True)
+class Licensed:
+    """The chain's student exported under a licence, and what verification was given to look at."""
+
+    folder: Path
+    verified: list[object]
+
+
+@pytest.fixture(scope="module")
+def licensed(chain: Chain) -> Licensed:
     given: list[object] = []
 
     def noted(file: Path, pictures: object, *rest: object, **options: object) -> dict[str, object]:
         given.append(pictures)
         return {"gates": {}}
 
-    monkeypatch.setattr(stage, "verify", noted)
-    section = chain.experiment.study.export.model_copy(update={"licence": "another, so that it is made anew"})
+    section = chain.experiment.study.export.model_copy(update={"licence": "cc-by-4.0"})
     study = chain.experiment.study.model_copy(update={"export": section})
-    with chain.experiment.workspace.locked():
-        stage.export(dataclasses.replace(chain.experiment, study=study))
+    with pytest.MonkeyPatch.context() as patch, chain.experiment.workspace.locked():
+        patch.setattr(stage, "verify", noted)
+        made = stage.export(dataclasses.replace(chain.experiment, study=study))
         stage.export(chain.experiment)  # `latest` is the chain's again
-    (pictures,) = given
+    return Licensed(made.folder, given)
+
+
+def test_the_pictures_of_val_are_verified_one_at_a_time(licensed: Licensed) -> None:
+    """A thousand photos of twelve megapixels would take tens of gigabytes."""
+    (pictures,) = licensed.verified
     assert isinstance(pictures, Iterator)
+
+
+def test_the_studys_licence_is_in_the_file_and_at_the_head_of_its_card(licensed: Licensed) -> None:
+    for name in ("student.onnx", "student_bare.onnx"):
+        assert said_by(licensed.folder / name)["licence"] == "cc-by-4.0"
+    card = ModelCard.load(licensed.folder / "MODEL_CARD.md", ignore_metadata_errors=False)
+    assert card.data.license == "cc-by-4.0" and "No licence was stated" not in card.text
+
+
+def test_what_a_user_needs_lies_beside_the_file(chain: Chain) -> None:
+    beside = {path.name for path in chain.stages["export"].folder.iterdir()}
+    assert {"example.py", "example.mjs", "classes.txt", "preprocessing.json", "MODEL_CARD.md"} <= beside
 
 
 def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:
@@ -88,13 +114,13 @@ def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:
     assert (latest / "classes.txt").is_file()
 
 
-def metadata(chain: Chain, name: str) -> dict[str, str]:
-    return {entry.key: entry.value for entry in onnx.load(chain.stages["export"].folder / name).metadata_props}
+def said_by(file: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(file).metadata_props}
 
 
 @pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])
 def test_the_file_says_how_good_it_is_and_where_it_comes_from(chain: Chain, name: str) -> None:
-    said = metadata(chain, name)
+    said = said_by(chain.stages["export"].folder / name)
     table = pd.read_csv(chain.stages["precision"].folder / "metrics.csv").query("model == 'student_onnx'")
     for split, scores in json.loads(said["evaluation"]).items():
         row = table[table["split"] == split].iloc[0]
@@ -108,11 +134,12 @@ def test_the_file_says_how_good_it_is_and_where_it_comes_from(chain: Chain, name
     assert sum(one["weight"] for one in teachers.values()) == pytest.approx(1, abs=1e-3)
     assert said["study"] == "tiny" and said["student"] == chain.stages["student"].fingerprint
     assert said["data_digest"] == chain.experiment.data_digest and said["precision"] == "fp32"
+    assert said["code"] == chain.experiment.workspace.code and said["code_version"] == decant.__version__
 
 
 def test_the_model_card_is_one_that_hugging_face_reads(chain: Chain) -> None:
     card = ModelCard.load(chain.stages["export"].folder / "MODEL_CARD.md", ignore_metadata_errors=False)
-    said = json.loads(metadata(chain, "student.onnx")["evaluation"])
+    said = json.loads(said_by(chain.stages["export"].folder / "student.onnx")["evaluation"])
     found = {(one.dataset_split, one.metric_type): one.metric_value for one in card.data.eval_results}
     assert found["test", "accuracy"] == said["test"]["accuracy"] and found["val", "f1"] == said["val"]["f1_macro"]
     assert card.data.pipeline_tag == "image-classification" and card.data.license is None

@@ -16,6 +16,7 @@ from timm.data import create_transform, resolve_model_data_config
 
 from decant.data.evaluation import Preprocessing, evaluation_transform
 from decant.errors import UserError
+from decant.export.runtime import OnnxClassifier
 from decant.export.timm_folder import crop_pct, write_timm_folder
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint
@@ -77,6 +78,19 @@ def test_timm_names_the_same_class_as_the_file(
     assert grey_levels(consumer, fitted, same_crop) <= MAX_GREY_LEVELS
     assert (consumer.model.num_classes, len(consumer.names)) == (10, 10)
     assert consumer.config["input_size"] == [3, 64, 64]
+
+
+def test_timm_names_exactly_the_files_classes_where_a_square_picture_needs_no_resizing(
+    folder: Path, fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles
+) -> None:
+    """Where one is resized, Pillow's rounding alone tips the few pictures that lie on the edge between two classes."""
+    side = fitted.preprocessing.resize_px
+    squares = [(np.asarray(Image.fromarray(picture).resize((side, side))), label) for picture, label in vehicles]
+    consumer, file = Consumer(folder), OnnxClassifier(fitted_file, threads=1)
+    assert grey_levels(consumer, fitted, [picture for picture, _ in squares]) < 1e-3
+    probabilities = np.stack([file.predict(picture)[0] for picture, _ in squares])
+    assert len(squares) == 200 and len(set(probabilities.argmax(axis=1))) == len(fitted.classes)
+    assert agreement(consumer, fitted, squares, probabilities) == 1
 
 
 def permuted(config: dict[str, Any]) -> None:

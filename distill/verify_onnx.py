@@ -8,17 +8,19 @@ where something is missing.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # where decant is not installed
 
+from decant.budget import BUDGET_POINTS
 from decant.errors import UserError, told_in_words
 from decant.export.comparison import Reference
 from decant.export.pictures import PictureFiles, Pictures
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.export.sheet import write_contact_sheet
-from decant.export.verify import BATCH_SIZES, BUDGET, verify
+from decant.export.verify import BATCH_SIZES, verify
 from decant.tracking import progress
 from decant.workspace import write_json
 
@@ -37,19 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in (given.worst, given.json):
         if path is not None and path.is_dir():
             made.error(f"{path} is a folder; give the name of a file")
-    file, checkpoint, pictures = task(given)
+    asked = task(given)
+    pictures = asked.pictures
     report = verify(
-        file,
+        asked.file,
         progress(pictures, "verifying", len(pictures), "images"),
-        student_in_torch(checkpoint) if checkpoint else None,
+        student_in_torch(asked.checkpoint) if asked.checkpoint else None,
         batch_sizes=given.batch_sizes,
         threads=given.threads,
-        fp32_path=given.fp32,
-        budget=given.budget,
+        fp32_path=asked.fp32,
+        budget=asked.budget,
         labels=pictures.labels,
     )
-    report |= {"file": file.name, "split": pictures.split, "unreadable": pictures.broken}
-    tell(report, file, pictures)
+    report |= {"file": asked.file.name, "split": pictures.split, "unreadable": pictures.broken}
+    tell(report, asked.file, pictures)
     if given.json is not None:
         write_json(given.json, report)
     if given.worst is not None and report["worst"]:
@@ -74,10 +77,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--study", metavar="NAME|FILE", help="take pictures and student from a finished study")
     made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are (default: runs/)")
     made.add_argument(
-        "--fp32", type=Path, metavar="FILE", help="what an int8 file stands in for (default: student.onnx beside it)"
+        "--fp32",
+        type=Path,
+        metavar="FILE",
+        help="what an int8 file stands in for (default: the study's, else student.onnx beside it)",
     )
     made.add_argument(
-        "--budget", type=points, default=BUDGET, help=f"points that int8 may lose against it (default: {BUDGET})"
+        "--budget",
+        type=points,
+        metavar="POINTS",
+        help=f"that int8 may lose against it (default: the study's, else {BUDGET_POINTS})",
     )
     made.add_argument(
         "--batch-sizes",
@@ -106,16 +115,30 @@ def sizes(text: str) -> list[int]:
     return values
 
 
-def task(given: argparse.Namespace) -> tuple[Path, Path | None, Pictures]:
-    """File, folder of the checkpoint if there is one, pictures."""
+@dataclass(frozen=True)
+class Task:
+    """checkpoint: its folder, if there is one. fp32, budget: of an int8 file, what it stands in for and may lose."""
+
+    file: Path
+    checkpoint: Path | None
+    fp32: Path | None
+    budget: float
+    pictures: Pictures
+
+
+def task(given: argparse.Namespace) -> Task:
+    """What to verify, against what and on what; a word of the command line goes before the study's."""
     if given.study is not None:
         try:
             from decant.stages.verification import of_study  # all that a study needs, torch among it
         except ModuleNotFoundError as error:
             raise UserError(f"--study needs all of decant's packages ({error}); give --data instead") from None
         found = of_study(given.study, given.file, given.data, given.runs, given.split)
-        return found.file, given.checkpoint or found.checkpoint, found.pictures
-    return given.file, given.checkpoint, PictureFiles(given.data, classes_of(given.file), given.split)
+        budget = found.budget if given.budget is None else given.budget
+        return Task(found.file, given.checkpoint or found.checkpoint, given.fp32 or found.fp32, budget, found.pictures)
+    budget = BUDGET_POINTS if given.budget is None else given.budget
+    pictures = PictureFiles(given.data, classes_of(given.file), given.split)
+    return Task(given.file, given.checkpoint, given.fp32, budget, pictures)
 
 
 def classes_of(file: Path) -> list[str]:

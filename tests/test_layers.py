@@ -42,7 +42,7 @@ def skeleton(repository: Path, tmp_path: Path) -> Path:
     for name in PACKAGES:
         (package / name).mkdir(parents=True)
         (package / name / "__init__.py").touch()
-    for name in ["__init__", "errors", *FOUNDATIONS]:
+    for name in ["__init__", "budget", "errors", *FOUNDATIONS]:
         (package / f"{name}.py").touch()
     return tmp_path
 

@@ -2,7 +2,7 @@
 
 A study is one YAML file. `extends: other` starts from another study; a teacher, the ensemble and the student
 start from a recipe file and may override any of its keys; `--set teachers.convnext.epochs=3` overrides both.
-Defaults stand in this file and nowhere else.
+Defaults stand in this file and nowhere else, but for one that checking a file without a study needs (`decant.budget`).
 """
 
 import difflib
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from decant.budget import BUDGET_POINTS
 from decant.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,7 +168,9 @@ class Export(Section):
 
     licence: str = Field("", description="licence of the shipped file as Hugging Face names it, cc-by-4.0 for example")
     int8: bool = Field(True, description="make an int8 file too; offered where it is faster and within its budget")
-    int8_budget_points: float = Field(0.5, ge=0, le=100, description="points of accuracy on val that int8 may lose")
+    int8_budget_points: float = Field(
+        BUDGET_POINTS, ge=0, le=100, description="points of accuracy on val that int8 may lose"
+    )
     calibration_images: int = Field(256, ge=1, description="int8: pictures of train that the ranges are taken from")
 
 

@@ -1,5 +1,6 @@
 """A finished study's file, verified by name: its own student, its own pictures, and nothing built for it."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -48,6 +49,41 @@ def test_the_student_is_the_one_that_the_file_was_made_from(script_at: At, micro
     student.rename(student.parent / "gone")
     with pytest.raises(UserError, match=r"which the file was made from"):
         script_at("distill/verify_onnx.py").main(["--study", "micro", "--runs", str(runs)])
+
+
+def verified(script_at: At, micro: Micro, place: Path, *words: str) -> dict[str, Any]:
+    """What is found of the study's int8 file, whether it passes or not: `micro` has learnt too little to tell."""
+    file = micro.runs / "int8" / "latest" / "student_int8.onnx"
+    with contextlib.suppress(SystemExit):
+        verify(script_at, micro, str(file), "--json", str(place), *words)
+    found: dict[str, Any] = json.loads(place.read_text())
+    return found
+
+
+def test_an_int8_file_is_held_as_in_its_stage(script_at: At, micro: Micro, tmp_path: Path) -> None:
+    stored = json.loads((micro.runs / "int8" / "latest" / "verification.json").read_text())
+    found = verified(script_at, micro, tmp_path / "found.json")
+    assert found["reference"] == stored["reference"] == "the student in PyTorch and the fp32 file"
+    for key in ("n", "batch_sizes", "precision", "labelled", "accuracy", "reference_accuracy", "skipped"):
+        assert found[key] == stored[key], key
+    limits = [{name: gate["limit"] for name, gate in one["gates"].items()} for one in (found, stored)]
+    assert limits[0] == limits[1] and limits[0]["accuracy"] == 0.5
+
+
+def test_an_int8_file_has_the_studys_budget_unless_another_is_given(
+    script_at: At, micro: Micro, tmp_path: Path
+) -> None:
+    study = tmp_path / "micro.yaml"
+    study.write_text("{extends: micro, name: micro, export: {int8_budget_points: 7}}", encoding="utf-8")
+    for words, points in (((), 7), (("--budget", "0"), 0)):
+        found = verified(script_at, micro, tmp_path / "found.json", "--study", str(study), *words)
+        assert found["gates"]["accuracy"]["limit"] == points
+
+
+def test_the_fp32_file_that_is_given_goes_before_the_studys(script_at: At, micro: Micro) -> None:
+    file = str(micro.runs / "int8" / "latest" / "student_int8.onnx")
+    with pytest.raises(UserError, match=r"student_int8\.onnx is int8 itself"):
+        verify(script_at, micro, file, "--fp32", file)
 
 
 def test_what_is_not_there_is_told(script_at: At, micro: Micro, tmp_path: Path) -> None:

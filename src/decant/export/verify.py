@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from decant.budget import BUDGET_POINTS
 from decant.errors import UserError
 from decant.export.comparison import Comparison, InBatch, Measured, Parties, Picture, Reference, compare
 from decant.export.independent import PillowReference, network_of
@@ -20,7 +21,6 @@ MAX_LOGIT_DIFFERENCE = 1e-3  # fp32 against fp32
 MAX_GREY_LEVELS = 1.0
 MIN_TOP1_AGREEMENT = 0.999
 MAX_PROBABILITY_DIFFERENCE = 1e-5
-BUDGET = 0.5  # points, of 100, that int8 may lose against fp32
 ROUNDING = 1e-9  # so that what is exactly the limit passes
 WORST = 8  # how many pictures are named
 MAX_INPUT_PX = 4096  # beyond any classifier's: a file that says more is after the memory of who checks it
@@ -39,7 +39,7 @@ def verify(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: int = 1,
     fp32_path: Path | None = None,
-    budget: float = BUDGET,
+    budget: float = BUDGET_POINTS,
     labels: Mapping[str, str] = NO_LABELS,
 ) -> dict[str, Any]:
     """Hold an exported file against the student on `pictures`: pairs (id, uint8 [H, W, 3], RGB, oriented).

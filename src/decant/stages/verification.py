@@ -1,6 +1,6 @@
 """What a study's own file is verified with: its student, and the pictures of a split through the study's source."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from decant.export.pictures import Pictures
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.stages.experiment import Experiment, default_data_root
 from decant.study import load_study
-from decant.workspace import is_fingerprint
+from decant.workspace import FINISHED, is_fingerprint
 
 
 class StudyPictures(Pictures):
@@ -29,10 +29,15 @@ class StudyPictures(Pictures):
 
 @dataclass(frozen=True)
 class OfStudy:
-    """file: what is verified. checkpoint: the folder of the student that it was made from."""
+    """file: what is verified. checkpoint: the folder of the student that it was made from.
+
+    fp32: the exported file that an int8 file stands in for, where it is there. budget: points that it may lose.
+    """
 
     file: Path
     checkpoint: Path
+    fp32: Path | None
+    budget: float
     pictures: StudyPictures
 
 
@@ -48,8 +53,8 @@ def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, s
     made_from = metadata_of(file)
     cleaned = stage_folder(run, "clean", made_from.get("data"), "manifest.parquet")
     checkpoint = stage_folder(run, "student", made_from.get("student"), "model.json")
-    manifest = read_manifest(cleaned / "manifest.parquet")
-    return OfStudy(file, checkpoint, pictures_of(experiment, manifest, split or "val"))
+    pictures = pictures_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
+    return OfStudy(file, checkpoint, fp32_of(run, made_from), experiment.study.export.int8_budget_points, pictures)
 
 
 def metadata_of(file: Path) -> dict[str, str]:
@@ -58,6 +63,21 @@ def metadata_of(file: Path) -> dict[str, str]:
         return OnnxClassifier(file).metadata
     except BrokenFile:
         return {}
+
+
+def fp32_of(run: Path, made_from: Mapping[str, str]) -> Path | None:
+    """The export of the student that an int8 file says it was made from, the newest where it says none.
+
+    None where there is no such export, and for a file that is no int8.
+    """
+    if made_from.get("precision") != "int8":
+        return None
+    exports = run / "export"
+    folders = [exports / "latest", *sorted(mark.parent for mark in exports.glob(f"*/{FINISHED}"))]
+    for file in (folder / "student.onnx" for folder in folders):
+        if file.is_file() and made_from.get("student") in (None, metadata_of(file).get("student")):
+            return file
+    return None
 
 
 def stage_folder(run: Path, stage: str, fingerprint: str | None, file: str) -> Path:

@@ -31,7 +31,7 @@ from decant.stages.teacher import models_of, teacher
 from decant.workspace import Finished, write_json
 
 log = logging.getLogger(__name__)
-VERSION = 4  # 4: each process's median, 200 calls of large batches; 3: more rounds; 2: OpenVINO, torch.compile
+VERSION = 5  # 5: PyTorch's threads wait as its users' do; 4: each process's median, 200 calls of large batches
 
 
 def latency(experiment: Experiment) -> Finished:

@@ -62,6 +62,20 @@ def test_convex_finds_the_optimum_that_a_general_solver_finds(seed):
     np.testing.assert_allclose(weights, oracle.x, atol=0.01)
 
 
+def test_convex_leaves_out_a_member_that_the_others_are_better_without():
+    # EM brings such a weight near 0 and never there; here the last one is still at 0.0002 when it stops.
+    logs, labels = teachers(12, 200, 10, [2.0, 1.9, 1.5])
+    likelihoods = np.stack([np.exp(log[np.arange(200), labels]) for log in logs], axis=1)
+    weights = fit_weights(logs, labels, "convex")
+    for member in np.flatnonzero(weights == 0):
+        gain = (likelihoods[:, member] / (likelihoods @ weights)).mean()
+        assert gain <= 1  # at the optimum more of it would gain nothing (Karush, Kuhn and Tucker)
+    for member in np.flatnonzero(weights):
+        fewer = np.where(np.arange(3) == member, 0, weights)
+        assert nll(fewer / fewer.sum(), logs, labels) > nll(weights, logs, labels)
+    assert weights[2] == 0
+
+
 def test_greedy_counts_as_worked_by_hand():
     # Likelihoods of the truth on two rows: A (.9, .1), B (.1, .9), C (.4, .4); compare the products.
     # One: C, .16 > .09. Two: A + C, .65 * .25 = .1625 > .16; B + C ties with it. Three: B, .467^2 = .218.

@@ -74,7 +74,8 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
 
     Each step  w_m <- w_m * g_m,  g_m = mean_i p_im / sum_j w_j p_ij,  cannot lower the likelihood (Dempster,
     Laird & Rubin 1977), so starting from equal weights the result is never worse than they are. By concavity
-    the mean log-likelihood is within max_m g_m - 1 of its maximum, which is when to stop.
+    the mean log-likelihood is within max_m g_m - 1 of its maximum, which is when to stop. A weight whose best value is
+    0 only comes near it: such members are left out at the end, so that nobody runs them for nothing.
     """
     weights = _equal(likelihoods)
     for _ in range(steps if len(likelihoods) else 0):
@@ -82,7 +83,19 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
         if gain.max() - 1 < tolerance:
             break
         weights = weights * gain
-    return weights / weights.sum()
+    return _without_the_useless(likelihoods, weights / weights.sum())
+
+
+def _without_the_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weights:
+    """The weights with those set to 0, the least first, without which the likelihood is no lower."""
+    for member in np.argsort(weights, kind="stable")[:-1] if len(likelihoods) else ():
+        fewer = np.where(np.arange(len(weights)) == member, 0.0, weights)
+        fewer /= fewer.sum()
+        with np.errstate(divide="ignore", invalid="ignore"):  # a true class may be left without any probability
+            gain = np.log(likelihoods @ fewer).sum() - np.log(likelihoods @ weights).sum()
+        if gain >= 0:
+            weights = fewer
+    return weights
 
 
 def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:

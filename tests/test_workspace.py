@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,16 @@ def test_the_record_of_a_stage_says_what_it_was_made_from(chain):
         "version": 1,
     }
     assert record["seconds"] >= 0
+
+
+def test_a_stage_is_not_charged_for_one_that_is_built_within_it(tmp_path):
+    workspace = Workspace(tmp_path)
+    outer = workspace.stage(
+        "outer", {}, [], 1, lambda _: workspace.stage("inner", {}, [], 1, lambda _: time.sleep(0.3))
+    )
+    seconds = {name: json.loads((one.folder / FINISHED).read_text())["seconds"] for name, one in workspace.used.items()}
+    assert workspace.used["outer"] == outer
+    assert seconds["inner"] >= 0.3 and seconds["outer"] < seconds["inner"]
 
 
 @pytest.mark.parametrize("resumable", [False, True])

@@ -39,6 +39,8 @@ class Workspace:
         """code: names the code that builds stages, to be written beside them."""
         self.folder = folder
         self.code = code
+        self.used: dict[str, Finished] = {}  # by stage, what this process asked for last
+        self._nested = 0.0  # seconds of the stages that were built within the one that is being built
 
     def stage(
         self,
@@ -59,7 +61,7 @@ class Workspace:
         inputs = [item.fingerprint if isinstance(item, Finished) else item for item in reads]
         mark = fingerprint({"stage": name, "section": section, "reads": inputs, "version": version})
         folder = self.folder / name / mark
-        done = Finished(name, mark, folder)
+        done = self.used[name] = Finished(name, mark, folder)
         if is_whole(folder):
             self._tell_once(f"{name}: unchanged, kept in {folder}")
             point_latest(folder)
@@ -68,9 +70,11 @@ class Workspace:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         log.info("%s: %s", name, folder)
+        around, self._nested = self._nested, 0.0
         started = time.monotonic()
         build(folder)
-        seconds = round(time.monotonic() - started, 1)
+        took = time.monotonic() - started
+        seconds, self._nested = round(took - self._nested, 1), around + took
         record = {"stage": name, "fingerprint": mark, "section": section, "reads": inputs, "version": version}
         files = {str(path.relative_to(folder)): path.stat().st_size for path in files_of(folder)}
         write_json(folder / FINISHED, {**record, "code": self.code, "seconds": seconds, "files": files})

@@ -112,3 +112,5 @@ def test_provenance_names_commit_data_files_and_machine(chain: Chain, study_file
     assert found["data_digest"] == chain.experiment.source.digest()
     assert {"commit", "lock_digest", "command", "machine"} <= set(found)
     assert [name for names in found["stages_built_by"].values() for name in names] == ["student", "export"]
+    assert {"clean", "teachers/convnext", "soft_labels/convnext", "student", "export"} <= set(found["seconds"])
+    assert all(seconds >= 0 for seconds in found["seconds"].values()) and found["seconds"]["student"] > 0

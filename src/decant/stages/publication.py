@@ -163,6 +163,7 @@ def provenance(experiment: Experiment, study_files: list[Path], stages: list[Fin
     return {
         "commit": git("rev-parse", "HEAD"),
         "stages_built_by": stages_built_by(stages),
+        "seconds": {name: record_of(stage)["seconds"] for name, stage in experiment.workspace.used.items()},
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
         "data_digest": experiment.source.digest(),
@@ -176,9 +177,14 @@ def stages_built_by(stages: list[Finished]) -> dict[str, list[str]]:
     """Commit (with a + for a changed checkout) -> the stages that its code built."""
     built: dict[str, list[str]] = {}
     for stage in stages:
-        code = json.loads((stage.folder / FINISHED).read_text(encoding="utf-8"))["code"]
-        built.setdefault(code, []).append(stage.name)
+        built.setdefault(record_of(stage)["code"], []).append(stage.name)
     return built
+
+
+def record_of(stage: Finished) -> dict[str, Any]:
+    """What the workspace wrote down when the stage was finished."""
+    record: dict[str, Any] = json.loads((stage.folder / FINISHED).read_text(encoding="utf-8"))
+    return record
 
 
 def weights_taken(experiment: Experiment) -> dict[str, str]:

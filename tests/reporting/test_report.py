@@ -177,6 +177,21 @@ def test_the_commits_that_built_the_stages_are_named_with_them(study: Path) -> N
     )
 
 
+def test_the_minutes_of_the_chain_are_told_with_its_slowest_stages(study: Path) -> None:
+    seconds = {
+        "clean": 30.0,
+        "teachers/lite0": 600.0,
+        "teachers/lite2": 1200.0,
+        "pixels": 3.0,
+        "student": 90,
+        "export": 6,
+    }
+    found = json.loads((study / "provenance.json").read_text())
+    (study / "provenance.json").write_text(json.dumps(found | {"seconds": seconds}))
+    told = "- Minutes: 32 in all stages (teachers/lite2 20.0, teachers/lite0 10.0, student 1.5, clean 0.5, export 0.1)"
+    assert told in report_text(study, study).splitlines()
+
+
 @pytest.mark.parametrize(("metric", "column", "name"), [("precision_macro", 6, "precision"), ("accuracy", 8, "F1")])
 def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
     study: Path, metric: str, column: int, name: str

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from decant.errors import UserError
+from decant.reporting import kernels
 from decant.stages import formats as stage
 from decant.stages.experiment import Experiment
 from decant.stages.formats import FORMAT_COLUMNS, PROFILE_COLUMNS, measure_formats
@@ -42,22 +43,22 @@ class Measured:
 def measured(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     """On whole calibration batches, so that the formats differ by their options alone; timed in one round."""
     out, found = tmp_path_factory.mktemp("formats"), Measured()
-    make, measure, find = stage.made_files, stage.measure_candidates, stage.importlib.util.find_spec
+    make, measure, find = stage.made_files, stage.measure_speedups, stage.importlib.util.find_spec
 
     def made(*arguments: Any) -> dict[str, Path]:
         files = make(*arguments)
         found.models.update({name: onnx.load(file) for name, file in files.items()})
         return files
 
-    def timed(*arguments: Any, rounds: int) -> list[dict[str, object]]:
+    def timed(candidates: Any, threads: Any, calls: int, rounds: int) -> list[dict[str, object]]:
         found.rounds.append(rounds)
-        return measure(*arguments, rounds=1)
+        return measure(candidates, threads, calls, rounds=1)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "THREADS", (1,))
-        patch.setattr(stage, "PROFILED_CALLS", 3)
+        patch.setattr(kernels, "CALLS", 3)
         patch.setattr(stage, "made_files", made)
-        patch.setattr(stage, "measure_candidates", timed)
+        patch.setattr(stage, "measure_speedups", timed)
         patch.setattr(stage.importlib.util, "find_spec", lambda name: None if name == "onnxslim" else find(name))
         patch.setattr(stage.log, "info", lambda message, *values: found.told.append(message % values))
         with chain.experiment.workspace.locked():

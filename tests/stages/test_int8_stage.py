@@ -27,30 +27,30 @@ def judged(**found: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("result", "times", "offered"),
+    ("result", "times_as_fast", "offered"),
     [
-        (judged(), {"fp32": 2.0, "int8": 1.0}, True),
-        (judged(), {"fp32": 1.0, "int8": 1.0}, False),
-        (judged(), {"fp32": 1.0, "int8": 2.0}, False),
-        (judged(passed=False, accuracy=0.89), {"fp32": 2.0, "int8": 1.0}, False),
-        (judged(accuracy=0.92), {"fp32": 2.0, "int8": 1.0}, True),
+        (judged(), 2.0, True),
+        (judged(), 1.0, False),
+        (judged(), 0.5, False),
+        (judged(passed=False, accuracy=0.89), 2.0, False),
+        (judged(accuracy=0.92), 2.0, True),
     ],
 )
 def test_it_is_offered_where_it_is_faster_and_within_its_budget(
-    result: dict[str, Any], times: dict[str, float], offered: bool
+    result: dict[str, Any], times_as_fast: float, offered: bool
 ) -> None:
-    assert stage.offer(result, times, 0.5, 3.8)["offered"] is offered
+    assert stage.offer(result, stage.Speed(2.0, 1.0, times_as_fast), 0.5, 3.8)["offered"] is offered
 
 
 def test_the_offer_says_what_it_rests_on() -> None:
-    found = stage.offer(judged(passed=False, accuracy=0.8875), {"fp32": 3.0, "int8": 1.5}, 0.5, 3.8141)
+    found = stage.offer(judged(passed=False, accuracy=0.8875), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
     assert (found["points_lost"], found["p50_ms"], found["file_mb"]) == (1.25, 1.5, 3.81)
     assert "2.00 times as fast" in found["why"] and "1.250 points" in found["why"] and "0.5 allowed" in found["why"]
 
 
 def test_a_file_whose_answers_change_in_batches_is_not_offered_and_says_why() -> None:
     found = stage.offer(
-        judged(passed=False, gates={"batch_top1": {"passed": False}}), {"fp32": 2.0, "int8": 1.0}, 0.5, 3.8
+        judged(passed=False, gates={"batch_top1": {"passed": False}}), stage.Speed(2.0, 1.0, 2.0), 0.5, 3.8
     )
     assert not found["offered"] and "another class in a batch than alone" in found["why"]
 
@@ -63,7 +63,9 @@ def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(cha
     assert {path.name for path in (folder / "predictions").iterdir()} == {"val", "test", "predict"}
     offered = json.loads((folder / "int8.json").read_text())
     assert offered["val_accuracy"] == pytest.approx(found["accuracy"], abs=1e-4)
-    assert offered["p50_ms"] > 0 and offered["p50_ms_fp32"] > 0
+    assert offered["p50_ms"] > 0 and offered["p50_ms_fp32"] > 0 and offered["times_as_fast"] > 0
+    for ending in ("", "_fp32"):
+        assert 0 < offered[f"convolutions_ms{ending}"] < offered[f"kernels_ms{ending}"]
     assert {name: offered[name] for name in machine.cpu()} == machine.cpu()
     assert stage.verdict(chain.stages["int8"]).startswith("int8 file: ")
 
@@ -118,7 +120,7 @@ def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: d
 
 
 def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "median_ms", lambda *_: {"fp32": 2.0, "int8": 1.0})
+    monkeypatch.setattr(stage, "timed", lambda *_: stage.Speed(2.0, 1.0, 2.0))
     with chain.experiment.workspace.locked():
         made = again(chain, monkeypatch, 7.0, {"accuracy": False})
     assert not stage.is_offered(made) and "not offered" in stage.verdict(made)
@@ -126,7 +128,7 @@ def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatc
 
 def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
-    monkeypatch.setattr(stage, "median_ms", lambda *given: timed.append(given[-1]) or {"fp32": 2.0, "int8": 1.0})
+    monkeypatch.setattr(stage, "timed", lambda *given: timed.append(given[-1]) or stage.Speed(2.0, 1.0, 2.0))
     benchmark = chain.experiment.study.benchmark.model_copy(update={"latency_calls": 7})
     study = chain.experiment.study.model_copy(update={"benchmark": benchmark})
     with chain.experiment.workspace.locked():

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -34,8 +34,8 @@ SUMMED_COLUMNS = (
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
     "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
-# A training process may ask malloc to keep its memory; nobody's server does.
-NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
+# A training process may ask malloc to keep its memory, and waiting threads to sleep; nobody's server does.
+NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_WAIT_POLICY")
 ONNX_ENGINES = ("onnxruntime", "openvino")
 MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
@@ -116,10 +116,32 @@ def measure_candidates(
             for count in threads
             if is_timed(candidate, batch_size, count, quoted_threads(threads))
         ]
-        found, failed = measure_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
-        rows += found
+        samples, failed = sample_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
+        pairs = zip(settings, samples, strict=True)
+        rows += [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed]
         candidates = [candidate for candidate in candidates if candidate not in failed]
     return rows
+
+
+def measure_speedups(
+    candidates: Sequence[Candidate], threads: Sequence[int], calls: int, rounds: int, warmup: int = 10
+) -> list[dict[str, object]]:
+    """As `measure_candidates`, of one picture a call in ONNX files, with `times_as_fast`: against the first candidate.
+
+    That is the median over the rounds of the ratio of two processes that ran one soon after the other. A machine that
+    others use, too, has fast and slow minutes: where medians over all processes fall into different ones, their ratio
+    says more of the machine than of the files.
+    """
+    settings = [(candidate, 1, count) for candidate in candidates for count in threads]
+    samples, _ = sample_rounds(settings, calls, warmup, rounds)
+    medians = np.array([[np.median(one.call_ms) for one in found] for found in samples])
+    return [
+        {
+            **latency_row(*setting, samples[index]),
+            "times_as_fast": float(np.median(medians[index % len(threads)] / medians[index])),
+        }
+        for index, setting in enumerate(settings)
+    ]
 
 
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
@@ -157,10 +179,10 @@ def warmup_of(batch_size: int, warmup: int) -> int:
     return max(warmup // batch_size, min(warmup, LEAST_WARMUP))
 
 
-def measure_rounds(
+def sample_rounds(
     settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
-) -> tuple[list[dict[str, object]], set[Candidate]]:
-    """The rows of (candidate, batch size, threads), and the candidates that failed and may."""
+) -> tuple[list[list[Samples]], set[Candidate]]:
+    """For each (candidate, batch size, threads) what its processes report, and the candidates that failed and may."""
     samples: list[list[Samples]] = [[] for _ in settings]
     failed: set[Candidate] = set()
     for round_number in range(rounds):
@@ -183,8 +205,7 @@ def measure_rounds(
                     candidate.model, candidate.inputs.graph, candidate.engine, cause_of(str(error)),
                 )  # fmt: skip
         log.info("latency: round %d of %d", round_number + 1, rounds)
-    pairs = zip(settings, samples, strict=True)
-    return [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed], failed
+    return samples, failed
 
 
 def cause_of(last_words: str) -> str:
@@ -211,11 +232,12 @@ def run_fresh(job: Job) -> Samples:
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """The environment of a measuring process: this one's package, that many threads, a plain allocator."""
+    """The environment of a measuring process: this one's package, that many threads, nothing tuned for training."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     places = [str(Path(decant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return environment | {
         "OMP_NUM_THREADS": str(threads),
+        decant.UNTUNED: "1",
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
     }
 
@@ -251,10 +273,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
 
 
 def ensemble_rows(
-    rows: Sequence[Mapping[str, object]],
-    teachers: Sequence[str],
-    name: str = "ensemble",
-    precisions: Iterable[str] = ("fp32",),
+    rows: Sequence[Mapping[str, object]], teachers: Sequence[str], name: str = "ensemble"
 ) -> list[dict[str, object]]:
     """The ensemble's rows: the sum of its teachers, each in its fastest engine, without TTA.
 
@@ -265,12 +284,10 @@ def ensemble_rows(
     Args:
         rows: rows of `measure_candidates`.
         teachers: the models with a weight above 0, each once.
-        precisions: a faster precision changes the answers and counts only if the ensemble was scored with it.
     """
-    allowed = set(precisions)
     fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}
     for row in rows:
-        if row["model"] in teachers and row["precision"] in allowed:
+        if row["model"] in teachers:
             setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
             best = setting.get(row["model"])
             if best is None or value_of(row, "p50_ms") < value_of(best, "p50_ms"):

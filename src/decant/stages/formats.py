@@ -4,10 +4,8 @@ Not a stage of the chain: it answers a question once, for `results/export/`.
 """
 
 import importlib.util
-import json
 import logging
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationMethod
 
 from decant.data.manifest import Manifest
@@ -26,9 +23,10 @@ from decant.export.quantisation import quantised_network
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import full_graph, sealed, write_bytes
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.reporting.candidates import measure_candidates, onnx_candidate, value_of
+from decant.reporting.candidates import measure_speedups, onnx_candidate
 from decant.reporting.format import write_results_table
-from decant.reporting.latency import Inputs, make_batch
+from decant.reporting.kernels import kernel_times
+from decant.reporting.latency import Inputs
 from decant.seeds import derived_seed
 from decant.stages.experiment import Experiment
 from decant.stages.export import export
@@ -43,7 +41,6 @@ FORMAT_COLUMNS = (
 )  # fmt: skip
 PROFILE_COLUMNS = ("study", "format", "operator", "nodes", "kernel_ms", "share")
 PROFILED = ("fp32", "int8")
-PROFILED_CALLS = 100
 THREADS = (1, 2)
 CALIBRATIONS = {
     "int8": {},
@@ -65,18 +62,16 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         files = made_files(experiment, manifest, checkpoint, fp32, Path(place))
         candidates = [onnx_candidate(name, "student", file, inputs) for name, file in files.items()]
-        measured = measure_candidates(candidates, [1], THREADS, study.benchmark.latency_calls, rounds=TIMED_ROUNDS)
+        measured = measure_speedups(candidates, THREADS, study.benchmark.latency_calls, TIMED_ROUNDS)
         logits = {name: val_logits(experiment, manifest, file) for name, file in files.items()}
         profiles = [row for name in PROFILED for row in profile_rows(study.name, name, files[name], inputs)]
-    reference = {row["threads"]: value_of(row, "p50_ms") for row in measured if row["model"] == "fp32"}
     targets = manifest.targets(manifest.of_split("val"))
     rows = [
         {
             "study": study.name,
             "format": row["model"],
-            **{column: row[column] for column in ("input_px", "threads", "file_mb", "p50_ms")},
+            **{column: row[column] for column in ("input_px", "threads", "file_mb", "p50_ms", "times_as_fast")},
             **against_fp32(logits[str(row["model"])], logits["fp32"], targets),
-            "times_as_fast": reference[row["threads"]] / value_of(row, "p50_ms"),
         }
         for row in measured
     ]
@@ -159,32 +154,17 @@ def against_fp32(logits: np.ndarray, fp32: np.ndarray, targets: np.ndarray) -> d
 
 
 def profile_rows(study: str, name: str, file: Path, inputs: Inputs) -> list[dict[str, object]]:
-    """Milliseconds a call that ONNX Runtime's kernels take, by operator, the slowest first, on one thread."""
-    with tempfile.TemporaryDirectory() as place:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_profiling, options.profile_file_prefix = True, str(Path(place) / "profile")
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        batch = make_batch(inputs, 1)
-        for _ in range(PROFILED_CALLS):
-            session.run(None, {session.get_inputs()[0].name: batch})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = [event for event in events if event["name"].endswith("_kernel_time")]
-    spent: Counter[str] = Counter()
-    nodes: dict[str, set[str]] = {}
-    for event in kernels:
-        operator = event["args"]["op_name"]
-        spent[operator] += event["dur"]
-        nodes.setdefault(operator, set()).add(event["name"])
-    whole = spent.total()
+    """The rows of `format_profile.csv` for one file, the slowest operator first."""
+    spent = kernel_times(file, inputs)
+    whole = sum(one.milliseconds for one in spent)
     return [
         {
             "study": study,
             "format": name,
-            "operator": operator,
-            "nodes": len(nodes[operator]),
-            "kernel_ms": microseconds / 1000 / PROFILED_CALLS,
-            "share": microseconds / whole,
+            "operator": one.operator,
+            "nodes": one.nodes,
+            "kernel_ms": one.milliseconds,
+            "share": one.milliseconds / whole,
         }
-        for operator, microseconds in spent.most_common()
+        for one in spent
     ]

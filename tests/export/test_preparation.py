@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from decant.data.evaluation import Preprocessing, evaluation_transform
 from decant.errors import UserError
@@ -13,7 +14,7 @@ from decant.export import preparation
 from decant.export.preparation import COST_COLUMNS, OUTSIDE, cheapest, cost_row, in_turns, preprocessing_of
 from decant.export.specimen import drawn_photo
 
-Prepare = Callable[[np.ndarray, Preprocessing], np.ndarray]
+Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def photo() -> np.ndarray:
 
 @pytest.mark.parametrize("way", OUTSIDE.values(), ids=list(OUTSIDE))
 def test_each_way_outside_gives_the_bare_graph_what_it_takes(photo: np.ndarray, way: Prepare) -> None:
-    prepared = way(photo, Preprocessing(48, 0.9))
+    prepared = way(Image.fromarray(photo), Preprocessing(48, 0.9))
     assert prepared.shape == (1, 3, 48, 48) and prepared.dtype == np.float32 and prepared.flags.c_contiguous
     expected = evaluation_transform(photo, Preprocessing(48, 0.9)).numpy()
     assert 255 * np.abs(prepared[0] - expected).max() <= 1

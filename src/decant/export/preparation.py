@@ -1,7 +1,8 @@
 """What preparing a picture costs, inside the file and outside it.
 
 Outside, a program prepares with Pillow and NumPy and asks the bare graph. That is fair only if its picture is as right
-as the file's, so of several ways to write those lines the fastest that is within a grey level counts.
+as the file's, so of several ways to write those lines the fastest that is within a grey level counts. Both start from
+a photo that Pillow has decoded: the one gives it to the graph as an array, the other resizes it.
 """
 
 import time
@@ -28,7 +29,7 @@ COST_COLUMNS = (
 )  # fmt: skip
 SHARE = np.float32(1 / 255)
 
-Prepare = Callable[[np.ndarray, Preprocessing], np.ndarray]  # uint8 [H, W, 3] -> float32 [1, 3, S, S] in [0, 1]
+Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]  # RGB photo -> float32 [1, 3, S, S] in [0, 1]
 
 
 def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[str, object]:
@@ -43,14 +44,14 @@ def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[
         raise UserError(f"{beside} does not exist; export the student again, both graphs are compared")
     full, bare = session_of(path, threads), session_of(beside, threads)
     name, off = cheapest(picture, preprocessing)
-    prepare = OUTSIDE[name]
-    prepared = prepare(picture, preprocessing)
+    photo, prepare = Image.fromarray(picture), OUTSIDE[name]
+    prepared = prepare(photo, preprocessing)
     medians = in_turns(
         {
-            "full": lambda: full.run(None, {IMAGES: picture[None]}),
+            "full": lambda: full.run(None, {IMAGES: np.asarray(photo)[None]}),
             "bare": lambda: bare.run(None, {PIXELS: prepared}),
-            "outside": lambda: prepare(picture, preprocessing),
-            "apart": lambda: bare.run(None, {PIXELS: prepare(picture, preprocessing)}),
+            "outside": lambda: prepare(photo, preprocessing),
+            "apart": lambda: bare.run(None, {PIXELS: prepare(photo, preprocessing)}),
         },
         calls,
     )
@@ -85,12 +86,12 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 def cheapest(picture: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
     """The fastest way of OUTSIDE that is right for this picture, and how many grey levels it is off."""
-    expected = evaluation_transform(picture, preprocessing).numpy()
-    off = {name: 255 * distance(way(picture, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
+    expected, photo = evaluation_transform(picture, preprocessing).numpy(), Image.fromarray(picture)
+    off = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
     right = {name: OUTSIDE[name] for name in off if off[name] <= MAX_GREY_LEVELS}
     if not right:
         raise UserError("no way to prepare outside the graph is within a grey level; add one that is")
-    medians = in_turns({name: partial(way, picture, preprocessing) for name, way in right.items()}, calls)
+    medians = in_turns({name: partial(way, photo, preprocessing) for name, way in right.items()}, calls)
     name = min(medians, key=lambda name: medians[name][1])
     return name, off[name]
 
@@ -114,20 +115,20 @@ def in_turns(
     return {name: (float(wall), float(cpu)) for name, (wall, cpu) in medians.items()}
 
 
-def resized_whole(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """All of the picture resized, then cropped: uint8 [S, S, 3]."""
+def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """All of the photo resized, then cropped: uint8 [S, S, 3]."""
     size = preprocessing.input_px
-    height, width = resized_shape(picture.shape[0], picture.shape[1], preprocessing.resize_px)
-    resized = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    height, width = resized_shape(photo.height, photo.width, preprocessing.resize_px)
+    resized = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
     top, left = (height - size) // 2, (width - size) // 2
     return resized[top : top + size, left : left + size]
 
 
-def resized_box(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """What the crop keeps resized and no more: uint8 [S, S, 3]."""
     size = preprocessing.input_px
-    box = cropped_box(picture.shape[0], picture.shape[1], size, preprocessing.resize_px)
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=box))
+    box = cropped_box(photo.height, photo.width, size, preprocessing.resize_px)
+    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
 def turned_first(resized: np.ndarray) -> np.ndarray:
@@ -148,13 +149,13 @@ def in_one(resized: np.ndarray) -> np.ndarray:
 
 
 def both(
-    resize: Callable[[np.ndarray, Preprocessing], np.ndarray],
+    resize: Callable[[Image.Image, Preprocessing], np.ndarray],
     convert: Callable[[np.ndarray], np.ndarray],
-    picture: np.ndarray,
+    photo: Image.Image,
     preprocessing: Preprocessing,
 ) -> np.ndarray:
     """Resized to bytes, then converted: float32 [1, 3, S, S]."""
-    return convert(resize(picture, preprocessing))
+    return convert(resize(photo, preprocessing))
 
 
 OUTSIDE: Mapping[str, Prepare] = {

@@ -9,20 +9,14 @@ from pathlib import Path
 import pytest
 
 from decant.errors import UserError
-from decant.reporting.evidence import best_teacher, headline_rows, read_evidence, reported_latency
+from decant.reporting.evidence import best_teacher, read_evidence, reported_latency
 from decant.reporting.figures import render_figures
-from decant.reporting.format import short, write_results_table
+from decant.reporting.format import short
 from decant.reporting.report import (
-    README_MARKS,
     headline,
-    is_root_stale,
     is_stale,
-    readme_text,
     report_text,
-    root_report_text,
-    studies_table,
     write_report,
-    write_root_report,
 )
 
 SECTIONS = [
@@ -323,6 +317,31 @@ def test_the_int8_file_is_offered_or_not_with_the_reason_and_without_times(
     assert "1.12" not in section and "2.17" not in section  # the latency section has times of its own
 
 
+def test_the_profile_of_int8_says_where_the_time_goes_on(study: Path) -> None:
+    found = {
+        "offered": True, "why": "1.5 times as fast", "val_accuracy": 0.74, "val_accuracy_fp32": 0.74, "p50_ms": 2.0,
+        "p50_ms_fp32": 3.0, "threads": 2, "file_mb": 3.8,
+    }  # fmt: skip
+    profiled = {"kernels_ms": 2.0, "kernels_ms_fp32": 3.456, "convolutions_ms": 1.0, "convolutions_ms_fp32": 2.5}
+    (study / "export" / "int8.json").write_text(json.dumps(found | profiled))
+    assert (
+        "gives the convolutions 2.50 ms in fp32 and 1.00 ms in int8, 2.5 times as fast, and all other operators, which "
+        "prepare the picture among other things, 0.956 ms and 1.00 ms."
+    ) in report_text(study, study)
+    (study / "export" / "int8.json").write_text(json.dumps(found))
+    assert "profiler" not in report_text(study, study)
+
+
+def test_a_list_of_findings_that_was_cut_says_of_how_many(study: Path) -> None:
+    counts = study / "clean" / "metrics.json"
+    counts.write_text(json.dumps({"issues": {"label": 1}, "kept": 9}))
+    assert "Every finding with its score and what was done: [clean/issues.csv](clean/issues.csv)." in report_text(
+        study, study
+    )
+    counts.write_text(json.dumps({"issues": {"label": 2058, "odd": 3}}))
+    assert "The surest 1 of 2,061 findings, chosen kind by kind, each with" in report_text(study, study)
+
+
 def test_pictures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
     assert "![" not in report_text(study, study)
     written = render_figures(study)
@@ -378,79 +397,6 @@ def test_a_headline_without_a_student_says_what_to_run(study: Path) -> None:
     shutil.rmtree(study / "benchmarks")
     with pytest.raises(UserError, match="run the benchmarks"):
         headline(study)
-
-
-def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> None:
-    results = study.parent
-    shutil.copytree(study, results / "another")
-    (results / "unfinished").mkdir()
-    out = results.parent / "REPORT.md"
-    write_root_report(results, out)
-    rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
-    assert [row.split("]")[0] for row in rows] == ["| [another", "| [demo"]
-    row = row_of(study, "student_onnx", split="test")
-    assert "(results/demo/REPORT.md) | 960 | 7 | test |" in rows[1]
-    assert f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–" in rows[1]
-    assert rows[1].endswith("| 128 | 3.20 | – | 13.6 |")
-    assert not is_root_stale(results, out)
-    shutil.rmtree(results / "another")
-    assert is_root_stale(results, out)
-
-
-def root_cells(results: Path) -> dict[str, str]:
-    """Header -> cell of the one study's row."""
-    lines = [line for line in studies_table(results, results).splitlines() if line.startswith("| ")]
-    header, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    return dict(zip(header, row, strict=True))
-
-
-def test_the_root_table_has_the_models_of_the_headline_under_their_names(study: Path) -> None:
-    cells = root_cells(study.parent)
-    evidence = read_evidence(study)
-    assert [row["model"] for row in headline_rows(evidence, "test")] == [
-        "lite2", "ensemble", "student_alone", "student_onnx",
-    ]  # fmt: skip
-    for name, model in (
-        ("best teacher", "lite2"),
-        ("student alone", "student_alone"),
-        ("student ONNX", "student_onnx"),
-    ):
-        assert cells[name].startswith(f"{short(row_of(study, model, split='test')['accuracy'])} (")
-
-
-@pytest.mark.parametrize(("offered", "cell"), [(True, "1.10"), (False, "1.10 (not offered)")])
-def test_the_root_table_has_the_int8_time_under_the_conditions_of_the_other(
-    study: Path, offered: bool, cell: str
-) -> None:
-    table = study / "benchmarks" / "latency" / "metrics.csv"
-    rows = rows_of(study, "latency")
-    quoted = row_of(study, "student_onnx", "latency", batch_size="1")
-    small = quoted | {"model": "student_onnx_int8", "kind": "student_onnx_int8", "precision": "int8", "p50_ms": "1.10"}
-    others = [{"graph": "bare"}, {"engine": "openvino"}, {"threads": "1"}, {"batch_size": "8"}]
-    rows += [small | other | {"p50_ms": "0.5"} for other in others]
-    write_results_table(rows, table)
-    assert root_cells(study.parent)["int8 p50 ms"] == "–"
-    write_results_table([*rows, small], table)
-    (study / "export" / "int8.json").write_text(json.dumps({"offered": offered}))
-    assert root_cells(study.parent)["int8 p50 ms"] == cell
-
-
-def test_the_readme_shows_the_picture_of_the_study_with_the_most_images(study: Path) -> None:
-    results, readme = study.parent, study.parent.parent / "README.md"
-    readme.write_text("".join(README_MARKS), encoding="utf-8")
-    assert "![" not in readme_text(readme, results)
-    shutil.copytree(study, results / "zebras")  # the last by name
-    table = results / "zebras" / "data" / "classes.csv"
-    table.write_text("split,class,images\ntrain,car,959\n", encoding="utf-8")
-    for name in ("demo", "zebras"):
-        (results / name / "benchmarks" / "latency" / "pareto.png").touch()
-    assert re.findall(r"!\[(.*?)\]", readme_text(readme, results)) == ["demo"]
-    table.write_text("split,class,images\ntrain,car,961\n", encoding="utf-8")
-    assert re.findall(r"!\[(.*?)\]", readme_text(readme, results)) == ["zebras"]
-
-
-def test_the_root_report_of_no_studies_says_so(tmp_path: Path) -> None:
-    assert "No study has been run yet." in root_report_text(tmp_path, tmp_path)
 
 
 def test_the_best_teacher_is_chosen_on_val_and_shown_on_test(study: Path) -> None:

@@ -216,6 +216,14 @@ def test_int8_is_held_against_fp32_in_the_same_engine(study: Path) -> None:
         "In int8 it takes 1.60 ms against 3.20 ms in fp32; its file has 3.90 MB against 13.6 MB, its accuracy on test "
         "is 0.790 against 0.800." in the_section(study)
     )
+    one_thread = [a_time("student_onnx", 5.0, threads=1), a_time("student_onnx_int8", 2.5, threads=1, **int8)]
+    write_times(study, *STUDENT, a_time("student_onnx_int8", 1.6, **int8), *one_thread)
+    assert (
+        "In int8 it takes 1.60 ms against 3.20 ms in fp32 (2.50 ms against 5.00 ms on 1 thread); its file has 3.90 MB"
+        in the_section(study)
+    )
+    write_times(study, *STUDENT, a_time("student_onnx_int8", 1.6, **int8), one_thread[0])
+    assert "on 1 thread" not in the_section(study)
     write_times(study, *STUDENT, a_time("student_onnx_int8", 1.6, graph="bare", **int8))
     assert "In int8" not in the_section(study)
 

@@ -13,7 +13,7 @@ from decant.data.predictions import read_predictions
 from decant.errors import UserError
 from decant.stages import publication
 from decant.stages.labels import read_cleaned
-from decant.stages.publication import results_folder, write_submission
+from decant.stages.publication import publish_issues, results_folder, write_submission
 
 Chain = Any
 
@@ -79,6 +79,14 @@ def test_a_quick_try_on_some_photos_leaves_the_samples_others_out(
         tmp_path / "s.csv", read_cleaned(chain.experiment), chain.stages["ensemble"].folder, sample, partial=True
     )
     assert rows_of(tmp_path / "s.csv") == [["id", "label"], ["photo_1", expected["photo_1.png"]]]
+
+
+def test_the_surest_findings_of_each_kind_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publication, "PUBLISHED_FINDINGS", 2)
+    header, labels = "id,issue,score,suggested_label\n", ["a,label,1.0,car\n", "b,label,0.9,\n", "c,label,0.8,van\n"]
+    (tmp_path / "issues.csv").write_text("".join([header, *labels, "a,odd,1.0,\n"]), encoding="utf-8")
+    publish_issues(tmp_path / "issues.csv", tmp_path / "out" / "issues.csv")
+    assert (tmp_path / "out" / "issues.csv").read_text() == "".join([header, *labels[:2], "a,odd,1.0,\n"])
 
 
 def test_a_study_as_committed_publishes_into_results(chain: Chain) -> None:

@@ -14,7 +14,7 @@ from decant.reporting.evidence import (
     student_row,
 )
 from decant.reporting.figures import CLASSES_PNG, curves_png
-from decant.reporting.format import is_number, magnitude, number, plural, short, thousands, with_interval
+from decant.reporting.format import is_number, magnitude, number, plural, short, significant, thousands, with_interval
 from decant.reporting.markdown import capitalised, link, markdown_table, picture, section
 
 SOURCES = {
@@ -72,16 +72,27 @@ def cleaning_section(evidence: Evidence, base: Path) -> str:
         f"{name.replace('_', ' ')}: {thousands(value)}" for name, value in sorted(counts.items()) if is_number(value)
     ]
     policy = evidence.study.get("clean", {}).get("policy")
-    listed = evidence.folder / "clean" / "issues.csv"
     return section(
         "Cleaning",
         f"Policy: {policy}." if policy else "",
         f"{capitalised('; '.join(totals))}." if totals else "",
         *tables,
-        f"Every finding with its score and what was done: [{link(listed, base)}]({link(listed, base)})."
-        if evidence.issues
-        else "",
+        _listed_issues(evidence, base),
     )
+
+
+def _listed_issues(evidence: Evidence, base: Path) -> str:
+    """Where the findings are listed, and how many of them."""
+    if not evidence.issues:
+        return ""
+    listed = link(evidence.folder / "clean" / "issues.csv", base)
+    found = sum(evidence.clean_metrics.get("issues", {}).values())
+    which = "Every finding"
+    if found > len(evidence.issues):
+        which = (
+            f"The surest {thousands(len(evidence.issues))} of {thousands(found)} findings, chosen kind by kind, each"
+        )
+    return f"{which} with its score and what was done: [{listed}]({listed})."
 
 
 def _count_rows(counts: Mapping[str, Any]) -> list[list[str]]:
@@ -275,9 +286,9 @@ def _profile_sentence(found: Mapping[str, Any]) -> str:
     before, after = found["convolutions_ms_fp32"], found["convolutions_ms"]
     left_before, left_after = (found[f"kernels_ms{ending}"] - part for ending, part in (("_fp32", before), ("", after)))
     return (
-        f" On one thread ONNX Runtime's profiler gives the convolutions {before:.3g} ms in fp32 and {after:.3g} ms in "
-        f"int8, {before / after:.1f} times as fast, and all other operators, which prepare the picture among other "
-        f"things, {left_before:.3g} ms and {left_after:.3g} ms."
+        f" On one thread ONNX Runtime's profiler gives the convolutions {significant(before)} ms in fp32 and "
+        f"{significant(after)} ms in int8, {before / after:.1f} times as fast, and all other operators, which prepare "
+        f"the picture among other things, {significant(left_before)} ms and {significant(left_after)} ms."
     )
 
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from decant import machine
 from decant.data.manifest import Manifest
 from decant.data.predictions import read_predictions
@@ -33,6 +35,7 @@ from decant.workspace import FINISHED, Finished, replacing, write_json
 
 log = logging.getLogger(__name__)
 OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
+PUBLISHED_FINDINGS = 2000  # of each kind
 PRECISION_FILES = (
     "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
 )  # fmt: skip
@@ -59,8 +62,8 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     students = [student(experiment), student_alone(experiment)]
     stages = [cleaned, *teachers.values(), combined, *students, exported, scored, timed]
     forget(folder)
-    for name in ("issues.csv", "metrics.json"):
-        copy(cleaned.folder / name, folder / "clean" / name)
+    copy(cleaned.folder / "metrics.json", folder / "clean" / "metrics.json")
+    publish_issues(cleaned.folder / "issues.csv", folder / "clean" / "issues.csv")
     for name, trained in teachers.items():
         history = models_of(trained)[0] / "history.csv"
         if history.is_file():
@@ -107,6 +110,13 @@ def forget(folder: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     with replacing(target) as beside:
         shutil.copyfile(source, beside)
+
+
+def publish_issues(source: Path, target: Path) -> None:
+    """The surest findings of each kind, as `clean` has sorted them: a large data set has more than anybody reads."""
+    issues = pd.read_csv(source, dtype=str, keep_default_na=False)
+    with replacing(target) as beside:
+        issues.groupby("issue", sort=False).head(PUBLISHED_FINDINGS).to_csv(beside, index=False, lineterminator="\n")
 
 
 def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None, partial: bool = False) -> None:

@@ -1,0 +1,94 @@
+"""What is told of all studies together: the report at the top, and the README's table and picture."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from decant.reporting.evidence import headline_rows, of_kind, read_evidence
+from decant.reporting.format import short, write_results_table
+from decant.reporting.report import (
+    README_MARKS,
+    is_root_stale,
+    readme_text,
+    root_report_text,
+    studies_table,
+    write_root_report,
+)
+
+
+def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> None:
+    results = study.parent
+    shutil.copytree(study, results / "another")
+    (results / "unfinished").mkdir()
+    out = results.parent / "REPORT.md"
+    write_root_report(results, out)
+    rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
+    assert [row.split("]")[0] for row in rows] == ["| [another", "| [demo"]
+    row = of_kind(read_evidence(study), "student_onnx", "test")
+    assert row is not None
+    assert "(results/demo/REPORT.md) | 960 | 7 | test |" in rows[1]
+    assert f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–" in rows[1]
+    assert rows[1].endswith("| 128 | 3.20 | – | 13.6 |")
+    assert not is_root_stale(results, out)
+    shutil.rmtree(results / "another")
+    assert is_root_stale(results, out)
+
+
+def root_cells(results: Path) -> dict[str, str]:
+    """Header -> cell of the one study's row."""
+    lines = [line for line in studies_table(results, results).splitlines() if line.startswith("| ")]
+    header, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return dict(zip(header, row, strict=True))
+
+
+def test_the_root_table_has_the_models_of_the_headline_under_their_names(study: Path) -> None:
+    cells = root_cells(study.parent)
+    evidence = read_evidence(study)
+    assert [row["model"] for row in headline_rows(evidence, "test")] == [
+        "lite2", "ensemble", "student_alone", "student_onnx",
+    ]  # fmt: skip
+    accuracy = {row["model"]: short(row["accuracy"]) for row in evidence.precision if row["split"] == "test"}
+    for name, model in (
+        ("best teacher", "lite2"),
+        ("student alone", "student_alone"),
+        ("student ONNX", "student_onnx"),
+    ):
+        assert cells[name].startswith(f"{accuracy[model]} (")
+
+
+@pytest.mark.parametrize(("offered", "cell"), [(True, "1.10"), (False, "1.10 (not offered)")])
+def test_the_root_table_has_the_int8_time_under_the_conditions_of_the_other(
+    study: Path, offered: bool, cell: str
+) -> None:
+    table = study / "benchmarks" / "latency" / "metrics.csv"
+    rows = list(read_evidence(study).latency)
+    (quoted,) = (row for row in rows if row["model"] == "student_onnx" and row["batch_size"] == "1")
+    small = quoted | {"model": "student_onnx_int8", "kind": "student_onnx_int8", "precision": "int8", "p50_ms": "1.10"}
+    others = [{"graph": "bare"}, {"engine": "openvino"}, {"threads": "1"}, {"batch_size": "8"}]
+    rows += [small | other | {"p50_ms": "0.5"} for other in others]
+    write_results_table(rows, table)
+    assert root_cells(study.parent)["int8 p50 ms"] == "–"
+    write_results_table([*rows, small], table)
+    (study / "export" / "int8.json").write_text(json.dumps({"offered": offered}))
+    assert root_cells(study.parent)["int8 p50 ms"] == cell
+
+
+def test_the_readme_shows_the_picture_of_the_study_with_the_most_images(study: Path) -> None:
+    results, readme = study.parent, study.parent.parent / "README.md"
+    readme.write_text("".join(README_MARKS), encoding="utf-8")
+    assert "![" not in readme_text(readme, results)
+    shutil.copytree(study, results / "zebras")  # the last by name
+    table = results / "zebras" / "data" / "classes.csv"
+    table.write_text("split,class,images\ntrain,car,959\n", encoding="utf-8")
+    for name in ("demo", "zebras"):
+        (results / name / "benchmarks" / "latency" / "pareto.png").touch()
+    assert re.findall(r"!\[(.*?)\]", readme_text(readme, results)) == ["demo"]
+    table.write_text("split,class,images\ntrain,car,961\n", encoding="utf-8")
+    assert re.findall(r"!\[(.*?)\]", readme_text(readme, results)) == ["zebras"]
+
+
+def test_the_root_report_of_no_studies_says_so(tmp_path: Path) -> None:
+    assert "No study has been run yet." in root_report_text(tmp_path, tmp_path)

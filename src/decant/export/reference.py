@@ -1,5 +1,8 @@
 """The PyTorch student on its own data path: what an exported file has to agree with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -9,7 +12,10 @@ from decant.models.checkpoint import Checkpoint
 
 
 class TorchReference:
-    """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU."""
+    """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU.
+
+    On one thread: to wake a second one for each operator of a small network takes longer than it saves.
+    """
 
     name = "the student in PyTorch"
 
@@ -24,5 +30,16 @@ class TorchReference:
 
     def network(self, prepared: np.ndarray) -> np.ndarray:
         """Prepared float32 [3, S, S] -> logits float32 [K]."""
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             return self.classifier(torch.from_numpy(np.require(prepared, requirements=["C", "W"]))[None])[0].numpy()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread inside, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -45,7 +45,11 @@ def test_it_is_offered_where_it_is_faster_and_within_its_budget(
 def test_the_offer_says_what_it_rests_on() -> None:
     found = stage.offer(judged(passed=False, accuracy=0.8875), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
     assert (found["points_lost"], found["p50_ms"], found["file_mb"]) == (1.25, 1.5, 3.81)
-    assert "2.00 times as fast" in found["why"] and "1.250 points" in found["why"] and "0.5 allowed" in found["why"]
+    assert found["why"] == "2.00 times as fast as fp32, 1.250 points of val accuracy lost (0.5 allowed)"
+    better = stage.offer(judged(accuracy=0.9025), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
+    assert better["points_lost"] == -0.25 and better["why"].endswith(", 0.250 points of val accuracy gained")
+    same = stage.offer(judged(), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
+    assert same["why"].endswith(", 0.000 points of val accuracy lost (0.5 allowed)")
 
 
 def test_a_file_whose_answers_change_in_batches_is_not_offered_and_says_why() -> None:

@@ -148,11 +148,9 @@ def offer(result: dict[str, Any], speed: Speed, budget_points: float, size_mb: f
     """Whether the int8 file is offered, why, and the figures that this rests on."""
     lost = 100 * (result["reference_accuracy"] - result["accuracy"])
     good, fast = result["passed"], speed.times_as_fast > 1
-    points = short(cell("points", lost))
-    why = (
-        f"{significant(speed.times_as_fast)} times as fast as fp32, {points} points of val accuracy lost "
-        f"({budget_points} allowed)"
-    )
+    change = "gained" if lost < 0 else f"lost ({budget_points} allowed)"
+    points = short(cell("points", abs(lost)))
+    why = f"{significant(speed.times_as_fast)} times as fast as fp32, {points} points of val accuracy {change}"
     if result["gates"]["batch_top1"]["passed"] is False:
         why += ", too many pictures with another class in a batch than alone"
     return {

@@ -88,6 +88,11 @@ def test_the_student_is_held_against_the_best_teacher_in_its_engine_and_in_pytor
     )
 
 
+def test_a_single_process_is_no_range(study: Path) -> None:
+    write_times(study, a_time("student_onnx", 3.2, processes=1))
+    assert "2 threads, preprocessing included). " in the_section(study)
+
+
 def test_who_was_not_timed_is_not_in_a_ratio(study: Path) -> None:
     write_times(study, STUDENT[0], *TEACHERS[2:3])
     text = the_section(study)

@@ -164,9 +164,9 @@ def _sentences(evidence: Evidence) -> Iterator[str]:
 
 
 def _spread(timing: Row) -> str:
-    """How far single processes are apart; "" in tables from before that was kept."""
+    """How far single processes are apart; "" of one alone, and in tables from before that was kept."""
     low, high = timing.get("p50_low_ms"), timing.get("p50_high_ms")
-    return f"; {low} to {high} ms in single processes" if low and high else ""
+    return f"; {low} to {high} ms in single processes" if low and high and timing["processes"] != "1" else ""
 
 
 def _ratio_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:

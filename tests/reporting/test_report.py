@@ -12,12 +12,7 @@ from decant.errors import UserError
 from decant.reporting.evidence import best_teacher, read_evidence, reported_latency
 from decant.reporting.figures import render_figures
 from decant.reporting.format import short
-from decant.reporting.report import (
-    headline,
-    is_stale,
-    report_text,
-    write_report,
-)
+from decant.reporting.report import headline, is_stale, report_text, write_report
 
 SECTIONS = [
     "The task and the data",

@@ -15,6 +15,7 @@ from decant.export.interface import LOGITS, PREPARED
 from decant.export.network import network_graph
 from decant.export.quantisation import export_quantised, quantised_network
 from decant.export.runtime import OnnxClassifier
+from decant.export.structure import saturation_faults, structural_faults
 from decant.export.verify import verify
 from decant.models.checkpoint import Checkpoint
 
@@ -99,10 +100,10 @@ def test_each_option_does_what_it_says(
     quantise: Callable[..., onnx.ModelProto], quantisation_of: Callable[[onnx.ModelProto], Any]
 ) -> None:
     plain = quantisation_of(quantise())
-    assert all(scales.ndim == 1 for scales in plain.scales) and not plain.last_layer and plain.largest_weight == 127
+    assert all(scales.ndim == 1 for scales in plain.scales) and not plain.last_layer and plain.largest_weight == 64
     assert all(scales.ndim == 0 for scales in quantisation_of(quantise(per_channel=False)).scales)
     assert quantisation_of(quantise(last_layer=True)).last_layer
-    assert quantisation_of(quantise(reduce_range=True)).largest_weight <= 64
+    assert quantisation_of(quantise(full_range=True)).largest_weight == 127
     percentile = quantisation_of(quantise(method=CalibrationMethod.Percentile)).ranges
     assert percentile.keys() == plain.ranges.keys() and percentile != plain.ranges
     assert all(scale <= plain.ranges[name] for name, scale in percentile.items())
@@ -121,3 +122,71 @@ def test_the_same_calibration_gives_the_same_bytes(
 ) -> None:
     export_quantised(fitted, calibration(fitted, vehicles), tmp_path, temperature=1.7, metadata={})
     assert (tmp_path / "student_int8.onnx").read_bytes() == quantised.read_bytes()
+
+
+def int8_weights(model: onnx.ModelProto) -> list[np.ndarray]:
+    """int8 weights as matrices [outputs, inputs], of every convolution and matrix product that has such."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in made_by:
+            weight = tensors[made_by[node.input[1]].input[0]]
+            assert weight.dtype == np.int8
+            found.append(weight.reshape(len(weight), -1) if node.op_type == "Conv" else weight.T)
+    return found
+
+
+def saturating_product(weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
+    """uint8 [K, n] activations x int8 [O, K] weights as VPMADDUBSW adds them: neighbours in 16 bits, then in 32."""
+    padded = np.pad(weights.astype(np.int64), ((0, 0), (0, weights.shape[1] % 2)))
+    seen = np.pad(activations.astype(np.int64), ((0, activations.shape[0] % 2), (0, 0)))
+    products = padded[:, :, None] * seen[None]
+    return (products[:, 0::2] + products[:, 1::2]).clip(-(2**15), 2**15 - 1).sum(axis=1)
+
+
+def test_no_sum_of_the_shipped_weights_saturates_on_a_processor_without_vnni(
+    quantise: Callable[..., onnx.ModelProto],
+) -> None:
+    draw = np.random.default_rng(0)
+    differ = {}
+    for name, options in {"shipped": {}, "full range": {"full_range": True}}.items():
+        differ[name] = 0
+        for weights in int8_weights(quantise(**options)):
+            bright = draw.integers(200, 256, (weights.shape[1], 16))
+            agreeing = np.where(weights[:1].T > 0, 255, 0)  # the worst case for the first output
+            for activations in (bright, agreeing):
+                exact = weights.astype(np.int64) @ activations
+                differ[name] += int((saturating_product(weights, activations) != exact).sum())
+    assert differ["shipped"] == 0 and differ["full range"] > 0
+
+
+@pytest.mark.parametrize("model", ["student", "matrix product"])
+def test_a_file_that_could_saturate_is_found(
+    quantise: Callable[..., onnx.ModelProto], model: str, tmp_path: Path
+) -> None:
+    """The student's convolutions, and a single matrix product with a weight a step above what is allowed."""
+    if model == "student":
+        sound, faulty = quantise(), quantise(full_range=True)
+    else:
+        sound, faulty = matrix_product(64), matrix_product(65)
+    assert saturation_faults(sound.graph) == []
+    assert saturation_faults(faulty.graph)
+    if model == "student":
+        onnx.helper.set_model_props(faulty, {"opset": "18"})
+        onnx.save(faulty, tmp_path / "faulty.onnx")
+        assert structural_faults(tmp_path / "faulty.onnx") == saturation_faults(faulty.graph)
+
+
+def matrix_product(largest: int) -> onnx.ModelProto:
+    """A model of one quantised MatMul: uint8 activations [n, 3], int8 weights [3, 2], the largest twice."""
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    graph (uint8[n, 3] given) => (float[n, 2] result) <float scale = {0.1}, uint8 zero = {3}, int8 none = {0}> {
+        activation = DequantizeLinear(given, scale, zero)
+        weight = DequantizeLinear(weights, scale, none)
+        result = MatMul(activation, weight)
+    }"""
+    model = onnx.parser.parse_model(text)
+    weights = np.array([[largest, 1], [largest, -7], [0, 3]], np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    return model

@@ -55,7 +55,7 @@ def test_the_target_onnx_holds_the_exported_files_byte_for_byte(
     ):
         assert (tmp_path / name).read_bytes() == (micro.runs / stage / "latest" / name).read_bytes(), name
     card = (tmp_path / "MODEL_CARD_int8.md").read_bytes()
-    assert card == (micro.runs / "int8" / "latest" / "MODEL_CARD.md").read_bytes() and b"VNNI" in card
+    assert card == (micro.runs / "int8" / "latest" / "MODEL_CARD.md").read_bytes()
 
 
 def test_the_default_place_is_below_the_run_and_may_be_written_again(micro: Micro) -> None:

@@ -90,10 +90,10 @@ def test_a_tool_that_is_not_installed_is_told(measured: Measured) -> None:
 def test_each_calibration_is_another_one(measured: Measured, quantisation_of: QuantisationOf) -> None:
     found = {name: quantisation_of(measured.models[name]) for name in stage.CALIBRATIONS}
     plain = found.pop("int8")
-    assert all(scales.ndim == 1 for scales in plain.scales) and not plain.last_layer and plain.largest_weight == 127
+    assert all(scales.ndim == 1 for scales in plain.scales) and not plain.last_layer and plain.largest_weight == 64
     assert all(scales.ndim == 0 for scales in found.pop("int8 one scale a tensor").scales)
     assert found.pop("int8 last layer too").last_layer
-    assert found.pop("int8 reduced range").largest_weight <= 64
+    assert found.pop("int8 full range").largest_weight == 127
     percentile = found.pop("int8 percentile").ranges
     assert percentile.keys() == plain.ranges.keys()
     assert all(scale <= plain.ranges[name] for name, scale in percentile.items()) and percentile != plain.ranges

@@ -44,15 +44,17 @@ def quantised_network(
     per_channel: bool = True,
     last_layer: bool = False,
     method: CalibrationMethod = CalibrationMethod.MinMax,
-    reduce_range: bool = False,
+    full_range: bool = False,
 ) -> onnx.ModelProto:
     """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
 
     Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
     "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
     activations are the least and the largest value seen. The last layer stays in float unless `last_layer`: it is
-    small, and its rounding goes straight into the logits. `reduce_range` leaves weights 7 bits, for x86 processors
-    without VNNI, whose sums of 8-bit products may saturate. `results/export/formats.csv` has what these choices give.
+    small, and its rounding goes straight into the logits. `results/export/formats.csv` compares these choices.
+
+    Weights have 7 bits, in [-64, 64], unless `full_range`: on x86 processors without VNNI, ONNX Runtime adds pairs of
+    uint8 x int8 products in 16 bits, which saturate beyond 32,767 and make the file's answers wrong.
 
     method: MinMax or Percentile, which needs batches of one size. Entropy would be MinMax again: ONNX Runtime's
     histogram has as many bins as levels unless told otherwise, which `quantize_static` cannot be.
@@ -71,7 +73,7 @@ def quantised_network(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=per_channel,
-                reduce_range=reduce_range,
+                reduce_range=not full_range,
                 calibrate_method=method,
                 nodes_to_exclude=[] if last_layer else [answering_node(prepared)],
             )

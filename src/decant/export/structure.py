@@ -1,16 +1,19 @@
 """What a file is made of, seen with the onnx package: faults of structure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, numpy_helper
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
 from decant.export.interface import OPSET
 
 STANDARD_DOMAINS = {"", "ai.onnx"}
+INT16_MAX = 32_767
 
 
 def structural_faults(path: Path) -> list[str]:
@@ -19,7 +22,8 @@ def structural_faults(path: Path) -> list[str]:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:
         return [f"not an ONNX file: {error}"]
-    return checker_faults(model) + opset_faults(model) + domain_faults(model.graph) + external_faults(model)
+    faults = checker_faults(model) + opset_faults(model) + domain_faults(model.graph) + external_faults(model)
+    return faults or saturation_faults(model.graph)
 
 
 def checker_faults(model: onnx.ModelProto) -> list[str]:
@@ -59,6 +63,40 @@ def external_faults(model: onnx.ModelProto) -> list[str]:
         for tensor in tensors_of(model.graph)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
+
+
+def saturation_faults(graph: onnx.GraphProto) -> list[str]:
+    """The int8 weights whose products with uint8 activations saturate on x86 processors without VNNI.
+
+    There ONNX Runtime's kernels add two products in 16 bits (VPMADDUBSW). Which two weights of an output meet depends
+    on the kernel, so the two largest of a tensor must not exceed 32,767 when both are multiplied by 255.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {name: node for node in graph.node for name in node.output}
+    faults = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        activation, weight = (quantised_type(made_by.get(name), tensors) for name in node.input[:2])
+        if (activation, weight) == (TensorProto.UINT8, TensorProto.INT8):
+            name = made_by[node.input[1]].input[0]
+            if name in tensors and largest_pair(numpy_helper.to_array(tensors[name])) > INT16_MAX:
+                faults.append(f"{node.op_type} {node.name}: pairs of int8 products exceed 16 bits; export it again")
+    return faults
+
+
+def quantised_type(node: onnx.NodeProto | None, tensors: Mapping[str, TensorProto]) -> int | None:
+    """The type that a DequantizeLinear node reads, from its zero point; None for another node."""
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    zero_point = tensors.get(node.input[2]) if len(node.input) > 2 else None
+    return TensorProto.UINT8 if zero_point is None else zero_point.data_type
+
+
+def largest_pair(weights: np.ndarray) -> int:
+    """The largest absolute sum of two int8 weights, each multiplied by the largest uint8 activation."""
+    extremes = np.sort(weights.astype(np.int64), axis=None)
+    return int(255 * max(extremes[-2:].clip(min=0).sum(), -extremes[:2].clip(max=0).sum()))
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

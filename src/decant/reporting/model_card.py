@@ -111,14 +111,14 @@ def input_contract(metadata: Mapping[str, str]) -> str:
 
 
 def cpu_text(metadata: Mapping[str, str]) -> str:
-    """What an int8 file's scores depend on beside the pictures; "" of a file that names no processor."""
+    """Where an int8 file was timed; "" for a file that names no processor."""
     if "cpu" not in metadata:
         return ""
     cpu = json.loads(metadata["cpu"])
     sets = ", ".join(cpu["instruction_sets"]) or "unknown"
     return (
-        f"Its scores and its speed are of one processor, {plain(cpu['processor'])} (instruction sets: {sets}): on an "
-        "x86 processor without VNNI, sums of 8-bit products may saturate and answers be worse, so verify it there."
+        f"Its speed was measured on one processor, {plain(cpu['processor'])} (instruction sets: {sets}), and may be "
+        "different on another. Its answers do not depend on VNNI: no sum of 8-bit products can saturate."
     )
 
 

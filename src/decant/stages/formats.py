@@ -47,7 +47,7 @@ CALIBRATIONS = {
     "int8 last layer too": {"last_layer": True},
     "int8 one scale a tensor": {"per_channel": False},
     "int8 percentile": {"method": CalibrationMethod.Percentile},
-    "int8 reduced range": {"reduce_range": True},
+    "int8 full range": {"full_range": True},
 }
 
 log = logging.getLogger(__name__)

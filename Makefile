@@ -30,7 +30,7 @@ test-all: lint ## the same, with the tests that need a network or special hardwa
 	@HF_HUB_OFFLINE=0 $(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff (rules and format) and mypy
-	@echo "lint: ruff check, ruff format --check, mypy on src/decant"
+	@echo "lint: ruff check, ruff format --check, mypy on src"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from decant.export.specimen import drawn_photo, exported_specimen
-from decant.reporting.cold_start import COLD_START_COLUMNS, cold_start_row
-from decant.reporting.format import write_results_table
-from decant.stages.command import at_least_one, run
-from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
+from decant.evaluation.tables import write_results_table
+from decant.stages.support.command import at_least_one, run
+from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
 from decant.study import ROOT
+from decant.timing.cold_start import COLD_START_COLUMNS, cold_start_row
+from decant.timing.random_student import drawn_photo, exported_random_student
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as place:
         drawn = Path(place) / "photo.jpg"
         Image.fromarray(drawn_photo(300, 400)).save(drawn, quality=90)
-        row = cold_start_row(given.model or exported_specimen(Path(place)), given.photo or drawn, given.processes)
+        row = cold_start_row(given.model or exported_random_student(Path(place)), given.photo or drawn, given.processes)
     write_results_table([row], given.out / "cold_start.csv", COLD_START_COLUMNS)
-    record_measurement(given.out, ["cold_start.csv"], measured_file(given.model) if given.model else SPECIMEN)
+    record_measurement(given.out, ["cold_start.csv"], measured_file(given.model) if given.model else RANDOM_STUDENT)
     print(f"{row['total_s']:.3f} s to the first answer: {given.out / 'cold_start.csv'}")
 
 

@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.export.effort import EFFORT_COLUMNS, effort_row
-from decant.export.specimen import specimen
+from decant.evaluation.tables import write_results_table
 from decant.models.checkpoint import load_checkpoint
-from decant.reporting.format import write_results_table
-from decant.stages.command import at_least_one, run
-from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
+from decant.stages.support.command import at_least_one, run
+from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
 from decant.study import ROOT
+from decant.timing.export_time import EXPORT_TIME_COLUMNS, export_time_row
+from decant.timing.random_student import random_student
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )
     given = parser.parse_args(arguments)
-    checkpoint = load_checkpoint(given.checkpoint) if given.checkpoint else specimen()
+    checkpoint = load_checkpoint(given.checkpoint) if given.checkpoint else random_student()
     with tempfile.TemporaryDirectory() as place:
-        row = effort_row(checkpoint, Path(place), given.pictures)
-    write_results_table([row], given.out / "export_time.csv", EFFORT_COLUMNS)
-    weights = measured_file(given.checkpoint / "model.safetensors") if given.checkpoint else SPECIMEN
+        row = export_time_row(checkpoint, Path(place), given.pictures)
+    write_results_table([row], given.out / "export_time.csv", EXPORT_TIME_COLUMNS)
+    weights = measured_file(given.checkpoint / "model.safetensors") if given.checkpoint else RANDOM_STUDENT
     record_measurement(given.out, ["export_time.csv"], weights)
     print(f"{row['total_s']:.1f} s, passed: {row['passed']}: {given.out / 'export_time.csv'}")
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.stages.command import experiment_of, parser, run
 from decant.stages.export import export
-from decant.stages.formats import measure_formats
-from decant.stages.provenance import measured_file, record_measurement
+from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.number_formats import measure_formats
+from decant.stages.support.provenance import measured_file, record_measurement
 from decant.study import ROOT
 
 DEFAULT_OUT = ROOT / "results" / "export"

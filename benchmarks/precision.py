@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from decant.stages.command import experiment_of, parser, run
 from decant.stages.precision import precision
+from decant.stages.support.command import experiment_of, parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

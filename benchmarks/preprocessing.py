@@ -9,13 +9,13 @@ import numpy as np
 
 from decant.data.images import BrokenImage, decode
 from decant.errors import UserError
-from decant.export.fidelity import FIDELITY_COLUMNS, fidelity_rows
-from decant.export.preparation import COST_COLUMNS, cost_row
-from decant.export.specimen import drawn_photo, exported_specimen
-from decant.reporting.format import write_results_table
-from decant.stages.command import at_least_one, run
-from decant.stages.provenance import SPECIMEN, measured_file, record_measurement
+from decant.evaluation.tables import write_results_table
+from decant.stages.support.command import at_least_one, run
+from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
 from decant.study import ROOT
+from decant.timing.preprocessing_cost import COST_COLUMNS, cost_row
+from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS, preprocessing_error_rows
+from decant.timing.random_student import drawn_photo, exported_random_student
 
 SIZES = ((300, 400), (208, 300), (100, 100))  # height and width of the drawn photos, pixels
 
@@ -38,19 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     photos = [photo_of(given.photo)] if given.photo else [drawn_photo(*size) for size in SIZES]
     with tempfile.TemporaryDirectory() as place:
-        model = given.model or exported_specimen(Path(place))
+        model = given.model or exported_random_student(Path(place))
         costs = [cost_row(model, photo, threads, given.calls) for photo in photos for threads in given.threads]
-        off = fidelity_rows(model, given.pictures)
+        off = preprocessing_error_rows(model, given.pictures)
     write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
-    write_results_table(off, given.out / "fidelity.csv", FIDELITY_COLUMNS)
-    model_of = measured_file(given.model) if given.model else SPECIMEN
+    write_results_table(off, given.out / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)
+    model_of = measured_file(given.model) if given.model else RANDOM_STUDENT
     record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], model_of)
     for row in costs:
         print(
             "{height_px} x {width_px}, threads {threads}: {full_to_apart:.3f} of bare + Pillow by the clock, "
             "{cpu_full_to_apart:.3f} of the processor's time".format(**row)
         )
-    print(f"grey levels off, at most: {np.max([[row[c] for c in FIDELITY_COLUMNS[3:5]] for row in off]):.4f}")
+    print(
+        f"grey levels off, at most: {np.max([[row[c] for c in PREPROCESSING_ERROR_COLUMNS[3:5]] for row in off]):.4f}"
+    )
     print(f"tables: {given.out / 'preprocessing.csv'}, {given.out / 'fidelity.csv'}")
 
 

@@ -1,10 +1,10 @@
-"""Gather a study's evidence into results/<study>: tables, pictures, submissions, provenance, REPORT.md."""
+"""Gather a study's results into results/<study>: tables, pictures, submissions, provenance, REPORT.md."""
 
 from collections.abc import Sequence
 
 from decant.reporting.report import headline
-from decant.stages.command import experiment_of, parser, run
-from decant.stages.publication import publish
+from decant.stages.publish import publish
+from decant.stages.support.command import experiment_of, parser, run
 from decant.study import study_files
 
 

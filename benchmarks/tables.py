@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decant.errors import UserError
+from decant.evaluation.tables import plural
 from decant.reporting.figures import render_figures
-from decant.reporting.format import plural
 from decant.reporting.report import (
     REPORT,
     stale_reports,
@@ -19,7 +19,7 @@ from decant.reporting.report import (
     write_report,
     write_root_report,
 )
-from decant.stages.command import run
+from decant.stages.support.command import run
 from decant.study import ROOT
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/tables.py --check",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where evidence is (default: results/)")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where results is (default: results/)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a report is stale")
     given = parser.parse_args(arguments)
     results = given.results.resolve()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.stages.command import experiment_of, parser, run
 from decant.stages.int8 import int8, verdict
-from decant.stages.targets import TARGETS, write_targets
+from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.export_targets import TARGETS, write_targets
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

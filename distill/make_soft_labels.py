@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from decant.stages.command import experiment_of, parser, run
-from decant.stages.ensemble import ensemble, heard, read_weights
+from decant.stages.ensemble import active_teachers, ensemble, read_weights
 from decant.stages.soft_labels import soft_labels
+from decant.stages.support.command import experiment_of, parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
     with experiment.workspace.locked():
-        for name in [given.teacher] if given.teacher else heard(read_weights(ensemble(experiment))):
+        for name in [given.teacher] if given.teacher else active_teachers(read_weights(ensemble(experiment))):
             print(f"soft labels of {name}: {soft_labels(experiment, name).folder}")
 
 

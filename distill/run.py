@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.stages.command import parser, run
+from decant.stages.support.command import parser, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = (

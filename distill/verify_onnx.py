@@ -15,12 +15,12 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # where decant is not installed
 
 from decant.budget import BUDGET_POINTS
-from decant.errors import UserError, told_in_words
-from decant.export.comparison import Reference
-from decant.export.pictures import PictureFiles, Pictures
+from decant.errors import UserError, exit_on_user_error
 from decant.export.runtime import BrokenFile, OnnxClassifier
-from decant.export.sheet import write_contact_sheet
-from decant.export.verify import BATCH_SIZES, verify
+from decant.export.verification.comparison import Reference
+from decant.export.verification.contact_sheet import write_contact_sheet
+from decant.export.verification.images import PictureFiles, Pictures
+from decant.export.verification.verify import BATCH_SIZES, verify
 from decant.tracking import progress
 from decant.workspace import write_json
 
@@ -130,7 +130,7 @@ def task(given: argparse.Namespace) -> Task:
     """What to verify, against what and on what; a word of the command line goes before the study's."""
     if given.study is not None:
         try:
-            from decant.stages.verification import of_study  # all that a study needs, torch among it
+            from decant.stages.support.verified_file import of_study  # all that a study needs, torch among it
         except ModuleNotFoundError as error:
             raise UserError(f"--study needs all of decant's packages ({error}); give --data instead") from None
         found = of_study(given.study, given.file, given.data, given.runs, given.split)
@@ -151,7 +151,7 @@ def classes_of(file: Path) -> list[str]:
 
 def student_in_torch(folder: Path) -> Reference:
     try:
-        from decant.export.reference import TorchReference
+        from decant.export.verification.torch_reference import TorchReference
         from decant.models.checkpoint import load_checkpoint
     except ModuleNotFoundError as error:
         raise UserError(f"--checkpoint needs PyTorch and timm ({error}); leave it out, or install them") from None
@@ -228,5 +228,5 @@ def draw_worst(path: Path, report: dict[str, Any], pictures: Pictures) -> None:
 
 
 if __name__ == "__main__":
-    with told_in_words():
+    with exit_on_user_error():
         main()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from decant.stages.clean import clean
-from decant.stages.command import experiment_of, parser, run
+from decant.stages.support.command import experiment_of, parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.data.toy_vehicles import generate, sample_sheet
 from decant.errors import UserError
-from decant.stages.command import run
+from decant.stages.support.command import run
 from decant.tracking import progress
+from toy_vehicles import generate, sample_sheet
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.sheet:
         sample_sheet(seed=given.seed, columns=10, rows=3).save(given.target)
     else:
-        generate(given.target, images=given.images, size_px=given.size_px, seed=given.seed, progress=progress)
+        try:
+            generate(given.target, images=given.images, size_px=given.size_px, seed=given.seed, progress=progress)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     print(given.target)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from decant.stages.command import experiment_of, parser, run
 from decant.stages.predictions import predictions
+from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.teacher import teacher
 
 

@@ -18,6 +18,8 @@ os.environ["MPLBACKEND"] = "Agg"
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["exported_students"]  # fixtures of the tests of export and timing
+
 # A deadline would assert a time; a fixed seed gives every run the same examples.
 settings.register_profile("decant", deadline=None, derandomize=True, database=None)
 settings.load_profile("decant")

@@ -11,6 +11,7 @@ import pytest
 PACKAGES = [
     "stages",
     "reporting",
+    "timing",
     "export",
     "distillation",
     "ensemble",
@@ -18,6 +19,7 @@ PACKAGES = [
     "models",
     "cleaning",
     "data",
+    "evaluation",
 ]
 FOUNDATIONS = ["study", "workspace", "tracking", "machine", "seeds"]
 
@@ -42,6 +44,8 @@ def skeleton(repository: Path, tmp_path: Path) -> Path:
     for name in PACKAGES:
         (package / name).mkdir(parents=True)
         (package / name / "__init__.py").touch()
+    (tmp_path / "src" / "toy_vehicles").mkdir()
+    (tmp_path / "src" / "toy_vehicles" / "__init__.py").touch()
     for name in ["__init__", "budget", "errors", *FOUNDATIONS]:
         (package / f"{name}.py").touch()
     return tmp_path
@@ -79,6 +83,10 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
         ("export", "reporting"),
         ("reporting", "training"),
         ("reporting", "stages"),
+        ("export", "timing"),
+        ("timing", "reporting"),
+        ("data", "evaluation"),
+        ("evaluation", "data"),
     ],
 )
 def test_an_import_against_the_layers_is_found(skeleton: Path, importer: str, imported: str) -> None:

@@ -80,7 +80,7 @@ class Clock:
 )
 def test_bf16_is_chosen_only_where_it_saves_a_tenth(monkeypatch, bf16_s, chosen):
     step = Clock(monkeypatch).step_taking(lambda dtype, call: bf16_s if dtype == torch.bfloat16 else 1.0)
-    assert machine.faster_precision(step) == chosen
+    assert machine.faster_dtype(step) == chosen
 
 
 def test_the_choice_of_precision_survives_a_slow_first_step_and_a_disturbed_round(monkeypatch):
@@ -88,12 +88,12 @@ def test_the_choice_of_precision_survives_a_slow_first_step_and_a_disturbed_roun
         usual = 0.5 if dtype == torch.bfloat16 else 1.0
         return usual + (9.0 if dtype == torch.bfloat16 and call in (0, 2) else 0.0)
 
-    assert machine.faster_precision(Clock(monkeypatch).step_taking(seconds_of)) == "bf16"
+    assert machine.faster_dtype(Clock(monkeypatch).step_taking(seconds_of)) == "bf16"
 
 
 def test_a_fast_first_step_decides_nothing(monkeypatch):
     step = Clock(monkeypatch).step_taking(lambda dtype, call: 0.0 if dtype == torch.bfloat16 and call == 0 else 1.0)
-    assert machine.faster_precision(step) == "fp32"
+    assert machine.faster_dtype(step) == "fp32"
 
 
 @pytest.mark.parametrize(("available", "kind"), [(True, "cuda"), (False, "cpu")])

@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 @contextmanager
-def told_in_words() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Let a user's mistake end in one line on stderr and exit code 2, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:

@@ -39,7 +39,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def faster_precision(step: Callable[[torch.dtype], Any], repeats: int = 3) -> str:
+def faster_dtype(step: Callable[[torch.dtype], Any], repeats: int = 3) -> str:
     """ "fp32" or "bf16", whichever runs `step` (called with the autocast dtype) in less time, interleaved.
 
     bf16 must win by 10 %: depthwise networks are slower in it on CPUs, matrix products are faster.

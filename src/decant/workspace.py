@@ -22,7 +22,7 @@ FINGERPRINT_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Finished:
+class StageResult:
     """A stage whose files are whole. `fingerprint` stands for everything that they were made from."""
 
     name: str
@@ -33,24 +33,24 @@ class Finished:
 class Workspace:
     """The run folder of one study: `<folder>/<stage>/<fingerprint>/`, the newest linked as `latest`."""
 
-    _told: ClassVar[set[str]] = set()  # what was said once in this process is not said again
+    _said: ClassVar[set[str]] = set()  # what was said once in this process is not said again
 
     def __init__(self, folder: Path, code: str = "") -> None:
         """code: names the code that builds stages, to be written beside them."""
         self.folder = folder
         self.code = code
-        self.used: dict[str, Finished] = {}  # by stage, what this process asked for last
+        self.used: dict[str, StageResult] = {}  # by stage, what this process asked for last
         self._nested = 0.0  # seconds of the stages that were built within the one that is being built
 
     def stage(
         self,
         name: str,
         section: Any,
-        reads: Sequence[Finished | str],
+        reads: Sequence[StageResult | str],
         version: int,
         build: Callable[[Path], None],
         resumable: bool = False,
-    ) -> Finished:
+    ) -> StageResult:
         """Return the finished stage, building it where it is not there.
 
         section: what of the study decides the result (JSON-able). reads: the stages (or digests of outside
@@ -58,10 +58,10 @@ class Workspace:
         given. A folder without `finished.json` was interrupted: `build` resumes it if `resumable`, else it
         is cleared first. What older fingerprints left stays.
         """
-        inputs = [item.fingerprint if isinstance(item, Finished) else item for item in reads]
+        inputs = [item.fingerprint if isinstance(item, StageResult) else item for item in reads]
         mark = fingerprint({"stage": name, "section": section, "reads": inputs, "version": version})
         folder = self.folder / name / mark
-        done = self.used[name] = Finished(name, mark, folder)
+        done = self.used[name] = StageResult(name, mark, folder)
         if is_whole(folder):
             self._tell_once(f"{name}: unchanged, kept in {folder}")
             point_latest(folder)
@@ -80,7 +80,7 @@ class Workspace:
         write_json(folder / FINISHED, {**record, "code": self.code, "seconds": seconds, "files": files})
         point_latest(folder)
         log.info("%s: done in %.0f s", name, seconds)
-        self._told.add(f"{name}: unchanged, kept in {folder}")
+        self._said.add(f"{name}: unchanged, kept in {folder}")
         return done
 
     def resolved(self, key: str, decide: Callable[[], Any]) -> Any:
@@ -109,8 +109,8 @@ class Workspace:
             lock.release()
 
     def _tell_once(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._said:
+            self._said.add(message)
             log.info(message)
 
 

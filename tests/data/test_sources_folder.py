@@ -281,7 +281,7 @@ def test_toy_vehicles_are_drawn_once_and_have_the_same_digest_wherever_they_lie(
         drawn.append((images, size_px, seed, classes))
         as_folder(folder, photos("car/1.png", f"van/{seed}.png"))
 
-    monkeypatch.setattr("decant.data.toy_vehicles.generate", generate, raising=False)
+    monkeypatch.setattr("toy_vehicles.generate", generate, raising=False)
     data = Data(toy={"images": 40, "size_px": 32, "classes": 2})  # type: ignore[arg-type]
     first = open_source(data, tmp_path, tmp_path / "one", 3)
     again = open_source(data, tmp_path, tmp_path / "one", 3)
@@ -300,7 +300,7 @@ def test_toy_vehicles_that_were_interrupted_are_drawn_anew(tmp_path: Path, monke
         if files:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("decant.data.toy_vehicles.generate", generate, raising=False)
+    monkeypatch.setattr("toy_vehicles.generate", generate, raising=False)
     with pytest.raises(KeyboardInterrupt):
         open_source(Data(), tmp_path, tmp_path, 0)
     assert open_source(Data(), tmp_path, tmp_path, 0).classes == ["car", "van"]

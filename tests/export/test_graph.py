@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decant.data.evaluation import Preprocessing, evaluation_transform, resized_shape
+from decant.data.evaluation_transform import evaluation_transform
+from decant.data.preprocessing import Preprocessing
 from decant.export.graph import preprocessing_graph
-from decant.export.independent import prepare
 from decant.export.interface import PREPARED
 from decant.export.runtime import open_session, run
+from decant.export.verification.pillow_reference import prepare
 
 Prepare = Callable[[np.ndarray], np.ndarray]
 THIN_AND_ODD = [
@@ -63,7 +64,7 @@ def test_an_elongated_picture_agrees_with_pillow_which_crops_before_it_resizes()
     prepare_in_graph = in_graph(Preprocessing(48, 0.9))
     for height, width in [*THIN_AND_ODD[2:], (37, 900), (400, 300)]:
         picture = noise(rng, height, width)
-        outside = prepare(picture, input_px=48, resize_px=53)
+        outside = prepare(picture, Preprocessing(48, 0.9))
         assert 255 * np.abs(prepare_in_graph(picture[None])[0] - outside).max() < 0.1, (height, width)
 
 
@@ -91,7 +92,7 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
 
 def test_the_shape_is_rounded_as_the_evaluation_transform_rounds_it() -> None:
     # 3 x 2 to a shorter side of 5 is 7.5: the half goes up, where round() would go to the even 8 or 6.
-    assert resized_shape(3, 2, 5) == (8, 5)
+    assert Preprocessing(5).resized_shape(3, 2) == (8, 5)
     picture = noise(np.random.default_rng(4), 3, 2)
     expected = evaluation_transform(picture, Preprocessing(5)).numpy()
     np.testing.assert_allclose(in_graph(Preprocessing(5))(picture[None])[0], expected, atol=1e-6)

@@ -19,7 +19,7 @@ for absent in ("torch", "onnx", "timm", "pandas"):
 import numpy as np
 from pathlib import Path
 from decant.export.runtime import OnnxClassifier
-from decant.export.verify import verify
+from decant.export.verification.verify import verify
 path = Path(sys.argv[1])
 pictures = [(str(n), np.random.default_rng(n).integers(0, 256, (40 + n, 70, 3), dtype=np.uint8)) for n in range(4)]
 assert OnnxClassifier(path).predict(pictures[0][1])[0].shape == (5,)

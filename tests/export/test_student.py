@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from decant.data.evaluation import Preprocessing
 from decant.data.images import decode
+from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.export import student
-from decant.export.reference import TorchReference
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
+from decant.export.verification.torch_reference import TorchReference
 from decant.models.checkpoint import Checkpoint
 
 Pictures = list[tuple[str, np.ndarray]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

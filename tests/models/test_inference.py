@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
+from decant.data.preprocessing import Preprocessing
 from decant.ensemble.tta import tta_members
 from decant.models.classifier import Classifier
 from decant.models.inference import evaluation_batches, features_of, predict

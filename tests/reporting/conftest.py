@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from decant.reporting.candidates import LATENCY_COLUMNS, ensemble_rows
-from decant.reporting.format import write_results_table
-from decant.reporting.intervals import comparison_row
-from decant.reporting.metrics import (
+from decant.evaluation.intervals import comparison_row
+from decant.evaluation.metrics import (
     class_count_rows,
     confusion,
     confusion_rows,
@@ -21,6 +19,8 @@ from decant.reporting.metrics import (
     reliability_rows,
     soft_label_row,
 )
+from decant.evaluation.tables import write_results_table
+from decant.timing.models import LATENCY_COLUMNS, ensemble_rows
 
 CLASSES = ["car", "van", "bus & $coach$", "truck|lorry", "грузовик", "tram", "bicycle"]
 MODELS = {  # kind, how clearly it tells the classes apart

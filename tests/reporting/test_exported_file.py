@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from decant.export.effort import EFFORT_COLUMNS
-from decant.export.fidelity import FIDELITY_COLUMNS
-from decant.export.preparation import COST_COLUMNS
-from decant.reporting.cold_start import COLD_START_COLUMNS
+from decant.evaluation.tables import write_results_table
 from decant.reporting.exported_file import exported_file_section
-from decant.reporting.format import write_results_table
 from decant.reporting.report import is_root_stale, write_root_report
-from decant.stages.formats import FORMAT_COLUMNS
+from decant.stages.support.number_formats import FORMAT_COLUMNS
+from decant.timing.cold_start import COLD_START_COLUMNS
+from decant.timing.export_time import EXPORT_TIME_COLUMNS
+from decant.timing.preprocessing_cost import COST_COLUMNS
+from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
 Columns = tuple[str, ...]
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
         {"height_px": 100, "width_px": 100, "threads": 2, "full_to_apart": 1.0, "cpu_full_to_apart": 1.0},
     )  # fmt: skip
     write(
-        place, "fidelity.csv", FIDELITY_COLUMNS,
+        place, "fidelity.csv", PREPROCESSING_ERROR_COLUMNS,
         {"pictures": 600, "border_grey_levels": 0.0012, "inner_grey_levels": 0.0089, "mean_grey_levels": 0.5},
         {"pictures": 600, "border_grey_levels": 0.0034, "inner_grey_levels": 0.0011, "mean_grey_levels": 0.5},
     )  # fmt: skip
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         {"processes": 15, "total_s": 0.168, "total_low_s": 0.159, "total_high_s": 0.215},
     )  # fmt: skip
     write(
-        place, "export_time.csv", EFFORT_COLUMNS,
+        place, "export_time.csv", EXPORT_TIME_COLUMNS,
         {"pictures": 200, "export_s": 0.543, "verify_s": 14.7, "total_s": 15.2, "passed": True},
     )  # fmt: skip
     numbers = {"study": "demo", "file_mb": 3.84, "val_accuracy": 0.98, "as_fp32": 0.99, "p50_ms": 1.25}
@@ -74,7 +74,7 @@ def test_every_table_has_its_numbers_and_its_link(folder: Path) -> None:
 
 
 def test_a_failed_verification_is_said(folder: Path) -> None:
-    write(folder, "export_time.csv", EFFORT_COLUMNS, {"pictures": 200, "passed": False})
+    write(folder, "export_time.csv", EXPORT_TIME_COLUMNS, {"pictures": 200, "passed": False})
     assert "it **failed**" in exported_file_section(folder, folder)
 
 

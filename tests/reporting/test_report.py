@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from decant.errors import UserError
-from decant.reporting.evidence import best_teacher, read_evidence, reported_latency
+from decant.evaluation.tables import short
 from decant.reporting.figures import render_figures
-from decant.reporting.format import short
 from decant.reporting.report import headline, is_stale, report_text, write_report
+from decant.reporting.results_files import best_teacher, read_results_files, reported_latency
 
 SECTIONS = [
     "The task and the data",
@@ -71,7 +71,7 @@ def test_the_precision_table_has_the_numbers_of_the_csv(study: Path, model: str)
     ]
 
 
-def precision_of(study: Path) -> str:
+def dtype_of(study: Path) -> str:
     return report_text(study, study).split("## Benchmarks: precision")[1].split("\n## ")[0]
 
 
@@ -81,7 +81,7 @@ def change_study(study: Path, **changes: object) -> None:
 
 
 def test_accuracy_with_and_without_duplicates_stands_beside_their_number(study: Path) -> None:
-    section = precision_of(study)
+    section = dtype_of(study)
     assert (
         "Of 150 images of test, 12 had a near duplicate in train (images of train that cleaning set aside: 9; "
         "that were trained on: 5)." in section
@@ -105,45 +105,45 @@ def test_that_there_are_no_duplicates_is_one_sentence(study: Path) -> None:
     table = study / "benchmarks" / "precision" / "near_duplicates.csv"
     lines = [line for line in table.read_text(encoding="utf-8").splitlines() if ",test," not in line]
     table.write_text("\n".join(lines).replace(",val,", ",test,") + "\n", encoding="utf-8")  # val has none
-    assert "\n\nNo image of test has a near duplicate in train." in precision_of(study)
-    assert "with a duplicate (" not in precision_of(study)
+    assert "\n\nNo image of test has a near duplicate in train." in dtype_of(study)
+    assert "with a duplicate (" not in dtype_of(study)
     change_study(study, clean={"policy": "report", "near_duplicates": False})
-    assert "No image of test has an exact duplicate in train." in precision_of(study)
+    assert "No image of test has an exact duplicate in train." in dtype_of(study)
 
 
 def test_results_from_before_duplicates_were_counted_have_a_report(study: Path) -> None:
     (study / "benchmarks" / "precision" / "near_duplicates.csv").unlink()
-    assert "duplicate" not in precision_of(study) and "student_onnx on test, by class:" in precision_of(study)
+    assert "duplicate" not in dtype_of(study) and "student_onnx on test, by class:" in dtype_of(study)
 
 
 def test_the_report_says_whose_probabilities_are_calibrated(study: Path) -> None:
-    assert "the probabilities of ensemble and student_onnx carry temperatures" in precision_of(study)
-    assert "no answer of a single network" in precision_of(study)
-    assert "The ensemble's temperatures are its teachers': they are applied before pooling" in precision_of(study)
+    assert "the probabilities of ensemble and student_onnx carry temperatures" in dtype_of(study)
+    assert "no answer of a single network" in dtype_of(study)
+    assert "The ensemble's temperatures are its teachers': they are applied before pooling" in dtype_of(study)
     table = study / "benchmarks" / "precision" / "metrics.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     raw = [line for line in lines if not line.startswith(("ensemble,", "student_onnx,"))]
     table.write_text("\n".join(raw) + "\n", encoding="utf-8")
-    assert "temperature" not in precision_of(study)
+    assert "temperature" not in dtype_of(study)
 
 
 def test_without_an_ensemble_nothing_is_said_of_its_temperatures(study: Path) -> None:
     table = study / "benchmarks" / "precision" / "metrics.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(line for line in lines if not line.startswith("ensemble,")) + "\n", encoding="utf-8")
-    assert "of student_onnx carry temperatures" in precision_of(study) and "pooling" not in precision_of(study)
+    assert "of student_onnx carry temperatures" in dtype_of(study) and "pooling" not in dtype_of(study)
 
 
 def test_the_report_says_who_is_not_calibrated_in_the_picture_of_reliability(study: Path) -> None:
     said = "The picture of accuracy against confidence shows student_alone as it was trained"
-    assert said not in precision_of(study)  # there is no picture yet
+    assert said not in dtype_of(study)  # there is no picture yet
     picture = study / "benchmarks" / "precision" / "reliability.png"
     picture.touch()
-    assert said in precision_of(study)
+    assert said in dtype_of(study)
     table = study / "benchmarks" / "precision" / "reliability.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(line for line in lines if "student_alone" not in line) + "\n", encoding="utf-8")
-    assert said not in precision_of(study)
+    assert said not in dtype_of(study)
 
 
 def test_issues_are_counted_in_findings_and_actions_in_images(study: Path) -> None:
@@ -193,7 +193,7 @@ def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
         precision, f1 = 0.5 + number / 100, 0.9 - number / 100  # worst by one is best by the other
         rows.append(f"student_onnx,student_onnx,test,c{number},30,{number},{precision:.4f},0.8,{f1:.4f},0.9")
     table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    section = precision_of(study)
+    section = dtype_of(study)
     assert f"student_onnx on test, the 25 classes of 40 with the lowest {name}:" in section
     worst = min(rows, key=lambda row: float(row.split(",")[column])).split(",")
     shown = [line for line in section.splitlines() if re.match(r"\| c\d", line)]
@@ -405,7 +405,7 @@ def test_the_best_teacher_is_chosen_on_val_and_shown_on_test(study: Path) -> Non
 
     lines = [with_score(line, "lite0,teacher,val", "0.9999") for line in lines]
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = best_teacher(read_evidence(study), "test")
+    found = best_teacher(read_results_files(study), "test")
     assert found is not None and (found["model"], found["split"]) == ("lite0", "test")
 
 
@@ -423,9 +423,9 @@ def test_the_quoted_time_is_of_one_picture_on_two_threads_with_preprocessing(stu
     ]
     lines = [",".join({**template, **variant}.values()) for variant in variants]
     table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    found = reported_latency(read_evidence(study), template["model"])
+    found = reported_latency(read_results_files(study), template["model"])
     assert found is not None and found["p50_ms"] == "4"
-    assert reported_latency(read_evidence(study), "nobody") is None
+    assert reported_latency(read_results_files(study), "nobody") is None
 
 
 def test_where_only_photos_to_predict_are_labelled_the_report_says_so(study: Path) -> None:

@@ -7,13 +7,8 @@ import pytest
 import torch
 
 from decant.cleaning.policy import ISSUE_COLUMNS
-from decant.export.effort import EFFORT_COLUMNS
-from decant.export.fidelity import FIDELITY_COLUMNS
-from decant.export.preparation import COST_COLUMNS
-from decant.reporting.candidates import LATENCY_COLUMNS, count_cost
-from decant.reporting.cold_start import COLD_START_COLUMNS
-from decant.reporting.intervals import COMPARISON_COLUMNS
-from decant.reporting.metrics import (
+from decant.evaluation.intervals import COMPARISON_COLUMNS
+from decant.evaluation.metrics import (
     CLASS_COUNT_COLUMNS,
     NEAR_DUPLICATE_COLUMNS,
     PER_CLASS_COLUMNS,
@@ -21,7 +16,12 @@ from decant.reporting.metrics import (
     RELIABILITY_COLUMNS,
     SOFT_LABEL_COLUMNS,
 )
-from decant.stages.formats import FORMAT_COLUMNS, PROFILE_COLUMNS
+from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
+from decant.timing.cold_start import COLD_START_COLUMNS
+from decant.timing.export_time import EXPORT_TIME_COLUMNS
+from decant.timing.models import LATENCY_COLUMNS, count_cost
+from decant.timing.preprocessing_cost import COST_COLUMNS
+from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
 # Their columns depend on the source's sample, on a training's metrics and on the class names.
 WITHOUT_A_LIST = (
@@ -39,9 +39,9 @@ TABLES = {
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
     "export/preprocessing.csv": COST_COLUMNS,
-    "export/fidelity.csv": FIDELITY_COLUMNS,
+    "export/fidelity.csv": PREPROCESSING_ERROR_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,
-    "export/export_time.csv": EFFORT_COLUMNS,
+    "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
 }

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from decant.reporting.evidence import headline_rows, of_kind, read_evidence
-from decant.reporting.format import short, write_results_table
+from decant.evaluation.tables import short, write_results_table
 from decant.reporting.report import (
     README_MARKS,
     is_root_stale,
@@ -17,6 +16,7 @@ from decant.reporting.report import (
     studies_table,
     write_root_report,
 )
+from decant.reporting.results_files import headline_rows, of_kind, read_results_files
 
 
 def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> None:
@@ -27,7 +27,7 @@ def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> N
     write_root_report(results, out)
     rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
     assert [row.split("]")[0] for row in rows] == ["| [another", "| [demo"]
-    row = of_kind(read_evidence(study), "student_onnx", "test")
+    row = of_kind(read_results_files(study), "student_onnx", "test")
     assert row is not None
     assert "(results/demo/REPORT.md) | 960 | 7 | test |" in rows[1]
     assert f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–" in rows[1]
@@ -46,11 +46,11 @@ def root_cells(results: Path) -> dict[str, str]:
 
 def test_the_root_table_has_the_models_of_the_headline_under_their_names(study: Path) -> None:
     cells = root_cells(study.parent)
-    evidence = read_evidence(study)
-    assert [row["model"] for row in headline_rows(evidence, "test")] == [
+    results = read_results_files(study)
+    assert [row["model"] for row in headline_rows(results, "test")] == [
         "lite2", "ensemble", "student_alone", "student_onnx",
     ]  # fmt: skip
-    accuracy = {row["model"]: short(row["accuracy"]) for row in evidence.precision if row["split"] == "test"}
+    accuracy = {row["model"]: short(row["accuracy"]) for row in results.precision if row["split"] == "test"}
     for name, model in (
         ("best teacher", "lite2"),
         ("student alone", "student_alone"),
@@ -64,7 +64,7 @@ def test_the_root_table_has_the_int8_time_under_the_conditions_of_the_other(
     study: Path, offered: bool, cell: str
 ) -> None:
     table = study / "benchmarks" / "latency" / "metrics.csv"
-    rows = list(read_evidence(study).latency)
+    rows = list(read_results_files(study).latency)
     (quoted,) = (row for row in rows if row["model"] == "student_onnx" and row["batch_size"] == "1")
     small = quoted | {"model": "student_onnx_int8", "kind": "student_onnx_int8", "precision": "int8", "p50_ms": "1.10"}
     others = [{"graph": "bare"}, {"engine": "openvino"}, {"threads": "1"}, {"batch_size": "8"}]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from decant.reporting.candidates import LATENCY_COLUMNS
-from decant.reporting.evidence import quoted_threads, read_evidence, reported_latency
+from decant.evaluation.tables import ratio, write_results_table
 from decant.reporting.figures import pareto_rows
-from decant.reporting.format import ratio, write_results_table
 from decant.reporting.report import report_text
+from decant.reporting.results_files import read_results_files, reported_latency
 from decant.reporting.times import dominating, latency_section
+from decant.timing.models import LATENCY_COLUMNS
+from decant.timing.quoted import quoted_threads
 
 Row = dict[str, object]
 INT8 = {
@@ -54,11 +55,11 @@ def add_int8(study: Path) -> None:
 
 
 def the_section(study: Path) -> str:
-    return latency_section(read_evidence(study), study)
+    return latency_section(read_results_files(study), study)
 
 
 def dominators(study: Path) -> list[str]:
-    return [row["model"] for row, _ in dominating(read_evidence(study), "test")]
+    return [row["model"] for row, _ in dominating(read_results_files(study), "test")]
 
 
 STUDENT = (a_time("student_onnx", 3.2), a_time("student_onnx", 2.0, "openvino"))
@@ -168,10 +169,10 @@ def test_the_pareto_plot_has_the_twin_at_the_students_time_and_nothing_timed_oth
     add_int8(study)
     int8 = a_time("student_onnx_int8", 1.6, precision="int8")
     write_times(study, *STUDENT, *TEACHERS[:3], int8, a_time("student", 9.0, "torch", graph="bare"))
-    shown = {row["model"]: timing["p50_ms"] for row, timing in pareto_rows(read_evidence(study))}
+    shown = {row["model"]: timing["p50_ms"] for row, timing in pareto_rows(read_results_files(study))}
     assert shown == {"student_onnx": "3.20", "student_alone": "3.20", "lite2": "14.4", "student_onnx_int8": "1.60"}
     write_json(study / "export" / "int8.json", INT8 | {"offered": False})
-    assert "student_onnx_int8" not in [row["model"] for row, _ in pareto_rows(read_evidence(study))]
+    assert "student_onnx_int8" not in [row["model"] for row, _ in pareto_rows(read_results_files(study))]
 
 
 def test_a_difference_that_these_images_do_not_settle_is_said_to_be_one(study: Path) -> None:
@@ -273,8 +274,8 @@ def test_the_throughput_table_has_the_shipped_files_by_engine_threads_and_batch(
 
 def test_the_quoted_time_is_onnx_runtimes_where_it_was_measured(study: Path) -> None:
     write_times(study, *STUDENT, *TEACHERS)
-    evidence = read_evidence(study)
-    quoted = {model: reported_latency(evidence, model) for model in ("student_onnx", "lite2", "ensemble")}
+    results = read_results_files(study)
+    quoted = {model: reported_latency(results, model) for model in ("student_onnx", "lite2", "ensemble")}
     assert {model: row and row["p50_ms"] for model, row in quoted.items()} == {
         "student_onnx": "3.20", "lite2": "14.4", "ensemble": "12.8",
     }  # fmt: skip

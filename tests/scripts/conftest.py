@@ -39,7 +39,7 @@ class Micro:
 
     @property
     def results(self) -> Path:
-        """`micro` does not publish: its evidence stays with its run."""
+        """`micro` does not publish: its results stays with its run."""
         return self.runs / "results"
 
     def run(self, *words: str, path: str = "distill/run.py") -> None:
@@ -76,7 +76,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """A process that has told nothing yet; yields what it tells."""
     told: set[str] = set()
-    monkeypatch.setattr(Workspace, "_told", told)
+    monkeypatch.setattr(Workspace, "_said", told)
     yield told
 
 

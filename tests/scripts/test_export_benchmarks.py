@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from decant.export.effort import EFFORT_COLUMNS
-from decant.export.fidelity import FIDELITY_COLUMNS
-from decant.export.preparation import COST_COLUMNS
-from decant.export.specimen import exported_specimen
-from decant.reporting.cold_start import COLD_START_COLUMNS
-from decant.stages.provenance import SPECIMEN
+from decant.stages.support.provenance import RANDOM_STUDENT
+from decant.timing.cold_start import COLD_START_COLUMNS
+from decant.timing.export_time import EXPORT_TIME_COLUMNS
+from decant.timing.preprocessing_cost import COST_COLUMNS
+from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
+from decant.timing.random_student import exported_random_student
 
 At = Callable[[str], ModuleType]
 
@@ -44,7 +44,7 @@ def digest_of(file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(exported_specimen(tmp_path_factory.mktemp("specimen")))
+    return str(exported_random_student(tmp_path_factory.mktemp("random_student")))
 
 
 def test_preprocessing_writes_its_two_tables(script_at: At, model: str, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_preprocessing_writes_its_two_tables(script_at: At, model: str, tmp_path
     script_at("benchmarks/preprocessing.py").main(words)
     sizes = [(row["height_px"], row["width_px"]) for row in rows(tmp_path / "preprocessing.csv", COST_COLUMNS)]
     assert sizes == [("300", "400"), ("208", "300"), ("100", "100")]
-    assert len(rows(tmp_path / "fidelity.csv", FIDELITY_COLUMNS)) == 10
+    assert len(rows(tmp_path / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)) == 10
     assert models_measured(tmp_path) == {name: digest_of(Path(model)) for name in ("preprocessing.csv", "fidelity.csv")}
 
 
@@ -64,10 +64,10 @@ def test_cold_start_writes_its_table(script_at: At, model: str, tmp_path: Path) 
 
 def test_export_time_needs_no_file_at_all(script_at: At, tmp_path: Path) -> None:
     script_at("benchmarks/export_time.py").main(["--pictures", "2", "--out", str(tmp_path)])
-    (row,) = rows(tmp_path / "export_time.csv", EFFORT_COLUMNS)
+    (row,) = rows(tmp_path / "export_time.csv", EXPORT_TIME_COLUMNS)
     assert (row["classes"], row["pictures"], row["passed"]) == ("10", "2", "true")
     (entry,) = provenance(tmp_path).values()
-    assert entry["model"] == SPECIMEN
+    assert entry["model"] == RANDOM_STUDENT
 
 
 def test_the_number_formats_name_the_study_and_the_file(

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from decant.stages.command import run
+from decant.stages.support.command import run
 from decant.study import ROOT
 
 FOLDERS = ("research", "ensembles", "distill", "benchmarks")

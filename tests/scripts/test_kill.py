@@ -16,7 +16,7 @@ from decant.study import ROOT
 Micro = Any
 FORKED = multiprocessing.get_context("forkserver")
 # What a process imports before its first stage; forking it saves each restart those seconds.
-FORKED.set_forkserver_preload(["decant.stages.publication", "decant.stages.student", "cleanlab.filter"])
+FORKED.set_forkserver_preload(["decant.stages.publish", "decant.stages.student", "cleanlab.filter"])
 CALL = """
 import runpy, sys
 sys.argv = {words!r}

@@ -14,8 +14,8 @@ from PIL import Image
 
 from decant.data.manifest import read_manifest
 from decant.data.predictions import read_predictions
-from decant.reporting.candidates import LATENCY_COLUMNS
 from decant.stages import teacher as teacher_stage
+from decant.timing.models import LATENCY_COLUMNS
 
 Micro = Any
 
@@ -58,10 +58,10 @@ def test_the_latency_table_has_the_columns_of_the_contract(micro: Micro) -> None
 def test_the_ensembles_latency_is_the_sum_of_its_teachers_fastest(micro: Micro) -> None:
     rows = rows_of(micro.results / "benchmarks" / "latency" / "metrics.csv")
     weights = json.loads((micro.results / "ensemble" / "weights.json").read_text())["teachers"]
-    heard = [name for name, row in weights.items() if row["weight"] > 0]
+    active_teachers = [name for name, row in weights.items() if row["weight"] > 0]
     (whole,) = [row for row in rows if row["kind"] == "ensemble"]
-    assert heard
-    parts = [float(row["p50_ms"]) for row in rows if row["model"] in heard and row["graph"] == whole["graph"]]
+    assert active_teachers
+    parts = [float(row["p50_ms"]) for row in rows if row["model"] in active_teachers and row["graph"] == whole["graph"]]
     assert float(whole["p50_ms"]) == pytest.approx(sum(parts), rel=0.02)
 
 
@@ -189,7 +189,7 @@ def test_another_pooling_runs_only_what_depends_on_it_and_no_teacher(copied: Mic
     after = copied.stages()
     labelling = {stage for stage in after if stage.startswith("soft_labels/") and stage not in before}
     changed = {stage for stage in before if after[stage] != before[stage]}
-    assert set(after) == set(before) | labelling  # a teacher that was not heard before labels views now
+    assert set(after) == set(before) | labelling  # a teacher that was not active_teachers before labels views now
     assert changed == {
         "ensemble", "student", "predictions/student", "export", "int8", "benchmarks/precision", "benchmarks/latency"
     }  # fmt: skip

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from decant.reporting.format import read_results_table, write_results_table
+from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.report import README_MARKS
-from decant.stages.command import run
+from decant.stages.support.command import run
 
 At = Callable[[str], ModuleType]
 

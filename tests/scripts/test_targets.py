@@ -7,7 +7,7 @@ import pytest
 import timm
 
 from decant.errors import UserError
-from decant.stages import targets
+from decant.stages.support import export_targets as targets
 
 Micro = Any
 EXPORT = "distill/export_onnx.py"

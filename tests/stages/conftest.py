@@ -16,15 +16,15 @@ from decant.models.classifier import Classifier
 from decant.stages import student as student_stage
 from decant.stages import teacher as teacher_stage
 from decant.stages.ensemble import ensemble
-from decant.stages.experiment import Experiment
 from decant.stages.export import export
 from decant.stages.int8 import int8
 from decant.stages.precision import precision
 from decant.stages.soft_labels import soft_labels
 from decant.stages.student import student, student_alone
+from decant.stages.support.experiment import Experiment
 from decant.study import load_study
 from decant.training import loop
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 CLASSES = ("Kombi", "Lkw", "Рикша")
 LABELLED, UNLABELLED, PREDICT = 60, 9, 7
@@ -127,7 +127,7 @@ class Chain:
     """The finished stages by name, and the trainings by the folder that they wrote, relative to the run."""
 
     experiment: Experiment
-    stages: dict[str, Finished]
+    stages: dict[str, StageResult]
     trainings: dict[str, Training]
 
 

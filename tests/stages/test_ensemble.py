@@ -11,9 +11,9 @@ from scipy.special import log_softmax, softmax
 
 from decant.data.predictions import Predictions, read_predictions, write_predictions
 from decant.stages.ensemble import fit, read_weights
-from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
-from decant.workspace import Finished
+from decant.stages.support.training_data import read_cleaned
+from decant.workspace import StageResult
 
 Chain = Any
 
@@ -62,7 +62,7 @@ def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(ch
         write_predictions(
             tmp_path / name, "val", Predictions(list(rows["id"]), {"identity": log_softmax(scores, axis=1)})
         )
-        parts[name] = Finished(f"predictions/{name}", "", tmp_path / name)
+        parts[name] = StageResult(f"predictions/{name}", "", tmp_path / name)
     fitted, _ = fit(manifest, parts, "convex")
     assert fitted.temperatures[1] > 2 * fitted.temperatures[0]
 

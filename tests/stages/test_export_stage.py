@@ -18,8 +18,8 @@ import decant
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import export as stage
-from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
+from decant.stages.support.training_data import read_cleaned
 
 Chain = Any
 

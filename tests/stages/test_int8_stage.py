@@ -14,9 +14,9 @@ from decant.errors import UserError
 from decant.export.runtime import OnnxClassifier
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import int8 as stage
-from decant.stages.experiment import Experiment
-from decant.stages.labels import read_cleaned
-from decant.workspace import Finished
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import read_cleaned
+from decant.workspace import StageResult
 
 Chain = Any
 
@@ -107,7 +107,7 @@ def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, m
     np.testing.assert_array_equal(batches[0], batches[1])
 
 
-def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: dict[str, bool]) -> Finished:
+def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: dict[str, bool]) -> StageResult:
     """The stage anew for another budget, with gates that come out as told."""
     verify = stage.verify
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from decant import machine
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.stages import latency as stage
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_every_file_of_the_student_is_timed_whole_and_bare_in_every_engine(tmp_p
     classifier = blank_classifier("convnext_atto", 2, 32, tiny)
     save_checkpoint(tmp_path / "student", Checkpoint(classifier, ["a", "b"], Preprocessing(32), card))
     files = {"student_onnx": tmp_path / "student.onnx", "student_onnx_int8": tmp_path / "int8" / "student_int8.onnx"}
-    found = stage.student_candidates(files, Finished("student", "mark", tmp_path / "student"), (30, 40))
+    found = stage.student_candidates(files, StageResult("student", "mark", tmp_path / "student"), (30, 40))
     told = [(one.model, one.kind, one.precision, one.inputs.graph, one.engine, one.path.name) for one in found]
     assert told == [
         (model, model, precision, graph, engine, file)

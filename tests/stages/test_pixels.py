@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decant.stages.experiment import Experiment
-from decant.stages.labels import read_cleaned
 from decant.stages.pixels import cache_px, open_pixels, pixels, trainable
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import read_cleaned
 
 Chain = Any
 

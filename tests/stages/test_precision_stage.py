@@ -15,12 +15,12 @@ from decant.cleaning.policy import apply_policy
 from decant.data.manifest import Manifest, row_id
 from decant.data.predictions import read_predictions
 from decant.stages.clean import leaking
-from decant.stages.ensemble import heard, read_weights
-from decant.stages.labels import read_cleaned, training_data
+from decant.stages.ensemble import active_teachers, read_weights
 from decant.stages.precision import repeated_in_train, scored_models
 from decant.stages.predictions import predictions
-from decant.stages.publication import PRECISION_FILES
+from decant.stages.publish import PRECISION_FILES
 from decant.stages.soft_labels import open_store, soft_labels, stored_views
+from decant.stages.support.training_data import read_cleaned, training_data
 
 Chain = Any
 MODELS = {
@@ -188,7 +188,7 @@ def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: C
     data, study = training_data(chain.experiment), chain.experiment.study
     views = stored_views(study, data.cache, data.labels)
     weights = read_weights(chain.stages["ensemble"])
-    stores = {name: open_store(soft_labels(chain.experiment, name)) for name in heard(weights)}
+    stores = {name: open_store(soft_labels(chain.experiment, name)) for name in active_teachers(weights)}
     assert list(table.index) == [*stores, "ensemble"]
     shares = dict(zip(weights.names, weights.weights, strict=True))
     temperatures = dict(zip(weights.names, weights.temperatures, strict=True))

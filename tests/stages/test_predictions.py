@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from decant.data.evaluation import evaluation_transform
+from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
-from decant.stages.labels import read_cleaned
 from decant.stages.predictions import averaged, predictions
+from decant.stages.support.training_data import read_cleaned
 from decant.stages.teacher import models_of
 
 Chain = Any

@@ -12,11 +12,11 @@ import torch
 
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import soft_labels as stage
-from decant.stages.labels import training_data
 from decant.stages.soft_labels import open_store, soft_labels, speaking_models, stored_views
+from decant.stages.support.training_data import training_data
 from decant.stages.teacher import models_of
 from decant.training.loop import network_input
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 Chain = Any
 
@@ -68,12 +68,12 @@ def test_unlabelled_pictures_are_labelled_too(chain: Chain) -> None:
 
 def test_only_the_blind_model_speaks_where_one_is_blind(tmp_path: Path) -> None:
     (tmp_path / "folds.json").write_text(json.dumps({"a": 0, "b": 2}))
-    speakers = speaking_models(Finished("teachers/x", "", tmp_path), ["a", "b", "c"], 3)
+    speakers = speaking_models(StageResult("teachers/x", "", tmp_path), ["a", "b", "c"], 3)
     assert speakers.T.tolist() == [[True, False, False], [False, False, True], [True, True, True]]
 
 
 def test_without_folds_the_one_model_always_speaks(tmp_path: Path) -> None:
-    assert speaking_models(Finished("teachers/x", "", tmp_path), ["a", "b"], 1).tolist() == [[True, True]]
+    assert speaking_models(StageResult("teachers/x", "", tmp_path), ["a", "b"], 1).tolist() == [[True, True]]
 
 
 def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from decant.models.backbones import head_of
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import student as stage
 from decant.stages.ensemble import Weights, read_weights
-from decant.stages.labels import Labels, training_data
 from decant.stages.soft_labels import open_store, stored_views
 from decant.stages.student import distillation_loss, given_targets, student, student_alone, twin_settings
+from decant.stages.support.training_data import Labels, training_data
 from decant.study import Student, Views
 
 Chain = Any

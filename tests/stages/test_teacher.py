@@ -13,9 +13,9 @@ from decant.data.manifest import Manifest
 from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import teacher as stage
-from decant.stages.labels import Labels, training_data
+from decant.stages.support.training_data import Labels, training_data
 from decant.stages.teacher import models_of, teacher, training_parts
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 Chain = Any
 
@@ -93,12 +93,12 @@ def test_models_come_in_the_order_of_their_folds_also_beyond_ten(tmp_path: Path)
     # By name fold10 comes before fold2, and a model would then answer for pictures that it has seen.
     for index in range(12):
         (tmp_path / f"fold{index}").mkdir()
-    places = models_of(Finished("teachers/x", "", tmp_path))
+    places = models_of(StageResult("teachers/x", "", tmp_path))
     assert [place.name for place in places] == [f"fold{index}" for index in range(12)]
 
 
 def test_without_folds_the_model_is_the_stages_folder(tmp_path: Path) -> None:
-    assert models_of(Finished("teachers/x", "", tmp_path)) == [tmp_path]
+    assert models_of(StageResult("teachers/x", "", tmp_path)) == [tmp_path]
 
 
 def test_a_checkpoint_tells_its_classes_weights_and_study(chain: Chain) -> None:

@@ -18,7 +18,7 @@ from decant.models.classifier import Classifier
 from decant.models.weights import is_head
 from decant.study import Training, Views
 from decant.training import loop
-from decant.training.loop import Evaluate, Task, epoch_rows, measured_precision, network_input, step_seed, train
+from decant.training.loop import Evaluate, Task, epoch_rows, measured_dtype, network_input, step_seed, train
 
 CPU = torch.device("cpu")
 PLAIN = Training(
@@ -383,10 +383,10 @@ def test_measuring_the_precision_leaves_the_network_as_it_was(
             step(dtype)
         return "bf16"
 
-    monkeypatch.setattr(loop, "faster_precision", try_both)
+    monkeypatch.setattr(loop, "faster_dtype", try_both)
     network = network_of(PLAIN)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    assert measured_precision(network, PLAIN, 3, CPU) == "bf16"
+    assert measured_dtype(network, PLAIN, 3, CPU) == "bf16"
     assert asked == [torch.float32, torch.bfloat16]
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""How well one thumbnail can be laid over another: the evidence that two pictures are the same photo.
+"""How well one thumbnail can be laid over another: the results that two pictures are the same photo.
 
 A copy that was resized or re-encoded fits as it is; a cropped one fits after a scale and a shift along each axis; a
 mirrored one after a flip. `aligned_correlation` looks for that fit and returns the correlation of the pixels that

@@ -83,10 +83,10 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
         if gain.max() - 1 < tolerance:
             break
         weights = weights * gain
-    return _without_the_useless(likelihoods, weights / weights.sum())
+    return _prune_useless(likelihoods, weights / weights.sum())
 
 
-def _without_the_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weights:
+def _prune_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weights:
     """The weights with those set to 0, the least first, without which the likelihood is no lower."""
     for member in np.argsort(weights, kind="stable")[:-1] if len(likelihoods) else ():
         fewer = np.where(np.arange(len(weights)) == member, 0.0, weights)

@@ -10,13 +10,14 @@ well, and several engines do not have it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.export.interface import IMAGES, IR_VERSION, OPSET, PREPARED
 
 PREFIX = "preprocessing/"  # of the names of nodes and tensors, away from the network's own
@@ -25,7 +26,7 @@ FAR = 1 << 60  # from any pixel, in the units of `bands`: what is that far has n
 
 
 def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
-    """`decant.data.evaluation.evaluation_transform` as a model of its own.
+    """`decant.data.preprocessing.evaluation_transform` as a model of its own.
 
     images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, S, S] in [0, 1].
     Raises ValueError for a crop larger than the resized picture.
@@ -35,8 +36,9 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
         raise ValueError(f"the crop of {size} px must fit into the resized {preprocessing.resize_px} px")
     nodes = Nodes()
     sides = nodes("Reshape", nodes("Shape", IMAGES, start=1, end=3), nodes.constant([2, 1, 1, 1]))
-    resized = resized_sides(nodes, sides, preprocessing.resize_px)
-    sources, weights = bands(nodes, sides, resized, size)
+    shorter = Symbol(nodes, nodes("ReduceMin", sides))
+    resized = preprocessing.resized(Symbol(nodes, sides), shorter).name
+    sources, weights = bands(nodes, sides, resized, preprocessing)
     rows, columns = (nodes("Gather", sources, nodes.constant(axis), axis=0) for axis in (0, 1))
     for_rows, for_columns = (nodes("Gather", weights, nodes.constant(axis), axis=0) for axis in (0, 1))
     first, end = span(nodes, columns)
@@ -85,14 +87,32 @@ class Nodes:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def resized_sides(nodes: Nodes, sides: str, resize_px: int) -> str:
-    """`resized_shape` in the graph: (long * resize_px + short // 2) // short on int64, equal to the pixel."""
-    short = nodes("ReduceMin", sides)
-    half = nodes("Div", short, nodes.constant(2))
-    return nodes("Div", nodes("Add", nodes("Mul", sides, nodes.constant(resize_px)), half), short)
+@dataclass(frozen=True)
+class Symbol:
+    """A tensor of the graph that Python's operators add nodes to, so that the arithmetic of Preprocessing applies."""
+
+    nodes: Nodes
+    name: str
+
+    def __add__(self, other: "Symbol | int") -> "Symbol":
+        return self._node("Add", other)
+
+    def __sub__(self, other: "Symbol | int") -> "Symbol":
+        return self._node("Sub", other)
+
+    def __mul__(self, other: "Symbol | int") -> "Symbol":
+        return self._node("Mul", other)
+
+    def __floordiv__(self, other: "Symbol | int") -> "Symbol":
+        """ONNX's Div of integers rounds towards zero, which is the floor: lengths are not negative."""
+        return self._node("Div", other)
+
+    def _node(self, operator: str, other: "Symbol | int") -> "Symbol":
+        right = other.name if isinstance(other, Symbol) else self.nodes.constant(other)
+        return Symbol(self.nodes, self.nodes(operator, self.name, right))
 
 
-def bands(nodes: Nodes, sides: str, resized: str, size: int) -> tuple[str, str]:
+def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) -> tuple[str, str]:
     """Which source rows and columns make up the centre crop, and with what weights; axis 0 is rows, 1 columns.
 
     sides, resized: int64 [2, 1, 1, 1]. Returns sources int64 [2, bands, taps] and weights float32 [2, bands, band,
@@ -102,10 +122,11 @@ def bands(nodes: Nodes, sides: str, resized: str, size: int) -> tuple[str, str]:
     The weight of source pixel j for result pixel i is max(0, 1 - |distance of their centres| / support), the support
     being one result pixel or, enlarging, one source pixel; then normalised, as there is nothing beyond the borders.
     """
+    size = preprocessing.input_px
     band = max(rows for rows in range(1, MAX_BAND + 1) if size % rows == 0)
     step = nodes("Mul", resized, nodes.constant(2))  # from one source pixel to the next
     support = nodes("Mul", nodes("Max", sides, resized), nodes.constant(2))
-    targets = centres(nodes, sides, resized, size, band)
+    targets = centres(nodes, sides, resized, preprocessing, band)
     leftmost = nodes("Sub", nodes("ReduceMin", targets, nodes.constant([2])), support)
     first = nodes("Max", nodes("Div", leftmost, step), nodes.constant(0))
     numbers = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
@@ -118,14 +139,13 @@ def bands(nodes: Nodes, sides: str, resized: str, size: int) -> tuple[str, str]:
     return nodes("Squeeze", nodes("Min", sources, last), nodes.constant([2])), weights
 
 
-def centres(nodes: Nodes, sides: str, resized: str, size: int, band: int) -> str:
+def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing, band: int) -> str:
     """Where in the source the centre of each pixel of the crop lies: int64 [2, bands, band, 1].
 
-    (2 * (start + i) + 1) * side - resized, from the centre of the first source pixel; the crop starts at
-    start = (resized - size) // 2.
+    (2 * (start + i) + 1) * side - resized, from the centre of the first source pixel.
     """
-    start = nodes("Div", nodes("Sub", resized, nodes.constant(size)), nodes.constant(2))
-    odd = nodes.constant((2 * np.arange(size) + 1).reshape(-1, band, 1))
+    start = preprocessing.crop_start(Symbol(nodes, resized)).name
+    odd = nodes.constant((2 * np.arange(preprocessing.input_px) + 1).reshape(-1, band, 1))
     return nodes("Sub", nodes("Mul", nodes("Add", nodes("Mul", start, nodes.constant(2)), odd), sides), resized)
 
 

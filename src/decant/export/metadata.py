@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 import decant
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.export.interface import FORMAT, INPUT, OPSET, OUTPUTS
 from decant.workspace import replacing
 
@@ -40,8 +40,7 @@ def describe(
 def steps(preprocessing: Preprocessing) -> dict[str, object]:
     """The evaluation transform in words and numbers."""
     return {
-        "input_px": preprocessing.input_px,
-        "crop_ratio": preprocessing.crop_ratio,
+        **preprocessing.to_dict(),
         "resize_px": preprocessing.resize_px,
         "resize": "shorter side to resize_px; longer' = (longer * resize_px + shorter // 2) // shorter",
         "interpolation": "bilinear, antialiased, half-pixel centres, in float",

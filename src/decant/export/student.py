@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.export.graph import preprocessing_graph
 from decant.export.interface import INPUT, LOGITS, OPSET, PIXELS, PREPARED, PROBABILITIES, TEMPERED

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from decant.data.evaluation import Preprocessing
+from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.models.backbones import blank_classifier
 from decant.models.classifier import Classifier
@@ -34,10 +34,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.classifier.state_dict().items()}
     with replacing(folder / "model.safetensors") as beside:
         save_file(state, beside)
-    preprocessing = checkpoint.preprocessing
     description = {
         "classes": checkpoint.classes,
-        "preprocessing": {"input_px": preprocessing.input_px, "crop_ratio": preprocessing.crop_ratio},
+        "preprocessing": checkpoint.preprocessing.to_dict(),
         "card": checkpoint.card,
     }
     write_json(folder / "model.json", description)
@@ -51,7 +50,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
-        card, preprocessing = description["card"], Preprocessing(**description["preprocessing"])
+        card, preprocessing = description["card"], Preprocessing.from_dict(description["preprocessing"])
         classifier = blank_classifier(
             card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
         )

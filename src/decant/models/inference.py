@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
 from decant.data.pixels import parallel
 from decant.data.predictions import Predictions
+from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import embed
 from decant.models.classifier import Classifier, placed
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decant.reporting.evidence import Row, quoted_threads, read_object
-from decant.reporting.format import number, plural, read_results_table, short
-from decant.reporting.markdown import link, markdown_table, section
+from decant.evaluation.markdown import link, markdown_table, section
+from decant.evaluation.tables import number, plural, read_results_table, short
+from decant.reporting.results_files import Row, read_object
+from decant.timing.quoted import quoted_threads
 
 FORMAT_HEADER = {
     "format": "format",

@@ -4,19 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from decant.reporting.evidence import (
-    Evidence,
-    Row,
-    comparable,
-    int8_is_offered,
-    main_split,
-    read_evidence,
-    reported_latency,
-    splits_in_order,
-    student_row,
-)
-from decant.reporting.format import number, read_results_table
-from decant.reporting.metrics import KINDS
+from decant.evaluation.metrics import KINDS
+from decant.evaluation.tables import number, read_results_table
 from decant.reporting.pareto import pareto
 from decant.reporting.plots import (
     class_balance,
@@ -25,6 +14,17 @@ from decant.reporting.plots import (
     metrics_by_split,
     precision_bars,
     reliability,
+)
+from decant.reporting.results_files import (
+    ResultsFiles,
+    Row,
+    comparable,
+    int8_is_offered,
+    main_split,
+    read_results_files,
+    reported_latency,
+    splits_in_order,
+    student_row,
 )
 
 CLASSES_PNG = "data/classes.png"
@@ -36,14 +36,14 @@ CALIBRATION_KINDS = ("ensemble", "student_alone", "student_onnx")
 
 def render_figures(results_folder: Path) -> list[Path]:
     """Draws every picture whose numbers are there; returns the files written."""
-    evidence = read_evidence(results_folder)
+    results = read_results_files(results_folder)
     written = [
-        *_class_balance(evidence),
-        *_learning_curves(evidence),
-        *_confusions(evidence),
-        *_reliability(evidence),
-        *_accuracy(evidence),
-        *_pareto(evidence),
+        *_class_balance(results),
+        *_learning_curves(results),
+        *_confusions(results),
+        *_reliability(results),
+        *_accuracy(results),
+        *_pareto(results),
     ]
     return written
 
@@ -56,47 +56,47 @@ def confusion_png(model: str) -> str:
     return f"benchmarks/precision/confusion_{model}.png"
 
 
-def _class_balance(evidence: Evidence) -> list[Path]:
-    labelled = [row for row in evidence.class_counts if row["class"]]
+def _class_balance(results: ResultsFiles) -> list[Path]:
+    labelled = [row for row in results.class_counts if row["class"]]
     if not labelled:
         return []
     counts = {
         split: {row["class"]: int(row["images"]) for row in labelled if row["split"] == split}
         for split in splits_in_order([row["split"] for row in labelled])
     }
-    class_balance(counts, evidence.folder / CLASSES_PNG)
-    return [evidence.folder / CLASSES_PNG]
+    class_balance(counts, results.folder / CLASSES_PNG)
+    return [results.folder / CLASSES_PNG]
 
 
-def _learning_curves(evidence: Evidence) -> list[Path]:
+def _learning_curves(results: ResultsFiles) -> list[Path]:
     written = []
-    for teacher, rows in evidence.histories.items():
+    for teacher, rows in results.histories.items():
         history = {column: [_number_or_nan(row[column]) for row in rows] for column in rows[0]}
         if not metrics_by_split(history):
             continue  # a probe fitted in one step
-        learning_curves(history, evidence.folder / curves_png(teacher), teacher)
-        written.append(evidence.folder / curves_png(teacher))
+        learning_curves(history, results.folder / curves_png(teacher), teacher)
+        written.append(results.folder / curves_png(teacher))
     return written
 
 
-def _confusions(evidence: Evidence) -> list[Path]:
-    written, split = [], main_split(evidence)
-    for table in sorted((evidence.folder / "benchmarks" / "precision").glob("confusion_*.csv")):
+def _confusions(results: ResultsFiles) -> list[Path]:
+    written, split = [], main_split(results)
+    for table in sorted((results.folder / "benchmarks" / "precision").glob("confusion_*.csv")):
         rows = read_results_table(table)
         classes = [row["target"] for row in rows]
         matrix = np.array([[int(row[name]) for name in classes] for row in rows], dtype=np.int64)
         model = table.stem.removeprefix("confusion_")
-        confusion_matrix(matrix, classes, evidence.folder / confusion_png(model), f"{model} on {split}")
-        written.append(evidence.folder / confusion_png(model))
+        confusion_matrix(matrix, classes, results.folder / confusion_png(model), f"{model} on {split}")
+        written.append(results.folder / confusion_png(model))
     return written
 
 
-def _reliability(evidence: Evidence) -> list[Path]:
-    split = main_split(evidence)
+def _reliability(results: ResultsFiles) -> list[Path]:
+    split = main_split(results)
     bins = {
         kind: [
             (number(row["confidence"]), number(row["accuracy"]), int(row["n"]))
-            for row in evidence.reliability
+            for row in results.reliability
             if row["kind"] == kind and row["split"] == split
         ]
         for kind in CALIBRATION_KINDS
@@ -104,12 +104,12 @@ def _reliability(evidence: Evidence) -> list[Path]:
     bins = {kind: points for kind, points in bins.items() if points}
     if not bins:
         return []
-    reliability(bins, evidence.folder / RELIABILITY_PNG)
-    return [evidence.folder / RELIABILITY_PNG]
+    reliability(bins, results.folder / RELIABILITY_PNG)
+    return [results.folder / RELIABILITY_PNG]
 
 
-def _accuracy(evidence: Evidence) -> list[Path]:
-    rows = [row for row in evidence.precision if row["split"] == main_split(evidence)]
+def _accuracy(results: ResultsFiles) -> list[Path]:
+    rows = [row for row in results.precision if row["split"] == main_split(results)]
     if not rows:
         return []
     rows = sorted(rows, key=lambda row: KINDS.index(row["kind"]))
@@ -118,14 +118,14 @@ def _accuracy(evidence: Evidence) -> list[Path]:
         [row["kind"] for row in rows],
         [number(row["accuracy"]) for row in rows],
         [(number(row["accuracy_low"]), number(row["accuracy_high"])) for row in rows],
-        evidence.folder / ACCURACY_PNG,
-        label=f"accuracy on {main_split(evidence)}",
+        results.folder / ACCURACY_PNG,
+        label=f"accuracy on {main_split(results)}",
     )
-    return [evidence.folder / ACCURACY_PNG]
+    return [results.folder / ACCURACY_PNG]
 
 
-def _pareto(evidence: Evidence) -> list[Path]:
-    found = pareto_rows(evidence)
+def _pareto(results: ResultsFiles) -> list[Path]:
+    found = pareto_rows(results)
     if len(found) < 2:
         return []
     _, first = found[0]
@@ -135,26 +135,26 @@ def _pareto(evidence: Evidence) -> list[Path]:
         [number(row["accuracy"]) for row, _ in found],
         [number(timing["p50_ms"]) for _, timing in found],
         [number(timing["file_mb"] or "0") for _, timing in found],
-        evidence.folder / PARETO_PNG,
+        results.folder / PARETO_PNG,
         x_label=f"p50 latency, ms, at batch {first['batch_size']} on {first['threads']} threads",
-        y_label=f"accuracy on {main_split(evidence)}",
+        y_label=f"accuracy on {main_split(results)}",
     )
-    return [evidence.folder / PARETO_PNG]
+    return [results.folder / PARETO_PNG]
 
 
-def pareto_rows(evidence: Evidence) -> list[tuple[Row, Row]]:
+def pareto_rows(results: ResultsFiles) -> list[tuple[Row, Row]]:
     """(precision row, latency row) of what somebody might serve, all timed as the shipped student is.
 
     The student alone is the same network and has the student's time. An int8 file that is not offered is left out, and
     so is what was timed without its preprocessing alone.
     """
-    split = main_split(evidence)
-    student = student_row(evidence, split)
-    own = reported_latency(evidence, student["model"]) if student else None
+    split = main_split(results)
+    student = student_row(results, split)
+    own = reported_latency(results, student["model"]) if student else None
     found = []
-    for row in evidence.precision:
-        timing = reported_latency(evidence, row["model"]) or (own if row["kind"] == "student_alone" else None)
-        offered = row["kind"] != "student_onnx_int8" or int8_is_offered(evidence)
+    for row in results.precision:
+        timing = reported_latency(results, row["model"]) or (own if row["kind"] == "student_alone" else None)
+        offered = row["kind"] != "student_onnx_int8" or int8_is_offered(results)
         if row["split"] == split and timing and own and offered and comparable(timing, own):
             found.append((row, timing))
     return found

@@ -7,24 +7,24 @@ it again from the same files gives the same bytes: that is how a stale report is
 from pathlib import Path
 
 from decant.errors import UserError
-from decant.reporting.evidence import (
+from decant.evaluation.markdown import link, markdown_table, paragraphs, picture
+from decant.evaluation.tables import thousands, with_interval
+from decant.reporting.exported_file import exported_file_section
+from decant.reporting.figures import PARETO_PNG
+from decant.reporting.result_sections import headline_section, limits_section, precision_section
+from decant.reporting.results_files import (
     HEADLINE_MODELS,
-    Evidence,
+    ResultsFiles,
     Row,
     comparable,
     image_count,
     int8_is_offered,
     main_split,
     of_kind,
-    read_evidence,
+    read_results_files,
     reported_latency,
     student_row,
 )
-from decant.reporting.exported_file import exported_file_section
-from decant.reporting.figures import PARETO_PNG
-from decant.reporting.findings import headline_section, limits_section, precision_section
-from decant.reporting.format import thousands, with_interval
-from decant.reporting.markdown import link, markdown_table, paragraphs, picture
 from decant.reporting.sections import (
     cleaning_section,
     data_section,
@@ -88,18 +88,18 @@ def headline(results_folder: Path) -> str:
     Raises:
         UserError: the study has no precision table with a student in it.
     """
-    evidence = _evidence(results_folder)
-    split = main_split(evidence)
-    student = student_row(evidence, split)
+    results = _results_files(results_folder)
+    split = main_split(results)
+    student = student_row(results, split)
     if student is None:
         raise UserError(f"{results_folder}: no student in benchmarks/precision/metrics.csv; run the benchmarks")
     parts = [f"{student['model']} on {split} (n {student['n']}): accuracy {with_interval(student, 'accuracy')}"]
     parts.append(f"macro precision {with_interval(student, 'precision_macro')}")
     for kind, name in (("ensemble", "ensemble"), ("student_alone", "student alone")):
-        row = of_kind(evidence, kind, split)
+        row = of_kind(results, kind, split)
         if row:
             parts.append(f"{name} {with_interval(row, 'accuracy')}")
-    timing = reported_latency(evidence, student["model"])
+    timing = reported_latency(results, student["model"])
     if timing:
         parts.append(f"{timing['p50_ms']} ms")
         parts.append(f"{timing['file_mb']} MB")
@@ -108,9 +108,9 @@ def headline(results_folder: Path) -> str:
 
 def report_text(results_folder: Path, base: Path) -> str:
     """The report's Markdown; links are relative to the folder `base` in which it will lie."""
-    evidence = _evidence(results_folder)
-    title = evidence.study.get("title") or evidence.name
-    return paragraphs(f"# {title}", *(section(evidence, base) for section in SECTIONS)) + "\n"
+    results = _results_files(results_folder)
+    title = results.study.get("title") or results.name
+    return paragraphs(f"# {title}", *(section(results, base) for section in SECTIONS)) + "\n"
 
 
 def root_report_text(results: Path, base: Path) -> str:
@@ -149,7 +149,7 @@ def stale_reports(results: Path) -> list[Path]:
 
 def studies_table(results: Path, base: Path) -> str:
     """The studies below `results` as a Markdown table."""
-    rows = [_root_row(read_evidence(folder), base) for folder in study_folders(results)]
+    rows = [_root_row(read_results_files(folder), base) for folder in study_folders(results)]
     return markdown_table(STUDIES_HEADER, rows) if rows else "No study has been run yet."
 
 
@@ -167,7 +167,7 @@ def readme_text(readme: Path, results: Path) -> str:
 
 def _picture_of_the_largest(results: Path, base: Path) -> str:
     """Accuracy against latency in the study with the most images, of those that have the picture; "" without any."""
-    drawn = [read_evidence(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
+    drawn = [read_results_files(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
     if not drawn:
         return ""
     largest = max(drawn, key=image_count)  # the first by name, where several are as large
@@ -185,38 +185,38 @@ def is_readme_stale(readme: Path, results: Path) -> bool:
     return _differs(readme, readme_text(readme, results))
 
 
-def _root_row(evidence: Evidence, base: Path) -> list[str]:
-    split = main_split(evidence)
-    student = student_row(evidence, split)
-    timing = (reported_latency(evidence, student["model"]) if student else None) or {}
-    images = image_count(evidence)
-    classes = len({row["class"] for row in evidence.class_counts if row["class"]})
-    models = [find(evidence, split) for find in HEADLINE_MODELS.values()]
+def _root_row(results: ResultsFiles, base: Path) -> list[str]:
+    split = main_split(results)
+    student = student_row(results, split)
+    timing = (reported_latency(results, student["model"]) if student else None) or {}
+    images = image_count(results)
+    classes = len({row["class"] for row in results.class_counts if row["class"]})
+    models = [find(results, split) for find in HEADLINE_MODELS.values()]
     return [
-        f"[{evidence.name}]({link(evidence.folder / REPORT, base)})",
+        f"[{results.name}]({link(results.folder / REPORT, base)})",
         thousands(images) if images else "–",
         str(classes) if classes else "–",
         split or "–",
         *(with_interval(row, "accuracy") if row else "–" for row in models),
         timing.get("input_px") or "–",
         timing.get("p50_ms") or "–",
-        _int8_cell(evidence, timing) if timing else "–",
+        _int8_cell(results, timing) if timing else "–",
         timing.get("file_mb") or "–",
     ]
 
 
-def _int8_cell(evidence: Evidence, timing: Row) -> str:
+def _int8_cell(results: ResultsFiles, timing: Row) -> str:
     """The int8 file's median milliseconds under the conditions of `timing`, and whether it is not offered."""
-    for row in evidence.latency:
+    for row in results.latency:
         if row["kind"] == "student_onnx_int8" and row["engine"] == timing["engine"] and comparable(row, timing):
-            return row["p50_ms"] + ("" if int8_is_offered(evidence) else " (not offered)")
+            return row["p50_ms"] + ("" if int8_is_offered(results) else " (not offered)")
     return "–"
 
 
-def _evidence(results_folder: Path) -> Evidence:
+def _results_files(results_folder: Path) -> ResultsFiles:
     if not results_folder.is_dir():
         raise UserError(f"{results_folder}: no results of this study; run it first")
-    return read_evidence(results_folder)
+    return read_results_files(results_folder)
 
 
 def _differs(out: Path, text: str) -> bool:

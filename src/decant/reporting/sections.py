@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decant.reporting.evidence import (
-    Evidence,
+from decant.evaluation.markdown import capitalised, link, markdown_table, picture, section
+from decant.evaluation.tables import is_number, magnitude, number, plural, short, significant, thousands, with_interval
+from decant.reporting.figures import CLASSES_PNG, curves_png
+from decant.reporting.results_files import (
+    ResultsFiles,
     Row,
     best_teacher,
     main_split,
@@ -13,9 +16,6 @@ from decant.reporting.evidence import (
     splits_in_order,
     student_row,
 )
-from decant.reporting.figures import CLASSES_PNG, curves_png
-from decant.reporting.format import is_number, magnitude, number, plural, short, significant, thousands, with_interval
-from decant.reporting.markdown import capitalised, link, markdown_table, picture, section
 
 SOURCES = {
     "folder": "a folder of photos, one sub-folder a class",
@@ -29,69 +29,67 @@ SLOWEST = 5  # stages whose minutes are named
 COUNTED = {"issues": "findings"}  # an image may have several; whatever else cleaning counts are images
 
 
-def data_section(evidence: Evidence, base: Path) -> str:
-    if not evidence.class_counts:
+def data_section(results: ResultsFiles, base: Path) -> str:
+    if not results.class_counts:
         return ""
     images: dict[str, int] = {}
-    for row in evidence.class_counts:
+    for row in results.class_counts:
         images[row["split"]] = images.get(row["split"], 0) + int(row["images"])
-    classes = {row["class"] for row in evidence.class_counts if row["class"]}
-    data = evidence.study.get("data", {})
+    classes = {row["class"] for row in results.class_counts if row["class"]}
+    data = results.study.get("data", {})
     source = SOURCES.get(str(data.get("source")), "")
     sentences = [
         f"{capitalised(source)}: {plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
         if source
         else f"{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
     ]
-    if evidence.study.get("metric"):
+    if results.study.get("metric"):
         sentences.append(
             f"Choices were made on val: weights and temperatures by likelihood, heads and the best teacher by "
-            f"{evidence.study['metric']}."
+            f"{results.study['metric']}."
         )
     splits = splits_in_order(list(images))
     return section(
         "The task and the data",
         " ".join(sentences),
         markdown_table(splits, [[thousands(images[split]) for split in splits]], left=0),
-        picture(evidence.folder / CLASSES_PNG, base, "Images per class and split"),
+        picture(results.folder / CLASSES_PNG, base, "Images per class and split"),
     )
 
 
-def cleaning_section(evidence: Evidence, base: Path) -> str:
-    counts = evidence.clean_metrics
-    if not counts and not evidence.issues:
+def cleaning_section(results: ResultsFiles, base: Path) -> str:
+    counts = results.clean_metrics
+    if not counts and not results.issues:
         return ""
     tables = [
         markdown_table([name.rstrip("s").replace("_", " "), COUNTED.get(name, "images")], rows)
         for name, value in sorted(counts.items())
         if isinstance(value, dict) and (rows := _count_rows(value))
     ]
-    if not tables and evidence.issues:
-        tables = [_issue_table(evidence.issues)]
+    if not tables and results.issues:
+        tables = [_issue_table(results.issues)]
     totals = [
         f"{name.replace('_', ' ')}: {thousands(value)}" for name, value in sorted(counts.items()) if is_number(value)
     ]
-    policy = evidence.study.get("clean", {}).get("policy")
+    policy = results.study.get("clean", {}).get("policy")
     return section(
         "Cleaning",
         f"Policy: {policy}." if policy else "",
         f"{capitalised('; '.join(totals))}." if totals else "",
         *tables,
-        _listed_issues(evidence, base),
+        _listed_issues(results, base),
     )
 
 
-def _listed_issues(evidence: Evidence, base: Path) -> str:
+def _listed_issues(results: ResultsFiles, base: Path) -> str:
     """Where the findings are listed, and how many of them."""
-    if not evidence.issues:
+    if not results.issues:
         return ""
-    listed = link(evidence.folder / "clean" / "issues.csv", base)
-    found = sum(evidence.clean_metrics.get("issues", {}).values())
+    listed = link(results.folder / "clean" / "issues.csv", base)
+    found = sum(results.clean_metrics.get("issues", {}).values())
     which = "Every finding"
-    if found > len(evidence.issues):
-        which = (
-            f"The surest {thousands(len(evidence.issues))} of {thousands(found)} findings, chosen kind by kind, each"
-        )
+    if found > len(results.issues):
+        which = f"The surest {thousands(len(results.issues))} of {thousands(found)} findings, chosen kind by kind, each"
     return f"{which} with its score and what was done: [{listed}]({listed})."
 
 
@@ -111,11 +109,11 @@ def _issue_table(issues: Sequence[Row]) -> str:
     return markdown_table(["issue", *actions], rows)
 
 
-def teachers_section(evidence: Evidence, base: Path) -> str:
-    split = main_split(evidence)
-    rows = [row for row in evidence.precision if row["kind"] == "teacher" and row["split"] == split]
-    asked = evidence.study.get("teachers", {})
-    names = [row["model"] for row in rows] or list(evidence.histories)
+def teachers_section(results: ResultsFiles, base: Path) -> str:
+    split = main_split(results)
+    rows = [row for row in results.precision if row["kind"] == "teacher" and row["split"] == split]
+    asked = results.study.get("teachers", {})
+    names = [row["model"] for row in rows] or list(results.histories)
     if not names:
         return ""
     scores = {row["model"]: row for row in rows}
@@ -123,7 +121,7 @@ def teachers_section(evidence: Evidence, base: Path) -> str:
         [name, *_asked_cells(asked.get(name.removesuffix("_tta"), {})), with_interval(scores.get(name, {}), "accuracy")]
         for name in names
     ]
-    curves = [picture(evidence.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
+    curves = [picture(results.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
     return section(
         "Teachers",
         markdown_table(["teacher", "network", "trained as", "px", f"accuracy on {split or 'test'}"], cells, left=3),
@@ -143,23 +141,23 @@ def _asked_cells(teacher: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def ensemble_section(evidence: Evidence, base: Path) -> str:
+def ensemble_section(results: ResultsFiles, base: Path) -> str:
     weights, temperatures = (
-        _per_teacher(evidence.weights, "weight"),
-        _per_teacher(evidence.weights, "temperature"),
+        _per_teacher(results.weights, "weight"),
+        _per_teacher(results.weights, "temperature"),
     )
     if not weights:
         return ""
-    split = main_split(evidence)
-    row, best = of_kind(evidence, "ensemble", split), best_teacher(evidence, split)
+    split = main_split(results)
+    row, best = of_kind(results, "ensemble", split), best_teacher(results, split)
     sentences = []
     if row:
         sentences.append(f"On {split} the ensemble has an accuracy of {with_interval(row, 'accuracy')}")
         if best:
             sentences[-1] += f"; the best teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
         sentences[-1] += "."
-    pooling = evidence.study.get("ensemble", {}).get("pooling")
-    tta = evidence.study.get("ensemble", {}).get("tta")
+    pooling = results.study.get("ensemble", {}).get("pooling")
+    tta = results.study.get("ensemble", {}).get("tta")
     if pooling:
         sentences.append(f"Weights: {pooling}, fitted on val.")
     if tta:
@@ -181,15 +179,15 @@ def _per_teacher(content: Mapping[str, Any], what: str) -> dict[str, float]:
     return {name: float(member[what]) for name, member in content.get("teachers", {}).items() if what in member}
 
 
-def student_section(evidence: Evidence, base: Path) -> str:
-    split = main_split(evidence)
-    student = student_row(evidence, split)
-    asked = evidence.study.get("student", {})
+def student_section(results: ResultsFiles, base: Path) -> str:
+    split = main_split(results)
+    student = student_row(results, split)
+    asked = results.study.get("student", {})
     if student is None:
         return ""
     sentences = []
     if asked.get("architecture"):
-        views = evidence.study.get("soft_labels", {}).get("views")
+        views = results.study.get("soft_labels", {}).get("views")
         sentences.append(
             f"The student is {asked['architecture']} at {asked.get('input_px')} px, trained for "
             f"{plural(int(asked.get('epochs', 0)), 'epoch')} on the ensemble's probabilities"
@@ -197,13 +195,13 @@ def student_section(evidence: Evidence, base: Path) -> str:
         )
     if "hard_weight" in asked:
         sentences.append(f"The given label has the weight {asked['hard_weight']} in its loss.")
-    taught = next((row for row in evidence.soft_labels if row["kind"] == "ensemble"), None)
+    taught = next((row for row in results.soft_labels if row["kind"] == "ensemble"), None)
     if taught and taught["accuracy"]:
         sentences.append(
             f"The soft labels name the given label on a share of {short(taught['accuracy'])} of the stored views of "
             f"train, and give it a probability of {short(taught['probability'])} on average."
         )
-    compared = [row for row in evidence.comparisons if row["model"] == student["model"] and row["split"] == split]
+    compared = [row for row in results.comparisons if row["model"] == student["model"] and row["split"] == split]
     return section(
         "Distillation and student",
         " ".join(sentences),
@@ -234,8 +232,8 @@ def _difference(row: Row, column: str) -> str:
     return f"{value} ({low} to {high})"
 
 
-def export_section(evidence: Evidence, base: Path) -> str:
-    found = evidence.verification
+def export_section(results: ResultsFiles, base: Path) -> str:
+    found = results.verification
     if not found:
         return ""
     sentences = []
@@ -250,9 +248,9 @@ def export_section(evidence: Evidence, base: Path) -> str:
         sentences.append(f"Checked at {_batch_sizes(found['batch_sizes'], found.get('pictures_by_batch_size', {}))}.")
     if "passed" in found:
         sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
-    card = evidence.folder / "export" / "MODEL_CARD.md"
+    card = results.folder / "export" / "MODEL_CARD.md"
     about = f"What lies beside it for its users: [its model card]({link(card, base)})." if card.is_file() else ""
-    return section("The ONNX file", " ".join(sentences), _int8_sentences(evidence.int8), about)
+    return section("The ONNX file", " ".join(sentences), _int8_sentences(results.int8), about)
 
 
 def _batch_sizes(sizes: Sequence[int], images: Mapping[str, int]) -> str:
@@ -292,8 +290,8 @@ def _profile_sentence(found: Mapping[str, Any]) -> str:
     )
 
 
-def provenance_section(evidence: Evidence, base: Path) -> str:
-    found = evidence.provenance
+def provenance_section(results: ResultsFiles, base: Path) -> str:
+    found = results.provenance
     labels = {"command": "Command", "commit": "Published at", "data_digest": "Data", "lock_digest": "Packages"}
     lines = [f"- {label}: `{found[key]}`" for key, label in labels.items() if isinstance(found.get(key), str)]
     built_by = found.get("stages_built_by")

@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from decant.reporting.evidence import (
-    Evidence,
+from decant.evaluation.markdown import link, markdown_table, paragraphs, picture, section
+from decant.evaluation.tables import number, plural, ratio, short
+from decant.reporting.figures import PARETO_PNG
+from decant.reporting.results_files import (
+    ResultsFiles,
     Row,
     best_teacher,
     comparable,
     int8_is_offered,
     main_split,
     of_kind,
-    quoted_threads,
     reported_latency,
     student_row,
 )
-from decant.reporting.figures import PARETO_PNG
-from decant.reporting.format import number, plural, ratio, short
-from decant.reporting.markdown import link, markdown_table, paragraphs, picture, section
+from decant.timing.quoted import quoted_threads
 
 HEADER = {
     "model": "model",
@@ -46,58 +46,58 @@ GRAPHS = {"full": "preprocessing included", "bare": "without preprocessing"}
 SHIPPED_KINDS = ("student_onnx", "student_onnx_int8")
 
 
-def latency_section(evidence: Evidence, base: Path) -> str:
-    if not evidence.latency:
+def latency_section(results: ResultsFiles, base: Path) -> str:
+    if not results.latency:
         return ""
-    place = evidence.folder / "benchmarks" / "latency"
-    batch_size, threads = quoted_setting(evidence)
+    place = results.folder / "benchmarks" / "latency"
+    batch_size, threads = quoted_setting(results)
     pictures = "One picture" if batch_size == "1" else f"{batch_size} pictures"
     return section(
         "Benchmarks: latency",
-        " ".join(_conditions(evidence)),
-        " ".join(_sentences(evidence)),
-        picture(evidence.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
+        " ".join(_conditions(results)),
+        " ".join(_sentences(results)),
+        picture(results.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
         f"{pictures} a call on {plural(int(threads), 'thread')}; "
         f"[all batch sizes and threads]({link(place / 'metrics.csv', base)}):",
         markdown_table(
             list(HEADER.values()),
-            [[row[column] or "–" for column in HEADER] for row in quoted_rows(evidence)],
+            [[row[column] or "–" for column in HEADER] for row in quoted_rows(results)],
             left=4,
         ),
-        _throughput(evidence),
+        _throughput(results),
     )
 
 
-def quoted_setting(evidence: Evidence) -> tuple[str, str]:
+def quoted_setting(results: ResultsFiles) -> tuple[str, str]:
     """The batch size and the number of threads at which latencies are quoted: the smallest, and 2 or the most."""
-    batch_size = min((row["batch_size"] for row in evidence.latency), key=int)
-    threads = {int(row["threads"]) for row in evidence.latency if row["batch_size"] == batch_size}
+    batch_size = min((row["batch_size"] for row in results.latency), key=int)
+    threads = {int(row["threads"]) for row in results.latency if row["batch_size"] == batch_size}
     return batch_size, str(quoted_threads(threads))
 
 
-def quoted_rows(evidence: Evidence) -> list[Row]:
+def quoted_rows(results: ResultsFiles) -> list[Row]:
     """The latency rows at the quoted batch size and number of threads, in the table's order."""
-    setting = quoted_setting(evidence)
-    return [row for row in evidence.latency if (row["batch_size"], row["threads"]) == setting]
+    setting = quoted_setting(results)
+    return [row for row in results.latency if (row["batch_size"], row["threads"]) == setting]
 
 
-def dominating(evidence: Evidence, split: str) -> list[tuple[Row, Row]]:
+def dominating(results: ResultsFiles, split: str) -> list[tuple[Row, Row]]:
     """(precision row, latency row) of the models that leave no reason to choose the student.
 
     They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with the
     student's graph at the quoted setting, in its fastest engine. Its own int8 file is no other model. The student alone
     is the same network, so where it was not timed its times are the student's.
     """
-    student = student_row(evidence, split)
-    timing = reported_latency(evidence, student["model"]) if student else None
+    student = student_row(results, split)
+    timing = reported_latency(results, student["model"]) if student else None
     if student is None or timing is None:
         return []
-    own = _fastest(evidence, student["model"], timing)
+    own = _fastest(results, student["model"], timing)
     found = []
-    for row in evidence.precision:
+    for row in results.precision:
         if row["split"] != split or row["kind"] in SHIPPED_KINDS:
             continue
-        other = _fastest(evidence, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
+        other = _fastest(results, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
         if own and other and _dominates(row, other, student, own):
             found.append((row, other))
     return found
@@ -109,17 +109,17 @@ def _dominates(row: Row, timing: Row, student: Row, own: Row) -> bool:
     return gain >= 0 and saved >= 0 and (gain > 0 or saved > 0)
 
 
-def _fastest(evidence: Evidence, model: str, timing: Row) -> Row | None:
+def _fastest(results: ResultsFiles, model: str, timing: Row) -> Row | None:
     """The model's fastest row measured under the conditions of `timing`, in any engine."""
-    rows = [row for row in evidence.latency if row["model"] == model and comparable(row, timing)]
+    rows = [row for row in results.latency if row["model"] == model and comparable(row, timing)]
     return min(rows, key=lambda row: number(row["p50_ms"])) if rows else None
 
 
-def _in_engine(evidence: Evidence, model: str, engine: str, timing: Row) -> Row | None:
+def _in_engine(results: ResultsFiles, model: str, engine: str, timing: Row) -> Row | None:
     """The model's row in that engine at the batch size and threads of `timing`, with its graph if there is one."""
     rows = [
         row
-        for row in evidence.latency
+        for row in results.latency
         if row["model"] == model
         and row["engine"] == engine
         and all(row[column] == timing[column] for column in ("batch_size", "threads"))
@@ -127,26 +127,26 @@ def _in_engine(evidence: Evidence, model: str, engine: str, timing: Row) -> Row 
     return min(rows, key=lambda row: row["graph"] != timing["graph"]) if rows else None
 
 
-def _conditions(evidence: Evidence) -> Iterator[str]:
+def _conditions(results: ResultsFiles) -> Iterator[str]:
     """What was measured on which machine, and where a time leaves out what the accuracy beside it had."""
-    machine = evidence.latency_machine
+    machine = results.latency_machine
     if machine.get("processor"):
         cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
         size = machine.get("picture_px")
         pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
         yield f"Measured on {machine['processor']}{cores}{pictures}."
-    views = evidence.study.get("ensemble", {}).get("tta")
+    views = results.study.get("ensemble", {}).get("tta")
     without = ", without the test-time augmentation that its accuracy has" if views else ""
     yield f"The ensemble's time is the sum of its teachers', each in its fastest engine{without}."
-    folds = [name for name, asked in evidence.study.get("teachers", {}).items() if asked.get("folds")]
+    folds = [name for name, asked in results.study.get("teachers", {}).items() if asked.get("folds")]
     if folds:
         yield f"Of {' and '.join(folds)} one model is timed, and the accuracy is that of the mean over the folds."
 
 
-def _sentences(evidence: Evidence) -> Iterator[str]:
-    split = main_split(evidence)
-    student = student_row(evidence, split)
-    timing = reported_latency(evidence, student["model"]) if student else None
+def _sentences(results: ResultsFiles) -> Iterator[str]:
+    split = main_split(results)
+    student = student_row(results, split)
+    timing = reported_latency(results, student["model"]) if student else None
     if student is None or timing is None:
         return
     pictures = "one picture" if timing["batch_size"] == "1" else f"{timing['batch_size']} pictures"
@@ -155,12 +155,12 @@ def _sentences(evidence: Evidence) -> Iterator[str]:
         f"{timing['p50_ms']} ms (median; {ENGINES[timing['engine']]}, {plural(int(timing['threads']), 'thread')}, "
         f"{GRAPHS[timing['graph']]}{_spread(timing)})."
     )
-    own = _fastest(evidence, student["model"], timing)
+    own = _fastest(results, student["model"], timing)
     if own and own["engine"] != timing["engine"]:
         yield f"Its fastest engine is {ENGINES[own['engine']]} with {own['p50_ms']} ms."
-    yield from _ratio_sentences(evidence, split, timing)
-    yield from _domination_sentences(evidence, split, student, own)
-    yield from _int8_sentences(evidence, split, timing)
+    yield from _ratio_sentences(results, split, timing)
+    yield from _domination_sentences(results, split, student, own)
+    yield from _int8_sentences(results, split, timing)
 
 
 def _spread(timing: Row) -> str:
@@ -169,24 +169,24 @@ def _spread(timing: Row) -> str:
     return f"; {low} to {high} ms in single processes" if low and high and timing["processes"] != "1" else ""
 
 
-def _ratio_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
-    best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
+def _ratio_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[str]:
+    best, whole = best_teacher(results, split), of_kind(results, "ensemble", split)
     if best:
-        same = _in_engine(evidence, best["model"], timing["engine"], timing)
-        eager = _in_torch(evidence, best["model"], timing["batch_size"]) if timing["engine"] != "torch" else None
+        same = _in_engine(results, best["model"], timing["engine"], timing)
+        eager = _in_torch(results, best["model"], timing["batch_size"]) if timing["engine"] != "torch" else None
         said = [_times_as_long(row, timing) for row in (same, eager) if row]
         if said:
             yield f"{best['model']}, the best single teacher, takes {' and '.join(said)}."
-    together = _fastest(evidence, whole["model"], timing) if whole else None
+    together = _fastest(results, whole["model"], timing) if whole else None
     if together:
         yield f"The ensemble takes {_times_as_long(together, timing)}."
 
 
-def _in_torch(evidence: Evidence, model: str, batch_size: str) -> Row | None:
+def _in_torch(results: ResultsFiles, model: str, batch_size: str) -> Row | None:
     """The model's row in eager PyTorch at that batch size, on the number of threads that suits it best."""
     rows = [
         row
-        for row in evidence.latency
+        for row in results.latency
         if (row["model"], row["engine"], row["batch_size"]) == (model, "torch", batch_size)
     ]
     return min(rows, key=lambda row: number(row["p50_ms"])) if rows else None
@@ -199,8 +199,8 @@ def _times_as_long(row: Row, timing: Row) -> str:
     return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{threads}{graph}"
 
 
-def _domination_sentences(evidence: Evidence, split: str, student: Row, own: Row | None) -> Iterator[str]:
-    found = dominating(evidence, split)
+def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: Row | None) -> Iterator[str]:
+    found = dominating(results, split)
     if not found:
         yield (
             f"No other model dominates it: none is as accurate on {split} and as fast, and better in one of the two, "
@@ -209,7 +209,7 @@ def _domination_sentences(evidence: Evidence, split: str, student: Row, own: Row
     for row, timing in found:
         twin = " (the same network, so the same time)" if timing is own else ""
         doubts = []
-        if _accuracies_overlap(evidence, split, student["model"], row["model"]):
+        if _accuracies_overlap(results, split, student["model"], row["model"]):
             doubts.append("the 95 % interval of the difference in accuracy holds 0")
         if own and not twin and _times_overlap(timing, own):
             doubts.append("not every process of the one was faster than every process of the other")
@@ -220,9 +220,9 @@ def _domination_sentences(evidence: Evidence, split: str, student: Row, own: Row
         )
 
 
-def _accuracies_overlap(evidence: Evidence, split: str, model: str, other: str) -> bool:
+def _accuracies_overlap(results: ResultsFiles, split: str, model: str, other: str) -> bool:
     """Whether the two models' accuracies cannot be told apart on these images."""
-    for row in evidence.comparisons:
+    for row in results.comparisons:
         if (row["model"], row["other"], row["split"]) == (model, other, split):
             return number(row["accuracy_difference_low"]) <= 0 <= number(row["accuracy_difference_high"])
     return False
@@ -233,45 +233,45 @@ def _times_overlap(one: Row, other: Row) -> bool:
     return all(number(a.get("p50_low_ms")) <= number(b.get("p50_high_ms")) for a, b in ((one, other), (other, one)))
 
 
-def _int8_sentences(evidence: Evidence, split: str, timing: Row) -> Iterator[str]:
-    plain, small = (_in_engine(evidence, kind, timing["engine"], timing) for kind in SHIPPED_KINDS)
+def _int8_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[str]:
+    plain, small = (_in_engine(results, kind, timing["engine"], timing) for kind in SHIPPED_KINDS)
     if small is None or plain is None or not comparable(small, plain):
         return
-    before, after = (of_kind(evidence, kind, split) for kind in SHIPPED_KINDS)
+    before, after = (of_kind(results, kind, split) for kind in SHIPPED_KINDS)
     accuracy = ""
     if before and after:
         accuracy = f", its accuracy on {split} is {short(after['accuracy'])} against {short(before['accuracy'])}"
-    offered = int8_is_offered(evidence)
+    offered = int8_is_offered(results)
     yield (
         f"In int8{'' if offered else ', which is not offered,'} it takes {small['p50_ms']} ms against "
-        f"{plain['p50_ms']} ms in fp32{_int8_on_one_thread(evidence, timing)}; its file has {small['file_mb']} MB "
+        f"{plain['p50_ms']} ms in fp32{_int8_on_one_thread(results, timing)}; its file has {small['file_mb']} MB "
         f"against {plain['file_mb']} MB{accuracy}."
     )
     if not offered:
         return
-    best, whole = best_teacher(evidence, split), of_kind(evidence, "ensemble", split)
+    best, whole = best_teacher(results, split), of_kind(results, "ensemble", split)
     others = [
-        (best["model"], _in_engine(evidence, best["model"], timing["engine"], small)) if best else None,
-        ("the ensemble", _fastest(evidence, whole["model"], small)) if whole else None,
+        (best["model"], _in_engine(results, best["model"], timing["engine"], small)) if best else None,
+        ("the ensemble", _fastest(results, whole["model"], small)) if whole else None,
     ]
     said = [f"{name} takes {_times_as_long(row, small)}" for name, row in filter(None, others) if row]
     if said:
         yield f"Beside int8, in fp32 {' and '.join(said)}."
 
 
-def _int8_on_one_thread(evidence: Evidence, timing: Row) -> str:
+def _int8_on_one_thread(results: ResultsFiles, timing: Row) -> str:
     """The two times on one thread, where dividing the work costs nothing; "" where they are what was said."""
     alone = {**timing, "threads": "1"}
-    plain, small = (_in_engine(evidence, kind, timing["engine"], alone) for kind in SHIPPED_KINDS)
+    plain, small = (_in_engine(results, kind, timing["engine"], alone) for kind in SHIPPED_KINDS)
     if timing["threads"] == "1" or not plain or not small:
         return ""
     return f" ({small['p50_ms']} ms against {plain['p50_ms']} ms on 1 thread)"
 
 
-def _throughput(evidence: Evidence) -> str:
+def _throughput(results: ResultsFiles) -> str:
     """Pictures a second of the files on offer by batch size and threads; "" where there is one setting alone."""
-    shipped = SHIPPED_KINDS if int8_is_offered(evidence) else SHIPPED_KINDS[:1]
-    rows = [row for row in evidence.latency if row["kind"] in shipped]
+    shipped = SHIPPED_KINDS if int8_is_offered(results) else SHIPPED_KINDS[:1]
+    rows = [row for row in results.latency if row["kind"] in shipped]
     graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:

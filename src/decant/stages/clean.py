@@ -17,10 +17,11 @@ from decant.cleaning.label_issues import find_label_issues
 from decant.cleaning.near_duplicates import find_near_duplicates
 from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
-from decant.data.evaluation import Preprocessing, evaluation_transform
+from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
 from decant.data.manifest import Manifest, build_manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pixels import parallel
+from decant.data.preprocessing import Preprocessing
 from decant.data.splits import folds, separate_groups
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
@@ -28,10 +29,10 @@ from decant.models.classifier import placed
 from decant.models.inference import features_of
 from decant.models.probe import LinearProbe
 from decant.seeds import derived_seed
-from decant.stages.experiment import Experiment
-from decant.stages.resolution import resolve_source, source_digest
+from decant.stages.support.auto_settings import resolve_source, source_digest
+from decant.stages.support.experiment import Experiment
 from decant.tracking import progress
-from decant.workspace import Finished, write_json
+from decant.workspace import StageResult, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -51,7 +52,7 @@ class Looks:
     thumbnails: np.ndarray
 
 
-def found(experiment: Experiment) -> Finished:
+def found(experiment: Experiment) -> StageResult:
     """Stage manifest: one row for every image that the source offers, before anything is done."""
     study = experiment.study
     section = study.data.model_dump(mode="json", exclude={"cache_px", "may_be_shared", "class_names", "download"})
@@ -64,7 +65,7 @@ def found(experiment: Experiment) -> Finished:
     return experiment.workspace.stage("manifest", {**section, "seed": study.seed}, reads, VERSION, build)
 
 
-def clean(experiment: Experiment) -> Finished:
+def clean(experiment: Experiment) -> StageResult:
     """`manifest.parquet` with groups, splits and actions; `issues.csv`; `metrics.json`."""
     study = experiment.study
     listed = found(experiment)

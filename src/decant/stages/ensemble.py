@@ -10,12 +10,12 @@ from decant.data.manifest import Manifest
 from decant.data.predictions import Predictions, read_predictions, write_predictions
 from decant.ensemble.calibration import apply_temperature, fit_temperature
 from decant.ensemble.pooling import fit_weights, pool
-from decant.stages.experiment import Experiment
-from decant.stages.labels import read_cleaned
+from decant.evaluation.scores import scores
 from decant.stages.predictions import SPLITS, predictions
-from decant.stages.scoring import scores
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import read_cleaned
 from decant.stages.teacher import teacher
-from decant.workspace import Finished, write_json
+from decant.workspace import StageResult, write_json
 
 VERSION = 1
 
@@ -29,7 +29,7 @@ class Weights:
     temperatures: list[float]
 
 
-def ensemble(experiment: Experiment) -> Finished:
+def ensemble(experiment: Experiment) -> StageResult:
     """`weights.json` and the ensemble's predictions of every split that all teachers predict."""
     names = list(experiment.study.teachers)
     parts = {name: predictions(experiment, name, teacher(experiment, name)) for name in names}
@@ -47,7 +47,7 @@ def ensemble(experiment: Experiment) -> Finished:
     return experiment.workspace.stage("ensemble", section, list(parts.values()), VERSION, build)
 
 
-def fit(manifest: Manifest, parts: dict[str, Finished], pooling: str) -> tuple[Weights, dict[str, object]]:
+def fit(manifest: Manifest, parts: dict[str, StageResult], pooling: str) -> tuple[Weights, dict[str, object]]:
     """Temperatures one by one, then weights, both by likelihood on val; and what people want to see of it."""
     val = manifest.of_split("val")
     targets = manifest.targets(val)
@@ -74,20 +74,20 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in values.items()}
 
 
-def pooled_predictions(parts: dict[str, Finished], fitted: Weights, split: str) -> Predictions:
+def pooled_predictions(parts: dict[str, StageResult], fitted: Weights, split: str) -> Predictions:
     found = [read_predictions(part.folder, split) for part in parts.values()]
     ids = found[0].ids
     answers = [part.aligned(ids).mean() for part in found]
     return Predictions(ids, {"identity": np.asarray(pool(answers, fitted.weights, fitted.temperatures))})
 
 
-def read_weights(finished: Finished) -> Weights:
+def read_weights(finished: StageResult) -> Weights:
     """The weights as the file has them, so that reading and writing agree to the last digit."""
     teachers = json.loads((finished.folder / "weights.json").read_text())["teachers"]
     weights = np.array([row["weight"] for row in teachers.values()])
     return Weights(list(teachers), list(weights / weights.sum()), [row["temperature"] for row in teachers.values()])
 
 
-def heard(weights: Weights) -> list[str]:
+def active_teachers(weights: Weights) -> list[str]:
     """The teachers with a weight above zero."""
     return [name for name, weight in zip(weights.names, weights.weights, strict=True) if weight > 0]

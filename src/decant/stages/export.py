@@ -9,22 +9,22 @@ from decant.data.predictions import read_predictions
 from decant.ensemble.calibration import fit_temperature
 from decant.errors import UserError
 from decant.export.examples import write_examples
-from decant.export.reference import TorchReference
 from decant.export.student import export_student
-from decant.export.verify import verify
+from decant.export.verification.torch_reference import TorchReference
+from decant.export.verification.verify import verify
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.ensemble import ensemble
-from decant.stages.experiment import Experiment
-from decant.stages.labels import read_cleaned
 from decant.stages.predictions import predictions
-from decant.stages.shipped import decoded, describe_file, evaluation, labels_of, origin, write_answers
 from decant.stages.student import student
-from decant.workspace import Finished, write_json
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.onnx_predictions import decoded, describe_file, evaluation, labels_of, origin, write_answers
+from decant.stages.support.training_data import read_cleaned
+from decant.workspace import StageResult, write_json
 
 VERSION = 5  # 5: verified on all of val, with labels; 4: resized by matrix products
 
 
-def export(experiment: Experiment) -> Finished:
+def export(experiment: Experiment) -> StageResult:
     """`student.onnx`, its bare graph, `classes.txt`, `preprocessing.json`, two examples, `MODEL_CARD.md`,
     `verification.json` and the file's own predictions of every split.
 

@@ -10,22 +10,18 @@ import numpy as np
 
 from decant import machine
 from decant.data.manifest import Manifest
-from decant.export.quantisation import export_quantised
-from decant.export.reference import TorchReference
+from decant.evaluation.tables import cell, rounded, short, significant
+from decant.export.int8 import export_int8
 from decant.export.runtime import OnnxClassifier
-from decant.export.verify import verify
+from decant.export.verification.torch_reference import TorchReference
+from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import evaluation_batches
-from decant.reporting.candidates import file_mb, measure_speedups, onnx_candidate, value_of
-from decant.reporting.evidence import REPORTED_THREADS
-from decant.reporting.format import cell, rounded, short, significant
-from decant.reporting.kernels import kernel_times
-from decant.reporting.latency import Inputs
 from decant.seeds import derived_seed
-from decant.stages.experiment import Experiment
 from decant.stages.export import export, refuse
-from decant.stages.labels import read_cleaned
-from decant.stages.shipped import (
+from decant.stages.student import student
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.onnx_predictions import (
     decoded,
     describe_file,
     evaluation,
@@ -34,11 +30,15 @@ from decant.stages.shipped import (
     typical_picture,
     write_answers,
 )
-from decant.stages.student import student
+from decant.stages.support.training_data import read_cleaned
+from decant.timing.models import file_mb, measure_speedups, onnx_candidate, value_of
+from decant.timing.process import Inputs
+from decant.timing.profiler import kernel_times
+from decant.timing.quoted import QUOTED_THREADS
 from decant.tracking import progress
-from decant.workspace import Finished, write_json
+from decant.workspace import StageResult, write_json
 
-VERSION = 5  # 5: weights of 7 bits, right without VNNI too; 4: speed by the ratio in each round, a profile; 3: pictures in batches are a gate, the processor is named
+VERSION = 5  # 5: weights of 7 bits; 4: speed by the ratio in each round, a profile; 3: answers in batches are a gate
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
 TIMED_ROUNDS = 8  # fresh processes of each file, in turns
@@ -54,7 +54,7 @@ class Speed:
     times_as_fast: float
 
 
-def int8(experiment: Experiment) -> Finished:
+def int8(experiment: Experiment) -> StageResult:
     """`student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json`, `int8.json`.
 
     `int8.json` says whether the file is offered: it is where ONNX Runtime answers faster than with the fp32 file on
@@ -73,7 +73,7 @@ def int8(experiment: Experiment) -> Finished:
         temperature = OnnxClassifier(fp32).temperature
         calibration = calibration_batches(experiment, manifest, checkpoint, settings.calibration_images, seed)
         metadata = {**origin(experiment, trained), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
-        export_quantised(checkpoint, calibration, folder, temperature, metadata)
+        export_int8(checkpoint, calibration, folder, temperature, metadata)
         write_answers(experiment, manifest, file, folder / "predictions")
         scores = evaluation(manifest, folder / "predictions", "student_onnx_int8")
         describe_file(file, scores)
@@ -98,16 +98,16 @@ def int8(experiment: Experiment) -> Finished:
     return experiment.workspace.stage("int8", section, [trained, exported], VERSION, build)
 
 
-def read_offer(finished: Finished) -> dict[str, Any]:
+def read_offer(finished: StageResult) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((finished.folder / "int8.json").read_text(encoding="utf-8"))
     return found
 
 
-def is_offered(finished: Finished) -> bool:
+def is_offered(finished: StageResult) -> bool:
     return bool(read_offer(finished)["offered"])
 
 
-def verdict(finished: Finished) -> str:
+def verdict(finished: StageResult) -> str:
     """One line for people: the file where it is worth having, and why it is or is not."""
     found = read_offer(finished)
     what = f"int8 file: {finished.folder / FILE}" if found["offered"] else "int8 file: not offered"
@@ -129,7 +129,7 @@ def calibration_batches(
 def timed(files: dict[str, Path], inputs: Inputs, calls: int) -> Speed:
     """One picture under ONNX Runtime, the files "fp32" and "int8" taking turns in fresh processes."""
     candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
-    fp32, small = measure_speedups(candidates, [REPORTED_THREADS], calls, TIMED_ROUNDS)
+    fp32, small = measure_speedups(candidates, [QUOTED_THREADS], calls, TIMED_ROUNDS)
     return Speed(value_of(fp32, "p50_ms"), value_of(small, "p50_ms"), value_of(small, "times_as_fast"))
 
 
@@ -163,6 +163,6 @@ def offer(result: dict[str, Any], speed: Speed, budget_points: float, size_mb: f
         "p50_ms": rounded("p50_ms", speed.int8_ms),
         "p50_ms_fp32": rounded("p50_ms", speed.fp32_ms),
         "times_as_fast": rounded("times_as_fast", speed.times_as_fast),
-        "threads": REPORTED_THREADS,
+        "threads": QUOTED_THREADS,
         "file_mb": rounded("file_mb", size_mb),
     }

@@ -6,9 +6,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from decant import machine
+from decant.evaluation.tables import write_results_table
 from decant.export.student import export_student
 from decant.models.checkpoint import load_checkpoint
-from decant.reporting.candidates import (
+from decant.stages.ensemble import active_teachers, ensemble, read_weights
+from decant.stages.export import export
+from decant.stages.int8 import FILE as INT8_FILE
+from decant.stages.int8 import int8
+from decant.stages.student import student
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.onnx_predictions import typical_picture
+from decant.stages.support.training_data import read_cleaned
+from decant.stages.teacher import models_of, teacher
+from decant.timing.models import (
     LATENCY_COLUMNS,
     Candidate,
     ensemble_rows,
@@ -17,24 +27,14 @@ from decant.reporting.candidates import (
     onnx_candidate,
     torch_candidate,
 )
-from decant.reporting.format import write_results_table
-from decant.reporting.latency import Inputs
-from decant.stages.ensemble import ensemble, heard, read_weights
-from decant.stages.experiment import Experiment
-from decant.stages.export import export
-from decant.stages.int8 import FILE as INT8_FILE
-from decant.stages.int8 import int8
-from decant.stages.labels import read_cleaned
-from decant.stages.shipped import typical_picture
-from decant.stages.student import student
-from decant.stages.teacher import models_of, teacher
-from decant.workspace import Finished, write_json
+from decant.timing.process import Inputs
+from decant.workspace import StageResult, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 5  # 5: PyTorch's threads wait as its users' do; 4: each process's median, 200 calls of large batches
 
 
-def latency(experiment: Experiment) -> Finished:
+def latency(experiment: Experiment) -> StageResult:
     """`metrics.csv` and `machine.json`. Teachers are exported into the stage's folder for timing alone."""
     settings = experiment.study.benchmark
     threads, engines = thread_counts(settings.latency_threads), engines_here(settings.latency_engines)
@@ -61,7 +61,9 @@ def latency(experiment: Experiment) -> Finished:
             rounds=settings.latency_rounds,
         )
         write_results_table(
-            measured + ensemble_rows(measured, heard(read_weights(combined))), folder / "metrics.csv", LATENCY_COLUMNS
+            measured + ensemble_rows(measured, active_teachers(read_weights(combined))),
+            folder / "metrics.csv",
+            LATENCY_COLUMNS,
         )
         write_json(folder / "machine.json", {**machine.description(), "picture_px": list(picture)})
 
@@ -79,7 +81,7 @@ def engines_here(asked: Sequence[str]) -> list[str]:
     return [engine for engine in asked if engine != "openvino" or find_spec("openvino")]
 
 
-def student_candidates(files: Mapping[str, Path], distilled: Finished, picture: tuple[int, int]) -> list[Candidate]:
+def student_candidates(files: Mapping[str, Path], distilled: StageResult, picture: tuple[int, int]) -> list[Candidate]:
     """The student's files, whole and bare, and the student in PyTorch, eager and compiled.
 
     files: the whole graph's file by the model's name in the tables, which ends in _int8 where the file is int8;

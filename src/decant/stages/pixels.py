@@ -9,15 +9,15 @@ import pandas as pd
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.pixels import PixelCache, build_pixel_cache
 from decant.stages.clean import clean
-from decant.stages.experiment import Experiment
+from decant.stages.support.experiment import Experiment
 from decant.tracking import progress
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 VERSION = 1
 SPARE = 1.25  # cache pixels for one of the largest training input: a typical crop is 0.8 of the picture's side
 
 
-def pixels(experiment: Experiment) -> Finished:
+def pixels(experiment: Experiment) -> StageResult:
     """The pixel cache of train, of the unlabelled rows and, if the study is transductive, of those to predict."""
     cleaned = clean(experiment)
     manifest = read_manifest(cleaned.folder / "manifest.parquet")

@@ -8,9 +8,8 @@ import pandas as pd
 
 from decant.data.manifest import Manifest
 from decant.data.predictions import read_predictions
-from decant.reporting.format import write_results_table
-from decant.reporting.intervals import comparison_row
-from decant.reporting.metrics import (
+from decant.evaluation.intervals import comparison_row
+from decant.evaluation.metrics import (
     confusion,
     confusion_rows,
     near_duplicate_rows,
@@ -19,16 +18,17 @@ from decant.reporting.metrics import (
     reliability_rows,
     soft_label_row,
 )
-from decant.stages.ensemble import ensemble, heard, read_weights
-from decant.stages.experiment import Experiment
+from decant.evaluation.tables import write_results_table
+from decant.stages.ensemble import active_teachers, ensemble, read_weights
 from decant.stages.export import export
 from decant.stages.int8 import int8
-from decant.stages.labels import read_cleaned, training_data
 from decant.stages.predictions import predictions
 from decant.stages.soft_labels import Says, open_store, pooled_labels, soft_labels, stored_views
 from decant.stages.student import student, student_alone
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import read_cleaned, training_data
 from decant.stages.teacher import teacher
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 VERSION = 3  # 3: soft_labels.csv; 2: near_duplicates.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
@@ -42,7 +42,7 @@ class Model:
     """Where a model's answers are: stage `made`, folder `below` it. augmented: with test-time augmentation."""
 
     kind: str
-    made: Finished
+    made: StageResult
     below: str = ""
     augmented: bool = False
 
@@ -52,14 +52,14 @@ class Model:
         return found.mean() if self.augmented else found.members["identity"]
 
 
-def precision(experiment: Experiment) -> Finished:
+def precision(experiment: Experiment) -> StageResult:
     """The tables of `benchmarks/precision/`, as results/README.md has them, and the confusions.
 
     A network's row is the network by itself. Test-time augmentation is in the ensemble's row and, to be seen apart, in
     the rows `<teacher>_tta`.
     """
     models = scored_models(experiment)
-    stores = {name: soft_labels(experiment, name) for name in heard(read_weights(models["ensemble"].made))}
+    stores = {name: soft_labels(experiment, name) for name in active_teachers(read_weights(models["ensemble"].made))}
     shown = experiment.study.data.class_names
 
     def build(folder: Path) -> None:
@@ -117,7 +117,7 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
     return tables
 
 
-def soft_label_rows(experiment: Experiment, combined: Finished, stores: dict[str, Finished]) -> Rows:
+def soft_label_rows(experiment: Experiment, combined: StageResult, stores: dict[str, StageResult]) -> Rows:
     """How right what the student was taught is: of train, the views that mix no two pictures, by their given labels."""
     data, study = training_data(experiment), experiment.study
     views, labels = stored_views(study, data.cache, data.labels), data.labels

@@ -12,17 +12,17 @@ from decant.data.predictions import Predictions, write_predictions
 from decant.ensemble.tta import tta_members
 from decant.models.checkpoint import load_checkpoint
 from decant.models.inference import Members, evaluation_batches, predict
-from decant.stages.experiment import Experiment
-from decant.stages.labels import read_cleaned
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import read_cleaned
 from decant.stages.teacher import models_of
 from decant.tracking import progress
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 VERSION = 1
 SPLITS = ("val", "test", "predict")
 
 
-def predictions(experiment: Experiment, name: str, trained: Finished) -> Finished:
+def predictions(experiment: Experiment, name: str, trained: StageResult) -> StageResult:
     """Predictions of a trained stage under the ensemble's TTA; out of fold on train where it has folds."""
     tta = experiment.study.ensemble.tta
     members = tta_members(tta, fixed_size=True)
@@ -39,7 +39,7 @@ def predictions(experiment: Experiment, name: str, trained: Finished) -> Finishe
 
 
 def mean_of_models(
-    experiment: Experiment, manifest: Manifest, split: str, trained: Finished, members: Members
+    experiment: Experiment, manifest: Manifest, split: str, trained: StageResult, members: Members
 ) -> Predictions:
     """The mean over the folds' models of each member's probabilities, in the order of the split's rows."""
     rows = manifest.of_split(split)
@@ -60,7 +60,7 @@ def averaged(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def out_of_fold(experiment: Experiment, manifest: Manifest, trained: Finished, members: Members) -> Predictions:
+def out_of_fold(experiment: Experiment, manifest: Manifest, trained: StageResult, members: Members) -> Predictions:
     """Each train picture by the one model that has not seen it (or its near duplicates)."""
     fold_of: Mapping[str, int] = json.loads((trained.folder / "folds.json").read_text())
     train = manifest.of_split("train").drop_duplicates("content")

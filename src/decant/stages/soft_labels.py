@@ -17,14 +17,14 @@ from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.classifier import placed
 from decant.seeds import derived_seed
 from decant.stages.ensemble import Weights
-from decant.stages.experiment import Experiment
-from decant.stages.labels import Labels, labels_of, read_cleaned
 from decant.stages.pixels import open_pixels, pixels
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import Labels, labels_of, read_cleaned
 from decant.stages.teacher import models_of, teacher
 from decant.study import Study
 from decant.tracking import progress
 from decant.training.loop import network_input
-from decant.workspace import Finished, fingerprint, write_json
+from decant.workspace import StageResult, fingerprint, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -38,7 +38,7 @@ def stored_views(study: Study, cache: PixelCache, labels: Labels) -> ViewSet:
     return ViewSet.of(cache, study.student.views, derived_seed(study.seed, "stored views"), labels.labelled)
 
 
-def soft_labels(experiment: Experiment, name: str) -> Finished:
+def soft_labels(experiment: Experiment, name: str) -> StageResult:
     """The store of one teacher. More views can be asked for later: those that are there are kept."""
     study = experiment.study
     trained, cached = teacher(experiment, name), pixels(experiment)
@@ -67,7 +67,7 @@ def soft_labels(experiment: Experiment, name: str) -> Finished:
     return done
 
 
-def open_store(finished: Finished) -> SoftLabelStore:
+def open_store(finished: StageResult) -> SoftLabelStore:
     name = json.loads((finished.folder / "store.json").read_text())["folder"]
     return SoftLabelStore.open(finished.folder.parent / name)
 
@@ -81,7 +81,7 @@ def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Say
 
 
 def label_missing_views(
-    experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: Finished, wanted: range
+    experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: StageResult, wanted: range
 ) -> None:
     """Run the teacher over the views that the store lacks, one view number at a time."""
     missing = store.missing(wanted)
@@ -95,7 +95,7 @@ def label_missing_views(
         store.write(view, view_probabilities(experiment, checkpoints, speakers, views, view))
 
 
-def speaking_models(trained: Finished, contents: list[str], models: int) -> np.ndarray:
+def speaking_models(trained: StageResult, contents: list[str], models: int) -> np.ndarray:
     """bool [models, n]: which models speak for a picture: the one that has not seen it, else all.
 
     A mixed view may blend in a picture that the speaking model was trained on.

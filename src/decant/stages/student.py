@@ -13,38 +13,42 @@ from decant.distillation.soft_labels import SoftLabelStore
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.clean import clean
-from decant.stages.ensemble import Weights, ensemble, heard, read_weights
-from decant.stages.experiment import Experiment
-from decant.stages.head import fit_head
-from decant.stages.labels import Labels, training_data
+from decant.stages.ensemble import Weights, active_teachers, ensemble, read_weights
 from decant.stages.pixels import pixels
-from decant.stages.resolution import resolve, source_digest
 from decant.stages.soft_labels import open_store, pooled_labels, soft_labels, stored_views
+from decant.stages.support.auto_settings import resolve, source_digest
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.linear_head import fit_head
+from decant.stages.support.training_data import Labels, training_data
 from decant.stages.teacher import new_checkpoint, val_metrics
 from decant.study import Student
 from decant.training.loop import Criterion, Task, train
 from decant.training.supervised import supervised_loss, view_targets
-from decant.workspace import Finished
+from decant.workspace import StageResult
 
 VERSION = 1
 
 
-def student(experiment: Experiment) -> Finished:
+def student(experiment: Experiment) -> StageResult:
     """The distilled student: it learns the pooled soft labels of stored views, and a little of the given ones."""
     combined = ensemble(experiment)
     weights = read_weights(combined)
-    stores = {name: soft_labels(experiment, name) for name in heard(weights)}
+    stores = {name: soft_labels(experiment, name) for name in active_teachers(weights)}
     return train_student(experiment, "student", [combined, *stores.values()], weights, stores)
 
 
-def student_alone(experiment: Experiment) -> Finished:
+def student_alone(experiment: Experiment) -> StageResult:
     """The twin: the same network, initial weights and views, and as many steps, on the given labels alone."""
     return train_student(experiment, "student_alone", [], None, {})
 
 
 def train_student(
-    experiment: Experiment, stage: str, teachers: list[Finished], weights: Weights | None, stores: dict[str, Finished]
-) -> Finished:
+    experiment: Experiment,
+    stage: str,
+    teachers: list[StageResult],
+    weights: Weights | None,
+    stores: dict[str, StageResult],
+) -> StageResult:
     study = experiment.study
     seed = derived_seed(study.seed, "student")
     asked = resolve(experiment, study.student)

@@ -5,35 +5,35 @@ from pathlib import Path
 
 import numpy as np
 
-from decant.data.evaluation import Preprocessing
 from decant.data.manifest import Manifest
+from decant.data.preprocessing import Preprocessing
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.errors import UserError
+from decant.evaluation.scores import scores
 from decant.models.backbones import build_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.models.classifier import Classifier
 from decant.models.inference import evaluation_batches, predict
 from decant.seeds import derived_seed
 from decant.stages.clean import clean
-from decant.stages.experiment import Experiment
-from decant.stages.head import fit_head
-from decant.stages.labels import Labels, TrainingData, training_data
 from decant.stages.pixels import pixels
-from decant.stages.resolution import resolve, source_digest
-from decant.stages.scoring import scores
+from decant.stages.support.auto_settings import resolve, source_digest
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.linear_head import fit_head
+from decant.stages.support.training_data import Labels, TrainingData, training_data
 from decant.study import Training
 from decant.tracking import Log
 from decant.training.loop import Evaluate, Task, train
 from decant.training.supervised import supervised_loss
-from decant.workspace import Finished, write_json
+from decant.workspace import StageResult, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
 
 
-def teacher(experiment: Experiment, name: str) -> Finished:
+def teacher(experiment: Experiment, name: str) -> StageResult:
     """Train teacher `name`: `model.safetensors` and `model.json`, or one pair in each `fold<k>/`."""
     if name not in experiment.study.teachers:
         raise UserError(f"no teacher {name!r} in {experiment.study.name}: {', '.join(experiment.study.teachers)}")
@@ -148,7 +148,7 @@ def val_metrics(experiment: Experiment, manifest: Manifest, preprocessing: Prepr
     return evaluate
 
 
-def models_of(finished: Finished) -> list[Path]:
+def models_of(finished: StageResult) -> list[Path]:
     """The checkpoint folders of a trained teacher or student: one, or one a fold in the order of the folds."""
     places = sorted(finished.folder.glob("fold*/"), key=lambda place: int(place.name.removeprefix("fold")))
     return places or [finished.folder]

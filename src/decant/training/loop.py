@@ -22,7 +22,7 @@ from torch import Tensor
 
 from decant.data.views import ViewSet
 from decant.errors import UserError
-from decant.machine import faster_precision
+from decant.machine import faster_dtype
 from decant.models.classifier import Classifier, placed
 from decant.study import Training
 from decant.tracking import Log, progress
@@ -140,7 +140,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return nullcontext()
 
 
-def measured_precision(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:
+def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:
     """The precision in which a training step of this network is faster here, by trying both."""
     batch = min(settings.batch_size, 32)
     images = torch.rand(batch, 3, settings.input_px, settings.input_px, device=device)
@@ -156,7 +156,7 @@ def measured_precision(classifier: Classifier, settings: Training, classes: int,
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    chosen = faster_precision(step)
+    chosen = faster_dtype(step)
     classifier.zero_grad(set_to_none=True)
     classifier.load_state_dict(saved)  # running statistics have moved
     return chosen

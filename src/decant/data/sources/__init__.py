@@ -77,12 +77,13 @@ def cifar_source(data: Data, data_root: Path, splits: Splits) -> Source:
 
 def toy_vehicles_source(data: Data, work: Path, seed: int, splits: Splits) -> FolderSource:
     """The embedded data set, drawn beside and moved into place: a half-drawn one is never taken for whole."""
-    from decant.data.toy_vehicles import generate  # the drawing code, wanted by this source alone
     from decant.tracking import progress
+    from toy_vehicles import generate  # the drawing code, wanted by this source alone
 
     toy = data.toy
     folder = work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
-    generate(
-        folder, images=toy.images, size_px=toy.size_px, seed=seed, classes=toy.classes, progress=progress
-    )  # does nothing where the set is already there whole
+    try:  # does nothing where the set is already there whole
+        generate(folder, images=toy.images, size_px=toy.size_px, seed=seed, classes=toy.classes, progress=progress)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     return FolderSource(open_container(folder, digest_contents=True), work, splits=splits)

@@ -1,0 +1,301 @@
+"""How good a model's answers are: the columns of `benchmarks/precision/`."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
+
+from decant.evaluation.intervals import bootstrap_intervals
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+
+KINDS = ("teacher", "ensemble", "student_alone", "student", "student_onnx", "student_onnx_int8")
+PRECISION_COLUMNS = (
+    "model", "kind", "split", "n",
+    "accuracy", "precision_macro", "recall_macro", "f1_macro", "map_macro", "nll", "ece",
+    "agreement_with_ensemble",
+    "accuracy_low", "accuracy_high", "precision_macro_low", "precision_macro_high",
+)  # fmt: skip
+PER_CLASS_COLUMNS = (
+    "model", "kind", "split", "class", "n", "predicted", "precision", "recall", "f1", "average_precision",
+)  # fmt: skip
+RELIABILITY_COLUMNS = ("model", "kind", "split", "bin_low", "bin_high", "n", "confidence", "accuracy")
+NEAR_DUPLICATE_COLUMNS = (
+    "model", "kind", "split", "subset", "n", "train_set_aside", "train_kept",
+    "accuracy", "accuracy_low", "accuracy_high",
+)  # fmt: skip
+SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
+CLASS_COUNT_COLUMNS = ("split", "class", "images")
+
+ECE_BINS = 15
+LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # one underflow must not make the mean infinite
+
+
+def precision_row(
+    model: str,
+    kind: str,
+    split: str,
+    log_probabilities: Floats,
+    targets: Integers,
+    ensemble_log_probabilities: Floats | None = None,
+    seed: int = 0,
+) -> dict[str, object]:
+    """One row of `benchmarks/precision/metrics.csv`; its keys are PRECISION_COLUMNS, in order.
+
+    Macro precision, recall and F1 average over the classes that occur among the targets or the answers, as
+    scikit-learn does, with 0 for a class that is never answered.
+
+    Args:
+        kind: one of KINDS.
+        log_probabilities: [n, K], natural logarithms; each row's probabilities sum to 1.
+        targets: [n], class indices in [0, K).
+        ensemble_log_probabilities: [n, K] in the same order of images, or None (an empty cell).
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: an unknown kind, no images, shapes that do not match, targets outside [0, K), rows that
+            are not log-probabilities (logits, for example).
+    """
+    if kind not in KINDS:
+        raise ValueError(f"{model}: the kind {kind!r} is none of {', '.join(KINDS)}")
+    _check(model, log_probabilities, targets)
+    answers = log_probabilities.argmax(axis=1)
+    precision, recall, f1, _ = precision_recall_fscore_support(targets, answers, average="macro", zero_division=0)
+    intervals = bootstrap_intervals(targets, answers, seed=seed)
+    return {
+        "model": model,
+        "kind": kind,
+        "split": split,
+        "n": len(targets),
+        "accuracy": float(accuracy_score(targets, answers)),
+        "precision_macro": float(precision),
+        "recall_macro": float(recall),
+        "f1_macro": float(f1),
+        "map_macro": mean_average_precision(log_probabilities, targets),
+        "nll": negative_log_likelihood(log_probabilities, targets),
+        "ece": expected_calibration_error(log_probabilities, targets),
+        "agreement_with_ensemble": _agreement(answers, ensemble_log_probabilities),
+        "accuracy_low": intervals["accuracy"][0],
+        "accuracy_high": intervals["accuracy"][1],
+        "precision_macro_low": intervals["precision_macro"][0],
+        "precision_macro_high": intervals["precision_macro"][1],
+    }
+
+
+def per_class_rows(
+    model: str,
+    kind: str,
+    split: str,
+    log_probabilities: Floats,
+    targets: Integers,
+    classes: Sequence[str],
+) -> list[dict[str, object]]:
+    """One row per class, in the order of `classes` ([K] names); keys are PER_CLASS_COLUMNS.
+
+    `n` counts the images of the class, `predicted` the images answered so. Precision of a class that is never
+    answered is 0; recall and average precision of a class without images are empty.
+    """
+    _check(model, log_probabilities, targets, len(classes))
+    matrix = confusion(log_probabilities, targets)
+    labels = np.arange(len(classes))
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        targets, log_probabilities.argmax(axis=1), labels=labels, average=None, zero_division=0
+    )
+    average_precision = _average_precision_per_class(log_probabilities, targets)
+    support = matrix.sum(axis=1)
+    return [
+        {
+            "model": model,
+            "kind": kind,
+            "split": split,
+            "class": name,
+            "n": int(support[label]),
+            "predicted": int(matrix[:, label].sum()),
+            "precision": float(precision[label]),
+            "recall": float(recall[label]) if support[label] else None,
+            "f1": float(f1[label]),
+            "average_precision": float(average_precision[label]),
+        }
+        for label, name in enumerate(classes)
+    ]
+
+
+def confusion(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.int64]:
+    """[K, K] counts: row = the target, column = the answer."""
+    _check("confusion", log_probabilities, targets)
+    labels = np.arange(log_probabilities.shape[1])
+    return np.asarray(confusion_matrix(targets, log_probabilities.argmax(axis=1), labels=labels), dtype=np.int64)
+
+
+def confusion_rows(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, object]]:
+    """The rows of `benchmarks/precision/confusion_<model>.csv`: `target`, then a column per class."""
+    if len(set(classes)) != len(classes) or "target" in classes:
+        classes = [f"{number} {name}" for number, name in enumerate(classes)]  # columns must be told apart
+    return [
+        {"target": name, **dict(zip(classes, map(int, counts), strict=True))}
+        for name, counts in zip(classes, matrix, strict=True)
+    ]
+
+
+def mean_average_precision(log_probabilities: Floats, targets: Integers) -> float:
+    """One-vs-rest average precision (scikit-learn's step integral), the mean over classes with an image."""
+    return float(np.nanmean(_average_precision_per_class(log_probabilities, targets)))
+
+
+def negative_log_likelihood(log_probabilities: Floats, targets: Integers) -> float:
+    """Mean −ln p(target), in nats; an underflowed probability counts as float32's smallest, 1.2e-38."""
+    chosen = np.asarray(log_probabilities, dtype=np.float64)[np.arange(len(targets)), targets]
+    return float(-np.maximum(chosen, LEAST_LOG_PROBABILITY).mean())
+
+
+def expected_calibration_error(log_probabilities: Floats, targets: Integers, bins: int = ECE_BINS) -> float:
+    """Σ_b n_b/n · |accuracy_b − confidence_b| over equal-width bins (0, 1/M], … (Guo et al. 2017, eq. 3)."""
+    n, confidence, accuracy = _reliability(log_probabilities, targets, bins)
+    filled = n > 0
+    return float((n[filled] * np.abs(accuracy[filled] - confidence[filled])).sum() / n.sum())
+
+
+def reliability_rows(
+    model: str, kind: str, split: str, log_probabilities: Floats, targets: Integers, bins: int = ECE_BINS
+) -> list[dict[str, object]]:
+    """The bins of the calibration error; keys are RELIABILITY_COLUMNS, empty cells in bins without images."""
+    _check(model, log_probabilities, targets)
+    n, confidence, accuracy = _reliability(log_probabilities, targets, bins)
+    return [
+        {
+            "model": model,
+            "kind": kind,
+            "split": split,
+            "bin_low": number / bins,
+            "bin_high": (number + 1) / bins,
+            "n": int(n[number]),
+            "confidence": float(confidence[number]),
+            "accuracy": float(accuracy[number]),
+        }
+        for number in range(bins)
+    ]
+
+
+def near_duplicate_rows(
+    model: str,
+    kind: str,
+    split: str,
+    log_probabilities: Floats,
+    targets: Integers,
+    repeated: npt.NDArray[np.bool_],
+    in_train: tuple[int, int],
+    seed: int = 0,
+) -> list[dict[str, object]]:
+    """Accuracy on all images, on those with a duplicate in train and on the others; keys are NEAR_DUPLICATE_COLUMNS.
+
+    Args:
+        repeated: [n], whether an image has a duplicate in train.
+        in_train: images of train that are such duplicates: set aside by cleaning, and kept.
+        seed: of the bootstrap.
+    """
+    _check(model, log_probabilities, targets)
+    if repeated.shape != targets.shape or repeated.dtype != bool:
+        raise ValueError(f"{model}: repeated must be bool {targets.shape}, not {repeated.dtype} {repeated.shape}")
+    answers = log_probabilities.argmax(axis=1)
+    subsets = {"all": np.ones_like(repeated), "with_duplicate": repeated, "without_duplicate": ~repeated}
+    rows: list[dict[str, object]] = []
+    for subset, chosen in subsets.items():
+        set_aside, kept = (0, 0) if subset == "without_duplicate" else in_train
+        row: dict[str, object] = {"model": model, "kind": kind, "split": split, "subset": subset}
+        row |= {"n": int(chosen.sum()), "train_set_aside": set_aside, "train_kept": kept}
+        rows.append(row | _accuracy_cells(targets[chosen], answers[chosen], seed))
+    return rows
+
+
+def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str, object]:
+    """Accuracy and its interval, empty of no images."""
+    if not len(targets):
+        return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
+    low, high = bootstrap_intervals(targets, answers, seed=seed)["accuracy"]
+    return {"accuracy": float(accuracy_score(targets, answers)), "accuracy_low": low, "accuracy_high": high}
+
+
+def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats, Integers]]) -> dict[str, object]:
+    """How right soft labels are of what they label; keys are SOFT_LABEL_COLUMNS.
+
+    labelled_views: of each view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
+    """
+    views, right, given = 0, [], []
+    for probabilities, targets in labelled_views:
+        views += 1
+        right.append(probabilities.argmax(axis=1) == targets)
+        given.append(probabilities[np.arange(len(targets)), targets])
+    n = sum(map(len, right))
+    return {
+        "model": model,
+        "kind": kind,
+        "views": views,
+        "n": n,
+        "accuracy": float(np.concatenate(right).mean()) if n else None,
+        "probability": float(np.concatenate(given).mean()) if n else None,
+    }
+
+
+def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> list[dict[str, object]]:
+    """The rows of `data/classes.csv` from each image's split and class name, "" where it has none."""
+    counts: dict[tuple[str, str], int] = {}
+    for split, label in zip(splits, labels, strict=True):
+        key = (split, label if isinstance(label, str) else "")
+        counts[key] = counts.get(key, 0) + 1
+    return [{"split": split, "class": name, "images": counts[split, name]} for split, name in sorted(counts)]
+
+
+def _reliability(log_probabilities: Floats, targets: Integers, bins: int) -> tuple[Floats, Floats, Floats]:
+    """Per bin: images, mean confidence and accuracy (NaN where empty), each [bins]."""
+    confidence = np.exp(np.asarray(log_probabilities, dtype=np.float64).max(axis=1))
+    right = (log_probabilities.argmax(axis=1) == targets).astype(np.float64)
+    which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    n = np.bincount(which, minlength=bins).astype(np.float64)
+    divisor = np.where(n > 0, n, np.nan)
+    return (
+        n,
+        np.bincount(which, weights=confidence, minlength=bins) / divisor,
+        np.bincount(which, weights=right, minlength=bins) / divisor,
+    )
+
+
+def _average_precision_per_class(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.float64]:
+    """[K], NaN for a class without images (recall is undefined there)."""
+    scores = np.exp(np.asarray(log_probabilities, dtype=np.float64))
+    result = np.full(scores.shape[1], np.nan)
+    for label in np.unique(targets):
+        result[label] = average_precision_score(targets == label, scores[:, label])
+    return result
+
+
+def _agreement(answers: Integers, ensemble_log_probabilities: Floats | None) -> float | None:
+    if ensemble_log_probabilities is None:
+        return None
+    if len(ensemble_log_probabilities) != len(answers):
+        raise ValueError(f"{len(answers)} answers but {len(ensemble_log_probabilities)} of the ensemble")
+    return float((answers == ensemble_log_probabilities.argmax(axis=1)).mean())
+
+
+def _check(model: str, log_probabilities: Floats, targets: Integers, classes: int | None = None) -> None:
+    if log_probabilities.ndim != 2 or targets.shape != log_probabilities.shape[:1] or not len(targets):
+        raise ValueError(
+            f"{model}: needs log-probabilities [n, K] and targets [n] of n ≥ 1 images, "
+            f"got {log_probabilities.shape} and {targets.shape}"
+        )
+    if classes is not None and classes != log_probabilities.shape[1]:
+        raise ValueError(f"{model}: {classes} class names for {log_probabilities.shape[1]} columns")
+    if targets.min() < 0 or targets.max() >= log_probabilities.shape[1]:
+        raise ValueError(f"{model}: targets must be in [0, {log_probabilities.shape[1]}); take unlabelled rows out")
+    sums = np.exp(np.asarray(log_probabilities, dtype=np.float64)).sum(axis=1)
+    if not np.allclose(sums, 1, atol=5e-3):
+        raise ValueError(
+            f"{model}: rows must be log-probabilities whose exponentials sum to 1; the worst row sums to "
+            f"{sums[np.abs(sums - 1).argmax()]:.4g}. Were logits or probabilities given?"
+        )

@@ -1,0 +1,37 @@
+"""The network computed in fp16, to be measured.
+
+bf16 is not tried: ONNX's Conv takes it from opset 22 on, and ONNX Runtime 1.31 has no kernel of it for the CPU.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from decant.export.interface import LOGITS, PIXELS
+
+
+def fp16_network(network: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that computes in fp16 and still takes and gives float32."""
+    model = onnx.ModelProto()
+    model.CopyFrom(network)
+    graph = model.graph
+    del graph.value_info[:]  # they give the old types
+    for tensor in graph.initializer:
+        convert(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                convert(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+        node.input[:] = [f"{name}/half" if name == PIXELS else name for name in node.input]
+        node.output[:] = [f"{name}/half" if name == LOGITS else name for name in node.output]
+    graph.node.insert(0, helper.make_node("Cast", [PIXELS], [f"{PIXELS}/half"], name="half/in", to=TensorProto.FLOAT16))
+    graph.node.append(helper.make_node("Cast", [f"{LOGITS}/half"], [LOGITS], name="half/out", to=TensorProto.FLOAT))
+    return model
+
+
+def convert(tensor: TensorProto) -> None:
+    """A float32 tensor to fp16, in place; others stay as they are."""
+    if tensor.data_type == TensorProto.FLOAT:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))

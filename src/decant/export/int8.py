@@ -1,0 +1,116 @@
+"""int8: the network quantised statically with calibration pictures; preprocessing and answer stay in float."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from decant.export.interface import LOGITS, PIXELS
+from decant.export.network import network_graph
+from decant.export.student import check_classes, full_graph, sealed, write_bytes
+from decant.export.verification.onnx_check import STANDARD_DOMAINS
+from decant.models.checkpoint import Checkpoint
+
+
+def export_int8(
+    checkpoint: Checkpoint,
+    batches: Iterable[np.ndarray],
+    folder: Path,
+    temperature: float,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write `student_int8.onnx` and `student_int8_bare.onnx` into `folder`.
+
+    batches: calibration pictures from train as the network sees them, float32 [B, 3, S, S] in [0, 1]. temperature,
+    metadata: as of `decant.export.student.export_student`.
+    """
+    bare = int8_network(network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px), batches)
+    check_classes(bare, checkpoint.classes)
+    full = full_graph(bare, checkpoint.preprocessing, temperature)
+    for graph, model, name in (("bare", bare, "student_int8_bare.onnx"), ("full", full, "student_int8.onnx")):
+        write_bytes(folder / name, sealed(model, graph, checkpoint, temperature, {**metadata, "precision": "int8"}))
+
+
+def int8_network(
+    network: onnx.ModelProto,
+    batches: Iterable[np.ndarray],
+    per_channel: bool = True,
+    last_layer: bool = False,
+    method: CalibrationMethod = CalibrationMethod.MinMax,
+    full_range: bool = False,
+) -> onnx.ModelProto:
+    """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
+
+    Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
+    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
+    activations are the least and the largest value seen. The last layer stays in float unless `last_layer`: it is
+    small, and its rounding goes straight into the logits. `results/export/formats.csv` compares these choices.
+
+    Weights have 7 bits, in [-64, 64], unless `full_range`: on x86 processors without VNNI, ONNX Runtime adds pairs of
+    uint8 x int8 products in 16 bits, which saturate beyond 32,767 and make the file's answers wrong.
+
+    method: MinMax or Percentile, which needs batches of one size. Entropy would be MinMax again: ONNX Runtime's
+    histogram has as many bins as levels unless told otherwise, which `quantize_static` cannot be.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
+        given = onnx.ModelProto()  # the tool changes what it is given
+        given.CopyFrom(network)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        with quiet():
+            quantize_static(
+                prepared,
+                quantised,
+                Calibration(batches),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=per_channel,
+                reduce_range=not full_range,
+                calibrate_method=method,
+                nodes_to_exclude=[] if last_layer else [answering_node(prepared)],
+            )
+        model = onnx.load(quantised)
+    standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]
+    del model.opset_import[:]  # the tool lists its own operator set, of which nothing is used
+    model.opset_import.extend(standard)
+    model.ir_version = network.ir_version
+    return model
+
+
+def answering_node(network: Path) -> str:
+    """The name of the node that gives the logits."""
+    return next(str(node.name) for node in onnx.load(network).graph.node if LOGITS in node.output)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the tool's line for every channel whose weights are tiny, and without its deprecations."""
+    root = logging.getLogger()  # which the tool logs to
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        root.setLevel(level)
+
+
+class Calibration(CalibrationDataReader):
+    """Hands out the calibration batches, one a call."""
+
+    def __init__(self, batches: Iterable[np.ndarray]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by the name of the network's input; None after the last."""
+        batch = next(self.batches, None)
+        return None if batch is None else {PIXELS: batch}

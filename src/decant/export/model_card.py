@@ -1,0 +1,138 @@
+"""The model card that lies beside a file, in Hugging Face's format, made from what the file says of itself.
+
+Format: https://huggingface.co/docs/hub/model-cards (YAML between two lines of dashes, its evaluation results as
+`model-index`, then Markdown).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from decant.evaluation.markdown import markdown_table, paragraphs, plain, section
+from decant.evaluation.tables import cell, plural, with_interval
+
+MEGABYTE = 1_000_000
+MEASURES = {  # column of the precision table -> name for people, name of Hugging Face's metric where it has one
+    "accuracy": ("accuracy", "accuracy"),
+    "precision_macro": ("macro precision", "precision"),
+    "recall_macro": ("macro recall", "recall"),
+    "f1_macro": ("macro F1", "f1"),
+    "map_macro": ("mAP", None),
+    "nll": ("NLL", None),
+    "ece": ("ECE", None),
+}
+UNLICENSED = "No licence was stated when this file was made (`export.licence` of the study)."
+
+
+def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
+    """The card's text. metadata: of an exported full graph with `evaluation`. example: a program that runs the file."""
+    name = metadata["study"]
+    scores = json.loads(metadata["evaluation"])
+    classes = json.loads(metadata["classes"])
+    title = metadata["title"] or name
+    what = (
+        f"{plain(title)}: an image classifier for {len(classes)} classes in one ONNX file, `{file.name}` "
+        f"({metadata['precision']}, {cell('file_mb', file.stat().st_size / MEGABYTE)} MB), with its preprocessing inside."
+    )
+    return (
+        f"---\n{front_matter(metadata, scores)}---\n\n"
+        + paragraphs(
+            f"# {plain(title)}",
+            what,
+            section("Evaluation", evaluation_table(scores), EVALUATION_NOTE),
+            section("Use", input_contract(metadata), f"```python\n{example.strip()}\n```"),
+            section("Classes", ", ".join(plain(one) for one in classes) + "."),
+            section("Training", training_text(metadata)),
+            section("Limits", LIMITS, cpu_text(metadata)),
+            section("Licence", f"{metadata['licence']}." if metadata["licence"] else UNLICENSED),
+        )
+        + "\n"
+    )
+
+
+EVALUATION_NOTE = (
+    "From image file to class, one picture at a time, by this very file. Choices were made on val; test was only "
+    "reported. Intervals: 95 %, bootstrap over the images; another training seed is not in them."
+)
+LIMITS = (
+    "It answers one of its classes for every picture, also for one that shows none of them. The scores are of "
+    "pictures like those that it was trained on. Probabilities were calibrated on val and hold for its mixture of "
+    "classes."
+)
+
+
+def front_matter(metadata: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]) -> str:
+    """The YAML that Hugging Face reads; a study without a licence has no such key."""
+    name = metadata["study"]
+    content: dict[str, Any] = {"license": metadata["licence"]} if metadata["licence"] else {}
+    content |= {
+        "library_name": "onnx",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "onnx", "knowledge-distillation"],
+        "metrics": [metric for _, metric in MEASURES.values() if metric],
+        "model-index": [{"name": name, "results": [results_of(name, split, row) for split, row in scores.items()]}],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def results_of(name: str, split: str, row: Mapping[str, float]) -> dict[str, Any]:
+    """One split's entry of the model index."""
+    return {
+        "task": {"type": "image-classification", "name": "Image classification"},
+        "dataset": {"type": name, "name": name, "split": split},
+        "metrics": [
+            {"type": metric, "name": words, "value": row[column]}
+            for column, (words, metric) in MEASURES.items()
+            if metric
+        ],
+    }
+
+
+def evaluation_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    texts = {split: {column: cell(column, value) for column, value in row.items()} for split, row in scores.items()}
+    header = ["", *(f"{split}, {plural(int(row['n']), 'image')}" for split, row in scores.items())]
+    return markdown_table(
+        header,
+        [[words, *(with_interval(row, column) for row in texts.values())] for column, (words, _) in MEASURES.items()],
+    )
+
+
+def input_contract(metadata: Mapping[str, str]) -> str:
+    asked, steps = json.loads(metadata["input"]), json.loads(metadata["preprocessing"])
+    return (
+        f"Input `{asked['name']}`: {asked['dtype']}, {asked['channels']}, {asked['layout']}; {asked['orientation']}. "
+        f"The graph resizes ({steps['interpolation']}), crops the centre to {steps['input_px']} px, scales and "
+        "normalises. Outputs: `probabilities` and `logits`. The file's metadata hold the classes and all that this "
+        "card says."
+    )
+
+
+def cpu_text(metadata: Mapping[str, str]) -> str:
+    """Where an int8 file was timed; "" for a file that names no processor."""
+    if "cpu" not in metadata:
+        return ""
+    cpu = json.loads(metadata["cpu"])
+    sets = ", ".join(cpu["instruction_sets"]) or "unknown"
+    return (
+        f"Its speed was measured on one processor, {plain(cpu['processor'])} (instruction sets: {sets}), and may be "
+        "different on another. Its answers do not depend on VNNI: no sum of 8-bit products can saturate."
+    )
+
+
+def training_text(metadata: Mapping[str, str]) -> str:
+    """Which teachers it was distilled from, and the digests to find them by."""
+    teachers = json.loads(metadata["teachers"])
+    rows = [
+        [name, one["architecture"], one["weights"], one["fingerprint"], cell("weight", one["weight"])]
+        for name, one in teachers.items()
+    ]
+    return paragraphs(
+        "Distilled from an ensemble's probabilities for stored views of the training pictures, by decant "
+        f"{metadata['code_version']}.",
+        markdown_table(["teacher", "network", "started from", "fingerprint", "weight"], rows, left=4),
+        f"Data {metadata['data_digest'][:16]}, cleaned {metadata['data']}, student {metadata['student']}, "
+        f"code {metadata['code'] or 'unknown'}.",
+    )

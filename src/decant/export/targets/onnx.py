@@ -1,0 +1,29 @@
+"""Target onnx: the exported files themselves, in a folder of the user's choice."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.export.examples import EXAMPLES
+from decant.export.targets.folder import write_target
+
+CARD = "MODEL_CARD.md"
+BESIDE = ("classes.txt", "preprocessing.json", CARD)
+
+
+def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:
+    """Copy exported files, each with its bare graph and its card, what lies beside the first of them, and the examples.
+
+    exported: `student.onnx` of decant's, and further files that stand in for it, each from a folder of its own: their
+    scores are not the first one's, and so `student_int8.onnx` brings its card along as `MODEL_CARD_int8.md`.
+    """
+    graphs = [path for file in exported for path in (file.with_name(f"{file.stem}_bare.onnx"), file)]
+    files = {path.name: path.read_bytes() for path in graphs}
+    beside = {name: exported[0].with_name(name).read_bytes() for name in BESIDE}
+    cards = {card_name(file): file.with_name(CARD).read_bytes() for file in exported[1:]}
+    examples = {name: text.encode() for name, text in EXAMPLES.items()}
+    write_target(folder, "onnx", {**examples, **beside, **cards, **files})
+
+
+def card_name(file: Path) -> str:
+    """What a file's card is called among others: MODEL_CARD_int8.md of student_int8.onnx."""
+    return f"MODEL_CARD{file.stem.removeprefix('student')}.md"

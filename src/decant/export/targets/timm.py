@@ -1,0 +1,111 @@
+"""Target timm: `timm.create_model("local-dir:FOLDER", pretrained=True)` gives the student."""
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from decant.data.preprocessing import Preprocessing
+from decant.errors import UserError
+from decant.export.network import frozen_copy
+from decant.export.targets.folder import json_bytes, write_target
+from decant.models.checkpoint import Checkpoint
+
+MAX_LOGIT_DIFFERENCE = 1e-3
+
+
+def write_timm_folder(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors`, after timm itself has loaded them and answered as the student.
+
+    The weights are the backbone's: the student normalises inside, timm does in the transform that
+    `timm.data.create_transform` makes of the config. Raises UserError for a student that is no timm model, and
+    where timm's answers are not the student's.
+    """
+    config = timm_config(checkpoint)
+    network = frozen_copy(checkpoint.classifier)
+    state = {name: value.contiguous() for name, value in backbone_of(network).state_dict().items()}
+    files = {"config.json": json_bytes(config), "model.safetensors": save(state)}
+    with tempfile.TemporaryDirectory() as rehearsal:
+        write_target(Path(rehearsal), "timm", files)
+        check_answers(network, Path(rehearsal), checkpoint.preprocessing.input_px)
+    write_target(folder, "timm", files)
+
+
+def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What timm's own `save_config_for_hf` would write, with the student's classes and preprocessing.
+
+    Raises UserError for a student that is no timm model.
+    """
+    card, preprocessing, size = checkpoint.card, checkpoint.preprocessing, checkpoint.preprocessing.input_px
+    if card["architecture"].startswith("open_clip:"):
+        raise UserError(
+            f"{card['architecture']} is an open_clip encoder, which timm cannot build; "
+            "take the target onnx, transformersjs or triton"
+        )
+    backbone = backbone_of(checkpoint.classifier)
+    known: dict[str, Any] = vars(backbone)["default_cfg"]
+    fixed = bool(known.get("fixed_input_size"))
+    model_args = dict(card.get("model_args") or {})
+    if fixed:
+        model_args.setdefault("img_size", size)  # as decant.models.backbones builds it
+    return {
+        "architecture": card["architecture"].partition(".")[0],  # without the tag of the weights that it began with
+        "num_classes": len(checkpoint.classes),
+        "num_features": int(vars(backbone)["num_features"]),
+        "label_names": list(checkpoint.classes),
+        **({"model_args": model_args} if model_args else {}),
+        "pretrained_cfg": {
+            "tag": "decant",
+            "custom_load": False,
+            "input_size": [3, size, size],
+            "fixed_input_size": fixed,
+            "interpolation": "bilinear",
+            "crop_pct": crop_pct(preprocessing),
+            "crop_mode": "center",
+            "mean": shortest(checkpoint.classifier.mean),
+            "std": shortest(checkpoint.classifier.std),
+            "num_classes": len(checkpoint.classes),
+            "pool_size": None,
+            "first_conv": known.get("first_conv"),
+            "classifier": known.get("classifier"),  # so that timm can swap the head for fine-tuning
+        },
+    }
+
+
+def crop_pct(preprocessing: Preprocessing) -> float:
+    """The share from which timm gets our resize_px: timm takes floor(input_px / crop_pct), we round."""
+    size, resized = preprocessing.input_px, preprocessing.resize_px
+    candidates = (preprocessing.crop_ratio, size / resized, size / (resized + 0.5))
+    return next(share for share in candidates if math.floor(size / share) == resized)
+
+
+def shortest(values: Tensor) -> list[float]:
+    """float32 values as the shortest decimals that give them back: 0.485, not 0.48500001430511475."""
+    return [float(str(value)) for value in values.detach().cpu().float().numpy()]
+
+
+def check_answers(network: nn.Module, folder: Path, input_px: int) -> None:
+    """UserError where what timm loads from the folder does not answer as the student does.
+
+    timm passes weights through a filter of each architecture, so that they lie there rightly is no proof.
+    """
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    images = torch.rand(2, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
+    cfg: dict[str, Any] = vars(loaded)["pretrained_cfg"]
+    mean, std = (torch.tensor(cfg[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        difference = float((loaded((images - mean) / std) - network(images)).abs().max())
+    if not difference <= MAX_LOGIT_DIFFERENCE:
+        raise UserError(
+            f"timm loads another network than the student (logits differ by {difference:g}); nothing written"
+        )
+
+
+def backbone_of(network: nn.Module) -> nn.Module:
+    """The timm model behind the normalisation."""
+    return network.get_submodule("backbone")

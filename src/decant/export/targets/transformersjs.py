@@ -1,0 +1,100 @@
+"""Target transformersjs: `pipeline("image-classification", FOLDER)` of @huggingface/transformers gives our answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper
+
+from decant.export.graph import Nodes
+from decant.export.interface import IMAGES, INPUT, LOGITS, OPSET, OUTPUTS, PIXEL_VALUES, PROBABILITIES, TEMPERED
+from decant.export.metadata import stamp
+from decant.export.student import serialised
+from decant.export.targets.folder import json_bytes, write_target
+
+UNTEMPERED = "network/logits"  # what the network's own logits are called once that name is the answer's
+
+
+def write_transformersjs_folder(exported: Path, folder: Path) -> None:
+    """Write `config.json`, `preprocessor_config.json` and `onnx/model.onnx`.
+
+    exported: a `student.onnx` of decant's. transformers.js neither resizes, crops nor normalises here: its
+    resize is another one in each browser, ours is in the graph.
+    """
+    full = onnx.load(exported)
+    said = {entry.key: entry.value for entry in full.metadata_props}
+    model = web_graph(full)
+    stamp(model, said | {"graph": "web", "input": json.dumps(INPUT["web"]), "outputs": json.dumps(OUTPUTS["web"])})
+    onnx.checker.check_model(model, full_check=True)
+    files = {
+        "config.json": json_bytes(model_config(json.loads(said["classes"]))),
+        "preprocessor_config.json": json_bytes(PREPROCESSOR),
+        "onnx/model.onnx": serialised(model),
+    }
+    write_target(folder, "transformersjs", files)
+
+
+PREPROCESSOR = {
+    "image_processor_type": "ImageProcessor",
+    "do_convert_rgb": True,
+    "do_resize": False,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": False,
+    "do_pad": False,
+}
+
+
+def model_config(classes: list[str]) -> dict[str, object]:
+    """config.json.
+
+    model_type chooses transformers.js' wrapper of a session; it knows a fixed list of names, and each wrapper of
+    an image classifier does the same: pixel_values in, logits out. Without dtype browsers ask for a quantised file.
+    """
+    return {
+        "model_type": "vit",
+        "id2label": {str(index): name for index, name in enumerate(classes)},
+        "label2id": {name: index for index, name in enumerate(classes)},
+        "transformers.js_config": {"dtype": "fp32"},
+    }
+
+
+def web_graph(full: onnx.ModelProto) -> onnx.ModelProto:
+    """The full graph behind another entrance: pixel_values -> logits, the temperature within."""
+    entrance = entrance_graph()
+    entrance.ir_version = full.ir_version
+    model = compose.merge_models(entrance, full, io_map=[(IMAGES, IMAGES)], doc_string=full.doc_string)
+    del model.opset_import[:]  # the merge lists the same set twice
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    answer_with_tempered_logits(model.graph)
+    return model
+
+
+def entrance_graph() -> onnx.ModelProto:
+    """pixel_values float32 [N, 3, H, W] in [0, 1] -> images uint8 [N, H, W, 3].
+
+    Rounding gives back the very bytes that were divided by 255, so that all that follows is as in the full graph.
+    """
+    nodes = Nodes(prefix="entrance/")
+    scaled = nodes("Mul", PIXEL_VALUES, nodes.constant(255, np.float32))
+    within = nodes("Clip", nodes("Round", scaled), nodes.constant(0, np.float32), nodes.constant(255, np.float32))
+    nodes("Transpose", nodes("Cast", within, to=TensorProto.UINT8), perm=[0, 2, 3, 1], output=IMAGES)
+    return nodes.model(
+        {PIXEL_VALUES: (TensorProto.FLOAT, ["N", 3, "H", "W"])}, {IMAGES: (TensorProto.UINT8, ["N", "H", "W", 3])}
+    )
+
+
+def answer_with_tempered_logits(graph: onnx.GraphProto) -> None:
+    """Make logits / temperature the one output, called logits, in place: transformers.js takes its own softmax."""
+    (logits,) = [output for output in graph.output if output.name == LOGITS]
+    classes = logits.type.tensor_type.shape.dim[1].dim_value
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["N", classes]))
+    (softmax,) = [node for node in graph.node if PROBABILITIES in node.output]
+    graph.node.remove(softmax)
+    names = {LOGITS: UNTEMPERED, TEMPERED: LOGITS}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]

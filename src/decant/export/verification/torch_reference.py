@@ -1,0 +1,45 @@
+"""The PyTorch student on its own data path: what an exported file has to agree with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from decant.data.evaluation_transform import evaluation_transform
+from decant.export.network import frozen_copy
+from decant.models.checkpoint import Checkpoint
+
+
+class TorchReference:
+    """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU.
+
+    On one thread: to wake a second one for each operator of a small network takes longer than it saves.
+    """
+
+    name = "the student in PyTorch"
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.classes = checkpoint.classes
+        self.preprocessing = checkpoint.preprocessing
+        self.classifier = frozen_copy(checkpoint.classifier)
+
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        return evaluation_transform(picture, self.preprocessing).numpy()
+
+    def network(self, prepared: np.ndarray) -> np.ndarray:
+        """Prepared float32 [3, S, S] -> logits float32 [K]."""
+        with torch.inference_mode(), one_thread():
+            return self.classifier(torch.from_numpy(np.require(prepared, requirements=["C", "W"]))[None])[0].numpy()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread inside, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

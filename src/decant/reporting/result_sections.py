@@ -1,0 +1,221 @@
+"""Sections on what came out: the headline, precision, limits. "" where the files are missing."""
+
+from pathlib import Path
+
+from decant.evaluation.markdown import capitalised, markdown_table, paragraphs, picture, section
+from decant.evaluation.tables import number, plural, points, short, thousands, with_interval
+from decant.reporting.figures import ACCURACY_PNG, RELIABILITY_PNG, confusion_png
+from decant.reporting.results_files import (
+    ResultsFiles,
+    Row,
+    headline_rows,
+    main_split,
+    of_kind,
+    reported_latency,
+    student_row,
+)
+
+MANY_CLASSES = 25
+CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
+SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
+FEW_IMAGES = 20  # below this many test images the precision of a class or an interval says little
+
+
+def headline_section(results: ResultsFiles, base: Path) -> str:
+    """What came out, in three sentences and one table."""
+    split = main_split(results)
+    student = student_row(results, split)
+    if student is None:
+        return ""
+    return paragraphs(
+        " ".join(_headline_sentences(results, split, student)),
+        markdown_table(
+            ["model", "accuracy (95 % interval)", "macro precision", "p50 ms", "file MB"],
+            [_headline_cells(results, row) for row in headline_rows(results, split)],
+        ),
+    )
+
+
+def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list[str]:
+    who = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
+    images = plural(int(student["n"]), "image")
+    sentences = [
+        f"On the {images} of the {split} split the student's {who} has an accuracy of "
+        f"{with_interval(student, 'accuracy')} and a macro precision of "
+        f"{with_interval(student, 'precision_macro')}."
+    ]
+    others = {
+        "ensemble": "the ensemble",
+        "student_alone": "the same student trained alone on the given labels",
+    }
+    found = [(name, row) for kind, name in others.items() if (row := of_kind(results, kind, split))]
+    if found:
+        parts = [f"{name} has {with_interval(row, 'accuracy')}" for name, row in found]
+        sentences.append(capitalised(f"{', '.join(parts)}."))
+    timing = reported_latency(results, student["model"])
+    if timing:
+        sentences.append(
+            f"One picture takes {timing['p50_ms']} ms (median) on "
+            f"{plural(int(timing['threads']), 'CPU thread')} and the file is {timing['file_mb']} MB."
+        )
+    return sentences
+
+
+def _headline_cells(results: ResultsFiles, row: Row) -> list[str]:
+    timing = reported_latency(results, row["model"]) or {}
+    return [
+        row["model"],
+        with_interval(row, "accuracy"),
+        with_interval(row, "precision_macro"),
+        timing.get("p50_ms") or "–",
+        timing.get("file_mb") or "–",
+    ]
+
+
+def precision_section(results: ResultsFiles, base: Path) -> str:
+    if not results.precision:
+        return ""
+    header = [
+        "model",
+        "split",
+        "n",
+        "accuracy",
+        "macro precision",
+        "macro recall",
+        "macro F1",
+        "mAP",
+        "NLL",
+        "ECE",
+        "as ensemble",
+    ]
+    cells = [
+        [
+            row["model"],
+            row["split"],
+            row["n"],
+            with_interval(row, "accuracy"),
+            with_interval(row, "precision_macro"),
+            *(
+                short(row.get(name))
+                for name in ("recall_macro", "f1_macro", "map_macro", "nll", "ece", "agreement_with_ensemble")
+            ),
+        ]
+        for row in results.precision
+    ]
+    student = student_row(results, main_split(results))
+    model = student["model"] if student else ""
+    return section(
+        "Benchmarks: precision",
+        markdown_table(header, cells, left=2),
+        _calibration_sentence(results),
+        picture(results.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
+        picture(results.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
+        _per_class_table(results, model),
+        picture(results.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
+        _near_duplicates(results),
+    )
+
+
+def _calibration_sentence(results: ResultsFiles) -> str:
+    """Which probabilities are calibrated: one column holds both kinds, and so does the picture of reliability."""
+    names = {row["model"]: row["kind"] for row in results.precision if row["kind"] in CALIBRATED_KINDS}
+    if not names:
+        return ""
+    sentences = [
+        f"NLL and ECE do not compare like with like: the probabilities of {' and '.join(names)} carry temperatures "
+        "fitted on val, those of the other models are as they were trained.",
+        "A temperature changes no answer of a single network, so its accuracy, precision, recall and F1 do not depend "
+        "on it.",
+    ]
+    if "ensemble" in names.values():
+        sentences.append(
+            "The ensemble's temperatures are its teachers': they are applied before pooling and can change its answers."
+        )
+    split = main_split(results)
+    is_drawn = any(row["kind"] == "student_alone" and row["split"] == split for row in results.reliability)
+    if is_drawn and (results.folder / RELIABILITY_PNG).is_file():
+        sentences.append("The picture of accuracy against confidence shows student_alone as it was trained, too.")
+    return " ".join(sentences)
+
+
+def _near_duplicates(results: ResultsFiles) -> str:
+    """Accuracy with and without the images that have a duplicate in train, of the models of the headline."""
+    split = main_split(results)
+    rows = {(row["model"], row["subset"]): row for row in results.near_duplicates if row["split"] == split}
+    models = [row["model"] for row in headline_rows(results, split) if (row["model"], "all") in rows]
+    if not models:
+        return ""
+    counts = {subset: int(rows[models[0], subset]["n"]) for subset in SUBSETS}
+    looked_for_near = results.study.get("clean", {}).get("near_duplicates", True)
+    what = "a near duplicate" if looked_for_near else "an exact duplicate"
+    if not counts["with_duplicate"]:
+        return f"No image of {split} has {what} in train."
+    in_train = rows[models[0], "with_duplicate"]
+    return paragraphs(
+        f"Of {plural(counts['all'], 'image')} of {split}, {thousands(counts['with_duplicate'])} had {what} in train "
+        f"(images of train that cleaning set aside: {in_train['train_set_aside']}; that were trained on: "
+        f"{in_train['train_kept']}). With and without them:",
+        markdown_table(
+            ["accuracy", *(f"{name} ({thousands(counts[subset])})" for subset, name in SUBSETS.items())],
+            [[model, *(_subset_accuracy(rows[model, subset]) for subset in SUBSETS)] for model in models],
+        ),
+    )
+
+
+def _subset_accuracy(row: Row) -> str:
+    """Without an interval where there are few images: all right, and it would claim certainty."""
+    return short(row["accuracy"]) if int(row["n"]) < FEW_IMAGES else with_interval(row, "accuracy")
+
+
+def _per_class_table(results: ResultsFiles, model: str) -> str:
+    split = main_split(results)
+    rows = [row for row in results.per_class if row["model"] == model and row["split"] == split]
+    if not rows:
+        return ""
+    shown = rows
+    judged, called = ("precision",) * 2 if results.study.get("metric") == "precision_macro" else ("f1", "F1")
+    if len(rows) > MANY_CLASSES:
+        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[judged]))[:MANY_CLASSES]
+    table = markdown_table(
+        ["class", "images", "answered", "precision", "recall", "F1", "average precision"],
+        [
+            [
+                r["class"],
+                r["n"],
+                r["predicted"],
+                *(short(r[name]) for name in ("precision", "recall", "f1", "average_precision")),
+            ]
+            for r in shown
+        ],
+    )
+    what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {called}"
+    return paragraphs(f"{model} on {split}, {what}:", table)
+
+
+def limits_section(results: ResultsFiles, base: Path) -> str:
+    split = main_split(results)
+    student = student_row(results, split)
+    if student is None:
+        return ""
+    width = points(student.get("accuracy_low"), student.get("accuracy_high"))
+    lines = [
+        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {width} points "
+        "around the student's accuracy. A smaller difference between two models is settled, if at all, by "
+        "comparing them on the same images."
+    ]
+    if split != "test":
+        lines.append(f"There is no labelled test split: the numbers are of {split}.")
+    few = [r["class"] for r in results.per_class if _is_few(r, student["model"], split)]
+    if few:
+        names = ", ".join(few[:8]) + (" and others" if len(few) > 8 else "")
+        lines.append(f"Fewer than {FEW_IMAGES} images of {split} stand behind the figures of {names}.")
+    if results.study.get("soft_labels", {}).get("transductive"):
+        lines.append("The photos to predict were labelled by the teachers and took part in the student's training.")
+    if results.latency:
+        lines.append("Times are of one machine, on its CPU; on another the order may differ.")
+    lines.append("The intervals are of the images; how far another training seed would move them is not in them.")
+    return section("Limits", "\n".join(f"- {line}" for line in lines))
+
+
+def _is_few(row: Row, model: str, split: str) -> bool:
+    return row["model"] == model and row["split"] == split and int(row["n"]) < FEW_IMAGES

@@ -1,0 +1,174 @@
+"""What a study left in `results/<study>/`, read once; every section and picture is made from this alone."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decant.errors import UserError
+from decant.evaluation.tables import number, read_results_table
+from decant.timing.quoted import QUOTED_THREADS
+
+Row = dict[str, str]
+
+SPLIT_ORDER = ("test", "predict", "val", "train", "unlabelled")
+REPORTED_ENGINE = "onnxruntime"
+STUDENT_KINDS = ("student_onnx", "student", "student_onnx_int8")
+
+
+@dataclass(frozen=True)
+class ResultsFiles:
+    """The files of one study; what is not there is an empty list or dict."""
+
+    folder: Path
+    study: dict[str, Any]
+    provenance: dict[str, Any]
+    class_counts: list[Row]
+    clean_metrics: dict[str, Any]
+    issues: list[Row]
+    histories: dict[str, list[Row]]  # teacher → epochs
+    weights: dict[str, Any]
+    verification: dict[str, Any]
+    int8: dict[str, Any]
+    precision: list[Row]
+    per_class: list[Row]
+    comparisons: list[Row]
+    reliability: list[Row]
+    near_duplicates: list[Row]
+    soft_labels: list[Row]
+    latency: list[Row]
+    latency_machine: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def read_results_files(folder: Path) -> ResultsFiles:
+    """Reads what there is below `results/<study>/`. Raises UserError for a file that is not readable."""
+    precision, latency = folder / "benchmarks" / "precision", folder / "benchmarks" / "latency"
+    histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
+    return ResultsFiles(
+        folder=folder,
+        study=read_object(folder / "study.json"),
+        provenance=read_object(folder / "provenance.json"),
+        class_counts=read_results_table(folder / "data" / "classes.csv"),
+        clean_metrics=read_object(folder / "clean" / "metrics.json"),
+        issues=read_results_table(folder / "clean" / "issues.csv"),
+        histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
+        weights=read_object(folder / "ensemble" / "weights.json"),
+        verification=read_object(folder / "export" / "verification.json"),
+        int8=read_object(folder / "export" / "int8.json"),
+        precision=read_results_table(precision / "metrics.csv"),
+        per_class=read_results_table(precision / "per_class.csv"),
+        comparisons=read_results_table(precision / "comparisons.csv"),
+        reliability=read_results_table(precision / "reliability.csv"),
+        near_duplicates=read_results_table(precision / "near_duplicates.csv"),
+        soft_labels=read_results_table(precision / "soft_labels.csv"),
+        latency=read_results_table(latency / "metrics.csv"),
+        latency_machine=read_object(latency / "machine.json"),
+    )
+
+
+def image_count(results: ResultsFiles) -> int:
+    """The images that cleaning kept, of every split; 0 where they were not counted."""
+    return sum(int(row["images"]) for row in results.class_counts)
+
+
+def main_split(results: ResultsFiles) -> str:
+    """The split of the headlines: test, else the photos to predict, else what there is; "" if nothing."""
+    splits = {row["split"] for row in results.precision}
+    known = [split for split in SPLIT_ORDER if split in splits]
+    return (known or sorted(splits) or [""])[0]
+
+
+def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
+    """The precision row of that kind on that split, None if there is none."""
+    rows = [row for row in results.precision if row["kind"] == kind and row["split"] == split]
+    return rows[0] if rows else None
+
+
+def best_teacher(results: ResultsFiles, split: str) -> Row | None:
+    """The row on `split` of the teacher that is best on val by the study's metric, without test-time augmentation.
+
+    Where val was not scored, of the one that is best on `split` itself: the hardest to beat.
+    """
+    teachers = [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
+    metric = results.study.get("metric", "accuracy")
+    chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
+    for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):
+        found = [other for other in teachers if other["model"] == row["model"] and other["split"] == split]
+        if found:
+            return found[0]
+    return None
+
+
+def reported_latency(results: ResultsFiles, model: str) -> Row | None:
+    """The row that stands for a model: one picture at a time, 2 threads, with preprocessing, in ONNX Runtime.
+
+    That is how the exported file is served. Without such a row: the smallest batch, the most threads, the bare
+    graph, the fastest engine.
+    """
+    rows = [row for row in results.latency if row["model"] == model]
+
+    def preference(row: Row) -> tuple[float, bool, float, bool, bool, float]:
+        return (
+            number(row["batch_size"]),
+            row["threads"] != str(QUOTED_THREADS),
+            -number(row["threads"]),
+            row["graph"] != "full",
+            row["engine"] != REPORTED_ENGINE,
+            number(row["p50_ms"]),
+        )
+
+    return min(rows, key=preference) if rows else None
+
+
+def student_row(results: ResultsFiles, split: str) -> Row | None:
+    """The shipped student's row: its ONNX file's, else PyTorch's, else int8's."""
+    rows = [of_kind(results, kind, split) for kind in STUDENT_KINDS]
+    return next((row for row in rows if row), None)
+
+
+HEADLINE_MODELS: dict[str, Callable[[ResultsFiles, str], Row | None]] = {
+    "best teacher": best_teacher,
+    "ensemble": lambda results, split: of_kind(results, "ensemble", split),
+    "student alone": lambda results, split: of_kind(results, "student_alone", split),
+    "student ONNX": student_row,
+}
+
+
+def int8_is_offered(results: ResultsFiles) -> bool:
+    """Whether the int8 file is one to serve; one of which nothing is said is."""
+    return bool(results.int8.get("offered", True))
+
+
+def headline_rows(results: ResultsFiles, split: str) -> list[Row]:
+    """The rows of HEADLINE_MODELS, in that order: those that there are."""
+    rows = [find(results, split) for find in HEADLINE_MODELS.values()]
+    return [row for row in rows if row]
+
+
+def comparable(one: Row, other: Row) -> bool:
+    """Whether two latency rows were measured under the same conditions."""
+    return all(one[column] == other[column] for column in ("graph", "batch_size", "threads"))
+
+
+def splits_in_order(names: Sequence[str]) -> list[str]:
+    """Distinct split names in the order in which data flow, others after them by name."""
+    flow = ("train", "val", "test", "predict", "unlabelled")
+    return sorted(set(names), key=lambda name: (flow.index(name) if name in flow else len(flow), name))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, {} if there is none. Raises UserError where the file holds something else."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is expected, not {type(content).__name__}")
+    return content

@@ -1,0 +1,35 @@
+"""How long it takes to make the file and to prove it."""
+
+import time
+from pathlib import Path
+
+from decant.export.student import export_student
+from decant.export.verification.torch_reference import TorchReference
+from decant.export.verification.verify import verify
+from decant.models.checkpoint import Checkpoint
+from decant.timing.preprocessing_error import drawn_pictures
+
+EXPORT_TIME_COLUMNS = ("classes", "input_px", "pictures", "export_s", "verify_s", "total_s", "passed")
+
+
+def export_time_row(checkpoint: Checkpoint, folder: Path, pictures: int) -> dict[str, object]:
+    """Export a student into `folder` and verify it against PyTorch on so many drawn photos of odd sizes.
+
+    Keys are EXPORT_TIME_COLUMNS. `passed`: what verification said.
+    """
+    input_px = checkpoint.preprocessing.input_px
+    photos = [(str(n), photo) for n, photo in enumerate(drawn_pictures("photo", "odd", input_px, pictures, seed=0))]
+    start = time.perf_counter()
+    export_student(checkpoint, folder)
+    exported = time.perf_counter()
+    report = verify(folder / "student.onnx", photos, TorchReference(checkpoint))
+    verified = time.perf_counter()
+    return {
+        "classes": len(checkpoint.classes),
+        "input_px": input_px,
+        "pictures": pictures,
+        "export_s": exported - start,
+        "verify_s": verified - exported,
+        "total_s": verified - start,
+        "passed": report["passed"],
+    }

@@ -1,0 +1,362 @@
+"""The rows of `benchmarks/latency/metrics.csv`: every model measured in fresh processes, in rounds.
+
+A machine's speed drifts (heat, neighbours, clocks). Measuring all calls of one model and then all of the next
+would book the drift to a model; here every round visits every model, and a row merges its samples of all
+rounds.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import decant
+from decant.errors import UserError
+from decant.timing.process import MEGABYTE, Inputs, Job, Samples
+from decant.timing.quoted import quoted_threads
+
+LATENCY_COLUMNS = (
+    "model", "kind", "engine", "precision", "graph", "input_px", "batch_size", "threads",
+    "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "images_per_second",
+    "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+    "calls", "processes", "p50_low_ms", "p50_high_ms",
+)  # fmt: skip
+SUMMED_COLUMNS = (
+    "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
+    "p50_low_ms", "p50_high_ms",
+)  # fmt: skip
+# A training process may ask malloc to keep its memory, and waiting threads to sleep; nobody's server does.
+NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_WAIT_POLICY")
+ONNX_ENGINES = ("onnxruntime", "openvino")
+MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
+LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
+FEW_ROUNDS = 2
+TEACHERS_BATCH = 8  # pictures a call up to which teachers are timed at more than the quoted threads, and in PyTorch
+LONGEST_CAUSE = 300  # characters of a log line
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model as somebody might serve it."""
+
+    model: str
+    kind: str  # as in the precision table
+    engine: str  # onnxruntime | openvino | torch | torch_compile
+    path: Path  # the ONNX file, or the checkpoint's folder
+    inputs: Inputs
+    precision: str = "fp32"
+    params_millions: float | None = None  # of the network, from `network_cost`
+    gmacs: float | None = None
+
+
+def onnx_candidate(
+    model: str,
+    kind: str,
+    path: Path,
+    inputs: Inputs,
+    checkpoint: Path | None = None,
+    precision: str = "fp32",
+) -> Candidate:
+    """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
+    params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
+    return Candidate(model, kind, "onnxruntime", path, inputs, precision, params_millions, gmacs)
+
+
+def in_onnx_engines(candidate: Candidate) -> list[Candidate]:
+    """The same file in each engine that reads it."""
+    return [replace(candidate, engine=engine) for engine in ONNX_ENGINES]
+
+
+def torch_candidate(model: str, kind: str, checkpoint: Path, engine: str = "torch") -> Candidate:
+    """A checkpoint in PyTorch, channels_last, fed with prepared pictures; eager, or compiled by "torch_compile"."""
+    from decant.models.checkpoint import load_checkpoint
+
+    input_px = load_checkpoint(checkpoint).preprocessing.input_px
+    params_millions, gmacs = network_cost(checkpoint)
+    return Candidate(model, kind, engine, checkpoint, Inputs("bare", input_px), "fp32", params_millions, gmacs)
+
+
+def measure_candidates(
+    candidates: Sequence[Candidate],
+    batch_sizes: Sequence[int] = (1, 8, 32),
+    threads: Sequence[int] = (1, 2),
+    calls: int = 200,
+    warmup: int = 10,
+    rounds: int = 4,
+) -> list[dict[str, object]]:
+    """One row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
+
+    At least `calls` timed calls per row (`calls_of`), spread over `rounds` fresh processes (`rounds_of`), each with
+    `warmup` untimed calls (`warmup_of`). `cold_start_s` is the median of the processes, `peak_rss_mb` their largest,
+    `p50_low_ms` and `p50_high_ms` the lowest and the highest median of one process. Not every row is measured (see
+    `is_timed`), and a candidate of an engine in MAY_FAIL that fails is left out; a log line says why.
+
+    Raises:
+        UserError: a measuring process of another engine fails; the message ends with its last words.
+    """
+    for candidate in candidates:
+        if not candidate.path.exists():
+            raise UserError(f"{candidate.path}: not there, so {candidate.model} cannot be timed; export it first")
+    rows: list[dict[str, object]] = []
+    for batch_size in batch_sizes:
+        settings = [
+            (candidate, batch_size, count)
+            for candidate in candidates
+            for count in threads
+            if is_timed(candidate, batch_size, count, quoted_threads(threads))
+        ]
+        samples, failed = sample_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
+        pairs = zip(settings, samples, strict=True)
+        rows += [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed]
+        candidates = [candidate for candidate in candidates if candidate not in failed]
+    return rows
+
+
+def measure_speedups(
+    candidates: Sequence[Candidate], threads: Sequence[int], calls: int, rounds: int, warmup: int = 10
+) -> list[dict[str, object]]:
+    """As `measure_candidates`, of one picture a call in ONNX files, with `times_as_fast`: against the first candidate.
+
+    That is the median over the rounds of the ratio of two processes that ran one soon after the other. A machine that
+    others use, too, has fast and slow minutes: where medians over all processes fall into different ones, their ratio
+    says more of the machine than of the files.
+    """
+    settings = [(candidate, 1, count) for candidate in candidates for count in threads]
+    samples, _ = sample_rounds(settings, calls, warmup, rounds)
+    medians = np.array([[np.median(one.call_ms) for one in found] for found in samples])
+    return [
+        {
+            **latency_row(*setting, samples[index]),
+            "times_as_fast": float(np.median(medians[index % len(threads)] / medians[index])),
+        }
+        for index, setting in enumerate(settings)
+    ]
+
+
+def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
+    """Whether a row is worth its time: PyTorch takes seconds to import, and far longer to compile a network.
+
+    The student's ONNX files, and the student in PyTorch, are timed at every setting; its compiled form, compiled anew
+    for every setting, at one picture a call on the quoted number of threads. Teachers are timed at one picture a call
+    on every number of threads, at more pictures on the quoted one, and in PyTorch at no more than 8 pictures.
+    """
+    if candidate.engine == "torch_compile":
+        return (batch_size, threads) == (1, quoted)
+    if candidate.kind != "teacher" or batch_size == 1:
+        return True
+    if candidate.engine == "torch":
+        return batch_size <= TEACHERS_BATCH and threads == quoted
+    return batch_size <= TEACHERS_BATCH or threads == quoted
+
+
+def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
+    """How many fresh processes measure a row.
+
+    One process may be faster than the next for all of its life, by where its memory and threads came to lie: what is
+    quoted, one picture in an ONNX file, takes part in every round, large batches and PyTorch in two.
+    """
+    return rounds if batch_size == 1 and candidate.engine in ONNX_ENGINES else min(rounds, FEW_ROUNDS)
+
+
+def calls_of(candidate: Candidate, batch_size: int, calls: int) -> int:
+    """Timed calls of a row: `calls`; of a large batch in PyTorch as many pictures, at least 30 calls."""
+    return calls if candidate.engine in ONNX_ENGINES else max(calls // batch_size, min(calls, LEAST_CALLS))
+
+
+def warmup_of(batch_size: int, warmup: int) -> int:
+    """Untimed calls of a process: as many pictures, at least 2 calls."""
+    return max(warmup // batch_size, min(warmup, LEAST_WARMUP))
+
+
+def sample_rounds(
+    settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
+) -> tuple[list[list[Samples]], set[Candidate]]:
+    """For each (candidate, batch size, threads) what its processes report, and the candidates that failed and may."""
+    samples: list[list[Samples]] = [[] for _ in settings]
+    failed: set[Candidate] = set()
+    for round_number in range(rounds):
+        # Every second round runs backwards: a drift that is linear in time cancels.
+        order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
+        for index in order:
+            candidate, batch_size, _ = settings[index]
+            processes = rounds_of(candidate, batch_size, rounds)
+            if candidate in failed or round_number >= processes:
+                continue
+            share = math.ceil(calls_of(candidate, batch_size, calls) / processes)
+            try:
+                samples[index].append(run_fresh(_job(*settings[index], share, warmup)))
+            except UserError as error:
+                if candidate.engine not in MAY_FAIL:
+                    raise
+                failed.add(candidate)
+                log.warning(
+                    "latency: %s (%s graph) under %s is left out: %s",
+                    candidate.model, candidate.inputs.graph, candidate.engine, cause_of(str(error)),
+                )  # fmt: skip
+        log.info("latency: round %d of %d", round_number + 1, rounds)
+    return samples, failed
+
+
+def cause_of(last_words: str) -> str:
+    """From a process's last words, what was raised: from the last line that begins with its name to a blank one."""
+    starts = [match.start() for match in re.finditer(r"^[\w.]+: ", last_words, flags=re.MULTILINE)]
+    raised = last_words[starts[-1] if starts else 0 :].partition("\n\n")[0]
+    return " ".join(raised.split())[:LONGEST_CAUSE]
+
+
+def run_fresh(job: Job) -> Samples:
+    """Runs a job in a process of its own. Raises UserError with the process's last words if it fails."""
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "decant.timing.process", json.dumps(asdict(job))],
+            # A cold start with what an earlier process compiled would be a warm one.
+            env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": place},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise UserError(f"{job.path}: timing it under {job.engine} failed:\n{done.stderr.strip()[-800:]}")
+    return Samples(**json.loads(done.stdout))
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """The environment of a measuring process: this one's package, that many threads, nothing tuned for training."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    places = [str(Path(decant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return environment | {
+        "OMP_NUM_THREADS": str(threads),
+        decant.UNTUNED: "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, places)),
+    }
+
+
+def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Sequence[Samples]) -> dict[str, object]:
+    """One row from the samples of all rounds."""
+    call_ms = np.concatenate([np.asarray(part.call_ms) for part in samples])
+    p50, p90, p99 = np.percentile(call_ms, [50, 90, 99])
+    medians = [float(np.median(part.call_ms)) for part in samples]
+    return {
+        "model": candidate.model,
+        "kind": candidate.kind,
+        "engine": candidate.engine,
+        "precision": candidate.precision,
+        "graph": candidate.inputs.graph,
+        "input_px": candidate.inputs.input_px,
+        "batch_size": batch_size,
+        "threads": threads,
+        "cold_start_s": float(np.median([part.cold_start_s for part in samples])),
+        "p50_ms": float(p50),
+        "p90_ms": float(p90),
+        "p99_ms": float(p99),
+        "images_per_second": float(batch_size * 1000 / call_ms.mean()),
+        "params_millions": candidate.params_millions,
+        "gmacs": candidate.gmacs,
+        "file_mb": file_mb(candidate.path),
+        "peak_rss_mb": max(part.peak_rss_mb for part in samples),
+        "calls": len(call_ms),
+        "processes": len(samples),
+        "p50_low_ms": min(medians),
+        "p50_high_ms": max(medians),
+    }
+
+
+def ensemble_rows(
+    rows: Sequence[Mapping[str, object]], teachers: Sequence[str], name: str = "ensemble"
+) -> list[dict[str, object]]:
+    """The ensemble's rows: the sum of its teachers, each in its fastest engine, without TTA.
+
+    One row per graph, batch size and number of threads at which every teacher was measured. Sums of
+    percentiles and of peak memory are upper bounds; `input_px` is the largest; `engine` is `mixed` if the
+    teachers' differ.
+
+    Args:
+        rows: rows of `measure_candidates`.
+        teachers: the models with a weight above 0, each once.
+    """
+    fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}
+    for row in rows:
+        if row["model"] in teachers:
+            setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
+            best = setting.get(row["model"])
+            if best is None or value_of(row, "p50_ms") < value_of(best, "p50_ms"):
+                setting[row["model"]] = row
+    return [
+        _summed(name, [chosen[teacher] for teacher in teachers])
+        for chosen in fastest.values()
+        if len(chosen) == len(set(teachers))
+    ]
+
+
+def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    row = dict.fromkeys(LATENCY_COLUMNS, None) | dict(parts[0]) | {"model": name, "kind": "ensemble"}
+    for column in ("engine", "precision"):
+        row[column] = parts[0][column] if len({part[column] for part in parts}) == 1 else "mixed"
+    row["input_px"] = max(int(value_of(part, "input_px")) for part in parts)
+    for column in ("calls", "processes"):
+        row[column] = min(int(value_of(part, column)) for part in parts)
+    row["images_per_second"] = 1 / sum(1 / value_of(part, "images_per_second") for part in parts)
+    for column in SUMMED_COLUMNS:
+        known = all(part[column] is not None for part in parts)
+        row[column] = sum(value_of(part, column) for part in parts) if known else None
+    return row
+
+
+def network_cost(checkpoint: Path) -> tuple[float, float]:
+    """(millions of parameters, billions of multiply-adds for one picture) of a checkpoint's network."""
+    from decant.models.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    return count_cost(loaded.classifier, loaded.preprocessing.input_px)
+
+
+def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """As `network_cost`, of a torch module that takes [1, 3, input_px, input_px].
+
+    Multiply-adds are half of the floating-point operations that torch counts in convolutions and matrix
+    products; normalisation, activations and resizing are not among them.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    # The counter does not know every device's fused attention; the plain one is two matrix products.
+    with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(torch.zeros(1, 3, input_px, input_px))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters / 1e6, counter.get_total_flops() / 2 / 1e9
+
+
+def file_mb(path: Path) -> float:
+    """The size of an ONNX file, or of the weights in a checkpoint's folder, in MB of 10⁶ bytes."""
+    return (path if path.is_file() else path / "model.safetensors").stat().st_size / MEGABYTE
+
+
+def _job(candidate: Candidate, batch_size: int, threads: int, calls: int, warmup: int) -> Job:
+    return Job(
+        engine=candidate.engine,
+        path=str(candidate.path.resolve()),
+        inputs=candidate.inputs,
+        batch_size=batch_size,
+        threads=threads,
+        calls=calls,
+        warmup=warmup,
+    )
+
+
+def value_of(row: Mapping[str, object], column: str) -> float:
+    """A cell that is a number."""
+    return float(row[column])  # type: ignore[arg-type]  # a cell of a row is a number here

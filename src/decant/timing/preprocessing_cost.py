@@ -1,0 +1,160 @@
+"""What preparing a picture costs, inside the file and outside it.
+
+Outside, a program prepares with Pillow and NumPy and asks the bare graph. That is fair only if its picture is as right
+as the file's, so of several ways to write those lines the fastest that is within a grey level counts. Both start from
+a photo that Pillow has decoded: the one gives it to the graph as an array, the other resizes it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from decant.data.evaluation_transform import evaluation_transform
+from decant.data.preprocessing import Preprocessing
+from decant.errors import UserError
+from decant.export.interface import IMAGES, PIXELS
+from decant.export.runtime import OnnxClassifier
+from decant.export.verification.comparison import distance
+from decant.export.verification.pillow_reference import cropped_box
+from decant.export.verification.verify import MAX_GREY_LEVELS, preprocessing_of
+
+COST_COLUMNS = (
+    "height_px", "width_px", "threads", "calls", "full_ms", "bare_ms", "outside_ms", "apart_ms", "full_to_apart",
+    "full_cpu_ms", "bare_cpu_ms", "outside_cpu_ms", "apart_cpu_ms", "cpu_full_to_apart",
+    "outside", "outside_grey_levels",
+)  # fmt: skip
+SHARE = np.float32(1 / 255)
+
+Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]  # RGB photo -> float32 [1, 3, S, S] in [0, 1]
+
+
+def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[str, object]:
+    """The file against its bare graph with the preparation outside, in turns, in this process.
+
+    path: `student.onnx`, with `student_bare.onnx` beside it. picture: uint8 [H, W, 3]. Times are medians of `calls`
+    (`COST_COLUMNS`). Raises UserError where a file is missing.
+    """
+    preprocessing = preprocessing_of(OnnxClassifier(path, threads=1), path)
+    beside = path.with_name(f"{path.stem}_bare.onnx")
+    if not beside.is_file():
+        raise UserError(f"{beside} does not exist; export the student again, both graphs are compared")
+    full, bare = session_of(path, threads), session_of(beside, threads)
+    name, off = cheapest(picture, preprocessing)
+    photo, prepare = Image.fromarray(picture), OUTSIDE[name]
+    prepared = prepare(photo, preprocessing)
+    medians = in_turns(
+        {
+            "full": lambda: full.run(None, {IMAGES: np.asarray(photo)[None]}),
+            "bare": lambda: bare.run(None, {PIXELS: prepared}),
+            "outside": lambda: prepare(photo, preprocessing),
+            "apart": lambda: bare.run(None, {PIXELS: prepare(photo, preprocessing)}),
+        },
+        calls,
+    )
+    return {
+        "height_px": picture.shape[0],
+        "width_px": picture.shape[1],
+        "threads": threads,
+        "calls": calls,
+        **{f"{name}_ms": wall for name, (wall, _) in medians.items()},
+        "full_to_apart": medians["full"][0] / medians["apart"][0],
+        **{f"{name}_cpu_ms": cpu for name, (_, cpu) in medians.items()},
+        "cpu_full_to_apart": medians["full"][1] / medians["apart"][1],
+        "outside": name,
+        "outside_grey_levels": off,
+    }
+
+
+def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session whose threads sleep between calls: two pools that spin would each slow the other's graph."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def cheapest(picture: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
+    """The fastest way of OUTSIDE that is right for this picture, and how many grey levels it is off."""
+    expected, photo = evaluation_transform(picture, preprocessing).numpy(), Image.fromarray(picture)
+    off = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
+    right = {name: OUTSIDE[name] for name in off if off[name] <= MAX_GREY_LEVELS}
+    if not right:
+        raise UserError("no way to prepare outside the graph is within a grey level; add one that is")
+    medians = in_turns({name: partial(way, photo, preprocessing) for name, way in right.items()}, calls)
+    name = min(medians, key=lambda name: medians[name][1])
+    return name, off[name]
+
+
+def in_turns(
+    contenders: Mapping[str, Callable[[], object]], calls: int, warmup: int = 10
+) -> dict[str, tuple[float, float]]:
+    """Median times of each, ms: by the clock, and of all the process's threads on the processors.
+
+    Each round calls all of them, every second one backwards: drifts fall on all. The second time hardly depends on
+    what else the machine does.
+    """
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for number in range(-warmup, calls):
+        for name in list(contenders)[:: 1 if number % 2 else -1]:
+            start, cpu = time.perf_counter(), time.process_time()
+            contenders[name]()
+            if number >= 0:
+                spent[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    medians = {name: 1000 * np.median(times, axis=0) for name, times in spent.items()}
+    return {name: (float(wall), float(cpu)) for name, (wall, cpu) in medians.items()}
+
+
+def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """All of the photo resized, then cropped: uint8 [S, S, 3]."""
+    size = preprocessing.input_px
+    height, width = preprocessing.resized_shape(photo.height, photo.width)
+    resized = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
+    top, left = preprocessing.crop_start(height), preprocessing.crop_start(width)
+    return resized[top : top + size, left : left + size]
+
+
+def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """What the crop keeps resized and no more: uint8 [S, S, 3]."""
+    size = preprocessing.input_px
+    box = cropped_box(photo.height, photo.width, preprocessing)
+    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def turned_first(resized: np.ndarray) -> np.ndarray:
+    """Bytes to CHW, then to float."""
+    return np.ascontiguousarray(resized.transpose(2, 0, 1))[None].astype(np.float32) * SHARE
+
+
+def scaled_first(resized: np.ndarray) -> np.ndarray:
+    """Floats of HWC, then to CHW."""
+    return np.ascontiguousarray((resized.astype(np.float32) * SHARE).transpose(2, 0, 1))[None]
+
+
+def in_one(resized: np.ndarray) -> np.ndarray:
+    """Converted, scaled and turned in one pass."""
+    prepared = np.empty((1, 3, *resized.shape[:2]), np.float32)
+    np.multiply(resized.transpose(2, 0, 1), SHARE, out=prepared[0])
+    return prepared
+
+
+def both(
+    resize: Callable[[Image.Image, Preprocessing], np.ndarray],
+    convert: Callable[[np.ndarray], np.ndarray],
+    photo: Image.Image,
+    preprocessing: Preprocessing,
+) -> np.ndarray:
+    """Resized to bytes, then converted: float32 [1, 3, S, S]."""
+    return convert(resize(photo, preprocessing))
+
+
+OUTSIDE: Mapping[str, Prepare] = {
+    f"{resize.__name__} {convert.__name__}": partial(both, resize, convert)
+    for resize in (resized_box, resized_whole)
+    for convert in (turned_first, scaled_first, in_one)
+}

@@ -1,0 +1,116 @@
+"""How far the picture that a file's network sees is from the evaluation transform's, on pictures of odd sizes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from decant.data.evaluation_transform import evaluation_transform
+from decant.data.preprocessing import Preprocessing
+from decant.export.interface import IMAGES, PREPARED
+from decant.export.runtime import OnnxClassifier, open_session, run
+from decant.export.verification.tap import tapped
+from decant.export.verification.verify import preprocessing_of
+from decant.timing.random_student import drawn_photo
+from decant.tracking import progress
+
+PREPROCESSING_ERROR_COLUMNS = (
+    "pixels",
+    "shape",
+    "pictures",
+    "border_grey_levels",
+    "inner_grey_levels",
+    "mean_grey_levels",
+)
+
+Draw = np.random.Generator
+Shape = tuple[int, int]  # height, width
+
+
+def preprocessing_error_rows(path: Path, pictures: int, seed: int = 0) -> list[dict[str, object]]:
+    """A row for each kind of pixels and of shape; `pictures` are spread evenly over them, and rounded up.
+
+    path: an exported `student.onnx`. Keys are PREPROCESSING_ERROR_COLUMNS; grey levels are of 255.
+    """
+    tap, preprocessing = (
+        open_session(tapped(path.read_bytes()), threads=1),
+        preprocessing_of(OnnxClassifier(path, threads=1), path),
+    )
+    kinds = [(pixels, shape) for pixels in PIXELS_OF for shape in SHAPES]
+    each = -(-pictures // len(kinds))
+    return [
+        {"pixels": pixels, "shape": shape, "pictures": each}
+        | differences(tap, preprocessing, drawn_pictures(pixels, shape, preprocessing.input_px, each, seed))
+        for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
+    ]
+
+
+def differences(
+    tap: onnxruntime.InferenceSession, preprocessing: Preprocessing, pictures: Iterator[np.ndarray]
+) -> dict[str, float]:
+    """Largest difference in the outermost rows and columns, largest elsewhere, and the mean; in grey levels.
+
+    tap: a session that gives `prepared` for `images`.
+    """
+    border, inner, means = 0.0, 0.0, []
+    for picture in pictures:
+        seen = run(tap, {IMAGES: picture[None]}, [PREPARED])[0][0]
+        off = 255 * np.abs(seen - evaluation_transform(picture, preprocessing).numpy())
+        within = off[:, 1:-1, 1:-1]
+        inner = max(inner, float(within.max(initial=0)))
+        means.append(float(off.mean()))
+        off[:, 1:-1, 1:-1] = 0
+        border = max(border, float(off.max()))
+    return {"border_grey_levels": border, "inner_grey_levels": inner, "mean_grey_levels": float(np.mean(means))}
+
+
+def drawn_pictures(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
+    """`count` pictures, uint8 [H, W, 3]; the same numbers give the same pictures."""
+    draw = np.random.default_rng([seed, list(PIXELS_OF).index(pixels), list(SHAPES).index(shape)])
+    for _ in range(count):
+        yield PIXELS_OF[pixels](draw, *SHAPES[shape](draw, input_px))
+
+
+def noise(draw: Draw, height: int, width: int) -> np.ndarray:
+    """Nothing smooths out what a wrong weight does."""
+    return draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def photo(draw: Draw, height: int, width: int) -> np.ndarray:
+    """A drawn vehicle, brought to the size."""
+    drawn = Image.fromarray(drawn_photo(96, 128, seed=int(draw.integers(20))))
+    return np.array(drawn.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def tiny(draw: Draw, input_px: int) -> Shape:
+    return int(draw.integers(1, 9)), int(draw.integers(1, 9))
+
+
+def wide(draw: Draw, input_px: int) -> Shape:
+    height = int(draw.integers(1, 60))
+    return height, height * int(draw.integers(4, 20)) + int(draw.integers(7))
+
+
+def tall(draw: Draw, input_px: int) -> Shape:
+    height, width = wide(draw, input_px)
+    return width, height
+
+
+def as_input(draw: Draw, input_px: int) -> Shape:
+    """One side or both as the network's, or a pixel off."""
+    near = input_px + int(draw.integers(-1, 2))
+    other = near if draw.random() < 0.3 else int(draw.integers(input_px // 2, 3 * input_px))
+    return (near, other) if draw.random() < 0.5 else (other, near)
+
+
+def odd(draw: Draw, input_px: int) -> Shape:
+    """Such as photos have: odd numbers, smaller and larger than the input."""
+    return 2 * int(draw.integers(10, 300)) + 1, 2 * int(draw.integers(10, 300)) + 1
+
+
+PIXELS_OF: Mapping[str, Callable[[Draw, int, int], np.ndarray]] = {"noise": noise, "photo": photo}
+SHAPES: Mapping[str, Callable[[Draw, int], Shape]] = {
+    "tiny": tiny, "wide": wide, "tall": tall, "as_input": as_input, "odd": odd,
+}  # fmt: skip

@@ -1,0 +1,179 @@
+"""How fast one model is, measured in the process that this module is started in.
+
+    python -m decant.timing.process '{"engine": "onnxruntime", "path": "student.onnx", ...}'
+
+writes one JSON object. It imports numpy and the one engine that it measures, so that `peak_rss_mb` and
+`cold_start_s` are those of a small server and not of a training process. `decant.timing.models` starts
+it.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a batch is. `full` graphs take uint8 [B, height, width, 3], `bare` ones float32 [B, 3, S, S]."""
+
+    graph: str  # full | bare
+    input_px: int
+    height: int = 300  # of the picture given to a full graph
+    width: int = 400
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fresh process: which model, how fed, how often called."""
+
+    engine: str  # a key of LOADERS
+    path: str  # the ONNX file, or the checkpoint's folder
+    inputs: Inputs
+    batch_size: int
+    threads: int
+    calls: int
+    warmup: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a process reports: from opening the file to the first answer, each call, the most memory."""
+
+    cold_start_s: float
+    call_ms: list[float]
+    peak_rss_mb: float
+
+
+Answer = Callable[[npt.NDArray[np.generic]], object]
+
+
+def make_batch(inputs: Inputs, batch_size: int) -> npt.NDArray[np.generic]:
+    """A batch of seeded noise (times do not depend on content): uint8 NHWC, or float32 NCHW in [0, 1]."""
+    draw = np.random.default_rng(0)
+    if inputs.graph == "full":
+        return draw.integers(0, 256, (batch_size, inputs.height, inputs.width, 3), dtype=np.uint8)
+    return draw.random((batch_size, 3, inputs.input_px, inputs.input_px), dtype=np.float32)
+
+
+def measure(job: Job) -> Samples:
+    """Loads the model, answers `warmup` batches untimed and `calls` batches timed.
+
+    Imports are outside the cold start: they depend on the disk and on who imported them before. Compiling is
+    inside: who starts the process waits for it.
+    """
+    load = LOADERS[job.engine](job)
+    batch = make_batch(job.inputs, job.batch_size)
+    start = time.perf_counter()
+    answer = load()
+    answer(batch)
+    cold_start_s = time.perf_counter() - start
+    for _ in range(job.warmup):
+        answer(batch)
+    call_ms = [_time_ms(answer, batch) for _ in range(job.calls)]
+    return Samples(cold_start_s, call_ms, peak_rss_mb())
+
+
+def _time_ms(answer: Answer, batch: npt.NDArray[np.generic]) -> float:
+    start = time.perf_counter()
+    answer(batch)
+    return (time.perf_counter() - start) * 1000
+
+
+def _onnx_loader(job: Job) -> Callable[[], Answer]:
+    import onnxruntime
+
+    def load() -> Answer:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(job.path, options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda batch: session.run(None, {name: batch})
+
+    return load
+
+
+def _openvino_loader(job: Job) -> Callable[[], Answer]:
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": job.threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Its default is bf16 where the processor has it, which would be another precision than the table says.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+
+    def load() -> Answer:
+        compiled = openvino.Core().compile_model(job.path, "CPU", settings)
+        return lambda batch: list(compiled(batch).values())
+
+    return load
+
+
+def _torch_loader(job: Job) -> Callable[[], Answer]:
+    import torch
+
+    from decant.models.checkpoint import load_checkpoint
+
+    if job.inputs.graph != "bare":
+        raise ValueError("a checkpoint takes prepared pictures: measure it with graph 'bare'")
+    torch.set_num_threads(job.threads)
+
+    def load() -> Answer:
+        classifier = load_checkpoint(Path(job.path)).classifier.eval().to(memory_format=torch.channels_last)
+        compiled = job.engine == "torch_compile"
+        # Without fullgraph, what cannot be compiled would run eagerly and be timed as if it were.
+        network = torch.compile(classifier, fullgraph=True, dynamic=False) if compiled else classifier
+
+        def answer(batch: npt.NDArray[np.generic]) -> object:
+            with torch.inference_mode():
+                images = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+                return network(images).numpy()
+
+        return answer
+
+    return load
+
+
+LOADERS: dict[str, Callable[[Job], Callable[[], Answer]]] = {
+    "onnxruntime": _onnx_loader,
+    "openvino": _openvino_loader,
+    "torch": _torch_loader,
+    "torch_compile": _torch_loader,
+}
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process ever held, in MB of 10⁶ bytes.
+
+    On Linux from VmHWM: `ru_maxrss` survives exec and would report the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / MEGABYTE
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / MEGABYTE
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the job that is the one argument, as JSON, and writes its samples to standard output."""
+    fields = json.loads(arguments[0])
+    samples = measure(Job(**{**fields, "inputs": Inputs(**fields["inputs"])}))
+    sys.stdout.write(json.dumps(asdict(samples)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,10 @@
+"""The number of threads at which latencies are quoted in reports and judged."""
+
+from collections.abc import Collection
+
+QUOTED_THREADS = 2
+
+
+def quoted_threads(threads: Collection[int]) -> int:
+    """Return QUOTED_THREADS if `threads` contains it, else the largest of them."""
+    return QUOTED_THREADS if QUOTED_THREADS in threads else max(threads)

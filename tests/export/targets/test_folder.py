@@ -1,0 +1,117 @@
+"""Whose folder it is: ours may be written again, anybody else's is left as it was."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from decant.errors import UserError
+from decant.export.targets.folder import write_target
+from decant.export.targets.onnx import write_onnx_folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_lie_where_they_are_named_and_the_mark_names_them(tmp_path: Path) -> None:
+    write_target(tmp_path / "new" / "place", "timm", {"a.json": b"1", "1/b": b"2"})
+    found = contents(tmp_path / "new" / "place")
+    mark = json.loads(found.pop("decant.json"))
+    assert found == {"a.json": b"1", "1/b": b"2"}
+    assert (mark["target"], mark["files"]) == ("timm", ["1/b", "a.json"])
+
+
+def test_our_own_folder_is_written_again_and_what_a_user_added_stays(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
+    found = contents(tmp_path)
+    assert (found["a"], found["b"], found["notes.txt"]) == (b"2", b"3", b"mine")
+
+
+def test_what_the_target_no_longer_has_goes_and_may_come_back(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2", "c": b"3"})
+    (tmp_path / "1" / "notes.txt").write_bytes(b"mine")
+    write_target(tmp_path, "timm", {"a": b"1"})
+    found = contents(tmp_path)
+    assert found.keys() == {"a", "1/notes.txt", "decant.json"}
+    write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2"})
+    assert contents(tmp_path)["1/b"] == b"2"
+
+
+def test_an_int8_file_comes_with_its_own_card_and_goes_when_it_is_no_longer_offered(
+    exported: Path, tmp_path: Path
+) -> None:
+    made, folder = Path(shutil.copytree(exported, tmp_path / "made")), tmp_path / "folder"
+    (made / "MODEL_CARD.md").write_bytes(b"card")
+    small = {"student_int8.onnx": b"small", "student_int8_bare.onnx": b"smaller", "MODEL_CARD.md": b"its own card"}
+    (tmp_path / "int8").mkdir()
+    for name, content in small.items():
+        (tmp_path / "int8" / name).write_bytes(content)
+    for _ in range(2):  # it may be offered again
+        write_onnx_folder([made / "student.onnx", tmp_path / "int8" / "student_int8.onnx"], folder)
+        found = contents(folder)
+        assert (found["student_int8.onnx"], found["student_int8_bare.onnx"]) == (b"small", b"smaller")
+        assert (found["MODEL_CARD.md"], found["MODEL_CARD_int8.md"]) == (b"card", b"its own card")
+        write_onnx_folder([made / "student.onnx"], folder)
+        assert not [name for name in contents(folder) if "int8" in name]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_mark_that_names_files_elsewhere_costs_none_of_them(tmp_path: Path, absolute: bool) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "photos" / "photo.png"
+    write_target(folder, "timm", {"a": b"1"})
+    other.parent.mkdir()
+    other.write_bytes(b"mine")
+    (folder / "link").symlink_to(other.parent, target_is_directory=True)
+    names = [str(other)] if absolute else ["../photos/photo.png", "link/photo.png", "."]
+    (folder / "decant.json").write_text(json.dumps({"target": "timm", "files": ["a", *names]}), encoding="utf-8")
+    write_target(folder, "timm", {"b": b"2"})
+    assert other.read_bytes() == b"mine" and not (folder / "a").exists()
+
+
+@pytest.mark.parametrize("mark", [None, b"{}", b"[]", b"not json", b'{"target": "timm", "files": 3}'])
+def test_a_foreign_folder_is_left_alone(tmp_path: Path, mark: bytes | None) -> None:
+    (tmp_path / "a").write_bytes(b"mine")
+    if mark is not None:
+        (tmp_path / "decant.json").write_bytes(mark)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="were not written here; choose another --out"):
+        write_target(tmp_path, "timm", {"b": b"2"})
+    assert contents(tmp_path) == before
+
+
+def test_a_file_that_a_user_put_beside_ours_is_not_overwritten(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    (tmp_path / "b").write_bytes(b"mine")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="b was not written here"):
+        write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
+    assert contents(tmp_path) == before
+
+
+def test_the_folder_of_another_target_is_refused(tmp_path: Path) -> None:
+    write_target(tmp_path, "timm", {"a": b"1"})
+    with pytest.raises(UserError, match="holds the target timm"):
+        write_target(tmp_path, "triton", {"a": b"2"})
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="is a file"):
+            write_target(place, "timm", {"a": b"1"})
+
+
+def test_an_interrupted_write_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(Path, "write_bytes", full)
+        write_target(tmp_path, "timm", {"a": b"1", "b": b"2"})
+    assert set(contents(tmp_path)) == {"decant.json"}
+    write_target(tmp_path, "timm", {"a": b"1", "b": b"2"})
+    assert contents(tmp_path)["b"] == b"2"

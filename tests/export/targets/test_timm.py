@@ -1,0 +1,175 @@
+"""The target timm in timm's own hands."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_model_data_config
+
+from decant.data.evaluation_transform import evaluation_transform
+from decant.data.preprocessing import Preprocessing
+from decant.errors import UserError
+from decant.export.runtime import OnnxClassifier
+from decant.export.targets.timm import crop_pct, write_timm_folder
+from decant.models.backbones import blank_classifier
+from decant.models.checkpoint import Checkpoint
+
+Vehicles = list[tuple[np.ndarray, int]]
+MAX_GREY_LEVELS = 1.5  # Pillow rounds to whole ones, twice
+MIN_TOP1_AGREEMENT = 0.98  # timm's long side and crop may lie a pixel beside ours
+
+
+class Consumer:
+    """A person who knows timm and nothing of decant."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        self.config = resolve_model_data_config(self.model)
+        self.transform = create_transform(**self.config)
+        self.names = self.model.pretrained_cfg["label_names"]
+
+    def labels(self, vehicles: Vehicles) -> list[str]:
+        with torch.inference_mode():
+            logits = [self.model(self.transform(Image.fromarray(picture))[None])[0] for picture, _ in vehicles]
+        return [self.names[int(one.argmax())] for one in logits]
+
+    def prepared(self, picture: np.ndarray) -> np.ndarray:
+        """What the transform made of a picture before it normalised: float [3, S, S] in [0, 1]."""
+        mean, std = (np.array(self.config[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+        return self.transform(Image.fromarray(picture)).numpy() * std + mean
+
+
+def agreement(consumer: Consumer, fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray) -> float:
+    wanted = [fitted.classes[index] for index in expected.argmax(axis=1)]
+    return float(np.mean([one == other for one, other in zip(consumer.labels(vehicles), wanted, strict=True)]))
+
+
+def grey_levels(consumer: Consumer, fitted: Checkpoint, pictures: list[np.ndarray]) -> float:
+    """The largest difference from the evaluation transform."""
+    differences = [consumer.prepared(one) - evaluation_transform(one, fitted.preprocessing).numpy() for one in pictures]
+    return float(255 * max(np.abs(one).max() for one in differences))
+
+
+@pytest.fixture
+def same_crop(vehicles: Vehicles) -> list[np.ndarray]:
+    """Pictures of which timm and the evaluation transform cut the very same pixels: squares, and a long one."""
+    squares = [picture[: min(picture.shape[:2]), : min(picture.shape[:2])] for picture, _ in vehicles[:40]]
+    return [*squares, np.concatenate([squares[0]] * 2)]
+
+
+@pytest.fixture
+def folder(fitted: Checkpoint, tmp_path: Path) -> Path:
+    write_timm_folder(fitted, tmp_path / "timm")
+    return tmp_path / "timm"
+
+
+def test_timm_names_the_same_class_as_the_file(
+    folder: Path, fitted: Checkpoint, vehicles: Vehicles, same_crop: list[np.ndarray], expected: np.ndarray
+) -> None:
+    consumer = Consumer(folder)
+    assert agreement(consumer, fitted, vehicles, expected) >= MIN_TOP1_AGREEMENT
+    assert grey_levels(consumer, fitted, same_crop) <= MAX_GREY_LEVELS
+    assert (consumer.model.num_classes, len(consumer.names)) == (10, 10)
+    assert consumer.config["input_size"] == [3, 64, 64]
+
+
+def test_timm_names_exactly_the_files_classes_where_a_square_picture_needs_no_resizing(
+    folder: Path, fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles
+) -> None:
+    """Where one is resized, Pillow's rounding alone tips the few pictures that lie on the edge between two classes."""
+    side = fitted.preprocessing.resize_px
+    squares = [(np.asarray(Image.fromarray(picture).resize((side, side))), label) for picture, label in vehicles]
+    consumer, file = Consumer(folder), OnnxClassifier(fitted_file, threads=1)
+    assert grey_levels(consumer, fitted, [picture for picture, _ in squares]) < 1e-3
+    probabilities = np.stack([file.predict(picture)[0] for picture, _ in squares])
+    assert len(squares) == 200 and len(set(probabilities.argmax(axis=1))) == len(fitted.classes)
+    assert agreement(consumer, fitted, squares, probabilities) == 1
+
+
+def permuted(config: dict[str, Any]) -> None:
+    config["label_names"] = config["label_names"][1:] + config["label_names"][:1]
+
+
+def swapped(config: dict[str, Any]) -> None:
+    cfg = config["pretrained_cfg"]
+    cfg["mean"], cfg["std"] = cfg["std"], cfg["mean"]
+
+
+@pytest.mark.parametrize("bug", [permuted, swapped])
+def test_a_planted_bug_in_the_config_breaks_the_agreement(
+    folder: Path, fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray, bug: Callable[[dict], None]
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    bug(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert agreement(Consumer(folder), fitted, vehicles, expected) < MIN_TOP1_AGREEMENT
+
+
+@pytest.mark.parametrize(("key", "value"), [("interpolation", "bicubic"), ("crop_pct", 1.0), ("crop_mode", "squash")])
+def test_another_transform_is_noticed_in_grey_levels(
+    folder: Path, fitted: Checkpoint, same_crop: list[np.ndarray], key: str, value: object
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    assert grey_levels(Consumer(folder), fitted, same_crop) > MAX_GREY_LEVELS
+
+
+def test_weights_of_another_student_are_refused_before_anything_is_written(
+    fitted: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = timm.create_model
+
+    def misread(*words: Any, **arguments: Any) -> torch.nn.Module:
+        model = load(*words, **arguments)
+        torch.nn.init.zeros_(model.get_classifier().bias)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", misread)
+    with pytest.raises(UserError, match="timm loads another network"):
+        write_timm_folder(fitted, tmp_path / "timm")
+    assert not (tmp_path / "timm").exists()
+
+
+def test_the_head_can_be_swapped_for_fine_tuning(folder: Path) -> None:
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=3)
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+    body = load_file(folder / "model.safetensors")
+    torch.testing.assert_close(model.state_dict()["conv_stem.weight"], body["conv_stem.weight"])
+
+
+def test_a_network_of_a_fixed_size_keeps_its_size_and_its_arguments(tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = blank_classifier("test_vit", 4, 48, {"depth": 2}).eval()
+    card = {"architecture": "test_vit.r160_in1k", "model_args": {"depth": 2}}
+    write_timm_folder(Checkpoint(classifier, list("abcd"), Preprocessing(48), card), tmp_path)
+    consumer = Consumer(tmp_path)
+    assert (consumer.config["input_size"], len(consumer.model.blocks)) == ((3, 48, 48), 2)
+
+
+def test_an_open_clip_student_is_refused_and_the_other_targets_named(fitted: Checkpoint, tmp_path: Path) -> None:
+    card = {"architecture": "open_clip:ViT-B-32/openai"}
+    checkpoint = Checkpoint(fitted.classifier, fitted.classes, fitted.preprocessing, card)
+    with pytest.raises(UserError, match="open_clip encoder, which timm cannot build; take the target onnx"):
+        write_timm_folder(checkpoint, tmp_path / "timm")
+    assert not (tmp_path / "timm").exists()
+
+
+def test_the_crop_share_gives_timm_our_resized_side() -> None:
+    for size in range(24, 400):
+        for ratio in (1.0, 0.95, 0.9, 0.875, 0.8, 1 / 3):
+            preprocessing = Preprocessing(size, ratio)
+            assert math.floor(size / crop_pct(preprocessing)) == preprocessing.resize_px, (size, ratio)  # as timm does
+
+
+def test_the_weights_are_the_backbones_alone(folder: Path, fitted: Checkpoint) -> None:
+    assert load_file(folder / "model.safetensors").keys() == fitted.classifier.backbone.state_dict().keys()

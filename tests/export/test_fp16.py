@@ -1,0 +1,38 @@
+"""fp16: nothing of float32 is left inside, and the answers are as close as its digits allow."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from decant.export.fp16 import fp16_network
+from decant.export.interface import LOGITS, PIXELS
+from decant.export.network import network_graph
+from decant.models.checkpoint import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def network(checkpoint: Checkpoint) -> onnx.ModelProto:
+    return network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
+
+
+def test_every_weight_is_in_half_precision_and_the_ends_stay_float32(network: onnx.ModelProto) -> None:
+    before = network.SerializeToString()
+    model = fp16_network(network)
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    assert TensorProto.FLOAT16 in types and TensorProto.FLOAT not in types
+    ends = [model.graph.input[0], model.graph.output[0]]
+    assert [value.type.tensor_type.elem_type for value in ends] == [TensorProto.FLOAT] * 2
+    onnx.checker.check_model(model, full_check=True)
+    assert network.SerializeToString() == before
+
+
+def test_fp16_gives_nearly_the_same_logits_but_not_the_same(network: onnx.ModelProto, checkpoint: Checkpoint) -> None:
+    side = checkpoint.preprocessing.input_px
+    pixels = np.random.default_rng(0).random((3, 3, side, side), dtype=np.float32)
+    exact, half = (
+        onnxruntime.InferenceSession(model.SerializeToString()).run([LOGITS], {PIXELS: pixels})[0]
+        for model in (network, fp16_network(network))
+    )
+    assert 0 < np.abs(exact - half).max() < 0.05 * np.abs(exact).max()

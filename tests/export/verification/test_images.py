@@ -1,0 +1,156 @@
+"""The pictures that a file is verified on: which are taken, what they are called, and that none is lost unsaid."""
+
+import io
+import unicodedata
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from decant.data import containers, images
+from decant.data.images import decode
+from decant.errors import UserError
+from decant.export.verification.images import PictureFiles
+
+CLASSES = ["bus", "Straßenbähn", "train"]
+RNG = np.random.default_rng(0)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(RNG.integers(0, 256, (20, 31, 3), dtype=np.uint8))
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+PHOTO = encoded(noise())
+MODES = {
+    "rgb.png": PHOTO,
+    "rgb.jpg": encoded(noise(), "JPEG"),
+    "grey.jpg": encoded(noise().convert("L"), "JPEG"),
+    "palette.gif": encoded(noise().quantize(16), "GIF"),
+    "transparent_palette.png": encoded(noise().quantize(16), transparency=3),
+    "alpha.png": encoded(noise().convert("RGBA").rotate(30)),
+    "grey_alpha.png": encoded(noise().convert("RGBA").rotate(30).convert("LA")),
+    "cmyk.jpg": encoded(noise().convert("CMYK"), "JPEG"),
+    "sixteen.png": encoded(Image.fromarray(RNG.integers(0, 65536, (9, 14), dtype=np.uint16))),
+    "bilevel.png": encoded(noise().convert("1")),
+    "float.tif": encoded(noise().convert("F"), "TIFF"),
+    **{f"exif{number}.jpg": encoded(noise(), "JPEG", exif=turned(number)) for number in (2, 3, 6, 8)},
+}
+AS_USERS_OPEN_THEM = ("rgb", "grey.", "palette", "bilevel", "cmyk", "exif")  # the recipe of the README
+
+
+def laid_out(where: Path, files: dict[str, bytes]) -> Path:
+    """A folder, or a zip where the name says so, with these files."""
+    if where.suffix == ".zip":
+        with zipfile.ZipFile(where, "w") as archive:
+            for path, data in files.items():
+                archive.writestr(path, data)
+        return where
+    for path, data in files.items():
+        (where / path).parent.mkdir(parents=True, exist_ok=True)
+        (where / path).write_bytes(data)
+    return where
+
+
+def photos(paths: Iterable[str]) -> dict[str, bytes]:
+    return dict.fromkeys(paths, PHOTO)
+
+
+@pytest.mark.parametrize("place", ["folder", "photos.zip"])
+def test_every_mode_is_decoded_as_everywhere_else_and_nothing_is_unpacked(tmp_path: Path, place: str) -> None:
+    where = laid_out(tmp_path / place, MODES)
+    there = sorted(tmp_path.rglob("*"))
+    files = PictureFiles(where)
+    found = dict(files)
+    assert found.keys() == MODES.keys() and len(files) == len(MODES) and files.broken == {}
+    for name, picture in found.items():
+        np.testing.assert_array_equal(picture, decode(MODES[name]), err_msg=name)
+        if name.startswith(AS_USERS_OPEN_THEM):
+            opened = ImageOps.exif_transpose(Image.open(io.BytesIO(MODES[name]))).convert("RGB")
+            np.testing.assert_array_equal(picture, np.asarray(opened), err_msg=name)
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize("place", ["folder", "photos.zip"])
+def test_class_folders_are_labels_and_others_are_told(tmp_path: Path, place: str) -> None:
+    apart = unicodedata.normalize("NFD", "Straßenbähn")
+    paths = ["bus/1.png", "bus/deeper/2.png", f"{apart}/3.png", "lorry/4.png", "5.png"]
+    files = PictureFiles(laid_out(tmp_path / place, photos(paths)), CLASSES)
+    assert files.labels == {"bus/1.png": "bus", "bus/deeper/2.png": "bus", f"{apart}/3.png": "Straßenbähn"}
+    assert files.unknown == ["lorry"] and files.split is None
+    assert {name for name, _ in files} == set(paths)
+
+
+def test_val_is_taken_where_there_is_one_unless_another_is_asked_for(tmp_path: Path) -> None:
+    paths = ["set/train/bus/1.png", "set/validation/bus/2.png", "set/validation/train/3.png", "set/test/4.png"]
+    where = laid_out(tmp_path / "photos.zip", photos(paths))
+    files = PictureFiles(where, CLASSES)
+    assert files.split == "val"
+    assert files.labels == {"set/validation/bus/2.png": "bus", "set/validation/train/3.png": "train"}
+    assert [name for name, _ in PictureFiles(where, CLASSES, "train")] == ["set/train/bus/1.png"]
+    assert [name for name, _ in PictureFiles(where, CLASSES, "test")] == ["set/test/4.png"]
+    with pytest.raises(UserError, match=r"no folder for the split 'predict'; it has test, train, val"):
+        PictureFiles(where, CLASSES, "predict")
+
+
+def test_a_class_that_is_called_as_a_split_is_a_class(tmp_path: Path) -> None:
+    files = PictureFiles(laid_out(tmp_path / "photos", photos(["train/1.png", "bus/2.png"])), CLASSES)
+    assert files.labels == {"train/1.png": "train", "bus/2.png": "bus"} and files.split is None
+
+
+def test_a_lone_class_folder_is_no_wrapping(tmp_path: Path) -> None:
+    files = PictureFiles(laid_out(tmp_path / "photos", photos(["all/bus/2020/1.png", "all/bus/2021/2.png"])), CLASSES)
+    assert set(files.labels.values()) == {"bus"} and len(files.labels) == 2
+
+
+@pytest.mark.parametrize("place", ["folder", "photos.zip"])
+def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, place: str) -> None:
+    broken = {"cut.png": PHOTO[:300], "empty.jpg": b"", "page.jpg": b"<!doctype html><html></html>"}
+    where = laid_out(tmp_path / place, {"fine.png": PHOTO, "notes.txt": b"no picture, and none is meant", **broken})
+    files = PictureFiles(where)
+    for _ in range(2):  # the second time nothing is counted twice
+        assert [name for name, _ in files] == ["fine.png"]
+        assert files.broken.keys() == broken.keys()
+    assert files.broken["empty.jpg"] == "empty file" and "web page" in files.broken["page.jpg"]
+
+
+def test_nothing_that_can_be_read_is_a_mistake(tmp_path: Path) -> None:
+    files = PictureFiles(laid_out(tmp_path / "photos", {"cut.png": PHOTO[:300]}))
+    with pytest.raises(UserError, match=r"none of the 1 images .* can be read; cut\.png: "):
+        list(files)
+    with pytest.raises(UserError, match="holds no image"):
+        PictureFiles(laid_out(tmp_path / "papers", {"notes.txt": b"words"}))
+    with pytest.raises(UserError, match="does not exist"):
+        PictureFiles(tmp_path / "nowhere")
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = laid_out(tmp_path / "photos.zip", {"fine.png": PHOTO, "large.png": encoded(Image.new("L", (900, 900)))})
+    monkeypatch.setattr(images, "MAX_PIXELS", 800 * 900)
+    files = PictureFiles(where)
+    assert [name for name, _ in files] == ["fine.png"] and "image bomb" in files.broken["large.png"]
+    monkeypatch.setattr(containers, "MAX_FILE_BYTES", len(PHOTO) - 1)
+    assert "more than" in PictureFiles(where).container.entries["fine.png"].problem
+    monkeypatch.setattr(containers, "MAX_ARCHIVE_BYTES", 1000)
+    with pytest.raises(UserError, match="archive bomb"):
+        PictureFiles(where)
+
+
+def test_names_that_lead_out_are_told_and_not_followed(tmp_path: Path) -> None:
+    files = PictureFiles(laid_out(tmp_path / "photos.zip", photos(["a/1.png", "../../out.png"])))
+    assert [name for name, _ in files] == ["a/1.png"]
+    assert files.broken == {"../../out.png": "its name leads out of the archive"}

@@ -1,0 +1,49 @@
+"""What the network sees, looked at from outside the file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from decant.export.interface import LOGITS, PREPARED
+from decant.export.runtime import BrokenFile, open_session, run
+from decant.export.verification.tap import field, tapped
+
+Pictures = list[tuple[str, np.ndarray]]
+
+
+def test_the_tapped_file_shows_what_the_bare_network_answers_alike(exported: Path, pictures: Pictures) -> None:
+    tap = open_session(tapped((exported / "student.onnx").read_bytes()), threads=1)
+    bare = open_session(exported / "student_bare.onnx", threads=1)
+    for _, picture in pictures[:3]:
+        prepared, logits = run(tap, {"images": picture[None]}, [PREPARED, LOGITS])
+        np.testing.assert_allclose(run(bare, {"pixels": prepared}, [LOGITS])[0], logits, atol=1e-5)
+
+
+def test_the_rest_of_the_file_stays_as_it_was(exported: Path) -> None:
+    data = (exported / "student.onnx").read_bytes()
+    before, after = onnx.load_from_string(data), onnx.load_from_string(tapped(data))
+    added = after.graph.output.pop()
+    assert (added.name, added.type.tensor_type.elem_type) == (PREPARED, onnx.TensorProto.FLOAT)
+    assert after == before
+
+
+def test_a_file_without_such_a_tensor_is_broken(
+    folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None]
+) -> None:
+    def rename(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = ["other" if name == PREPARED else name for name in names]
+
+    edit(folder / "student.onnx", rename)
+    with pytest.raises(BrokenFile):
+        open_session(tapped((folder / "student.onnx").read_bytes()))
+
+
+def test_a_field_too_long_for_its_length_is_refused() -> None:
+    assert field(1, b"ab") == b"\x0a\x02ab"
+    with pytest.raises(ValueError, match="128 bytes"):
+        field(1, bytes(128))

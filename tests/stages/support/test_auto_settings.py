@@ -1,0 +1,100 @@
+"""What a clock, a hub or a file decides is decided once and stands in the fingerprint."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from decant.errors import UserError
+from decant.models.backbones import build_classifier
+from decant.stages.support import auto_settings as stage
+from decant.stages.support.auto_settings import resolve, resolve_dtype, resolve_source, source_digest
+from decant.stages.support.experiment import Experiment
+from decant.stages.teacher import teacher
+from decant.study import Teacher
+
+Chain = Any
+AUTO = Teacher(architecture="test_efficientnet", input_px=32, precision="auto")
+
+
+@pytest.fixture
+def fresh(chain: Chain, tmp_path: Path) -> Callable[[], Experiment]:
+    """A function that gives the experiment as another process sees it, in a run folder of the test's own."""
+    return lambda: Experiment(chain.experiment.study, chain.experiment.data_root, tmp_path, tmp_path, "disabled")
+
+
+def test_a_precision_is_measured_once_and_then_kept(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["bf16", "fp32"])
+    monkeypatch.setattr(stage, "measured_dtype", lambda *rest: next(answers))
+    assert [resolve_dtype(fresh(), AUTO) for _ in range(2)] == ["bf16", "bf16"]
+
+
+def test_another_batch_size_is_measured_anew(fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["bf16", "fp32"])
+    monkeypatch.setattr(stage, "measured_dtype", lambda *rest: next(answers))
+    resolve_dtype(fresh(), AUTO)
+    assert resolve_dtype(fresh(), AUTO.model_copy(update={"batch_size": 8})) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(AUTO.model_copy(update={"precision": "bf16"}), "bf16"), (AUTO.model_copy(update={"kind": "probe"}), "fp32")],
+)
+def test_what_needs_no_measuring_is_not_measured(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch, settings: Teacher, expected: str
+) -> None:
+    monkeypatch.setattr(stage, "measured_dtype", lambda *rest: pytest.fail("measured"))
+    assert resolve_dtype(fresh(), settings) == expected
+
+
+def test_the_first_source_that_serves_is_resolved_and_stays(fresh: Callable[[], Experiment], tmp_path: Path) -> None:
+    sources = [f"file:{tmp_path}/later.safetensors", "none"]
+    settings = AUTO.model_copy(update={"precision": "fp32", "weights": sources})
+    assert resolve(fresh(), settings).weights == ["none"]
+    network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], 0)
+    save_file(network.backbone.state_dict(), tmp_path / "later.safetensors")
+    assert resolve(fresh(), settings).weights == ["none"]  # what was trained from it keeps its start
+
+
+def test_where_no_source_serves_all_are_named(fresh: Callable[[], Experiment]) -> None:
+    with pytest.raises(UserError, match=r"wheel: .*; file:nowhere\.safetensors: "):
+        resolve_source(fresh(), "test_efficientnet", ["wheel", "file:nowhere.safetensors"], 32, {})
+
+
+def test_a_weight_file_is_known_by_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"one")
+    first = source_digest(f"file:{path}")
+    path.write_bytes(b"two")
+    assert source_digest(f"file:{path}") != first
+    path.rename(tmp_path / "moved.safetensors")
+    path.write_bytes(b"one")
+    assert source_digest(f"file:{path}") == first
+    assert source_digest("wheel") == "wheel"
+
+
+def test_other_weights_in_the_same_file_train_another_teacher(chain: Chain, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    study = chain.experiment.study
+    probe = study.teachers["probe"].model_copy(update={"weights": [f"file:{path}"]})
+    experiment = replace(
+        chain.experiment, study=study.model_copy(update={"teachers": {**study.teachers, "probe": probe}})
+    )
+    marks = []
+    for seed in (1, 2):
+        network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], seed)
+        save_file(network.backbone.state_dict(), path)
+        marks.append(teacher(experiment, "probe").fingerprint)
+    assert marks[0] != marks[1]
+
+
+def test_another_metric_chooses_heads_anew(chain: Chain) -> None:
+    study = chain.experiment.study
+    other = replace(chain.experiment, study=study.model_copy(update={"metric": "f1_macro"}))
+    assert study.metric != "f1_macro"
+    assert teacher(other, "probe").fingerprint != chain.stages["teachers/probe"].fingerprint

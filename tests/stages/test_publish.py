@@ -1,0 +1,124 @@
+"""Publication: submissions in the form that is asked for, and where results may go."""
+
+import csv
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decant.data.predictions import read_predictions
+from decant.errors import UserError
+from decant.stages import publish as publication
+from decant.stages.publish import publish_issues, results_folder, write_submission
+from decant.stages.support.training_data import read_cleaned
+
+Chain = Any
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture
+def expected(chain: Chain) -> dict[str, str]:
+    """File name -> the ensemble's class, from its predictions."""
+    manifest = read_cleaned(chain.experiment)
+    rows = manifest.of_split("predict")
+    found = read_predictions(chain.stages["ensemble"].folder, "predict").aligned(list(rows["id"]))
+    best = found.members["identity"].argmax(axis=1)
+    return {Path(path).name: manifest.classes[k] for path, k in zip(rows["path"], best, strict=True)}
+
+
+def written(chain: Chain, path: Path, sample: bytes | None) -> list[list[str]]:
+    write_submission(path, read_cleaned(chain.experiment), chain.stages["ensemble"].folder, sample)
+    return rows_of(path)
+
+
+def test_without_a_sample_a_submission_has_file_names_and_source_classes(
+    chain: Chain, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    header, *rows = written(chain, tmp_path / "s.csv", None)
+    assert header == ["id", "label"]
+    assert rows == [[name, expected[name]] for name in sorted(expected)]
+
+
+def test_a_sample_gives_header_order_and_the_form_of_the_names(
+    chain: Chain, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    sample = chain.experiment.source.sample_submission()
+    header, *rows = written(chain, tmp_path / "s.csv", sample)
+    assert header == ["photo", "body"]
+    assert rows == [[f"photo_{n}", expected[f"photo_{n}.png"]] for n in (6, 5, 4, 3, 2, 1, 0)]
+
+
+def test_a_sample_with_extensions_and_a_byte_order_mark_is_followed(
+    chain: Chain, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    sample = "\ufeffid,label\r\nphoto_1.png,x\r\nphoto_0.png,x\r\n".encode()
+    assert written(chain, tmp_path / "s.csv", sample) == [
+        ["id", "label"],
+        ["photo_1.png", expected["photo_1.png"]],
+        ["photo_0.png", expected["photo_0.png"]],
+    ]
+
+
+def test_a_sample_that_names_a_photo_that_is_not_there_is_a_users_error(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="names 1 photos that are not there, first photo_99"):
+        written(chain, tmp_path / "s.csv", b"id,label\nphoto_1,x\nphoto_99,x\n")
+
+
+def test_a_quick_try_on_some_photos_leaves_the_samples_others_out(
+    chain: Chain, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    sample = b"id,label\nphoto_99,x\nphoto_1,x\n"
+    write_submission(
+        tmp_path / "s.csv", read_cleaned(chain.experiment), chain.stages["ensemble"].folder, sample, partial=True
+    )
+    assert rows_of(tmp_path / "s.csv") == [["id", "label"], ["photo_1", expected["photo_1.png"]]]
+
+
+def test_the_surest_findings_of_each_kind_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publication, "PUBLISHED_FINDINGS", 2)
+    header, labels = "id,issue,score,suggested_label\n", ["a,label,1.0,car\n", "b,label,0.9,\n", "c,label,0.8,van\n"]
+    (tmp_path / "issues.csv").write_text("".join([header, *labels, "a,odd,1.0,\n"]), encoding="utf-8")
+    publish_issues(tmp_path / "issues.csv", tmp_path / "out" / "issues.csv")
+    assert (tmp_path / "out" / "issues.csv").read_text() == "".join([header, *labels[:2], "a,odd,1.0,\n"])
+
+
+def test_a_study_as_committed_publishes_into_results(chain: Chain) -> None:
+    published = replace(chain.experiment, study=chain.experiment.study.model_copy(update={"publish": True}))
+    assert results_folder(published) == chain.experiment.results / "tiny"
+
+
+@pytest.mark.parametrize(("publish", "as_committed"), [(True, False), (False, True), (False, False)])
+def test_a_variant_publishes_nothing(chain: Chain, publish: bool, as_committed: bool) -> None:
+    study = chain.experiment.study.model_copy(update={"publish": publish})
+    folder = results_folder(replace(chain.experiment, study=study, as_committed=as_committed))
+    assert folder == chain.experiment.workspace.folder / "results"
+
+
+def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_git(*args: object, **kwargs: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert publication.git("rev-parse", "HEAD") is None
+
+
+def test_the_weights_that_were_taken_are_named(chain: Chain) -> None:
+    assert publication.weights_taken(chain.experiment) == {"convnext": "none", "probe": "none"}
+
+
+def test_provenance_names_commit_data_files_and_machine(chain: Chain, study_file: Path) -> None:
+    stages = [chain.stages["student"], chain.stages["export"]]
+    found = json.loads(json.dumps(publication.provenance(chain.experiment, [study_file], stages)))
+    assert [Path(name).name for name in found["study_files"]] == ["tiny.yaml"]
+    assert found["data_digest"] == chain.experiment.source.digest()
+    assert {"commit", "lock_digest", "command", "machine"} <= set(found)
+    assert [name for names in found["stages_built_by"].values() for name in names] == ["student", "export"]
+    assert {"clean", "teachers/convnext", "soft_labels/convnext", "student", "export"} <= set(found["seconds"])
+    assert all(seconds >= 0 for seconds in found["seconds"].values()) and found["seconds"]["student"] > 0

@@ -1,0 +1,72 @@
+"""The picture that the network sees, on odd sizes and at the borders, and that a wrong one would show."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from decant.data.preprocessing import Preprocessing
+from decant.export.student import export_student
+from decant.export.verification.verify import MAX_GREY_LEVELS
+from decant.models.checkpoint import Checkpoint
+from decant.timing.preprocessing_error import (
+    PIXELS_OF,
+    PREPROCESSING_ERROR_COLUMNS,
+    SHAPES,
+    drawn_pictures,
+    preprocessing_error_rows,
+)
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+@pytest.fixture
+def uncropped(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """A file whose network sees the borders of the picture."""
+    export_student(Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64), {}), tmp_path)
+    return tmp_path / "student.onnx"
+
+
+def test_border_and_inside_are_within_a_tenth_of_a_grey_level_on_odd_sizes(uncropped: Path) -> None:
+    rows = preprocessing_error_rows(uncropped, pictures=195)
+    assert [(row["pixels"], row["shape"]) for row in rows] == [(p, s) for p in PIXELS_OF for s in SHAPES]
+    for row in rows:
+        assert tuple(row) == PREPROCESSING_ERROR_COLUMNS and row["pictures"] == 20
+        assert max(row["border_grey_levels"], row["inner_grey_levels"]) < 0.1 * MAX_GREY_LEVELS, row
+
+
+@pytest.mark.parametrize("fault", ["count_outside", "repeat_last_pixel"])
+def test_a_border_that_counts_what_is_beyond_it_leaves_the_band(
+    uncropped: Path, edit: Callable[[Path, Change], None], planted: dict[str, Change], fault: str
+) -> None:
+    edit(uncropped, planted[fault])
+    found = {(row["pixels"], row["shape"]): row for row in preprocessing_error_rows(uncropped, pictures=100)}
+    for pixels in PIXELS_OF:
+        assert found[pixels, "odd"]["border_grey_levels"] > MAX_GREY_LEVELS
+
+
+def test_a_fault_inside_is_not_booked_to_the_border_alone(
+    uncropped: Path, edit: Callable[[Path, Change], None], planted: dict[str, Change]
+) -> None:
+    edit(uncropped, planted["forget_antialiasing"])
+    found = {(row["pixels"], row["shape"]): row for row in preprocessing_error_rows(uncropped, pictures=30)}
+    assert found["noise", "odd"]["inner_grey_levels"] > 10 and found["noise", "odd"]["mean_grey_levels"] > 1
+
+
+def test_the_pictures_have_the_shapes_that_they_are_named_after() -> None:
+    sizes = {shape: [p.shape for p in drawn_pictures("noise", shape, 64, 40, seed=1)] for shape in SHAPES}
+    assert all(max(shape[:2]) <= 8 for shape in sizes["tiny"])
+    assert all(width >= 4 * height for height, width, _ in sizes["wide"])
+    assert all(height >= 4 * width for height, width, _ in sizes["tall"])
+    assert all(min(abs(height - 64), abs(width - 64)) <= 1 for height, width, _ in sizes["as_input"])
+    assert (64, 64, 3) in sizes["as_input"]
+    assert all(height % 2 and width % 2 for height, width, _ in sizes["odd"])
+
+
+def test_the_same_numbers_give_the_same_pictures() -> None:
+    for pixels in PIXELS_OF:
+        one, other = (list(drawn_pictures(pixels, "odd", 64, 3, seed=4)) for _ in range(2))
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        assert one[0].shape != one[1].shape

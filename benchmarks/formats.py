@@ -3,26 +3,26 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.stages.export import export
 from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.support.number_formats import measure_formats
 from decant.stages.support.provenance import measured_file, record_measurement
+from decant.stages.support.resolve import stage_result
 from decant.study import ROOT
 
 DEFAULT_OUT = ROOT / "results" / "export"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    made = parser(__doc__, "python benchmarks/formats.py --study traffic_vehicles")
-    made.add_argument(
+    options = parser(__doc__, "python benchmarks/formats.py --study traffic_vehicles")
+    options.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder of the tables (default: results/export)"
     )
-    given = made.parse_args(arguments)
+    given = options.parse_args(arguments)
     experiment = experiment_of(given)
     out = given.out.expanduser().resolve()
-    with experiment.workspace.locked():
-        measure_formats(experiment, out)
-        model = measured_file(export(experiment).folder / "student.onnx", f"the student of {experiment.study.name}")
+    measure_formats(experiment, out)
+    file = stage_result(experiment, "export").folder / "student.onnx"
+    model = measured_file(file, f"the student of {experiment.study.name}")
     record_measurement(out, ["formats.csv", "format_profile.csv"], model)
     print(f"formats: {out / 'formats.csv'}")
 

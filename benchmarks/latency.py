@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from decant.stages.latency import latency
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parser(__doc__, "python benchmarks/latency.py --study demo").parse_args(arguments)
-    experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        measured = latency(experiment)
+    measured = stage_result(experiment_of(given), "benchmarks/latency")
     print(f"latency: {measured.folder / 'metrics.csv'}")
 
 

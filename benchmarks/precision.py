@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from decant.stages.precision import precision
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parser(__doc__, "python benchmarks/precision.py --study demo").parse_args(arguments)
-    experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        measured = precision(experiment)
+    measured = stage_result(experiment_of(given), "benchmarks/precision")
     print(f"precision: {measured.folder / 'metrics.csv'}")
 
 

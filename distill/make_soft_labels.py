@@ -1,10 +1,9 @@
-"""Let the teachers that the ensemble hears label the views that the student will see."""
+"""Let the active teachers label the views that the student will see; weights of 0 in the ensemble are inactive."""
 
 from collections.abc import Sequence
 
-from decant.stages.ensemble import active_teachers, ensemble, read_weights
-from decant.stages.soft_labels import soft_labels
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.resolve import members, stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,9 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        for name in [given.teacher] if given.teacher else active_teachers(read_weights(ensemble(experiment))):
-            print(f"soft labels of {name}: {soft_labels(experiment, name).folder}")
+    for name in [given.teacher] if given.teacher else members(experiment, "soft_labels"):
+        print(f"soft labels of {name}: {stage_result(experiment, f'soft_labels/{name}').folder}")
 
 
 if __name__ == "__main__":

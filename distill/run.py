@@ -1,6 +1,6 @@
 """The whole chain of a study, from photos to a verified ONNX file, its tables and its report.
 
-Nothing but the other scripts in order. What is finished and unchanged is kept; what was interrupted goes on.
+It calls the other scripts in order. Finished, unchanged stages are kept; interrupted ones are continued.
 """
 
 import importlib.util
@@ -8,25 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.stages.support.command import parser, run
+from decant.stages import SCRIPTS
+from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.plan import plan, plan_lines
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = (
-    "research/clean_data.py",
-    "research/train_teacher.py",
-    "ensembles/combine.py",
-    "distill/make_soft_labels.py",
-    "distill/train_student.py",
-    "distill/export_onnx.py",
-    "benchmarks/precision.py",
-    "benchmarks/latency.py",
-    "benchmarks/report.py",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser(__doc__, "python distill/run.py --study vehicle_dataset").parse_args(words)
+    options = parser(__doc__, "python distill/run.py --study vehicle_dataset --plan")
+    options.add_argument("--plan", action="store_true", help="print which stages are finished and which would run")
+    given = options.parse_args(words)
+    if given.plan:
+        print("\n".join(plan_lines(plan(experiment_of(given)))))
+        return
     for number, script in enumerate(SCRIPTS, start=1):
         print(f"[{number}/{len(SCRIPTS)}] {script}", flush=True)
         load(ROOT / script).main(words)

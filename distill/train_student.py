@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from decant.stages.student import student, student_alone
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -11,9 +11,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments
     )
     experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        print(f"student: {student(experiment).folder}")
-        print(f"student alone: {student_alone(experiment).folder}")
+    print(f"student: {stage_result(experiment, 'student').folder}")
+    print(f"student alone: {stage_result(experiment, 'student_alone').folder}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from decant.errors import UserError, exit_on_user_error
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.export.verification.comparison import Reference
 from decant.export.verification.contact_sheet import write_contact_sheet
-from decant.export.verification.images import PictureFiles, Pictures
+from decant.export.verification.images import ImageFiles, Images
 from decant.export.verification.verify import BATCH_SIZES, verify
 from decant.tracking import progress
 from decant.workspace import write_json
@@ -123,7 +123,7 @@ class Task:
     checkpoint: Path | None
     fp32: Path | None
     budget: float
-    pictures: Pictures
+    pictures: Images
 
 
 def task(given: argparse.Namespace) -> Task:
@@ -137,7 +137,7 @@ def task(given: argparse.Namespace) -> Task:
         budget = found.budget if given.budget is None else given.budget
         return Task(found.file, given.checkpoint or found.checkpoint, given.fp32 or found.fp32, budget, found.pictures)
     budget = BUDGET_POINTS if given.budget is None else given.budget
-    pictures = PictureFiles(given.data, classes_of(given.file), given.split)
+    pictures = ImageFiles(given.data, classes_of(given.file), given.split)
     return Task(given.file, given.checkpoint, given.fp32, budget, pictures)
 
 
@@ -158,7 +158,7 @@ def student_in_torch(folder: Path) -> Reference:
     return TorchReference(load_checkpoint(folder))
 
 
-def tell(report: dict[str, Any], file: Path, pictures: Pictures) -> None:
+def tell(report: dict[str, Any], file: Path, pictures: Images) -> None:
     """What was found, for people: one line a gate, then what the numbers rest on."""
     split = f", {pictures.split}" if pictures.split else ""
     print(f"{file} ({report['precision'] or 'broken'}) on {pictures.where}{split}")
@@ -220,7 +220,7 @@ def caption(one: dict[str, Any]) -> list[str]:
     ]
 
 
-def draw_worst(path: Path, report: dict[str, Any], pictures: Pictures) -> None:
+def draw_worst(path: Path, report: dict[str, Any], pictures: Images) -> None:
     """The contact sheet of the worst pictures, read once more."""
     found = dict(pictures.read([one["id"] for one in report["worst"]]))
     write_contact_sheet(path, [(found[one["id"]], caption(one)) for one in report["worst"] if one["id"] in found])

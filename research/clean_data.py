@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from decant.stages.clean import clean
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parser(__doc__, "python research/clean_data.py --study demo").parse_args(arguments)
-    experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        cleaned = clean(experiment)
+    cleaned = stage_result(experiment_of(given), "clean")
     print(f"cleaned manifest, issues and counts: {cleaned.folder}")
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from decant.stages.predictions import predictions
 from decant.stages.support.command import experiment_of, parser, run
-from decant.stages.teacher import teacher
+from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -12,11 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--teacher", default=None, metavar="NAME", help="teacher of the study (default: all of them)")
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
-    with experiment.workspace.locked():
-        for name in [given.teacher] if given.teacher else experiment.study.teachers:
-            trained = teacher(experiment, name)
-            predictions(experiment, name, trained)
-            print(f"teacher {name}: {trained.folder}")
+    for name in [given.teacher] if given.teacher else experiment.study.teachers:
+        trained = stage_result(experiment, f"teachers/{name}")
+        stage_result(experiment, f"predictions/{name}")
+        print(f"teacher {name}: {trained.folder}")
 
 
 if __name__ == "__main__":

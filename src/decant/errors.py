@@ -1,21 +1,28 @@
-"""The one error that is meant for the person at the keyboard, and how a script tells it."""
+"""The error for a user's mistake, its end in one line on stderr, and suggestions for mistyped names."""
 
+import difflib
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
-    """Something the user can mend: what was wrong, where, what to do. Scripts print it and exit with 2."""
+    """A mistake that the user can correct: what is wrong, where, what to do. Scripts print it and exit with 2."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return "did you mean X?" for the most similar known name, else the list of known names."""
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(known)}"
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Let a user's mistake end in one line on stderr and exit code 2, without a traceback."""
+    """End a UserError in one line on stderr and exit code 2, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         yield

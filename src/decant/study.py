@@ -14,11 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decant.budget import BUDGET_POINTS
-from decant.errors import UserError
+from decant.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE_FOLDERS = {"teacher": "research/recipes", "ensemble": "ensembles/recipes", "student": "distill/recipes"}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
+RENAMED = {"precision": "dtype"}  # keys of older study files
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -28,6 +29,14 @@ class Section(BaseModel):
     """A frozen part of a study; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def non_defaults(section: Section, *exclude: str) -> dict[str, Any]:
+    """The values of a section that differ from the defaults, ready for JSON and for a fingerprint.
+
+    A new key with the old behaviour as its default therefore changes no fingerprint.
+    """
+    return section.model_dump(mode="json", exclude_defaults=True, exclude=set(exclude))
 
 
 class ToyVehicles(Section):
@@ -120,7 +129,7 @@ class Training(Section):
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="decay a step of averaged weights; 0: none")
     balance: float = Field(0.0, ge=0, le=1, description="class weights: 0 none, 1 inverse frequency")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: measured once, then kept")
+    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="number format of training; auto: measured once")
     views: Views = Field(Views(), description="training views")
 
 
@@ -351,19 +360,19 @@ def set_key(raw: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
 
 
-def nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-
-
 def explain(error: ValidationError, where: str) -> str:
     """One line a problem, with the nearest known key for an unknown one."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            known = known_keys(problem["loc"][:-1])
-            lines.append(f"unknown key {key}; {nearest(str(problem['loc'][-1]), known)}")
+            last = str(problem["loc"][-1])
+            hint = (
+                f"it is called {RENAMED[last]} now"
+                if last in RENAMED
+                else nearest(last, known_keys(problem["loc"][:-1]))
+            )
+            lines.append(f"unknown key {key}; {hint}")
         elif problem["type"] == "missing":
             lines.append(f"{key} is missing")
         else:

@@ -1,4 +1,11 @@
-"""Workspace: where it goes. Stages, fingerprints, atomic files and the lock of one study's run folder."""
+"""Workspace: where results go. The stage store, fingerprints, locks and atomic files.
+
+    runs/store/<stage>/<fingerprint>/    finished stages, shared by all studies
+    runs/<study>/<stage>/latest          a link to the stage that the study used last
+
+On a disk without symbolic links `latest` is a small text file that contains the folder's relative path; `followed`
+resolves it within any path.
+"""
 
 import csv
 import hashlib
@@ -14,16 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from decant.errors import UserError
-
 log = logging.getLogger(__name__)
+STORE = "store"
+LATEST = "latest"
 FINISHED = "finished.json"
 FINGERPRINT_DIGITS = 12
 
 
+class Undecided(Exception):
+    """A value that must be measured first, asked for while nothing may be measured."""
+
+
 @dataclass(frozen=True)
 class StageResult:
-    """A stage whose files are whole. `fingerprint` stands for everything that they were made from."""
+    """A stage's place in the store. `fingerprint` stands for everything that its files were made from."""
 
     name: str
     fingerprint: str
@@ -31,123 +42,177 @@ class StageResult:
 
 
 class Workspace:
-    """The run folder of one study: `<folder>/<stage>/<fingerprint>/`, the newest linked as `latest`."""
+    """The run folder of one study, and the store that all studies below `runs` share.
 
-    _said: ClassVar[set[str]] = set()  # what was said once in this process is not said again
+    code: names the code that builds stages; it is written beside their files.
+    """
 
-    def __init__(self, folder: Path, code: str = "") -> None:
-        """code: names the code that builds stages, to be written beside them."""
-        self.folder = folder
+    _said: ClassVar[set[str]] = set()  # messages that this process has logged already
+
+    def __init__(self, runs: Path, study: str, code: str = "") -> None:
+        self.store = runs / STORE
+        self.folder = runs / study
         self.code = code
-        self.used: dict[str, StageResult] = {}  # by stage, what this process asked for last
-        self._nested = 0.0  # seconds of the stages that were built within the one that is being built
+        self.used: dict[str, StageResult] = {}  # stage name -> what this process asked for last
 
     def stage(
         self,
         name: str,
-        section: Any,
+        settings: Any,
         reads: Sequence[StageResult | str],
         version: int,
         build: Callable[[Path], None],
         resumable: bool = False,
     ) -> StageResult:
-        """Return the finished stage, building it where it is not there.
+        """Return the finished stage; build it if it is not in the store.
 
-        section: what of the study decides the result (JSON-able). reads: the stages (or digests of outside
-        files) that it reads. version: the stage's own format version. build: writes into the folder it is
-        given. A folder without `finished.json` was interrupted: `build` resumes it if `resumable`, else it
-        is cleared first. What older fingerprints left stays.
+        settings, reads, version: as for `located`. build: writes into the folder it is given. A folder without
+        `finished.json` was interrupted: `build` resumes it if `resumable`, else it is cleared first. Folders of other
+        fingerprints stay. If another process builds the same stage, this one waits for it.
         """
-        inputs = [item.fingerprint if isinstance(item, StageResult) else item for item in reads]
-        mark = fingerprint({"stage": name, "section": section, "reads": inputs, "version": version})
-        folder = self.folder / name / mark
-        done = self.used[name] = StageResult(name, mark, folder)
-        if is_whole(folder):
-            self._tell_once(f"{name}: unchanged, kept in {folder}")
-            point_latest(folder)
-            return done
+        result = self.used[name] = self.located(name, settings, reads, version)
+        if not is_whole(result.folder):
+            with locked(result.folder):
+                if not is_whole(result.folder):  # it may have been built while this process waited
+                    self._build(result, settings, reads, version, build, resumable)
+        self._say_once(f"{name}: unchanged, kept in {result.folder}")
+        point_latest(self.folder / name, result.folder)
+        return result
+
+    def located(self, name: str, settings: Any, reads: Sequence[StageResult | str], version: int) -> StageResult:
+        """Return where the stage is or would be, without building it.
+
+        settings: what decides the result besides the inputs (JSON-able). reads: the stages, or digests of outside
+        files, that the stage reads. version: the version of the stage's code.
+        """
+        mark = fingerprint({"stage": name, "settings": settings, "reads": digests(reads), "version": version})
+        return StageResult(name, mark, self.store / name / mark)
+
+    def _build(
+        self,
+        result: StageResult,
+        settings: Any,
+        reads: Sequence[StageResult | str],
+        version: int,
+        build: Callable[[Path], None],
+        resumable: bool,
+    ) -> None:
+        folder = result.folder
         if folder.exists() and not resumable:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        log.info("%s: %s", name, folder)
-        around, self._nested = self._nested, 0.0
+        log.info("%s: %s", result.name, folder)
         started = time.monotonic()
         build(folder)
-        took = time.monotonic() - started
-        seconds, self._nested = round(took - self._nested, 1), around + took
-        record = {"stage": name, "fingerprint": mark, "section": section, "reads": inputs, "version": version}
-        files = {str(path.relative_to(folder)): path.stat().st_size for path in files_of(folder)}
-        write_json(folder / FINISHED, {**record, "code": self.code, "seconds": seconds, "files": files})
-        point_latest(folder)
-        log.info("%s: done in %.0f s", name, seconds)
-        self._said.add(f"{name}: unchanged, kept in {folder}")
-        return done
+        seconds = round(time.monotonic() - started, 1)
+        record = {
+            "stage": result.name,
+            "fingerprint": result.fingerprint,
+            "settings": settings,
+            "reads": digests(reads),
+            "version": version,
+            "code": self.code,
+            "seconds": seconds,
+            "files": {str(path.relative_to(folder)): path.stat().st_size for path in files_of(folder)},
+        }
+        write_json(folder / FINISHED, record)
+        log.info("%s: done in %.0f s", result.name, seconds)
+        self._said.add(f"{result.name}: unchanged, kept in {folder}")
 
-    def resolved(self, key: str, decide: Callable[[], Any]) -> Any:
-        """A value that a clock or the memory decides: decided once, stored, and the same ever after."""
-        path = self.folder / "resolved.json"
-        values = json.loads(path.read_text()) if path.is_file() else {}
-        if key not in values:
-            values[key] = decide()
-            write_json(path, values)
-        return values[key]
+    def decided(self, key: str, decide: Callable[[], Any] | None) -> Any:
+        """Return a value that a clock or a hub decides: decided once, stored, and the same from then on.
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run folder; UserError when another process holds it. Re-entrant within a process."""
-        from filelock import FileLock, Timeout  # not above: writing a file atomically needs no such package
+        decide: None where nothing may be measured; raises Undecided if the value is not stored yet.
+        """
+        path = self.store / "decided.json"
+        if key not in read_decided(path):
+            if decide is None:
+                raise Undecided(key)
+            with locked(path):
+                values = read_decided(path)
+                if key not in values:
+                    write_json(path, {**values, key: decide()})
+        return read_decided(path)[key]
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", is_singleton=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.folder} is in use by another process; wait for it or stop it") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _tell_once(self, message: str) -> None:
+    def _say_once(self, message: str) -> None:
         if message not in self._said:
             self._said.add(message)
             log.info(message)
 
 
+def read_decided(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return values
+
+
+def digests(reads: Sequence[StageResult | str]) -> list[str]:
+    return [item.fingerprint if isinstance(item, StageResult) else item for item in reads]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder of the store; wait if another process holds it."""
+    from filelock import FileLock, Timeout  # not above: a machine that only verifies a file may lack it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s is being built by another process; waiting for it", path)
+        lock.acquire()
+    except NotImplementedError:  # some mounted disks have no locks
+        log.warning("%s: this disk has no locks; start one run at a time", path.parent)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def files_of(folder: Path) -> list[Path]:
-    """The files below a stage's folder, but for the mark that it is finished."""
+    """The files below a stage's folder, without the mark that it is finished."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FINISHED)
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the stage was finished and its files are all there in their size."""
+    """True if the stage was finished and its files still have their sizes; else the mark `finished.json` goes."""
     if not (folder / FINISHED).is_file():
         return False
-    files = json.loads((folder / FINISHED).read_text(encoding="utf-8")).get("files", {})
-    changed = [
-        name for name, size in files.items() if not (folder / name).is_file() or (folder / name).stat().st_size != size
-    ]
+    changed = changed_files(folder)
     if changed:
         log.warning("%s: %s is missing or changed; made again", folder, ", ".join(changed[:3]))
         (folder / FINISHED).unlink()
-        return False
-    return True
+    return not changed
+
+
+def changed_files(folder: Path) -> list[str]:
+    """The files of a finished stage that are missing or have another size."""
+    sizes = record_of(folder).get("files", {})
+    return [
+        name for name, size in sizes.items() if not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """What the workspace wrote down when the stage in `folder` was finished."""
+    record: dict[str, Any] = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    return record
 
 
 def fingerprint(value: Any) -> str:
-    """FINGERPRINT_DIGITS hex digits of the SHA-256 of the canonical JSON of `value`."""
+    """Return the first FINGERPRINT_DIGITS hex digits of the SHA-256 of the canonical JSON of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def is_fingerprint(text: str) -> bool:
-    """Whether a text has a fingerprint's form, and so is a folder's name and no path."""
+    """True if the text has a fingerprint's form; such a text is a folder's name and cannot lead elsewhere."""
     return re.fullmatch(f"[0-9a-f]{{{FINGERPRINT_DIGITS}}}", text) is not None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` only if the block succeeds."""
+    """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
     try:
@@ -171,12 +236,25 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def point_latest(folder: Path) -> None:
-    """Let `latest` beside `folder` be a link to it."""
-    link = folder.parent / "latest"
-    if link.is_symlink() and os.readlink(link) == folder.name:
+def point_latest(stage_folder: Path, target: Path) -> None:
+    """Make `latest` in a study's stage folder a link to `target`, or a text file where the disk has no links."""
+    link, relative = stage_folder / LATEST, os.path.relpath(target, stage_folder)
+    if link.is_symlink() and os.readlink(link) == relative:
         return
-    beside = folder.parent / f".latest.{os.getpid()}"
-    beside.unlink(missing_ok=True)
-    os.symlink(folder.name, beside, target_is_directory=True)
-    os.replace(beside, link)
+    with replacing(link) as beside:
+        try:
+            os.symlink(relative, beside, target_is_directory=True)
+        except (
+            OSError,
+            NotImplementedError,
+        ):  # exFAT and mounted drives: EPERM or ENOTSUP
+            beside.write_text(relative + "\n", encoding="utf-8")
+
+
+def followed(path: Path) -> Path:
+    """Return `path` with a `latest` in it that is a text file replaced by the folder that the file names."""
+    for part in (path, *path.parents):
+        if part.name == LATEST and part.is_file():
+            target = part.parent / part.read_text(encoding="utf-8").strip()
+            return Path(os.path.normpath(target / path.relative_to(part)))
+    return path

@@ -1,4 +1,4 @@
-"""Pictures that a person would call dark, bright, blurred or empty are named; ordinary ones are not."""
+"""Images that a person would call dark, bright, blurred or empty are named; ordinary ones are not."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pictures in every disguise come out as upright RGB; everything else comes out as a reason."""
+"""Images in every disguise come out as upright RGB; everything else comes out as a reason."""
 
 import io
 import struct

@@ -79,7 +79,7 @@ def test_the_preprocessing_the_last_layer_and_the_answer_stay_in_float(quantised
 
 
 def test_the_file_says_that_it_is_int8_and_is_verified_by_its_budget(quantised: Path, vehicles: Vehicles) -> None:
-    assert OnnxClassifier(quantised, threads=1).metadata["precision"] == "int8"
+    assert OnnxClassifier(quantised, threads=1).metadata["dtype"] == "int8"
     pictures = [(str(index), picture) for index, (picture, _) in enumerate(vehicles)]
     classes = OnnxClassifier(quantised, threads=1).classes
     labels = {str(index): classes[label] for index, (_, label) in enumerate(vehicles)}

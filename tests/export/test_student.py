@@ -20,7 +20,7 @@ from decant.export.student import export_student
 from decant.export.verification.torch_reference import TorchReference
 from decant.models.checkpoint import Checkpoint
 
-Pictures = list[tuple[str, np.ndarray]]
+Images = list[tuple[str, np.ndarray]]
 
 
 def test_the_folder_holds_the_two_graphs_and_what_describes_them(exported: Path, checkpoint: Checkpoint) -> None:
@@ -43,7 +43,7 @@ def test_the_file_alone_says_all_that_is_needed_to_use_it(exported: Path, checkp
 
 
 def test_the_answers_are_those_of_the_student_softened_by_the_temperature(
-    exported: Path, checkpoint: Checkpoint, pictures: Pictures
+    exported: Path, checkpoint: Checkpoint, pictures: Images
 ) -> None:
     classifier, reference = OnnxClassifier(exported / "student.onnx", threads=1), TorchReference(checkpoint)
     assert classifier.classes == checkpoint.classes
@@ -64,7 +64,7 @@ def test_the_bare_graph_takes_float_pictures_and_gives_logits_alone(exported: Pa
     assert [dim.dim_param or dim.dim_value for dim in kind.shape.dim] == ["N", 3, 64, 64]
 
 
-def test_a_photo_is_turned_upright_before_the_graph(exported: Path, pictures: Pictures) -> None:
+def test_a_photo_is_turned_upright_before_the_graph(exported: Path, pictures: Images) -> None:
     upright = pictures[11][1]
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate 90 degrees clockwise to see it upright"
@@ -124,7 +124,7 @@ def test_another_crop_gives_another_picture(
     make_checkpoint: Callable[..., Checkpoint],
     exported: Path,
     checkpoint: Checkpoint,
-    pictures: Pictures,
+    pictures: Images,
     tmp_path: Path,
 ) -> None:
     whole = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})

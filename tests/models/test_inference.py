@@ -17,7 +17,7 @@ from decant.models.inference import evaluation_batches, features_of, predict
 
 CPU = torch.device("cpu")
 Small = Callable[..., Classifier]
-Pictures = list[tuple[str, bytes]]
+Images = list[tuple[str, bytes]]
 
 
 def statistics(classifier: Classifier) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ class Noisy(nn.Module):
         return self.dropout(self.inner(images))
 
 
-def test_batches_are_the_evaluation_transform_of_each_picture_in_order(encoded: Pictures) -> None:
+def test_batches_are_the_evaluation_transform_of_each_picture_in_order(encoded: Images) -> None:
     preprocessing = Preprocessing(32, 0.875)
     batches = list(evaluation_batches(encoded, preprocessing, batch_size=2))
     assert [ids for ids, _ in batches] == [["id0", "id1"], ["id2", "id3"], ["id4"]]

@@ -1,4 +1,4 @@
-"""Pictures are files that open, the same each time, whatever the names in them; what they show is looked at by eye."""
+"""Images are files that open, the same each time, whatever the names in them; what they show is looked at by eye."""
 
 from pathlib import Path
 

@@ -204,7 +204,7 @@ def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
 def test_the_latency_table_is_the_csv_at_the_quoted_setting(study: Path) -> None:
     left_out = ("kind", "batch_size", "threads", "calls", "processes", "p50_low_ms", "p50_high_ms")
     section = report_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
-    table = section.partition("Pictures a second")[0]
+    table = section.partition("Images a second")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
     expected = [
         "| " + " | ".join(row[name] for name in row if name not in left_out) + " |"

@@ -260,7 +260,7 @@ def test_the_throughput_table_has_the_shipped_files_by_engine_threads_and_batch(
     int8 = a_time("student_onnx_int8", 1.0, precision="int8", images_per_second=444.0)
     others = [a_time("student_onnx", 1.0, graph="bare", images_per_second=555.0), a_time("lite2", 1.0, batch_size=8)]
     write_times(study, *rows, int8, *others)
-    table = the_section(study).partition("Pictures a second of the shipped file, preprocessing included:\n\n")[2]
+    table = the_section(study).partition("Images a second of the shipped file, preprocessing included:\n\n")[2]
     assert table.splitlines() == [
         "| engine | precision | threads | batch 1 | batch 32 |",
         "| --- | --- | --: | --: | --: |",
@@ -269,7 +269,7 @@ def test_the_throughput_table_has_the_shipped_files_by_engine_threads_and_batch(
         "| onnxruntime | int8 | 2 | 444 | – |",
     ]
     write_times(study, a_time("student_onnx", 1.0))
-    assert "Pictures a second" not in the_section(study)
+    assert "Images a second" not in the_section(study)
 
 
 def test_the_quoted_time_is_onnx_runtimes_where_it_was_measured(study: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
+SPLITS = ("val", "test", "predict")  # that trained models predict
+
 
 @dataclass(frozen=True)
 class Predictions:

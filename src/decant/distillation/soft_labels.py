@@ -1,7 +1,7 @@
 """The soft-label store: one teacher's probabilities for stored views, one file a view number.
 
     folder/
-      header.json                 what the labels are of: teacher, folds, view version, study; classes, layout
+      header.json                 what the labels are of: teacher, folds, view version; classes, layout
       contents.txt                the images' content hashes, one a line: row i of every view is line i
       view-00003-5d41402a.npy     view number 3; the CRC-32 of the file stands in its name
 
@@ -31,7 +31,7 @@ from decant.errors import UserError
 
 FORMAT = 1
 TOP_K = 16
-REQUIRED = ("teacher_digest", "folds", "view_version", "study")
+REQUIRED = ("teacher_digest", "folds", "view_version")
 
 Probabilities = NDArray[np.float32]
 Rows = NDArray[np.integer[Any]]

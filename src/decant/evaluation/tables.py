@@ -133,6 +133,11 @@ def magnitude(value: float) -> str:
     return f"{value:.1e}"
 
 
+def minutes(seconds: float) -> str:
+    """Seconds as minutes with one decimal: 90 gives "1.5"."""
+    return f"{seconds / 60:.1f}"
+
+
 def thousands(count: int) -> str:
     """12,345"""
     return f"{count:,}"

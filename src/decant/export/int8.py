@@ -35,7 +35,7 @@ def export_int8(
     check_classes(bare, checkpoint.classes)
     full = full_graph(bare, checkpoint.preprocessing, temperature)
     for graph, model, name in (("bare", bare, "student_int8_bare.onnx"), ("full", full, "student_int8.onnx")):
-        write_bytes(folder / name, sealed(model, graph, checkpoint, temperature, {**metadata, "precision": "int8"}))
+        write_bytes(folder / name, sealed(model, graph, checkpoint, temperature, {**metadata, "dtype": "int8"}))
 
 
 def int8_network(

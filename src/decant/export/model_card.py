@@ -35,7 +35,7 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
     title = metadata["title"] or name
     what = (
         f"{plain(title)}: an image classifier for {len(classes)} classes in one ONNX file, `{file.name}` "
-        f"({metadata['precision']}, {cell('file_mb', file.stat().st_size / MEGABYTE)} MB), with its preprocessing inside."
+        f"({metadata['dtype']}, {cell('file_mb', file.stat().st_size / MEGABYTE)} MB), with its preprocessing inside."
     )
     return (
         f"---\n{front_matter(metadata, scores)}---\n\n"

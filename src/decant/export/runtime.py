@@ -37,6 +37,7 @@ class OnnxClassifier:
             self.metadata = read_metadata(self.session)
             self.classes = read_classes(self.metadata)
             self.temperature = read_temperature(self.metadata)
+            self.dtype = read_dtype(self.metadata)
         except ValueError as error:
             raise BrokenFile(f"{path} {error}; export it again") from None
 
@@ -86,6 +87,11 @@ def read_temperature(metadata: Mapping[str, str]) -> float:
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("has damaged metadata: its temperature is no positive number")
     return temperature
+
+
+def read_dtype(metadata: Mapping[str, str]) -> str:
+    """ "fp32" | "int8". Older files use the key `precision`, and the oldest, which are fp32, have none."""
+    return metadata.get("dtype", metadata.get("precision", "fp32"))
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:

@@ -1,4 +1,4 @@
-"""Pictures of results: each function draws from values and writes one PNG; the same values, the same bytes.
+"""Images of results: each function draws from values and writes one PNG; the same values, the same bytes.
 
 Colours are Okabe and Ito's (2008), which people with colour-blindness can tell apart; kinds of models keep
 their colour and marker over all pictures.

@@ -269,7 +269,7 @@ def _int8_on_one_thread(results: ResultsFiles, timing: Row) -> str:
 
 
 def _throughput(results: ResultsFiles) -> str:
-    """Pictures a second of the files on offer by batch size and threads; "" where there is one setting alone."""
+    """Images a second of the files on offer by batch size and threads; "" where there is one setting alone."""
     shipped = SHIPPED_KINDS if int8_is_offered(results) else SHIPPED_KINDS[:1]
     rows = [row for row in results.latency if row["kind"] in shipped]
     graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
@@ -282,7 +282,7 @@ def _throughput(results: ResultsFiles) -> str:
     if len(cells) * len(sizes) < 2:
         return ""
     return paragraphs(
-        f"Pictures a second of the shipped file, {GRAPHS[graph]}:",
+        f"Images a second of the shipped file, {GRAPHS[graph]}:",
         markdown_table(
             ["engine", "precision", "threads", *(f"batch {size}" for size in sizes)],
             [[*line, *(found.get(size, "–") for size in sizes)] for line, found in cells.items()],

@@ -1,0 +1,58 @@
+"""The stages of a study in the order of the flow, as data: what each reads and the script that makes it.
+
+A name with NAME stands for one stage per teacher. In `reads`, NAME is the same teacher and `*` means several: every
+teacher of the study, and for `soft_labels/*` the active ones, whose weight in the ensemble is above zero.
+
+Each stage is a module of this package with
+
+    VERSION                                    of its code: raise it when the same inputs give another result
+    settings(experiment, name, inputs)         what of the study decides the result; part of the fingerprint
+    build(experiment, name, inputs, folder)    write the result into `folder`
+    RESUMABLE = True                           if `build` continues in a folder that an interruption left
+
+A stage reads nothing but its `inputs`: the results of the stages that the table names. `support/resolve.py` finds them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table. module: the file of this package that contains the stage's code."""
+
+    name: str
+    module: str
+    reads: tuple[str, ...]
+    script: str
+
+
+CLEAN, TRAIN, COMBINE = "research/clean_data.py", "research/train_teacher.py", "ensembles/combine.py"
+LABEL, DISTIL, EXPORT = "distill/make_soft_labels.py", "distill/train_student.py", "distill/export_onnx.py"
+PRECISION, LATENCY = "benchmarks/precision.py", "benchmarks/latency.py"
+
+STUDENTS = ("student", "student_alone")
+PREDICTED = ("predictions/*", "predictions/student", "predictions/student_alone")
+
+GRAPH = (
+    Stage("manifest", "manifest", (), CLEAN),
+    Stage("clean", "clean", ("manifest",), CLEAN),
+    Stage("pixels", "pixels", ("clean",), TRAIN),
+    Stage("teachers/NAME", "teacher", ("clean", "pixels"), TRAIN),
+    Stage("predictions/NAME", "predictions", ("clean", "teachers/NAME"), TRAIN),
+    Stage("ensemble", "ensemble", ("clean", "predictions/*"), COMBINE),
+    Stage("soft_labels/NAME", "soft_labels", ("clean", "pixels", "teachers/NAME"), LABEL),
+    Stage("student", "student", ("clean", "pixels", "ensemble", "soft_labels/*"), DISTIL),
+    Stage("student_alone", "student", ("clean", "pixels"), DISTIL),
+    Stage("predictions/student", "predictions", ("clean", "student"), EXPORT),
+    Stage("predictions/student_alone", "predictions", ("clean", "student_alone"), PRECISION),
+    Stage("export", "export", ("clean", "teachers/*", "ensemble", "student", "predictions/student"), EXPORT),
+    Stage("int8", "int8", ("clean", "student", "export"), EXPORT),
+    Stage(
+        "benchmarks/precision",
+        "precision",
+        ("clean", "pixels", *PREDICTED, "ensemble", "soft_labels/*", "export", "int8"),
+        PRECISION,
+    ),
+    Stage("benchmarks/latency", "latency", ("clean", "teachers/*", "ensemble", "student", "export", "int8"), LATENCY),
+)
+SCRIPTS = (*dict.fromkeys(stage.script for stage in GRAPH), "benchmarks/report.py")

@@ -1,9 +1,9 @@
-"""Stage clean: what is in the data, what is wrong with it, what is done about it, and which split each row is in."""
+"""Stage clean: what is in the data, what is wrong with it, what is done about it, and the split of each row."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
-from decant.data.manifest import Manifest, build_manifest, draw_splits, read_manifest, write_manifest
+from decant.data.manifest import Manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pixels import parallel
 from decant.data.preprocessing import Preprocessing
 from decant.data.splits import folds, separate_groups
@@ -31,20 +31,21 @@ from decant.models.probe import LinearProbe
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve_source, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import Inputs
+from decant.study import non_defaults
 from decant.tracking import progress
-from decant.workspace import StageResult, write_json
+from decant.workspace import write_json
 
-log = logging.getLogger(__name__)
 VERSION = 1
 THUMBNAIL_PX = 32
-PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, whose labels are judged too
+PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, because val's labels are judged too
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What is seen of n pictures, in one order.
+    """What is computed from n images, in one order.
 
-    features, mirrored: float32 [n, D], of the pictures and of their mirror images. thumbnails: uint8 [n, 32, 32, 3].
+    features, mirrored: float32 [n, D], of the images and of their mirror images. thumbnails: uint8 [n, 32, 32, 3].
     """
 
     features: np.ndarray
@@ -52,44 +53,30 @@ class Looks:
     thumbnails: np.ndarray
 
 
-def found(experiment: Experiment) -> StageResult:
-    """Stage manifest: one row for every image that the source offers, before anything is done."""
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     study = experiment.study
-    section = study.data.model_dump(mode="json", exclude={"cache_px", "may_be_shared", "class_names", "download"})
-
-    def build(folder: Path) -> None:
-        manifest = build_manifest(experiment.source, study.data, study.seed, progress)
-        write_manifest(manifest, folder / "manifest.parquet")
-
-    reads = [experiment.data_digest]
-    return experiment.workspace.stage("manifest", {**section, "seed": study.seed}, reads, VERSION, build)
+    fractions = {key: getattr(study.data, key) for key in ("val_fraction", "test_fraction")}
+    weights = source_digest(encoder_source(experiment))
+    return {**non_defaults(study.clean), **fractions, "weights": weights, "seed": study.seed}
 
 
-def clean(experiment: Experiment) -> StageResult:
-    """`manifest.parquet` with groups, splits and actions; `issues.csv`; `metrics.json`."""
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write `manifest.parquet` with groups, splits and actions, `issues.csv` and `metrics.json`."""
     study = experiment.study
-    listed = found(experiment)
-
-    def build(folder: Path) -> None:
-        manifest = read_manifest(listed.folder / "manifest.parquet")
-        looks, seen = look(experiment, manifest)
-        manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
-        manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
-        leaks = leaking(manifest)
-        judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
-        suspects = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
-        odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
-        issues = list_issues(manifest, exact, near, leaks, odd, suspects)
-        manifest, issues = apply_policy(manifest, issues, study.clean.policy)
-        check_splits(manifest)
-        write_manifest(manifest, folder / "manifest.parquet")
-        issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
-        write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
-
-    section = {**study.clean.model_dump(mode="json"), "seed": study.seed}
-    section["weights"] = source_digest(encoder_source(experiment))
-    section |= {"val_fraction": study.data.val_fraction, "test_fraction": study.data.test_fraction}
-    return experiment.workspace.stage("clean", section, [listed], VERSION, build)
+    manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
+    looks, seen = look(experiment, manifest)
+    manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
+    manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
+    leaks = leaking(manifest)
+    judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
+    suspects = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+    odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
+    issues = list_issues(manifest, exact, near, leaks, odd, suspects)
+    manifest, issues = apply_policy(manifest, issues, study.clean.policy)
+    check_splits(manifest)
+    write_manifest(manifest, folder / "manifest.parquet")
+    issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
+    write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
 
 
 def encoder_source(experiment: Experiment) -> str:
@@ -98,25 +85,24 @@ def encoder_source(experiment: Experiment) -> str:
 
 
 def check_splits(manifest: Manifest) -> None:
-    """UserError where a split that the chain needs has come out empty."""
+    """Raise UserError if a split that the chain needs is empty."""
     for split in ("train", "val", "test"):
         if not (manifest.targets(manifest.of_split(split)) >= 0).any():
             raise UserError(
-                f"no labelled picture is left for {split} after cleaning ({len(manifest.kept())} are kept in all): "
-                "give more pictures, name a split_file, or raise data.val_fraction and data.test_fraction"
+                f"no labelled image is left for {split} after cleaning ({len(manifest.kept())} are kept in all): "
+                "give more images, name a split_file, or raise data.val_fraction and data.test_fraction"
             )
 
 
 def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
-    """Features and thumbnails of the readable pictures, and the manifest rows that they belong to."""
+    """Features and thumbnails of the readable images, and the index of their manifest rows."""
     encoder = experiment.study.clean.encoder
     seed = derived_seed(experiment.study.seed, "encoder")
     classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
     classifier = placed(classifier, experiment.device).eval()
-    preprocessing = Preprocessing(encoder.input_px)
     rows = manifest.rows[manifest.rows["action"] != "drop"]
     seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for ids, images, thumbnails in looked_at(experiment, rows, preprocessing):
+    for ids, images, thumbnails in prepared_batches(experiment, rows, Preprocessing(encoder.input_px)):
         images = images.to(experiment.device)
         triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails
         seen.update(zip(ids, zip(*triple, strict=True), strict=True))
@@ -124,19 +110,19 @@ def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
     return Looks(*columns), rows.index
 
 
-def looked_at(
+def prepared_batches(
     experiment: Experiment, rows: pd.DataFrame, preprocessing: Preprocessing, batch_size: int = 64
 ) -> Iterator[tuple[list[str], torch.Tensor, np.ndarray]]:
-    """Batches of ids, prepared images and thumbnails, each picture decoded once."""
+    """Batches of ids, prepared images and thumbnails; each image is decoded once."""
 
-    def prepare(picture: tuple[str, bytes]) -> tuple[str, torch.Tensor, np.ndarray]:
-        pixels = decode(picture[1])
+    def prepare(encoded: tuple[str, bytes]) -> tuple[str, torch.Tensor, np.ndarray]:
+        pixels = decode(encoded[1])
         small = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
-        return picture[0], evaluation_transform(pixels, preprocessing), np.asarray(small)
+        return encoded[0], evaluation_transform(pixels, preprocessing), np.asarray(small)
 
     batch: list[tuple[str, torch.Tensor, np.ndarray]] = []
-    for one in progress(parallel(prepare, experiment.pictures(rows)), "examining", len(rows), "images"):
-        batch.append(one)
+    for image in progress(parallel(prepare, experiment.encoded_images(rows)), "examining", len(rows), "images"):
+        batch.append(image)
         if len(batch) == batch_size:
             yield stacked(batch)
             batch = []
@@ -152,7 +138,7 @@ def stacked(batch: list[tuple[str, torch.Tensor, np.ndarray]]) -> tuple[list[str
 def grouped(
     manifest: Manifest, looks: Looks, seen: pd.Index, look_for_near: bool
 ) -> tuple[Manifest, pd.DataFrame, pd.DataFrame | None]:
-    """The manifest with duplicates in one group, and the exact and near pairs that say why, by id."""
+    """The manifest with duplicates in one group, and the exact and the near pairs of ids."""
     rows = manifest.rows.loc[seen]
     exact, near = find_exact_duplicates(rows), None
     if look_for_near:
@@ -160,9 +146,8 @@ def grouped(
     groups = manifest.rows["group"].copy()
     groups.loc[seen] = group_duplicates(rows, exact, near)
     ids = rows["id"].to_numpy()
-    named = [None if pairs is None else by_id(pairs, ids) for pairs in (exact, near)]
-    assert named[0] is not None
-    return Manifest(manifest.rows.assign(group=groups), manifest.classes), named[0], named[1]
+    with_groups = Manifest(manifest.rows.assign(group=groups), manifest.classes)
+    return with_groups, by_id(exact, ids), None if near is None else by_id(near, ids)
 
 
 def by_id(pairs: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
@@ -171,20 +156,21 @@ def by_id(pairs: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
 
 
 def leaking(manifest: Manifest) -> pd.Series:
-    """id -> reason of the rows whose group also stands in a stricter split."""
+    """id -> reason, for the rows whose group also has rows in a stricter split."""
     separated = separate_groups(manifest.rows)
     changed = (separated["action"] == "drop") & (manifest.rows["action"] != "drop")
     return separated[changed].set_index("id")["reason"]
 
 
 def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
+    """The manifest with the leaking rows dropped."""
     rows = manifest.rows.copy()
     rows.loc[rows["id"].isin(leaks.index), "action"] = "drop"
     return Manifest(rows, manifest.classes)
 
 
 def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> pd.DataFrame:
-    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe on train."""
+    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe fitted on train."""
     rows = manifest.rows.loc[seen]
     targets = manifest.targets(rows)
     live = np.asarray(rows["action"] != "drop") & (targets >= 0)
@@ -202,6 +188,6 @@ def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, see
         out_of_fold[train[fold == index]] = probabilities(train[fold != index], train[fold == index])
     out_of_fold[other] = probabilities(train, other)
     ids = rows["id"].to_numpy()
-    # Apart: what is done to train must not depend on any label of val or test.
+    # Separately: what is done to train must not depend on any label of val or test.
     parts = [find_label_issues(out_of_fold[part], targets[part], ids[part]) for part in (train, other)]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

@@ -1,67 +1,108 @@
 """Stage export: the student alone as ONNX, scored, described and verified from image file to class on val."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
 from decant.ensemble.calibration import fit_temperature
 from decant.errors import UserError
 from decant.export.examples import write_examples
+from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
 from decant.export.verification.torch_reference import TorchReference
 from decant.export.verification.verify import verify
 from decant.models.checkpoint import load_checkpoint
-from decant.stages.ensemble import ensemble
-from decant.stages.predictions import predictions
-from decant.stages.student import student
+from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.onnx_predictions import decoded, describe_file, evaluation, labels_of, origin, write_answers
-from decant.stages.support.training_data import read_cleaned
-from decant.workspace import StageResult, write_json
+from decant.stages.support.onnx_predictions import (
+    decoded_images,
+    describe_file,
+    evaluation,
+    labels_of,
+    write_onnx_predictions,
+)
+from decant.stages.support.resolve import Inputs
+from decant.stages.support.weights import active_teachers, read_weights
+from decant.workspace import write_json
 
-VERSION = 5  # 5: verified on all of val, with labels; 4: resized by matrix products
+ORIGIN = ("study", "title", "licence", "student", "data", "data_digest", "teachers", "code")
+VERSION = 6  # 6: metadata key dtype; 5: verified on all of val, with labels; 4: resized by matrix products
 
 
-def export(experiment: Experiment) -> StageResult:
-    """`student.onnx`, its bare graph, `classes.txt`, `preprocessing.json`, two examples, `MODEL_CARD.md`,
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    study = experiment.study
+    return {"study": study.name, "title": study.title, "licence": study.export.licence}
+
+
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write `student.onnx`, its bare graph, `classes.txt`, `preprocessing.json`, two examples, `MODEL_CARD.md`,
     `verification.json` and the file's own predictions of every split.
 
-    Raises UserError when the file does not answer as the student does.
+    Raises UserError if the file's predictions are not the student's.
     """
-    trained = student(experiment)
-    answers = predictions(experiment, "student", trained)
-    study = experiment.study
-
-    def build(folder: Path) -> None:
-        manifest = read_cleaned(experiment)
-        checkpoint = load_checkpoint(trained.folder)
-        file = folder / "student.onnx"
-        metadata = {**origin(experiment, trained), "precision": "fp32"}
-        export_student(checkpoint, folder, val_temperature(manifest, answers.folder), metadata)
-        write_examples(folder)
-        write_answers(experiment, manifest, file, folder / "predictions")
-        describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx"))
-        pictures, labels = decoded(experiment, manifest, "val"), labels_of(manifest, "val")
-        result = verify(file, pictures, TorchReference(checkpoint), labels=labels)
-        write_json(folder / "verification.json", result)
-        refuse(file, result)
-
-    section = {"title": study.title, "licence": study.export.licence}
-    reads = [trained, answers, ensemble(experiment)]
-    return experiment.workspace.stage("export", section, reads, VERSION, build)
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    checkpoint = load_checkpoint(inputs.folder("student"))
+    file = folder / "student.onnx"
+    temperature = val_temperature(manifest, inputs.folder("predictions/student"))
+    export_student(checkpoint, folder, temperature, {**origin(experiment, inputs), "dtype": "fp32"})
+    write_examples(folder)
+    write_onnx_predictions(experiment, manifest, file, folder / "predictions")
+    describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx"))
+    images, labels = decoded_images(experiment, manifest, "val"), labels_of(manifest, "val")
+    report = verify(file, images, TorchReference(checkpoint), labels=labels)
+    write_json(folder / "verification.json", report)
+    refuse(file, report)
 
 
-def val_temperature(manifest: Manifest, answers: Path) -> float:
-    """The temperature that makes the student's answers to val most likely."""
+def val_temperature(manifest: Manifest, predictions: Path) -> float:
+    """The temperature that maximises the likelihood of val under the student's predictions."""
     val = manifest.of_split("val")
-    identity = read_predictions(answers, "val").aligned(list(val["id"])).members["identity"]
+    identity = read_predictions(predictions, "val").aligned(list(val["id"])).members["identity"]
     return float(fit_temperature(identity, manifest.targets(val)))
 
 
-def refuse(file: Path, result: dict[str, Any], but: Sequence[str] = ()) -> None:
-    """UserError where gates failed. result: of `verify`. but: gates that may."""
-    failed = [name for name, gate in result["gates"].items() if gate["passed"] is False and name not in but]
+def origin(experiment: Experiment, inputs: Inputs) -> dict[str, str]:
+    """Metadata of a student's file: the study, and the digests of data, teachers, student and code."""
+    study = experiment.study
+    return {
+        "study": study.name,
+        "title": study.title,
+        "licence": study.export.licence,
+        "student": inputs["student"].fingerprint,
+        "data": inputs["clean"].fingerprint,
+        "data_digest": experiment.data_digest,
+        "teachers": json.dumps(described_teachers(inputs), ensure_ascii=False),
+        "code": experiment.workspace.code,
+    }
+
+
+def origin_of(exported: OnnxClassifier) -> dict[str, str]:
+    """The same metadata, read from an exported file."""
+    return {key: exported.metadata[key] for key in ORIGIN}
+
+
+def described_teachers(inputs: Inputs) -> dict[str, dict[str, object]]:
+    """Name -> network, weight in the ensemble and fingerprint, of each active teacher."""
+    weights = read_weights(inputs.folder("ensemble"))
+    shares = dict(zip(weights.names, weights.weights, strict=True))
+    described = {}
+    for name in active_teachers(weights):
+        trained = inputs[f"teachers/{name}"]
+        card = json.loads((model_folders(trained.folder)[0] / "model.json").read_text(encoding="utf-8"))["card"]
+        described[name] = {
+            "architecture": card["architecture"],
+            "weights": card["weights"],
+            "weight": round(float(shares[name]), 4),
+            "fingerprint": trained.fingerprint,
+        }
+    return described
+
+
+def refuse(file: Path, report: Mapping[str, Any], may_fail: Sequence[str] = ()) -> None:
+    """Raise UserError if gates failed. report: of `verify`. may_fail: gates that are allowed to fail."""
+    failed = [name for name, gate in report["gates"].items() if gate["passed"] is False and name not in may_fail]
     if failed:
         raise UserError(f"{file} failed {', '.join(failed)}; see verification.json beside it")

@@ -1,4 +1,4 @@
-"""Stage int8: the student's file quantised, and whether it is worth having: faster here, and hardly less accurate."""
+"""Stage int8: the student's file quantised, and whether to offer it: faster here, and hardly less accurate."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from decant import machine
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, read_manifest
 from decant.evaluation.tables import cell, rounded, short, significant
 from decant.export.int8 import export_int8
 from decant.export.runtime import OnnxClassifier
@@ -18,146 +18,152 @@ from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import evaluation_batches
 from decant.seeds import derived_seed
-from decant.stages.export import export, refuse
-from decant.stages.student import student
+from decant.stages.export import origin_of, refuse
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import (
-    decoded,
+    decoded_images,
     describe_file,
     evaluation,
     labels_of,
-    origin,
-    typical_picture,
-    write_answers,
+    typical_size,
+    write_onnx_predictions,
 )
-from decant.stages.support.training_data import read_cleaned
+from decant.stages.support.resolve import Inputs
+from decant.study import non_defaults
 from decant.timing.models import file_mb, measure_speedups, onnx_candidate, value_of
-from decant.timing.process import Inputs
+from decant.timing.process import Inputs as TimedInputs
 from decant.timing.profiler import kernel_times
 from decant.timing.quoted import QUOTED_THREADS
 from decant.tracking import progress
-from decant.workspace import StageResult, write_json
+from decant.workspace import write_json
 
-VERSION = 5  # 5: weights of 7 bits; 4: speed by the ratio in each round, a profile; 3: answers in batches are a gate
+VERSION = 5  # 5: weights of 7 bits; 4: speed by the ratio in each round, a profile; 3: batches are a gate
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
-TIMED_ROUNDS = 8  # fresh processes of each file, in turns
-BUDGET_GATES = ("accuracy", "top1", "batch_top1")  # failing one of these means not offered; any other means broken
+TIMED_ROUNDS = 8  # fresh processes per file, in turns
+BUDGET_GATES = ("accuracy", "top1", "batch_top1")  # if one of these fails, the file is not offered; any other: broken
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median milliseconds of one picture, and how many times as fast int8 is, as `measure_speedups` has it."""
+    """Median milliseconds per image, and how many times as fast int8 is (`measure_speedups`)."""
 
     fp32_ms: float
     int8_ms: float
     times_as_fast: float
 
 
-def int8(experiment: Experiment) -> StageResult:
-    """`student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json`, `int8.json`.
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    study = experiment.study
+    return {
+        **non_defaults(study.export, "int8", "licence"),
+        "seed": calibration_seed(experiment),
+        "latency_calls": study.benchmark.latency_calls,
+    }
 
-    `int8.json` says whether the file is offered: it is where ONNX Runtime answers faster than with the fp32 file on
-    this machine, val accuracy falls by no more than the study's budget, and no larger a share of pictures gets another
-    class in a batch than alone. It names the processor that this was measured on.
-    Raises UserError when the file fails otherwise than by its budget.
+
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write `student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json` and
+    `int8.json`.
+
+    `int8.json` says whether the file is offered: if ONNX Runtime runs it faster than the fp32 file on this machine, if
+    it loses no more of val accuracy than the study's budget, and if no larger a share of the images gets another class
+    in a batch than alone. Raises UserError if the file fails a gate other than its budget's.
     """
-    trained, exported = student(experiment), export(experiment)
-    settings, study = experiment.study.export, experiment.study
-    seed = derived_seed(study.seed, "calibration")
-
-    def build(folder: Path) -> None:
-        manifest = read_cleaned(experiment)
-        checkpoint = load_checkpoint(trained.folder)
-        file, fp32 = folder / FILE, exported.folder / "student.onnx"
-        temperature = OnnxClassifier(fp32).temperature
-        calibration = calibration_batches(experiment, manifest, checkpoint, settings.calibration_images, seed)
-        metadata = {**origin(experiment, trained), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
-        export_int8(checkpoint, calibration, folder, temperature, metadata)
-        write_answers(experiment, manifest, file, folder / "predictions")
-        scores = evaluation(manifest, folder / "predictions", "student_onnx_int8")
-        describe_file(file, scores)
-        result = verify(
-            file,
-            decoded(experiment, manifest, "val"),
-            TorchReference(checkpoint),
-            fp32_path=fp32,
-            budget=settings.int8_budget_points,
-            labels=labels_of(manifest, "val"),
-        )
-        write_json(folder / "verification.json", result)
-        refuse(file, result, but=BUDGET_GATES)
-        inputs = Inputs("full", checkpoint.preprocessing.input_px, *typical_picture(manifest))
-        files = {"fp32": fp32, "int8": file}
-        speed = timed(files, inputs, study.benchmark.latency_calls)
-        found = offer(result, speed, settings.int8_budget_points, file_mb(file))
-        write_json(folder / "int8.json", {**found, **profiled(files, inputs), **machine.cpu()})
-
-    asked = settings.model_dump(mode="json", exclude={"int8", "licence"})
-    section = {**asked, "seed": seed, "latency_calls": study.benchmark.latency_calls}
-    return experiment.workspace.stage("int8", section, [trained, exported], VERSION, build)
+    asked, study = experiment.study.export, experiment.study
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    checkpoint = load_checkpoint(inputs.folder("student"))
+    file, fp32 = folder / FILE, inputs.folder("export") / "student.onnx"
+    exported = OnnxClassifier(fp32)
+    batches = calibration_batches(
+        experiment, manifest, checkpoint, asked.calibration_images, calibration_seed(experiment)
+    )
+    metadata = {**origin_of(exported), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
+    export_int8(checkpoint, batches, folder, exported.temperature, metadata)
+    write_onnx_predictions(experiment, manifest, file, folder / "predictions")
+    describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx_int8"))
+    report = verify(
+        file,
+        decoded_images(experiment, manifest, "val"),
+        TorchReference(checkpoint),
+        fp32_path=fp32,
+        budget=asked.int8_budget_points,
+        labels=labels_of(manifest, "val"),
+    )
+    write_json(folder / "verification.json", report)
+    refuse(file, report, may_fail=BUDGET_GATES)
+    timed_inputs = TimedInputs("full", checkpoint.preprocessing.input_px, *typical_size(manifest))
+    files = {"fp32": fp32, "int8": file}
+    speed = timed(files, timed_inputs, study.benchmark.latency_calls)
+    verdict = offer(report, speed, asked.int8_budget_points, file_mb(file))
+    write_json(folder / "int8.json", {**verdict, **profiled(files, timed_inputs), **machine.cpu()})
 
 
-def read_offer(finished: StageResult) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((finished.folder / "int8.json").read_text(encoding="utf-8"))
-    return found
+def calibration_seed(experiment: Experiment) -> int:
+    return derived_seed(experiment.study.seed, "calibration")
 
 
-def is_offered(finished: StageResult) -> bool:
-    return bool(read_offer(finished)["offered"])
+def read_offer(folder: Path) -> dict[str, Any]:
+    """The content of `int8.json`."""
+    content: dict[str, Any] = json.loads((folder / "int8.json").read_text(encoding="utf-8"))
+    return content
 
 
-def verdict(finished: StageResult) -> str:
-    """One line for people: the file where it is worth having, and why it is or is not."""
-    found = read_offer(finished)
-    what = f"int8 file: {finished.folder / FILE}" if found["offered"] else "int8 file: not offered"
-    return f"{what} ({found['why']})"
+def is_offered(folder: Path) -> bool:
+    return bool(read_offer(folder)["offered"])
+
+
+def offer_line(folder: Path) -> str:
+    """One line for people: the file if it is offered, and why it is or is not."""
+    content = read_offer(folder)
+    what = f"int8 file: {folder / FILE}" if content["offered"] else "int8 file: not offered"
+    return f"{what} ({content['why']})"
 
 
 def calibration_batches(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, count: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Float32 [B, 3, S, S] in [0, 1] of `count` pictures of train, drawn by seed, as the network sees them."""
+    """Batches float32 [B, 3, S, S] in [0, 1] of `count` images of train, drawn by seed, as the network reads them."""
     train = manifest.of_split("train")
     chosen = np.random.default_rng(seed).permutation(len(train))[:count]
     rows = train.iloc[np.sort(chosen)]
-    pictures = progress(experiment.pictures(rows), "calibrating", len(rows), "images")
-    for _, images in evaluation_batches(pictures, checkpoint.preprocessing, CALIBRATION_BATCH):
+    encoded = progress(experiment.encoded_images(rows), "calibrating", len(rows), "images")
+    for _, images in evaluation_batches(encoded, checkpoint.preprocessing, CALIBRATION_BATCH):
         yield images.numpy()
 
 
-def timed(files: dict[str, Path], inputs: Inputs, calls: int) -> Speed:
-    """One picture under ONNX Runtime, the files "fp32" and "int8" taking turns in fresh processes."""
+def timed(files: dict[str, Path], inputs: TimedInputs, calls: int) -> Speed:
+    """Time the files "fp32" and "int8" on one image per call under ONNX Runtime, in turns, in fresh processes."""
     candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
     fp32, small = measure_speedups(candidates, [QUOTED_THREADS], calls, TIMED_ROUNDS)
     return Speed(value_of(fp32, "p50_ms"), value_of(small, "p50_ms"), value_of(small, "times_as_fast"))
 
 
-def profiled(files: dict[str, Path], inputs: Inputs) -> dict[str, float]:
-    """Why int8 is as fast as it is: what all operators of each file take, and what the convolutions among them."""
-    found = {}
+def profiled(files: dict[str, Path], inputs: TimedInputs) -> dict[str, float]:
+    """Milliseconds per call of all operators and of the convolutions, in each file: why int8 is as fast as it is."""
+    milliseconds = {}
     for name, ending in (("int8", ""), ("fp32", "_fp32")):
-        spent = kernel_times(files[name], inputs)
-        convolutions = sum(one.milliseconds for one in spent if "Conv" in one.operator)
-        found[f"kernels_ms{ending}"] = rounded("kernels_ms", sum(one.milliseconds for one in spent))
-        found[f"convolutions_ms{ending}"] = rounded("convolutions_ms", convolutions)
-    return found
+        kernels = kernel_times(files[name], inputs)
+        convolutions = sum(kernel.milliseconds for kernel in kernels if "Conv" in kernel.operator)
+        milliseconds[f"kernels_ms{ending}"] = rounded("kernels_ms", sum(kernel.milliseconds for kernel in kernels))
+        milliseconds[f"convolutions_ms{ending}"] = rounded("convolutions_ms", convolutions)
+    return milliseconds
 
 
-def offer(result: dict[str, Any], speed: Speed, budget_points: float, size_mb: float) -> dict[str, Any]:
-    """Whether the int8 file is offered, why, and the figures that this rests on."""
-    lost = 100 * (result["reference_accuracy"] - result["accuracy"])
-    good, fast = result["passed"], speed.times_as_fast > 1
+def offer(report: dict[str, Any], speed: Speed, budget_points: float, size_mb: float) -> dict[str, Any]:
+    """Whether the int8 file is offered, why, and the figures behind it. report: of `verify`."""
+    lost = 100 * (report["reference_accuracy"] - report["accuracy"])
+    good, fast = report["passed"], speed.times_as_fast > 1
     change = "gained" if lost < 0 else f"lost ({budget_points} allowed)"
     points = short(cell("points", abs(lost)))
     why = f"{significant(speed.times_as_fast)} times as fast as fp32, {points} points of val accuracy {change}"
-    if result["gates"]["batch_top1"]["passed"] is False:
-        why += ", too many pictures with another class in a batch than alone"
+    if report["gates"]["batch_top1"]["passed"] is False:
+        why += ", too many images with another class in a batch than alone"
     return {
         "offered": bool(good and fast),
         "why": why,
-        "val_accuracy": rounded("accuracy", result["accuracy"]),
-        "val_accuracy_fp32": rounded("accuracy", result["reference_accuracy"]),
+        "val_accuracy": rounded("accuracy", report["accuracy"]),
+        "val_accuracy_fp32": rounded("accuracy", report["reference_accuracy"]),
         "points_lost": rounded("points", lost),
         "budget_points": budget_points,
         "p50_ms": rounded("p50_ms", speed.int8_ms),

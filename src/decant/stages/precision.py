@@ -1,12 +1,14 @@
-"""Stage benchmarks/precision: all models of a study through one path, on val and on test."""
+"""Stage benchmarks/precision: all models of a study scored in the same way, on val and on test."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.metrics import (
@@ -19,127 +21,120 @@ from decant.evaluation.metrics import (
     soft_label_row,
 )
 from decant.evaluation.tables import write_results_table
-from decant.stages.ensemble import active_teachers, ensemble, read_weights
-from decant.stages.export import export
-from decant.stages.int8 import int8
-from decant.stages.predictions import predictions
-from decant.stages.soft_labels import Says, open_store, pooled_labels, soft_labels, stored_views
-from decant.stages.student import student, student_alone
+from decant.stages import STUDENTS
+from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.training_data import read_cleaned, training_data
-from decant.stages.teacher import teacher
-from decant.workspace import StageResult
+from decant.stages.support.resolve import Inputs
+from decant.stages.support.training_data import read_training_data
+from decant.stages.support.weights import read_weights
 
 VERSION = 3  # 3: soft_labels.csv; 2: near_duplicates.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
-DRAWN = (SHIPPED, "ensemble")  # whose confusions are kept
+DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 
 Rows = list[dict[str, object]]
+Labels = Callable[[int, np.ndarray], np.ndarray]  # view, cache rows -> probabilities [len(rows), K]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model's answers are: stage `made`, folder `below` it. augmented: with test-time augmentation."""
+    """A model to score. predictions: their folder. augmented: score with test-time augmentation."""
 
     kind: str
-    made: StageResult
-    below: str = ""
+    predictions: Path
     augmented: bool = False
 
-    def answers(self, split: str, ids: list[str]) -> np.ndarray:
-        """float32 [n, K] log-probabilities in the order of `ids`."""
-        found = read_predictions(self.made.folder / self.below, split).aligned(ids)
-        return found.mean() if self.augmented else found.members["identity"]
+    def log_probabilities(self, split: str, ids: list[str]) -> np.ndarray:
+        """float32 [n, K], in the order of `ids`."""
+        predictions = read_predictions(self.predictions, split).aligned(ids)
+        return predictions.mean() if self.augmented else predictions.members["identity"]
 
 
-def precision(experiment: Experiment) -> StageResult:
-    """The tables of `benchmarks/precision/`, as results/README.md has them, and the confusions.
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    return {"shown": experiment.study.data.class_names}
 
-    A network's row is the network by itself. Test-time augmentation is in the ensemble's row and, to be seen apart, in
-    the rows `<teacher>_tta`.
+
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write the tables of `benchmarks/precision/`, which results/README.md describes, and the confusions.
+
+    A network's row is the network alone. The ensemble's row and the rows `<teacher>_tta` include test-time
+    augmentation.
     """
-    models = scored_models(experiment)
-    stores = {name: soft_labels(experiment, name) for name in active_teachers(read_weights(models["ensemble"].made))}
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     shown = experiment.study.data.class_names
-
-    def build(folder: Path) -> None:
-        manifest = read_cleaned(experiment)
-        names = [shown.get(name, name) for name in manifest.classes]
-        tables: dict[str, Rows] = {}
-        for split in ("test", "val"):
-            for table, rows in scored(models, manifest, split, names).items():
-                tables.setdefault(table, []).extend(rows)
-        tables["soft_labels"] = soft_label_rows(experiment, models["ensemble"].made, stores)
-        for table, rows in tables.items():
-            write_results_table(rows, folder / f"{table}.csv")
-
-    section = {"models": list(models), "shown": shown}
-    reads = list(dict.fromkeys([*(model.made for model in models.values()), *stores.values()]))
-    return experiment.workspace.stage("benchmarks/precision", section, reads, VERSION, build)
+    names = [shown.get(name, name) for name in manifest.classes]
+    models = scored_models(list(experiment.study.teachers), inputs)
+    tables: dict[str, Rows] = {}
+    for split in ("test", "val"):
+        for table, rows in scored(models, manifest, split, names).items():
+            tables.setdefault(table, []).extend(rows)
+    tables["soft_labels"] = soft_label_rows(experiment, inputs)
+    for table, rows in tables.items():
+        write_results_table(rows, folder / f"{table}.csv")
 
 
-def scored_models(experiment: Experiment) -> dict[str, Model]:
+def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:
     """Every model by its name, in the order of the tables; one that is added here is scored like the others."""
     models: dict[str, Model] = {}
-    for name in experiment.study.teachers:
-        answered = predictions(experiment, name, teacher(experiment, name))
-        models[name] = Model("teacher", answered)
-        models[f"{name}_tta"] = Model("teacher", answered, augmented=True)
-    models["ensemble"] = Model("ensemble", ensemble(experiment))
-    for name, trained in (("student_alone", student_alone(experiment)), ("student", student(experiment))):
-        models[name] = Model(name, predictions(experiment, name, trained))
-    models[SHIPPED] = Model(SHIPPED, export(experiment), "predictions")
-    if experiment.study.export.int8:
-        models[INT8] = Model(INT8, int8(experiment), "predictions")
+    for name in teachers:
+        predictions = inputs.folder(f"predictions/{name}")
+        models[name] = Model("teacher", predictions)
+        models[f"{name}_tta"] = Model("teacher", predictions, augmented=True)
+    models["ensemble"] = Model("ensemble", inputs.folder("ensemble"))
+    for name in reversed(STUDENTS):
+        models[name] = Model(name, inputs.folder(f"predictions/{name}"))
+    models[SHIPPED] = Model(SHIPPED, inputs.folder("export") / "predictions")
+    if "int8" in inputs:
+        models[INT8] = Model(INT8, inputs.folder("int8") / "predictions")
     return models
 
 
 def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
-    """The rows of each table for one split, by the table's name; confusions of test alone."""
+    """The rows of each table for one split, by the table's name; confusions for test alone."""
     rows = manifest.of_split(split)
     targets = manifest.targets(rows)
-    answers = {name: model.answers(split, list(rows["id"])) for name, model in models.items()}
+    predictions = {name: model.log_probabilities(split, list(rows["id"])) for name, model in models.items()}
     repeated, in_train = repeated_in_train(manifest, rows)
     tables: dict[str, Rows] = {
         name: [] for name in ("metrics", "per_class", "comparisons", "reliability", "near_duplicates")
     }
     for name, model in models.items():
-        whose, found = (name, model.kind, split), answers[name]
-        tables["metrics"].append(precision_row(*whose, found, targets, answers["ensemble"]))
-        tables["per_class"] += per_class_rows(*whose, found, targets, classes)
-        tables["reliability"] += reliability_rows(*whose, found, targets)
-        tables["near_duplicates"] += near_duplicate_rows(*whose, found, targets, repeated, in_train)
+        key, values = (name, model.kind, split), predictions[name]
+        tables["metrics"].append(precision_row(*key, values, targets, predictions["ensemble"]))
+        tables["per_class"] += per_class_rows(*key, values, targets, classes)
+        tables["reliability"] += reliability_rows(*key, values, targets)
+        tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train)
         if name != SHIPPED:
-            pair = answers[SHIPPED].argmax(axis=1), found.argmax(axis=1)
+            pair = predictions[SHIPPED].argmax(axis=1), values.argmax(axis=1)
             tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
     for name in DRAWN if split == "test" else ():
-        tables[f"confusion_{name}"] = confusion_rows(confusion(answers[name], targets), classes)
+        tables[f"confusion_{name}"] = confusion_rows(confusion(predictions[name], targets), classes)
     return tables
 
 
-def soft_label_rows(experiment: Experiment, combined: StageResult, stores: dict[str, StageResult]) -> Rows:
-    """How right what the student was taught is: of train, the views that mix no two pictures, by their given labels."""
-    data, study = training_data(experiment), experiment.study
+def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
+    """How right the soft labels are, by the given labels of train, for the views that mix no two images."""
+    data, study = read_training_data(inputs), experiment.study
     views, labels = stored_views(study, data.cache, data.labels), data.labels
-    opened = {name: open_store(store) for name, store in stores.items()}
+    stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
     unmixed = [
         (view, labels.labelled[views.draw(labels.labelled, view).partner < 0])
         for view in range(study.soft_labels.views)
     ]
 
-    def row(model: str, kind: str, says: Says) -> dict[str, object]:
-        return soft_label_row(model, kind, ((says(view, rows), labels.targets[rows]) for view, rows in unmixed))
+    def row(model: str, kind: str, soft: Labels) -> dict[str, object]:
+        return soft_label_row(model, kind, ((soft(view, rows), labels.targets[rows]) for view, rows in unmixed))
 
     return [
-        *(row(name, "teacher", store.read) for name, store in opened.items()),
-        row("ensemble", "ensemble", pooled_labels(opened, read_weights(combined))),
+        *(row(name, "teacher", store.read) for name, store in stores.items()),
+        row("ensemble", "ensemble", pooled_labels(stores, read_weights(inputs.folder("ensemble")))),
     ]
 
 
 def repeated_in_train(manifest: Manifest, rows: pd.DataFrame) -> tuple[np.ndarray, tuple[int, int]]:
-    """Which of `rows` stand in one group with rows of train, bool [n], and how many of train were set aside and kept.
+    """Which of `rows` share a group with rows of train, bool [n], and how many of train were set aside and kept.
 
-    Those set aside count: the split that was given leaked, whatever cleaning did about it.
+    Those set aside count: the given split leaked, whatever cleaning did about it.
     """
     train = manifest.rows[manifest.rows["split"] == "train"]
     copies = train[train["group"].isin(rows["group"])]

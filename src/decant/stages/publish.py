@@ -4,13 +4,14 @@ import csv
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from decant import machine
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
 from decant.data.sources.base import read_table
 from decant.errors import UserError
@@ -18,24 +19,18 @@ from decant.evaluation.metrics import class_count_rows
 from decant.evaluation.tables import write_results_table
 from decant.reporting.figures import render_figures
 from decant.reporting.report import write_readme, write_report, write_root_report
-from decant.stages.clean import clean
-from decant.stages.ensemble import ensemble
-from decant.stages.export import export
-from decant.stages.int8 import int8
-from decant.stages.latency import latency
-from decant.stages.precision import precision
-from decant.stages.student import student, student_alone
+from decant.stages import STUDENTS
+from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment, git
 from decant.stages.support.onnx_predictions import CARD
 from decant.stages.support.provenance import PROVENANCE, command, digest, short_path
-from decant.stages.support.training_data import read_cleaned
-from decant.stages.teacher import models_of, teacher
+from decant.stages.support.resolve import stage_result
 from decant.study import ROOT
-from decant.workspace import FINISHED, StageResult, replacing, write_json
+from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)
 OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
-PUBLISHED_FINDINGS = 2000  # of each kind
+MAX_ISSUES = 2000  # per type
 PRECISION_FILES = (
     "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
 )  # fmt: skip
@@ -53,45 +48,16 @@ def results_folder(experiment: Experiment) -> Path:
 
 
 def publish(experiment: Experiment, study_files: list[Path]) -> Path:
-    """Gather tables, pictures, submissions and the report; returns the study's results folder."""
+    """Copy the stages' small results, draw the figures and write the report; return the results folder."""
     folder = results_folder(experiment)
-    manifest = read_cleaned(experiment)
-    cleaned, combined, exported = clean(experiment), ensemble(experiment), export(experiment)
-    scored, timed = precision(experiment), latency(experiment)
-    teachers = {name: teacher(experiment, name) for name in experiment.study.teachers}
-    students = [student(experiment), student_alone(experiment)]
-    stages = [cleaned, *teachers.values(), combined, *students, exported, scored, timed]
+    results = {name: stage_result(experiment, name) for name in published_stages(experiment)}
     forget(folder)
-    copy(cleaned.folder / "metrics.json", folder / "clean" / "metrics.json")
-    publish_issues(cleaned.folder / "issues.csv", folder / "clean" / "issues.csv")
-    for name, trained in teachers.items():
-        history = models_of(trained)[0] / "history.csv"
-        if history.is_file():
-            copy(history, folder / "teachers" / f"{name}.csv")
-    copy(combined.folder / "weights.json", folder / "ensemble" / "weights.json")
-    for name in ("verification.json", CARD):
-        copy(exported.folder / name, folder / "export" / name)
-    if experiment.study.export.int8:
-        quantised = int8(experiment)
-        stages.append(quantised)
-        copy(quantised.folder / "int8.json", folder / "export" / "int8.json")
-    for name in (*PRECISION_FILES, *(path.name for path in scored.folder.glob("confusion_*.csv"))):
-        copy(scored.folder / name, folder / "benchmarks" / "precision" / name)
-    for name in ("metrics.csv", "machine.json"):
-        copy(timed.folder / name, folder / "benchmarks" / "latency" / name)
-    kept = manifest.kept()
-    shown = experiment.study.data.class_names
-    counts = class_count_rows(list(kept["split"]), [shown.get(label, label) for label in kept["label"]])
-    write_results_table(counts, folder / "data" / "classes.csv")
-    if len(manifest.of_split("predict")):
-        sample = experiment.source.sample_submission()
-        for file, place in (
-            ("submission.csv", combined.folder),
-            ("submission_student.csv", exported.folder / "predictions"),
-        ):
-            write_submission(folder / file, manifest, place, sample, partial=experiment.study.data.limit is not None)
+    copy_stage_files(experiment, results, folder)
+    manifest = read_manifest(results["clean"].folder / "manifest.parquet")
+    write_class_counts(experiment, manifest, folder / "data" / "classes.csv")
+    write_submissions(experiment, manifest, results, folder)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
-    write_json(folder / PROVENANCE, provenance(experiment, study_files, stages))
+    write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
     if folder.parent == ROOT / "results":
@@ -100,8 +66,56 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     return folder
 
 
+def published_stages(experiment: Experiment) -> list[str]:
+    """The stages whose files are published, in the order of the flow."""
+    teachers = [f"teachers/{name}" for name in experiment.study.teachers]
+    exported = ["export", "int8"] if experiment.study.export.int8 else ["export"]
+    return ["clean", *teachers, "ensemble", *STUDENTS, *exported, "benchmarks/precision", "benchmarks/latency"]
+
+
+def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult], folder: Path) -> None:
+    """Copy what is published of each stage."""
+    copy(results["clean"].folder / "metrics.json", folder / "clean" / "metrics.json")
+    publish_issues(results["clean"].folder / "issues.csv", folder / "clean" / "issues.csv")
+    for name in experiment.study.teachers:
+        history = model_folders(results[f"teachers/{name}"].folder)[0] / "history.csv"
+        if history.is_file():
+            copy(history, folder / "teachers" / f"{name}.csv")
+    copy(results["ensemble"].folder / "weights.json", folder / "ensemble" / "weights.json")
+    for name in ("verification.json", CARD):
+        copy(results["export"].folder / name, folder / "export" / name)
+    if "int8" in results:
+        copy(results["int8"].folder / "int8.json", folder / "export" / "int8.json")
+    precision, latency = results["benchmarks/precision"].folder, results["benchmarks/latency"].folder
+    for name in (*PRECISION_FILES, *(path.name for path in precision.glob("confusion_*.csv"))):
+        copy(precision / name, folder / "benchmarks" / "precision" / name)
+    for name in ("metrics.csv", "machine.json"):
+        copy(latency / name, folder / "benchmarks" / "latency" / name)
+
+
+def write_class_counts(experiment: Experiment, manifest: Manifest, path: Path) -> None:
+    kept, shown = manifest.kept(), experiment.study.data.class_names
+    counts = class_count_rows(list(kept["split"]), [shown.get(label, label) for label in kept["label"]])
+    write_results_table(counts, path)
+
+
+def write_submissions(
+    experiment: Experiment, manifest: Manifest, results: Mapping[str, StageResult], folder: Path
+) -> None:
+    """Write a submission of the ensemble and one of the student, if there are images to predict."""
+    if not len(manifest.of_split("predict")):
+        return
+    sample = experiment.source.sample_submission()
+    partial = experiment.study.data.limit is not None
+    for file, predictions in (
+        ("submission.csv", results["ensemble"].folder),
+        ("submission_student.csv", results["export"].folder / "predictions"),
+    ):
+        write_submission(folder / file, manifest, predictions, sample, partial)
+
+
 def forget(folder: Path) -> None:
-    """Remove what an earlier run published, so that nothing stale is read; only files that scripts write."""
+    """Remove the files that an earlier run published, so that no stale file is read."""
     for pattern in OWNED:
         for path in folder.glob(pattern):
             path.unlink()
@@ -113,20 +127,22 @@ def copy(source: Path, target: Path) -> None:
 
 
 def publish_issues(source: Path, target: Path) -> None:
-    """The surest findings of each kind, as `clean` has sorted them: a large data set has more than anybody reads."""
+    """Keep the MAX_ISSUES highest-scoring issues per type; the stage has sorted them by score."""
     issues = pd.read_csv(source, dtype=str, keep_default_na=False)
     with replacing(target) as beside:
-        issues.groupby("issue", sort=False).head(PUBLISHED_FINDINGS).to_csv(beside, index=False, lineterminator="\n")
+        issues.groupby("issue", sort=False).head(MAX_ISSUES).to_csv(beside, index=False, lineterminator="\n")
 
 
-def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes | None, partial: bool = False) -> None:
-    """One row a photo to predict: file name and class name, in the sample's order and columns if there is one.
+def write_submission(
+    path: Path, manifest: Manifest, predictions: Path, sample: bytes | None, partial: bool = False
+) -> None:
+    """Write file name and class name of each image to predict, in the sample's order and columns if there is one.
 
-    A photo that could not be read gets the class that train has most of. partial: only some photos were asked about
-    (`data.limit`), and the sample's others are left out. Raises UserError where else the sample names a photo that is
-    not there, and where two photos have one name.
+    predictions: folder of a model's predictions. An image that cannot be read gets the most frequent class of train.
+    partial: only some images were predicted (`data.limit`), and the sample's others are left out. Raises UserError if
+    the sample names an image that is missing, and if two images have the same name.
     """
-    label_of = submitted_labels(manifest, place)
+    label_of = submitted_labels(manifest, predictions)
     header, ids = ["id", "label"], sorted(label_of)
     if sample is not None:
         header, ids = sample_rows(sample)
@@ -135,26 +151,26 @@ def write_submission(path: Path, manifest: Manifest, place: Path, sample: bytes 
     if partial:
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
-        raise UserError(f"the sample submission names {len(missing)} photos that are not there, first {missing[0]}")
+        raise UserError(f"the sample submission names {len(missing)} images that are missing, first {missing[0]}")
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def submitted_labels(manifest: Manifest, place: Path) -> dict[str, str]:
-    """File name -> class name of every photo to predict, unreadable ones included."""
+def submitted_labels(manifest: Manifest, predictions: Path) -> dict[str, str]:
+    """File name -> class name of every image to predict, unreadable ones included."""
     rows = manifest.of_split("predict")
-    answers = read_predictions(place, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
-    labels = [(Path(path).name, manifest.classes[answer]) for path, answer in zip(rows["path"], answers, strict=True)]
+    predicted = read_predictions(predictions, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
+    labels = [(Path(path).name, manifest.classes[index]) for path, index in zip(rows["path"], predicted, strict=True)]
     unreadable = manifest.rows[(manifest.rows["split"] == "predict") & (manifest.rows["action"] == "drop")]
     if len(unreadable):
         commonest = str(manifest.of_split("train")["label"].mode()[0])
-        log.warning("%d photos to predict cannot be read and get %r", len(unreadable), commonest)
+        log.warning("%d images to predict cannot be read and get the class %r", len(unreadable), commonest)
         labels += [(Path(name).name, commonest) for name in unreadable["path"]]
     names = [name for name, _ in labels]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two photos to predict are called {twice}; a submission cannot tell them apart: rename one")
+        raise UserError(f"two images to predict are called {twice}: a submission cannot tell them apart; rename one")
     return dict(labels)
 
 
@@ -168,17 +184,17 @@ def sample_rows(sample: bytes) -> tuple[list[str], list[str]]:
 
 
 def provenance(experiment: Experiment, study_files: list[Path], stages: list[StageResult]) -> dict[str, Any]:
-    """What the numbers come from: commit, files, data, packages, machine and command."""
+    """What the numbers were made from: commit, files, data, packages, machine and command."""
     lock = ROOT / "requirements.lock"
     return {
         "commit": git("rev-parse", "HEAD"),
         "stages_built_by": stages_built_by(stages),
-        "seconds": {name: record_of(stage)["seconds"] for name, stage in experiment.workspace.used.items()},
+        "seconds": {name: record_of(stage.folder)["seconds"] for name, stage in experiment.workspace.used.items()},
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
         "data_digest": experiment.source.digest(),
         "command": command(),
-        "weights": weights_taken(experiment),
+        "weights": weights_taken(experiment, stages),
         "machine": machine.description(),
     }
 
@@ -187,17 +203,12 @@ def stages_built_by(stages: list[StageResult]) -> dict[str, list[str]]:
     """Commit (with a + for a changed checkout) -> the stages that its code built."""
     built: dict[str, list[str]] = {}
     for stage in stages:
-        built.setdefault(record_of(stage)["code"], []).append(stage.name)
+        built.setdefault(record_of(stage.folder)["code"], []).append(stage.name)
     return built
 
 
-def record_of(stage: StageResult) -> dict[str, Any]:
-    """What the workspace wrote down when the stage was finished."""
-    record: dict[str, Any] = json.loads((stage.folder / FINISHED).read_text(encoding="utf-8"))
-    return record
-
-
-def weights_taken(experiment: Experiment) -> dict[str, str]:
-    """Which weight source each teacher's network started from."""
-    places = {name: models_of(teacher(experiment, name))[0] for name in experiment.study.teachers}
-    return {name: json.loads((place / "model.json").read_text())["card"]["weights"] for name, place in places.items()}
+def weights_taken(experiment: Experiment, stages: list[StageResult]) -> dict[str, str]:
+    """Teacher -> the weight source that its network started from."""
+    folders = {stage.name: model_folders(stage.folder)[0] for stage in stages if stage.name.startswith("teachers/")}
+    cards = {name: json.loads((folder / "model.json").read_text(encoding="utf-8")) for name, folder in folders.items()}
+    return {name.partition("/")[2]: content["card"]["weights"] for name, content in cards.items()}

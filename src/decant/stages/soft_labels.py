@@ -1,125 +1,138 @@
-"""Stage soft_labels/TEACHER: what a teacher says of the views that the student will see."""
+"""Stage soft_labels/NAME: a teacher's probabilities for each view that the student will see."""
 
 import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from decant.data import views as view_module
 from decant.data.pixels import PixelCache
+from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.classifier import placed
 from decant.seeds import derived_seed
-from decant.stages.ensemble import Weights
-from decant.stages.pixels import open_pixels, pixels
+from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.training_data import Labels, labels_of, read_cleaned
-from decant.stages.teacher import models_of, teacher
-from decant.study import Study
+from decant.stages.support.resolve import Inputs
+from decant.stages.support.training_data import Labels, read_training_data
+from decant.stages.support.weights import Weights
+from decant.study import Study, non_defaults
 from decant.tracking import progress
 from decant.training.loop import network_input
-from decant.workspace import StageResult, fingerprint, write_json
+from decant.workspace import fingerprint, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
+RESUMABLE = True
 BATCH = 64
 
-Says = Callable[[int, np.ndarray], np.ndarray]  # view, rows -> probabilities, float32 [len(rows), K]
+PooledLabels = Callable[[int, np.ndarray], np.ndarray]  # view, rows -> probabilities, float32 [len(rows), K]
+
+
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    return {**header(experiment, name, inputs), "views": experiment.study.soft_labels.views}
+
+
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Label the views that the teacher's store lacks, and write `store.json`, which names the store.
+
+    The store lies beside the stage's folder and is shared by all numbers of views: views that are there are kept.
+    """
+    study, teacher = experiment.study, name.partition("/")[2]
+    data, trained = read_training_data(inputs), inputs.folder(f"teachers/{teacher}")
+    views = stored_views(study, data.cache, data.labels)
+    classes = len(load_checkpoint(model_folders(trained)[0]).classes)
+    described = header(experiment, name, inputs)
+    store_folder = folder.parent / f"store-{fingerprint(described)}"
+    store = SoftLabelStore.create(
+        store_folder, contents=data.cache.contents, classes=classes, teacher=teacher, header=described
+    )
+    label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
+    write_json(folder / "store.json", {"folder": store_folder.name, "views": study.soft_labels.views})
+
+
+def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Label views again that were lost or damaged since."""
+    if open_store(folder).missing(range(experiment.study.soft_labels.views)):
+        build(experiment, name, inputs, folder)
+
+
+def header(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    """What identifies the labels whatever the number of views."""
+    study, teacher = experiment.study, name.partition("/")[2]
+    return {
+        "teacher_digest": inputs[f"teachers/{teacher}"].fingerprint,
+        "folds": study.teachers[teacher].folds,
+        "view_version": VIEW_VERSION,
+        "views_of": fingerprint([non_defaults(study.student.views), study.seed, inputs["pixels"].fingerprint]),
+    }
 
 
 def stored_views(study: Study, cache: PixelCache, labels: Labels) -> ViewSet:
-    """The views that are labelled once and replayed by the student and by its twin."""
+    """The views that are labelled once, and that the student and its twin replay."""
     return ViewSet.of(cache, study.student.views, derived_seed(study.seed, "stored views"), labels.labelled)
 
 
-def soft_labels(experiment: Experiment, name: str) -> StageResult:
-    """The store of one teacher. More views can be asked for later: those that are there are kept."""
-    study = experiment.study
-    trained, cached = teacher(experiment, name), pixels(experiment)
-    header = {
-        "teacher_digest": trained.fingerprint,
-        "folds": study.teachers[name].folds,
-        "view_version": view_module.VERSION,
-        "study": study.name,
-        "views_of": fingerprint([study.student.views.model_dump(mode="json"), study.seed, cached.fingerprint]),
-    }
-
-    def build(folder: Path) -> None:
-        cache = open_pixels(experiment)
-        views = stored_views(study, cache, labels_of(read_cleaned(experiment), cache))
-        classes = len(load_checkpoint(models_of(trained)[0]).classes)
-        place = folder.parent / f"store-{fingerprint(header)}"
-        store = SoftLabelStore.create(place, contents=cache.contents, classes=classes, teacher=name, header=header)
-        label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
-        write_json(folder / "store.json", {"folder": place.name, "views": study.soft_labels.views})
-
-    section = {**header, "views": study.soft_labels.views}
-    reads = [trained, cached]
-    done = experiment.workspace.stage(f"soft_labels/{name}", section, reads, VERSION, build, resumable=True)
-    if open_store(done).missing(range(study.soft_labels.views)):
-        build(done.folder)  # a view was lost or damaged since
-    return done
+def open_store(folder: Path) -> SoftLabelStore:
+    """The store of the finished stage in `folder`."""
+    name = json.loads((folder / "store.json").read_text(encoding="utf-8"))["folder"]
+    return SoftLabelStore.open(folder.parent / name)
 
 
-def open_store(finished: StageResult) -> SoftLabelStore:
-    name = json.loads((finished.folder / "store.json").read_text())["folder"]
-    return SoftLabelStore.open(finished.folder.parent / name)
-
-
-def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Says:
-    """What the ensemble says of stored views, from what its teachers said of them."""
-    places = [weights.names.index(name) for name in stores]
-    shares = [weights.weights[place] for place in places]
-    temperatures = [weights.temperatures[place] for place in places]
+def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> PooledLabels:
+    """The ensemble's probabilities for stored views, pooled from its teachers' stores as they are read."""
+    positions = [weights.names.index(name) for name in stores]
+    shares = [weights.weights[position] for position in positions]
+    temperatures = [weights.temperatures[position] for position in positions]
     return lambda view, rows: pooled(list(stores.values()), shares, temperatures, view, rows)
 
 
 def label_missing_views(
-    experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: StageResult, wanted: range
+    experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: Path, wanted: range
 ) -> None:
     """Run the teacher over the views that the store lacks, one view number at a time."""
     missing = store.missing(wanted)
     if not missing:
         return
-    checkpoints = [load_checkpoint(place) for place in models_of(trained)]
+    checkpoints = [load_checkpoint(folder) for folder in model_folders(trained)]
     for checkpoint in checkpoints:
         placed(checkpoint.classifier, experiment.device).eval()
-    speakers = speaking_models(trained, store.contents(), len(checkpoints))
+    labelling = labelling_models(trained, store.contents(), len(checkpoints))
     for view in progress(missing, f"soft labels of {store.teacher}", unit="views"):
-        store.write(view, view_probabilities(experiment, checkpoints, speakers, views, view))
+        store.write(view, view_probabilities(experiment, checkpoints, labelling, views, view))
 
 
-def speaking_models(trained: StageResult, contents: list[str], models: int) -> np.ndarray:
-    """bool [models, n]: which models speak for a picture: the one that has not seen it, else all.
+def labelling_models(trained: Path, contents: list[str], models: int) -> np.ndarray:
+    """bool [models, n]: which models label an image: the one that was trained without it, else all.
 
-    A mixed view may blend in a picture that the speaking model was trained on.
+    A mixed view may blend in an image that the labelling model was trained on.
     """
-    path = trained.folder / "folds.json"
-    fold_of: Mapping[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    speakers = np.ones((models, len(contents)), dtype=bool)
+    path = trained / "folds.json"
+    fold_of: Mapping[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    labelling = np.ones((models, len(contents)), dtype=bool)
     for row, content in enumerate(contents):
         if content in fold_of:
-            speakers[:, row] = np.arange(models) == fold_of[content]
-    return speakers
+            labelling[:, row] = np.arange(models) == fold_of[content]
+    return labelling
 
 
 def view_probabilities(
-    experiment: Experiment, checkpoints: list[Checkpoint], speakers: np.ndarray, views: ViewSet, view: int
+    experiment: Experiment, checkpoints: list[Checkpoint], labelling: np.ndarray, views: ViewSet, view: int
 ) -> np.ndarray:
-    """float32 [n, K]: the mean of the speaking models' probabilities of one view of every picture."""
+    """float32 [n, K]: the mean of the labelling models' probabilities for one view of every image."""
     classes = len(checkpoints[0].classes)
-    total = np.zeros((speakers.shape[1], classes), dtype=np.float32)
-    for checkpoint, speaks in zip(checkpoints, speakers, strict=True):
-        chosen = np.flatnonzero(speaks)
+    total = np.zeros((labelling.shape[1], classes), dtype=np.float32)
+    for checkpoint, labels in zip(checkpoints, labelling, strict=True):
+        chosen = np.flatnonzero(labels)
         for start in range(0, len(chosen), BATCH):
             rows = chosen[start : start + BATCH]
             images = network_input(views.render(rows, view, checkpoint.preprocessing.input_px), experiment.device)
             with torch.inference_mode():
                 total[rows] += F.softmax(checkpoint.classifier(images).float(), dim=1).cpu().numpy()
-    return total / speakers.sum(axis=0)[:, None]
+    return total / labelling.sum(axis=0)[:, None]

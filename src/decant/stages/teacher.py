@@ -1,70 +1,65 @@
-"""Stage teachers/NAME: one teacher, whole or out of fold, fine-tuned or probed."""
+"""Stage teachers/NAME: train one teacher, whole or out of fold: fine-tune a network or fit a linear probe."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from decant.data.manifest import Manifest
-from decant.data.preprocessing import Preprocessing
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
-from decant.errors import UserError
-from decant.evaluation.scores import scores
-from decant.models.backbones import build_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
-from decant.models.classifier import Classifier
-from decant.models.inference import evaluation_batches, predict
 from decant.seeds import derived_seed
-from decant.stages.clean import clean
-from decant.stages.pixels import pixels
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.linear_head import fit_head
-from decant.stages.support.training_data import Labels, TrainingData, training_data
-from decant.study import Training
+from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
+from decant.stages.support.resolve import Inputs
+from decant.stages.support.training_data import Labels, TrainingData, read_training_data
+from decant.study import Teacher, non_defaults
 from decant.tracking import Log
-from decant.training.loop import Evaluate, Task, train
+from decant.training.loop import Task, train
 from decant.training.supervised import supervised_loss
-from decant.workspace import StageResult, write_json
+from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
+RESUMABLE = True
 
 
-def teacher(experiment: Experiment, name: str) -> StageResult:
-    """Train teacher `name`: `model.safetensors` and `model.json`, or one pair in each `fold<k>/`."""
-    if name not in experiment.study.teachers:
-        raise UserError(f"no teacher {name!r} in {experiment.study.name}: {', '.join(experiment.study.teachers)}")
-    settings = resolve(experiment, experiment.study.teachers[name])
-    seed = derived_seed(experiment.study.seed, "teacher", name)
-    section = {**settings.model_dump(mode="json", exclude={"recipe"}), "seed": seed, "view_version": VIEW_VERSION}
-    section["weights"] = [source_digest(source) for source in settings.weights]
-    if "probe" in (settings.kind, settings.head):
-        section["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    teacher = resolved_teacher(experiment, name)
+    values = {**non_defaults(teacher, "recipe"), "seed": seed_of(experiment, name), "view_version": VIEW_VERSION}
+    values["weights"] = [source_digest(source) for source in teacher.weights]
+    if "probe" in (teacher.kind, teacher.head):
+        values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
+    return values
 
-    def build(folder: Path) -> None:
-        data = training_data(experiment)
-        parts = training_parts(data.labels, settings.folds, seed)
-        for part, rows in parts.items():
-            place = folder / part if part else folder
-            if (place / "model.json").is_file():
-                continue  # this fold was finished before an interruption
-            log.info("teacher %s %s: %d images", name, part or "", len(rows))
-            checkpoint = new_checkpoint(experiment, settings, data.manifest.classes, seed)
-            with experiment.track(f"teachers/{name}{part}", section) as track:
-                if settings.kind == "probe" or settings.head == "probe":
-                    fit_head(experiment, data, checkpoint, rows, place, track)
-                if settings.kind == "finetune":
-                    views = ViewSet.of(data.cache, settings.views, derived_seed(seed, part), rows)
-                    checkpoint = fine_tune(experiment, settings, data, checkpoint, views, seed, place, track)
-            save_checkpoint(place, checkpoint)
-        if settings.folds:
-            write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
-    reads = [clean(experiment), pixels(experiment)]
-    return experiment.workspace.stage(f"teachers/{name}", section, reads, VERSION, build, resumable=True)
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json`, or one pair in each `fold<k>/` with `folds.json` beside them."""
+    teacher, seed = resolved_teacher(experiment, name), seed_of(experiment, name)
+    data = read_training_data(inputs)
+    parts = training_parts(data.labels, teacher.folds, seed)
+    for part, rows in parts.items():
+        model_folder = folder / part if part else folder
+        if (model_folder / "model.json").is_file():
+            continue  # this fold was finished before an interruption
+        log.info("%s %s: %d images", name, part or "", len(rows))
+        with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
+            views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows)
+            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, track)
+        save_checkpoint(model_folder, checkpoint)
+    if teacher.folds:
+        write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
+
+
+def resolved_teacher(experiment: Experiment, name: str) -> Teacher:
+    return resolve(experiment, experiment.study.teachers[name.partition("/")[2]])
+
+
+def seed_of(experiment: Experiment, name: str) -> int:
+    return derived_seed(experiment.study.seed, "teacher", name.partition("/")[2])
 
 
 def training_parts(labels: Labels, k: int, seed: int) -> dict[str, np.ndarray]:
@@ -76,7 +71,7 @@ def training_parts(labels: Labels, k: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def fold_of_content(contents: list[str], labels: Labels, parts: dict[str, np.ndarray]) -> dict[str, int]:
-    """Which fold's model has not seen a picture."""
+    """Content hash -> the fold whose model was trained without that image."""
     left_out = {}
     for index, rows in enumerate(parts.values()):
         for row in np.setdiff1d(labels.labelled, rows):
@@ -84,71 +79,32 @@ def fold_of_content(contents: list[str], labels: Labels, parts: dict[str, np.nda
     return left_out
 
 
-def new_checkpoint(experiment: Experiment, settings: Training, classes: list[str], seed: int) -> Checkpoint:
-    """A network with its weights loaded, ready to be trained."""
-    classifier, source = build_classifier(
-        settings.architecture,
-        len(classes),
-        settings.input_px,
-        settings.weights,
-        seed,
-        settings.model_args,
-        settings.drop_path,
-    )
-    log.info("%s: weights from %s", settings.architecture, source)
-    card = {
-        "architecture": settings.architecture,
-        "model_args": settings.model_args,
-        "weights": source,
-        "study": experiment.study.name,
-    }
-    return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio), card)
-
-
-def fine_tune(
+def train_one(
     experiment: Experiment,
-    settings: Training,
+    teacher: Teacher,
     data: TrainingData,
-    checkpoint: Checkpoint,
     views: ViewSet,
     seed: int,
     folder: Path,
     track: Log,
 ) -> Checkpoint:
-    """Train all weights with the given labels of the views' own pictures."""
+    """Train one network on the given labels of the images that `views` may mix."""
+    checkpoint = new_checkpoint(teacher, data.manifest.classes, seed)
+    if "probe" in (teacher.kind, teacher.head):
+        fit_head(experiment, data, checkpoint, views.partners, folder, track)
+    if teacher.kind == "probe":
+        return checkpoint
     labels, classes = data.labels, len(data.manifest.classes)
-    criterion = supervised_loss(
-        views, labels.targets, labels.weight, classes, settings.label_smoothing, settings.balance
-    )
+    criterion = supervised_loss(views, labels.targets, labels.weight, classes, teacher.label_smoothing, teacher.balance)
     trained = train(
         checkpoint.classifier,
         Task(views.partners, views, criterion),
-        settings,
+        teacher,
         seed,
         folder,
         val_metrics(experiment, data.manifest, checkpoint.preprocessing),
-        settings.precision,
+        teacher.dtype,
         experiment.device,
         track,
     )
     return Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card)
-
-
-def val_metrics(experiment: Experiment, manifest: Manifest, preprocessing: Preprocessing) -> Evaluate:
-    """A function that scores a network on val, from the original pictures."""
-    val = manifest.of_split("val")
-
-    def evaluate(classifier: Classifier) -> dict[str, float]:
-        predictions = predict(
-            classifier, evaluation_batches(experiment.pictures(val), preprocessing), experiment.device
-        )
-        found = scores(predictions.aligned(list(val["id"])).mean(), manifest.targets(val))
-        return {f"val_{name}": round(value, 5) for name, value in found.items()}
-
-    return evaluate
-
-
-def models_of(finished: StageResult) -> list[Path]:
-    """The checkpoint folders of a trained teacher or student: one, or one a fold in the order of the folds."""
-    places = sorted(finished.folder.glob("fold*/"), key=lambda place: int(place.name.removeprefix("fold")))
-    return places or [finished.folder]

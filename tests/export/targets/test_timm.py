@@ -60,7 +60,7 @@ def grey_levels(consumer: Consumer, fitted: Checkpoint, pictures: list[np.ndarra
 
 @pytest.fixture
 def same_crop(vehicles: Vehicles) -> list[np.ndarray]:
-    """Pictures of which timm and the evaluation transform cut the very same pixels: squares, and a long one."""
+    """Images of which timm and the evaluation transform cut the very same pixels: squares, and a long one."""
     squares = [picture[: min(picture.shape[:2]), : min(picture.shape[:2])] for picture, _ in vehicles[:40]]
     return [*squares, np.concatenate([squares[0]] * 2)]
 

@@ -1,4 +1,4 @@
-"""Pictures on their way into batches: who waits for whom, how long, and with whom."""
+"""Images on their way into batches: who waits for whom, how long, and with whom."""
 
 import numpy as np
 import pytest

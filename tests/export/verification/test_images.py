@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from decant.data import containers, images
 from decant.data.images import decode
 from decant.errors import UserError
-from decant.export.verification.images import PictureFiles
+from decant.export.verification.images import ImageFiles
 
 CLASSES = ["bus", "Straßenbähn", "train"]
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def photos(paths: Iterable[str]) -> dict[str, bytes]:
 def test_every_mode_is_decoded_as_everywhere_else_and_nothing_is_unpacked(tmp_path: Path, place: str) -> None:
     where = laid_out(tmp_path / place, MODES)
     there = sorted(tmp_path.rglob("*"))
-    files = PictureFiles(where)
+    files = ImageFiles(where)
     found = dict(files)
     assert found.keys() == MODES.keys() and len(files) == len(MODES) and files.broken == {}
     for name, picture in found.items():
@@ -89,7 +89,7 @@ def test_every_mode_is_decoded_as_everywhere_else_and_nothing_is_unpacked(tmp_pa
 def test_class_folders_are_labels_and_others_are_told(tmp_path: Path, place: str) -> None:
     apart = unicodedata.normalize("NFD", "Straßenbähn")
     paths = ["bus/1.png", "bus/deeper/2.png", f"{apart}/3.png", "lorry/4.png", "5.png"]
-    files = PictureFiles(laid_out(tmp_path / place, photos(paths)), CLASSES)
+    files = ImageFiles(laid_out(tmp_path / place, photos(paths)), CLASSES)
     assert files.labels == {"bus/1.png": "bus", "bus/deeper/2.png": "bus", f"{apart}/3.png": "Straßenbähn"}
     assert files.unknown == ["lorry"] and files.split is None
     assert {name for name, _ in files} == set(paths)
@@ -98,22 +98,22 @@ def test_class_folders_are_labels_and_others_are_told(tmp_path: Path, place: str
 def test_val_is_taken_where_there_is_one_unless_another_is_asked_for(tmp_path: Path) -> None:
     paths = ["set/train/bus/1.png", "set/validation/bus/2.png", "set/validation/train/3.png", "set/test/4.png"]
     where = laid_out(tmp_path / "photos.zip", photos(paths))
-    files = PictureFiles(where, CLASSES)
+    files = ImageFiles(where, CLASSES)
     assert files.split == "val"
     assert files.labels == {"set/validation/bus/2.png": "bus", "set/validation/train/3.png": "train"}
-    assert [name for name, _ in PictureFiles(where, CLASSES, "train")] == ["set/train/bus/1.png"]
-    assert [name for name, _ in PictureFiles(where, CLASSES, "test")] == ["set/test/4.png"]
+    assert [name for name, _ in ImageFiles(where, CLASSES, "train")] == ["set/train/bus/1.png"]
+    assert [name for name, _ in ImageFiles(where, CLASSES, "test")] == ["set/test/4.png"]
     with pytest.raises(UserError, match=r"no folder for the split 'predict'; it has test, train, val"):
-        PictureFiles(where, CLASSES, "predict")
+        ImageFiles(where, CLASSES, "predict")
 
 
 def test_a_class_that_is_called_as_a_split_is_a_class(tmp_path: Path) -> None:
-    files = PictureFiles(laid_out(tmp_path / "photos", photos(["train/1.png", "bus/2.png"])), CLASSES)
+    files = ImageFiles(laid_out(tmp_path / "photos", photos(["train/1.png", "bus/2.png"])), CLASSES)
     assert files.labels == {"train/1.png": "train", "bus/2.png": "bus"} and files.split is None
 
 
 def test_a_lone_class_folder_is_no_wrapping(tmp_path: Path) -> None:
-    files = PictureFiles(laid_out(tmp_path / "photos", photos(["all/bus/2020/1.png", "all/bus/2021/2.png"])), CLASSES)
+    files = ImageFiles(laid_out(tmp_path / "photos", photos(["all/bus/2020/1.png", "all/bus/2021/2.png"])), CLASSES)
     assert set(files.labels.values()) == {"bus"} and len(files.labels) == 2
 
 
@@ -121,7 +121,7 @@ def test_a_lone_class_folder_is_no_wrapping(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, place: str) -> None:
     broken = {"cut.png": PHOTO[:300], "empty.jpg": b"", "page.jpg": b"<!doctype html><html></html>"}
     where = laid_out(tmp_path / place, {"fine.png": PHOTO, "notes.txt": b"no picture, and none is meant", **broken})
-    files = PictureFiles(where)
+    files = ImageFiles(where)
     for _ in range(2):  # the second time nothing is counted twice
         assert [name for name, _ in files] == ["fine.png"]
         assert files.broken.keys() == broken.keys()
@@ -129,28 +129,28 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, place: str
 
 
 def test_nothing_that_can_be_read_is_a_mistake(tmp_path: Path) -> None:
-    files = PictureFiles(laid_out(tmp_path / "photos", {"cut.png": PHOTO[:300]}))
+    files = ImageFiles(laid_out(tmp_path / "photos", {"cut.png": PHOTO[:300]}))
     with pytest.raises(UserError, match=r"none of the 1 images .* can be read; cut\.png: "):
         list(files)
     with pytest.raises(UserError, match="holds no image"):
-        PictureFiles(laid_out(tmp_path / "papers", {"notes.txt": b"words"}))
+        ImageFiles(laid_out(tmp_path / "papers", {"notes.txt": b"words"}))
     with pytest.raises(UserError, match="does not exist"):
-        PictureFiles(tmp_path / "nowhere")
+        ImageFiles(tmp_path / "nowhere")
 
 
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = laid_out(tmp_path / "photos.zip", {"fine.png": PHOTO, "large.png": encoded(Image.new("L", (900, 900)))})
     monkeypatch.setattr(images, "MAX_PIXELS", 800 * 900)
-    files = PictureFiles(where)
+    files = ImageFiles(where)
     assert [name for name, _ in files] == ["fine.png"] and "image bomb" in files.broken["large.png"]
     monkeypatch.setattr(containers, "MAX_FILE_BYTES", len(PHOTO) - 1)
-    assert "more than" in PictureFiles(where).container.entries["fine.png"].problem
+    assert "more than" in ImageFiles(where).container.entries["fine.png"].problem
     monkeypatch.setattr(containers, "MAX_ARCHIVE_BYTES", 1000)
     with pytest.raises(UserError, match="archive bomb"):
-        PictureFiles(where)
+        ImageFiles(where)
 
 
 def test_names_that_lead_out_are_told_and_not_followed(tmp_path: Path) -> None:
-    files = PictureFiles(laid_out(tmp_path / "photos.zip", photos(["a/1.png", "../../out.png"])))
+    files = ImageFiles(laid_out(tmp_path / "photos.zip", photos(["a/1.png", "../../out.png"])))
     assert [name for name, _ in files] == ["a/1.png"]
     assert files.broken == {"../../out.png": "its name leads out of the archive"}

@@ -11,10 +11,10 @@ from decant.export.interface import LOGITS, PREPARED
 from decant.export.runtime import BrokenFile, open_session, run
 from decant.export.verification.tap import field, tapped
 
-Pictures = list[tuple[str, np.ndarray]]
+Images = list[tuple[str, np.ndarray]]
 
 
-def test_the_tapped_file_shows_what_the_bare_network_answers_alike(exported: Path, pictures: Pictures) -> None:
+def test_the_tapped_file_shows_what_the_bare_network_answers_alike(exported: Path, pictures: Images) -> None:
     tap = open_session(tapped((exported / "student.onnx").read_bytes()), threads=1)
     bare = open_session(exported / "student_bare.onnx", threads=1)
     for _, picture in pictures[:3]:

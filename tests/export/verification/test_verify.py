@@ -22,7 +22,7 @@ from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier
 
-Pictures = list[tuple[str, np.ndarray]]
+Images = list[tuple[str, np.ndarray]]
 Change = Callable[[onnx.ModelProto], None]
 Edit = Callable[[Path, Change], None]
 Planted = dict[str, Change]
@@ -44,7 +44,7 @@ def failed(report: dict) -> set[str]:
     return {name for name, gate in report["gates"].items() if gate["passed"] is False}
 
 
-def test_a_whole_file_passes_every_gate(exported: Path, reference: TorchReference, pictures: Pictures) -> None:
+def test_a_whole_file_passes_every_gate(exported: Path, reference: TorchReference, pictures: Images) -> None:
     report = verify(exported / "student.onnx", pictures, reference)
     assert report["passed"] is True and failed(report) == set() and report["skipped"] == []
     assert report["n"] == len(pictures)
@@ -54,7 +54,7 @@ def test_a_whole_file_passes_every_gate(exported: Path, reference: TorchReferenc
     assert len({one["answered"] for one in report["worst"]}) > 1  # the student tells these pictures apart
 
 
-def test_pillow_stands_in_where_the_student_is_not_at_hand(exported: Path, pictures: Pictures) -> None:
+def test_pillow_stands_in_where_the_student_is_not_at_hand(exported: Path, pictures: Images) -> None:
     report = verify(exported / "student.onnx", pictures)
     assert report["passed"] and report["skipped"] == []
     assert report["gates"]["prepared"]["value"] < 0.1
@@ -62,7 +62,7 @@ def test_pillow_stands_in_where_the_student_is_not_at_hand(exported: Path, pictu
 
 @pytest.mark.parametrize("fault", ["swap_channels", "forget_antialiasing", "interpolate_cubically", "align_corners"])
 def test_another_picture_is_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted, fault: str
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted, fault: str
 ) -> None:
     edit(folder / "student.onnx", planted[fault])
     assert "prepared" in failed(verify(folder / "student.onnx", pictures, reference))
@@ -70,7 +70,7 @@ def test_another_picture_is_found(
 
 
 def test_the_resize_that_those_faults_are_planted_in_is_right_without_them(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["resize_instead"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == set()
@@ -78,7 +78,7 @@ def test_the_resize_that_those_faults_are_planted_in_is_right_without_them(
 
 @pytest.mark.parametrize("fault", ["count_outside", "repeat_last_pixel"])
 def test_a_border_that_counts_pixels_outside_is_found(
-    checkpoint: Checkpoint, pictures: Pictures, tmp_path: Path, edit: Edit, planted: Planted, fault: str
+    checkpoint: Checkpoint, pictures: Images, tmp_path: Path, edit: Edit, planted: Planted, fault: str
 ) -> None:
     uncropped = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
     export_student(uncropped, tmp_path)
@@ -88,7 +88,7 @@ def test_a_border_that_counts_pixels_outside_is_found(
 
 @pytest.mark.parametrize("constants", ["mean", "std"])
 def test_a_wrong_normalisation_is_found(
-    checkpoint: Checkpoint, reference: TorchReference, pictures: Pictures, tmp_path: Path, constants: str
+    checkpoint: Checkpoint, reference: TorchReference, pictures: Images, tmp_path: Path, constants: str
 ) -> None:
     right = {"mean": checkpoint.classifier.mean.tolist(), "std": checkpoint.classifier.std.tolist()}
     wrong = Classifier(checkpoint.classifier.backbone, **(right | {constants: [0.5, 0.5, 0.5]})).eval()
@@ -98,7 +98,7 @@ def test_a_wrong_normalisation_is_found(
 
 
 def test_permuted_answers_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["permute_answers"])
     report = verify(folder / "student.onnx", pictures, reference)
@@ -108,7 +108,7 @@ def test_permuted_answers_are_found(
 
 
 def test_answers_permuted_in_both_files_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     for name in ("student.onnx", "student_bare.onnx"):
         edit(folder / name, planted["permute_answers"])
@@ -116,28 +116,28 @@ def test_answers_permuted_in_both_files_are_found(
 
 
 def test_permuted_class_names_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["permute_names"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
     assert failed(verify(folder / "student.onnx", pictures)) == {"classes"}  # classes.txt tells
 
 
-def test_a_permuted_classes_txt_is_found(folder: Path, reference: TorchReference, pictures: Pictures) -> None:
+def test_a_permuted_classes_txt_is_found(folder: Path, reference: TorchReference, pictures: Images) -> None:
     lines = (folder / "classes.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "classes.txt").write_text("".join(sorted(lines)), encoding="utf-8")
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
 
 
 def test_a_lost_temperature_is_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["cool_down"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"probabilities"}
 
 
 def test_pictures_that_leak_into_their_batch_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["mix_batch"])
     report = verify(folder / "student.onnx", pictures, reference)
@@ -146,7 +146,7 @@ def test_pictures_that_leak_into_their_batch_are_found(
 
 
 def test_a_file_that_fails_in_a_batch_is_a_failed_gate_and_no_exception(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["freeze_batch"])
     report = verify(folder / "student.onnx", pictures, reference)
@@ -156,7 +156,7 @@ def test_a_file_that_fails_in_a_batch_is_a_failed_gate_and_no_exception(
 @pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
 def test_a_truncated_file_is_a_failed_gate_and_no_exception(
-    folder: Path, reference: TorchReference, pictures: Pictures, name: str, share: float
+    folder: Path, reference: TorchReference, pictures: Images, name: str, share: float
 ) -> None:
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: int(share * len(data))])
@@ -167,7 +167,7 @@ def test_a_truncated_file_is_a_failed_gate_and_no_exception(
 
 @pytest.mark.parametrize("version", [11, 17, 19, 999])
 def test_another_opset_than_was_exported_is_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, version: int
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, version: int
 ) -> None:
     edit(folder / "student.onnx", lambda model: setattr(model.opset_import[0], "version", version))
     report = verify(folder / "student.onnx", pictures[:2], reference)
@@ -175,7 +175,7 @@ def test_another_opset_than_was_exported_is_found(
     assert any(f"opset {version}" in fault for fault in report["gates"]["structure"]["value"])
 
 
-def test_weights_outside_the_file_are_found(folder: Path, reference: TorchReference, pictures: Pictures) -> None:
+def test_weights_outside_the_file_are_found(folder: Path, reference: TorchReference, pictures: Images) -> None:
     path = folder / "student.onnx"
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     report = verify(path, pictures[:2], reference)
@@ -184,7 +184,7 @@ def test_weights_outside_the_file_are_found(folder: Path, reference: TorchRefere
 
 
 def test_a_custom_operator_is_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["use_custom_operator"])
     report = verify(folder / "student.onnx", pictures[:2], reference)
@@ -193,14 +193,14 @@ def test_a_custom_operator_is_found(
 
 
 def test_answers_that_are_no_numbers_are_found(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student.onnx", planted["poison"])
     assert {"network", "probabilities"} <= failed(verify(folder / "student.onnx", pictures[:2], reference))
 
 
 def test_a_missing_file_and_missing_pictures_are_refused(
-    exported: Path, reference: TorchReference, pictures: Pictures, tmp_path: Path
+    exported: Path, reference: TorchReference, pictures: Images, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="does not exist"):
         verify(tmp_path / "student.onnx", pictures, reference)
@@ -209,7 +209,7 @@ def test_a_missing_file_and_missing_pictures_are_refused(
 
 
 def test_pictures_are_gone_through_once_and_not_kept(
-    exported: Path, reference: TorchReference, pictures: Pictures
+    exported: Path, reference: TorchReference, pictures: Images
 ) -> None:
     alive: set[int] = set()
     most = 0
@@ -239,7 +239,7 @@ def test_how_many_pictures_met_a_batch_stands_beside_what_they_answered_there(
 
 
 def test_without_another_network_the_prepared_pictures_are_checked_all_the_same(
-    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     (folder / "student_bare.onnx").unlink()
     report = verify(folder / "student.onnx", pictures)
@@ -250,14 +250,14 @@ def test_without_another_network_the_prepared_pictures_are_checked_all_the_same(
 
 
 def test_the_bare_graph_is_held_against_the_student(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     edit(folder / "student_bare.onnx", planted["permute_answers"])
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"network"}
 
 
 def test_the_bare_graph_and_the_browsers_are_no_files_to_verify(
-    exported: Path, pictures: Pictures, tmp_path: Path
+    exported: Path, pictures: Images, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"holds the bare graph.*give the full file"):
         verify(exported / "student_bare.onnx", pictures)
@@ -301,7 +301,7 @@ def saying(**metadata: str | bytes) -> Change:
     ids=lambda metadata: str(metadata)[:50],
 )
 def test_damaged_metadata_are_a_failed_gate_and_no_exception(
-    folder: Path, pictures: Pictures, edit: Edit, metadata: dict[str, str]
+    folder: Path, pictures: Images, edit: Edit, metadata: dict[str, str]
 ) -> None:
     edit(folder / "student.onnx", saying(**metadata))
     report = verify(folder / "student.onnx", pictures[:2])
@@ -309,20 +309,20 @@ def test_damaged_metadata_are_a_failed_gate_and_no_exception(
     assert "export it again" in report["gates"]["answers"]["value"][0]
 
 
-def test_metadata_that_are_no_text_are_a_failed_gate_and_no_exception(folder: Path, pictures: Pictures) -> None:
+def test_metadata_that_are_no_text_are_a_failed_gate_and_no_exception(folder: Path, pictures: Images) -> None:
     path = folder / "student.onnx"
     path.write_bytes(path.read_bytes().replace(b"tow truck", b"tow tru\xff\xff"))
     report = verify(path, pictures[:2])
     assert "answers" in failed(report) and "no text" in report["gates"]["answers"]["value"][0]
 
 
-def test_a_classes_txt_that_is_no_text_is_found(folder: Path, reference: TorchReference, pictures: Pictures) -> None:
+def test_a_classes_txt_that_is_no_text_is_found(folder: Path, reference: TorchReference, pictures: Images) -> None:
     (folder / "classes.txt").write_bytes("\n".join(reference.classes).encode("utf-16"))
     assert failed(verify(folder / "student.onnx", pictures, reference)) == {"classes"}
 
 
 def test_labels_give_the_accuracy_of_file_and_reference(
-    exported: Path, reference: TorchReference, pictures: Pictures
+    exported: Path, reference: TorchReference, pictures: Images
 ) -> None:
     right = {name: reference.classes[int(asked(reference, picture).argmax())] for name, picture in pictures}
     names = list(right)
@@ -340,7 +340,7 @@ def as_int8(noise: float) -> Change:
 
     def change(model: onnx.ModelProto) -> None:
         entry = model.metadata_props.add()
-        entry.key, entry.value = "precision", "int8"
+        entry.key, entry.value = "dtype", "int8"
         head = next(node for node in model.graph.node if node.op_type == "Gemm")
         for tensor in model.graph.initializer:
             if tensor.name == head.input[1]:
@@ -357,7 +357,7 @@ def int8_beside(folder: Path, edit: Edit, noise: float) -> Path:
     return path
 
 
-def test_int8_is_held_by_its_budget_and_not_by_its_logits(folder: Path, pictures: Pictures, edit: Edit) -> None:
+def test_int8_is_held_by_its_budget_and_not_by_its_logits(folder: Path, pictures: Images, edit: Edit) -> None:
     report = verify(int8_beside(folder, edit, 1e-3), pictures)
     assert report["passed"] and report["precision"] == "int8" and report["reference"] == "Pillow and the fp32 file"
     assert report["skipped"] == ["accuracy", "batches", "network"]
@@ -365,7 +365,7 @@ def test_int8_is_held_by_its_budget_and_not_by_its_logits(folder: Path, pictures
     assert report["gates"]["top1"]["limit"] == pytest.approx(0.995)
 
 
-def test_int8_that_answers_otherwise_too_often_is_found(folder: Path, pictures: Pictures, edit: Edit) -> None:
+def test_int8_that_answers_otherwise_too_often_is_found(folder: Path, pictures: Images, edit: Edit) -> None:
     path = int8_beside(folder, edit, 1.0)
     fp32 = OnnxClassifier(folder / "student.onnx", threads=1)
     labels = {name: fp32.classes[int(fp32.predict(picture)[1].argmax())] for name, picture in pictures}
@@ -382,7 +382,7 @@ def test_int8_that_answers_otherwise_too_often_is_found(folder: Path, pictures: 
 
 
 def test_int8_whose_pictures_leak_into_their_batch_is_found_where_labels_are_known(
-    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     """Its accuracy is counted at batch 1, where nothing can be seen of it."""
     path = int8_beside(folder, edit, 1e-4)
@@ -397,7 +397,7 @@ def test_int8_whose_pictures_leak_into_their_batch_is_found_where_labels_are_kno
 
 
 def test_int8_sees_the_prepared_picture_as_closely_as_fp32(
-    folder: Path, pictures: Pictures, edit: Edit, planted: Planted
+    folder: Path, pictures: Images, edit: Edit, planted: Planted
 ) -> None:
     path = int8_beside(folder, edit, 1e-3)
     edit(path, planted["forget_antialiasing"])
@@ -405,7 +405,7 @@ def test_int8_sees_the_prepared_picture_as_closely_as_fp32(
 
 
 def test_int8_alone_needs_something_to_stand_in_for(
-    folder: Path, reference: TorchReference, pictures: Pictures, edit: Edit
+    folder: Path, reference: TorchReference, pictures: Images, edit: Edit
 ) -> None:
     path = int8_beside(folder, edit, 1e-3)
     with pytest.raises(UserError, match="is int8 itself"):

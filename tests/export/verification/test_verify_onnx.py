@@ -229,7 +229,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
 ) -> None:
     def say_int8(model: onnx.ModelProto) -> None:
         entry = model.metadata_props.add()
-        entry.key, entry.value = "precision", "int8"
+        entry.key, entry.value = "dtype", "int8"
 
     path = folder / "small.onnx"
     path.write_bytes((folder / "student.onnx").read_bytes())

@@ -1,6 +1,6 @@
 """Measuring how far an exported file is from its reference: each picture by itself, then in batches.
 
-Pictures pass by one at a time: what is kept of each is a few numbers, and some wait for others of their shape.
+Images pass by one at a time: what is kept of each is a few numbers, and some wait for others of their shape.
 """
 
 import math
@@ -168,7 +168,7 @@ def network_difference(
 
 
 class Queue:
-    """Pictures that wait for others of their shape, until a batch of `size` is full."""
+    """Images that wait for others of their shape, until a batch of `size` is full."""
 
     def __init__(self, size: int) -> None:
         self.size = size

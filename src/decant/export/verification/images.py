@@ -13,8 +13,8 @@ from decant.errors import UserError
 from decant.export.verification.comparison import Picture
 
 
-class Pictures(ABC):
-    """Pictures that are decoded one by one, as they are asked for.
+class Images(ABC):
+    """Images that are decoded one by one, as they are asked for.
 
     where: what they come from, for people. split: which split they are; None for all that there is. paths: their ids.
     labels: id -> class name, where it is known. unknown: names in the place of a label that are no class. broken:
@@ -53,7 +53,7 @@ class Pictures(ABC):
                 self.broken[id_] = str(error)
 
 
-class PictureFiles(Pictures):
+class ImageFiles(Images):
     """Images below `where`, each decoded as it is asked for, exactly as the rest of the project decodes them.
 
     They lie flat or in class folders, perhaps below val/, train/ or test/. split: which of those; by default val

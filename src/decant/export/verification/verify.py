@@ -68,7 +68,7 @@ def verify(
     report = Report(sizes=sorted({1, *batch_sizes}), gates={"structure": structure_gate(files)})
     try:
         sessions = open_sessions(path, reference, bare_path, fp32_path, threads)
-        report.precision, report.reference = dtype_of(sessions.file), reference_name(sessions)
+        report.dtype, report.reference = sessions.file.dtype, reference_name(sessions)
         found = compare(sessions, pictures, report.sizes)
     except BrokenFile as error:
         report.gates["answers"] = faults_gate([str(error)])
@@ -102,7 +102,7 @@ def open_sessions(
         tap = open_session(tapped(path.read_bytes()), threads)
     except BrokenFile as error:
         raise BrokenFile(f"{path.name} does not show what its network sees: {error}") from None
-    is_int8 = dtype_of(file) == "int8"
+    is_int8 = file.dtype == "int8"
     bare = network_of(open_session(bare_path, threads)) if bare_path.is_file() and not is_int8 else None
     return Sessions(
         file=file,
@@ -111,11 +111,6 @@ def open_sessions(
         bare=bare,
         fp32=open_fp32(path, reference, fp32_path, threads) if is_int8 else None,
     )
-
-
-def dtype_of(file: OnnxClassifier) -> str:
-    """ "fp32" | "int8", as the file says; files from before it was said are fp32."""
-    return file.metadata.get("precision", "fp32")
 
 
 def preprocessing_of(file: OnnxClassifier, path: Path) -> Preprocessing:
@@ -136,8 +131,8 @@ def open_fp32(path: Path, reference: Reference | None, fp32_path: Path | None, t
             raise UserError(f"{path.name} is int8: give the fp32 file that it stands in for, or the checkpoint")
         return None
     fp32 = OnnxClassifier(fp32_path, threads)
-    if dtype_of(fp32) != "fp32":
-        raise UserError(f"{fp32_path} is {dtype_of(fp32)} itself; give the fp32 file")
+    if fp32.dtype != "fp32":
+        raise UserError(f"{fp32_path} is {fp32.dtype} itself; give the fp32 file")
     return fp32
 
 
@@ -168,7 +163,7 @@ class Report:
 
     sizes: list[int]
     gates: dict[str, Gate]
-    precision: str | None = None
+    dtype: str | None = None
     reference: str | None = None
     n: int = 0
     pictures: dict[int, int] = field(default_factory=dict)
@@ -184,7 +179,7 @@ class Report:
         self.accuracy = accuracies(found.singles, classes, labels)
         shared = prepared_gate(found), probabilities_gate(found)
         self.gates |= {"prepared": shared[0], "probabilities": shared[1]}
-        if self.precision == "int8":
+        if self.dtype == "int8":
             self.gates |= budget_gates(found, self.agreement, self.accuracy, budget)
         else:
             self.gates |= fp32_gates(found, self.agreement)
@@ -198,7 +193,7 @@ class Report:
             "max_abs_logit_difference": gates["network"]["value"] if "network" in gates else None,
             "batch_sizes": self.sizes,
             "passed": all(gate["passed"] is not False for gate in gates.values()),
-            "precision": self.precision,
+            "precision": self.dtype,
             "reference": self.reference,
             "gates": gates,
             "skipped": sorted(name for name, gate in gates.items() if gate["passed"] is None),

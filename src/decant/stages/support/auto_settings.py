@@ -1,4 +1,4 @@
-"""What a clock, a hub or an outside file decides: resolved before a stage, so that the fingerprint has it."""
+"""Settings that a clock, a hub or an outside file decides: resolved before a stage is fingerprinted."""
 
 import hashlib
 from pathlib import Path
@@ -10,34 +10,35 @@ from decant.study import Teacher, Training
 from decant.training.loop import measured_dtype
 
 Settings = TypeVar("Settings", bound=Training)
-CLASSES = 10  # of the network that is timed; the head hardly counts
+CLASSES = 10  # of the network that is timed; the head takes hardly any time
 
 
 def resolve(experiment: Experiment, settings: Settings) -> Settings:
-    """The settings with the one weight source that can be had and the precision that is faster here.
+    """The settings with the first weight source that is available and the number format that is faster here.
 
-    Both are found out the first time they are asked for, kept in `resolved.json`, and the same ever after.
+    Both are determined once, stored beside the stages, and the same from then on. Raises `Undecided` if they are not
+    stored and the experiment may not measure.
     """
     source = resolve_source(experiment, settings.architecture, settings.weights, settings.input_px, settings.model_args)
-    return settings.model_copy(update={"weights": [source], "precision": resolve_dtype(experiment, settings)})
+    return settings.model_copy(update={"weights": [source], "dtype": resolve_dtype(experiment, settings)})
 
 
 def resolve_source(
     experiment: Experiment, architecture: str, sources: list[str], input_px: int, model_args: dict[str, object]
 ) -> str:
-    """The first source that serves. UserError where none does."""
+    """The first weight source that is available. Raises UserError if none is."""
     if len(sources) == 1:
-        return sources[0]  # nothing to decide; a source that cannot be had is told when it is loaded
+        return sources[0]  # nothing to decide; loading fails if it is not available
     key = f"weights of {architecture} {model_args or ''} from {', '.join(sources)}"
 
     def decide() -> str:
         return build_classifier(architecture, CLASSES, input_px, sources, 0, model_args)[1]
 
-    return str(experiment.workspace.resolved(key, decide))
+    return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))
 
 
 def source_digest(source: str) -> str:
-    """The source's name, with the digest of the bytes of a file."""
+    """The source's name; for a local file, the digest of its bytes."""
     if not source.startswith("file:"):
         return source
     path = Path(source.removeprefix("file:").strip()).expanduser()
@@ -45,11 +46,11 @@ def source_digest(source: str) -> str:
 
 
 def resolve_dtype(experiment: Experiment, settings: Training) -> str:
-    """The study's word, or what was measured to be faster on this machine; a probe is fitted in fp32."""
+    """The number format that the study names, or the one measured to be faster here; a probe is fitted in fp32."""
     if isinstance(settings, Teacher) and settings.kind == "probe":
         return "fp32"
-    if settings.precision != "auto":
-        return settings.precision
+    if settings.dtype != "auto":
+        return settings.dtype
 
     def decide() -> str:
         classifier, _ = build_classifier(
@@ -58,7 +59,7 @@ def resolve_dtype(experiment: Experiment, settings: Training) -> str:
         return measured_dtype(classifier, settings, CLASSES, experiment.device)
 
     key = (
-        f"precision of {settings.architecture} {settings.model_args or ''} at {settings.input_px} px, "
-        f"{settings.batch_size} a step, on {experiment.device.type}"
+        f"dtype of {settings.architecture} {settings.model_args or ''} at {settings.input_px} px, "
+        f"{settings.batch_size} images per step, on {experiment.device.type}"
     )
-    return str(experiment.workspace.resolved(key, decide))
+    return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))

@@ -1,4 +1,4 @@
-"""What the scripts share: their common options, and how a user's mistake is told."""
+"""What the scripts share: their common options, and one line instead of a traceback for a user's mistake."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -13,27 +13,31 @@ DEFAULT_STUDY = "demo"
 
 
 def parser(purpose: str, example: str) -> argparse.ArgumentParser:
-    """A parser with the options that every stage's script has."""
-    made = argparse.ArgumentParser(
+    """A parser with the options that every stage's script has. purpose, example: for --help."""
+    options = argparse.ArgumentParser(
         description=purpose,
         epilog=f"example:\n  {example}\n\nkeys of a study, with defaults, for --set:\n" + "\n".join(describe()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--study", default=DEFAULT_STUDY, metavar="NAME|FILE", help="study to work on (default: demo)")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the study")
-    made.add_argument("--data", type=Path, default=None, help="where data are (default: $DECANT_DATA, else data/)")
-    made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs go (default: runs/)")
-    made.add_argument("--results", type=Path, default=ROOT / "results", help="where results goes (default: results/)")
-    made.add_argument(
+    options.add_argument("--study", default=DEFAULT_STUDY, metavar="NAME|FILE", help="study to work on (default: demo)")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the study")
+    options.add_argument(
+        "--data", type=Path, default=None, help="folder of the data (default: $DECANT_DATA, else data/)"
+    )
+    options.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs go (default: runs/)")
+    options.add_argument(
+        "--results", type=Path, default=ROOT / "results", help="where results goes (default: results/)"
+    )
+    options.add_argument(
         "--wandb", choices=["online", "offline", "disabled"], default="offline", help="W&B mode (default: offline)"
     )
-    return made
+    return options
 
 
 def at_least_one(text: str) -> int:
-    """The type of an option that counts something: 1, 2, 3 ..."""
+    """The argparse type of an option that is a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
@@ -41,19 +45,19 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     """The experiment that the common options describe."""
     study = load_study(options.study, options.set)
     results = options.results.expanduser().resolve()
-    own_place = not results.is_relative_to(ROOT)
+    outside = not results.is_relative_to(ROOT)
     return Experiment(
         study,
         (options.data or default_data_root()).expanduser().resolve(),
         options.runs.expanduser().resolve(),
         results,
         options.wandb,
-        as_committed=not options.set and (own_place or are_committed(study_files(options.study))),
+        as_committed=not options.set and (outside or are_committed(study_files(options.study))),
     )
 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
-    """Call a script's main; a user's mistake ends in one line and exit code 2, without a traceback."""
+    """Call a script's main; a UserError ends in one line and exit code 2, without a traceback."""
     machine.keep_memory()
     with exit_on_user_error():
         command(arguments)

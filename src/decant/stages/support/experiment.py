@@ -1,10 +1,10 @@
-"""Experiment: a study with the places that its stages read from and write to."""
+"""Experiment: a study with the folders that its stages read from and write to."""
 
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ from decant import machine
 from decant.data.sources import Source, open_source
 from decant.study import ROOT, Study
 from decant.tracking import Log, Mode, wandb_run
-from decant.workspace import Workspace
+from decant.workspace import StageResult, Workspace, locked
 
 CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """study: what is asked. runs, results: folders above the study's own. as_committed: nothing was overridden."""
+    """study: what is asked. runs, results: folders above the study's own. as_committed: nothing was overridden.
+
+    may_measure: False while planning; what a clock or a hub decides is then taken from the store alone. finished: the
+    stages that this process has resolved, by name.
+    """
 
     study: Study
     data_root: Path
@@ -31,40 +35,44 @@ class Experiment:
     results: Path = ROOT / "results"
     wandb: Mode = "offline"
     as_committed: bool = True
+    may_measure: bool = True
+    finished: dict[str, StageResult] = field(default_factory=dict, compare=False)
 
     @cached_property
     def workspace(self) -> Workspace:
-        return Workspace(self.runs / self.study.name, code_version())
+        return Workspace(self.runs, self.study.name, code_version())
 
     @cached_property
     def source(self) -> Source:
-        """The data's source; UserError says what is missing."""
-        return open_source(self.study.data, self.data_root, self.workspace.folder, self.study.seed)
+        """The source of the images. Raises UserError if something is missing. Toy vehicles are drawn into the store."""
+        drawn = self.workspace.store / "toy_vehicles"
+        with locked(drawn):
+            return open_source(self.study.data, self.data_root, drawn, self.study.seed)
 
     @cached_property
     def data_digest(self) -> str:
-        """The digest of the source, read once: every stage asks for it, and an archive takes a while."""
+        """The digest of the source, computed once: it takes a while for an archive."""
         return self.source.digest()
 
     @cached_property
     def device(self) -> torch.device:
         return machine.device()
 
-    def pictures(self, rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-        """(manifest id, encoded bytes) of manifest rows, each once, in the source's order."""
+    def encoded_images(self, rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+        """Yield (manifest id, encoded bytes) for each manifest row, in the source's order."""
         ids = dict(zip(rows["path"], rows["id"], strict=True))
         for path, data in self.source.read(list(ids)):
             yield ids[path], data
 
     def track(self, job: str, config: dict[str, Any]) -> AbstractContextManager[Log]:
-        """A W&B run of one training."""
+        """A W&B run for one training, as a function that logs metrics."""
         name = f"{self.study.name}/{job}"
         shared = self.study.data.may_be_shared
         return wandb_run(self.wandb, self.workspace.folder, "decant", name, config, share_code=shared)
 
 
 def code_version() -> str:
-    """The commit of this checkout, with a + where the library or the scripts have changed since; "" outside git."""
+    """The commit of this checkout, with a + if the library or the scripts differ from it; "" outside git."""
     commit = git("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return ""
@@ -72,7 +80,7 @@ def code_version() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """git's answer, or None outside a checkout."""
+    """The output of a git command, or None outside a checkout."""
     try:
         run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -81,7 +89,7 @@ def git(*arguments: str) -> str | None:
 
 
 def are_committed(files: list[Path]) -> bool:
-    """Whether these files are in this checkout's git as they are; outside git there is nothing to hold them to."""
+    """True if the files are committed in this checkout as they are; always True outside git."""
     if git("rev-parse", "HEAD") is None:
         return True
     return all(

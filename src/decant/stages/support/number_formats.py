@@ -1,6 +1,6 @@
-"""Which number format the student's file should have: each one's size, accuracy on val and time, and where time goes.
+"""The student's file in several number formats: size, accuracy on val, time per image, and time per operator.
 
-Not a stage of the chain: it answers a question once, for `results/export/`.
+Not a stage of the chain: `results/export/` contains the comparison.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationMethod
 
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, read_manifest
 from decant.errors import UserError
 from decant.evaluation.tables import write_results_table
 from decant.export.fp16 import fp16_network
@@ -24,13 +24,10 @@ from decant.export.network import network_graph
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import full_graph, sealed, write_bytes
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.seeds import derived_seed
-from decant.stages.export import export
-from decant.stages.int8 import CALIBRATION_BATCH, TIMED_ROUNDS, calibration_batches
-from decant.stages.student import student
+from decant.stages.int8 import CALIBRATION_BATCH, TIMED_ROUNDS, calibration_batches, calibration_seed
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.onnx_predictions import ask, typical_picture
-from decant.stages.support.training_data import read_cleaned
+from decant.stages.support.onnx_predictions import onnx_predictions, typical_size
+from decant.stages.support.resolve import stage_result
 from decant.timing.models import measure_speedups, onnx_candidate
 from decant.timing.process import Inputs
 from decant.timing.profiler import kernel_times
@@ -55,12 +52,13 @@ log = logging.getLogger(__name__)
 
 def measure_formats(experiment: Experiment, out: Path) -> None:
     """Write `formats.csv` and `format_profile.csv` into the folder `out`: the study's student in every format."""
-    manifest, study = read_cleaned(experiment), experiment.study
-    checkpoint = load_checkpoint(student(experiment).folder)
-    fp32 = export(experiment).folder / "student.onnx"
-    inputs = Inputs("full", checkpoint.preprocessing.input_px, *typical_picture(manifest))
-    with tempfile.TemporaryDirectory() as place:
-        files = made_files(experiment, manifest, checkpoint, fp32, Path(place))
+    study = experiment.study
+    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    checkpoint = load_checkpoint(stage_result(experiment, "student").folder)
+    fp32 = stage_result(experiment, "export").folder / "student.onnx"
+    inputs = Inputs("full", checkpoint.preprocessing.input_px, *typical_size(manifest))
+    with tempfile.TemporaryDirectory() as folder:
+        files = files_of_formats(experiment, manifest, checkpoint, fp32, Path(folder))
         candidates = [onnx_candidate(name, "student", file, inputs) for name, file in files.items()]
         measured = measure_speedups(candidates, THREADS, study.benchmark.latency_calls, TIMED_ROUNDS)
         logits = {name: val_logits(experiment, manifest, file) for name, file in files.items()}
@@ -79,13 +77,10 @@ def measure_formats(experiment: Experiment, out: Path) -> None:
     write_results_table(profiles, out / "format_profile.csv", PROFILE_COLUMNS)
 
 
-def made_files(
+def files_of_formats(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, fp32: Path, folder: Path
 ) -> dict[str, Path]:
-    """Format -> file; what onnxslim makes of the shipped one only where that is installed.
-
-    The export does not use onnxslim and does not depend on it: what it gains is a row of `results/export/formats.csv`.
-    """
+    """Format -> file, with the shipped file after onnxslim if that is installed; the export does not use it."""
     files = {"fp32": fp32}
     temperature = OnnxClassifier(fp32).temperature
     network = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
@@ -99,19 +94,18 @@ def made_files(
         files["fp32 onnxslim"] = folder / "slim.onnx"
         onnx.save(onnxslim.slim(str(fp32)), files["fp32 onnxslim"])
     else:
-        log.info("onnxslim is not installed (pip install onnxslim), so the tables have no row of it")
+        log.info("onnxslim is not installed (pip install onnxslim), so the tables have no row for it")
     return files
 
 
 def makers(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, network: onnx.ModelProto
 ) -> dict[str, Callable[[], onnx.ModelProto]]:
-    """Format -> a function that gives the bare network in it."""
-    settings = experiment.study
-    seed = derived_seed(settings.seed, "calibration")
+    """Format -> a function that returns the bare network in it."""
+    images, seed = experiment.study.export.calibration_images, calibration_seed(experiment)
 
     def quantised(options: dict[str, Any]) -> onnx.ModelProto:
-        batches = calibration_batches(experiment, manifest, checkpoint, settings.export.calibration_images, seed)
+        batches = calibration_batches(experiment, manifest, checkpoint, images, seed)
         if options.get("method") is CalibrationMethod.Percentile:  # its histograms need equal batches
             batches = whole_batches(batches)
         return int8_network(network, batches, **options)
@@ -123,48 +117,48 @@ def makers(
 
 
 def whole_batches(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The batches of CALIBRATION_BATCH pictures. UserError where there is none."""
-    found = False
+    """The batches of CALIBRATION_BATCH images. Raises UserError if there is none."""
+    any_batch = False
     for batch in batches:
         if len(batch) == CALIBRATION_BATCH:
-            found = True
+            any_batch = True
             yield batch
-    if not found:
+    if not any_batch:
         raise UserError(
-            f"calibration by percentile needs at least {CALIBRATION_BATCH} pictures of train; raise "
-            "export.calibration_images, or take a study that has more"
+            f"calibration by percentile needs at least {CALIBRATION_BATCH} images of train; raise "
+            "export.calibration_images, or take a study with more images"
         )
 
 
 def val_logits(experiment: Experiment, manifest: Manifest, file: Path) -> np.ndarray:
-    """Logits [n, K] of val from image file to answer, in the order of its rows."""
-    ids, _, logits = ask(experiment, manifest, "val", file)
-    place = {id_: number for number, id_ in enumerate(ids)}
-    return logits[[place[id_] for id_ in manifest.of_split("val")["id"]]]
+    """Logits [n, K] of val from the image files, in the order of its rows."""
+    ids, _, logits = onnx_predictions(experiment, manifest, "val", file)
+    position = {id_: row for row, id_ in enumerate(ids)}
+    return logits[[position[id_] for id_ in manifest.of_split("val")["id"]]]
 
 
 def against_fp32(logits: np.ndarray, fp32: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Accuracy, the share answered as fp32 answers, and the root mean square difference of the logits [n, K]."""
-    answers = logits.argmax(axis=1)
+    """Accuracy, agreement with fp32, and the root mean square difference of the logits [n, K]."""
+    predicted = logits.argmax(axis=1)
     return {
-        "val_accuracy": float((answers == targets).mean()),
-        "as_fp32": float((answers == fp32.argmax(axis=1)).mean()),
+        "val_accuracy": float((predicted == targets).mean()),
+        "as_fp32": float((predicted == fp32.argmax(axis=1)).mean()),
         "logit_rms": float(np.sqrt(np.square(logits - fp32).mean())),
     }
 
 
 def profile_rows(study: str, name: str, file: Path, inputs: Inputs) -> list[dict[str, object]]:
     """The rows of `format_profile.csv` for one file, the slowest operator first."""
-    spent = kernel_times(file, inputs)
-    whole = sum(one.milliseconds for one in spent)
+    kernels = kernel_times(file, inputs)
+    total = sum(kernel.milliseconds for kernel in kernels)
     return [
         {
             "study": study,
             "format": name,
-            "operator": one.operator,
-            "nodes": one.nodes,
-            "kernel_ms": one.milliseconds,
-            "share": one.milliseconds / whole,
+            "operator": kernel.operator,
+            "nodes": kernel.nodes,
+            "kernel_ms": kernel.milliseconds,
+            "share": kernel.milliseconds / total,
         }
-        for one in spent
+        for kernel in kernels
     ]

@@ -1,4 +1,4 @@
-"""Where a published number comes from: the command, the code, the machine and the model that was measured."""
+"""What a published number was made from: the command, the code, the machine and the model that was measured."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ PROVENANCE = "provenance.json"
 RANDOM_STUDENT = {
     "name": "EfficientNet-Lite0 of random weights, 128 px, 10 classes",
     "digest": "",
-}  # export.random_student's
+}
 
 
 def record_measurement(folder: Path, tables: Sequence[str], model: dict[str, str]) -> None:
-    """Writes into the folder's `provenance.json` where these tables of it come from; other tables' entries stay.
+    """Record in the folder's `provenance.json` what these tables were made from; entries of other tables stay.
 
-    model: of `measured_file`, or RANDOM_STUDENT.
+    model: the result of `measured_file`, or RANDOM_STUDENT.
     """
     path = folder / PROVENANCE
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -30,17 +30,17 @@ def record_measurement(folder: Path, tables: Sequence[str], model: dict[str, str
 
 
 def measured_file(path: Path, name: str = "") -> dict[str, str]:
-    """The name (its place in the checkout, unless another is given) and the digest of a model's file."""
+    """The name (by default the path in the checkout) and the digest of a model's file."""
     return {"name": name or short_path(str(path.resolve())), "digest": digest(path.read_bytes())}
 
 
 def command() -> str:
-    """What was called, without folders outside the checkout."""
+    """The command line, without folders outside the checkout."""
     return " ".join(["python", *map(short_path, sys.argv)])
 
 
 def short_path(word: str) -> str:
-    """A path inside the repository without what is above it; of one outside its last part: folders name people."""
+    """A path relative to the repository; of a path outside it the last part alone, because folders can name people."""
     option, equals, value = word.rpartition("=")
     path = Path(value)
     if ".." in path.parts:

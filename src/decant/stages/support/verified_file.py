@@ -1,4 +1,4 @@
-"""What a study's own file is verified with: its student, and the pictures of a split through the study's source."""
+"""What a study's exported file is verified with: its student, and the images of a split from the study's source."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from pathlib import Path
 from decant.data.images import BrokenImage
 from decant.data.manifest import Manifest, read_manifest
 from decant.errors import UserError
-from decant.export.runtime import BrokenFile, OnnxClassifier
-from decant.export.verification.images import Pictures
+from decant.export.runtime import BrokenFile, OnnxClassifier, read_dtype
+from decant.export.verification.images import Images
 from decant.stages.support.experiment import Experiment, default_data_root
 from decant.study import load_study
-from decant.workspace import FINISHED, is_fingerprint
+from decant.workspace import FINISHED, LATEST, Workspace, followed, is_fingerprint
 
 
-class StudyPictures(Pictures):
-    """Pictures of a split by their path in the source; their labels are those of the cleaned manifest."""
+class StudyImages(Images):
+    """The images of a split by their path in the source, with the labels of the cleaned manifest."""
 
     def __init__(self, experiment: Experiment, split: str, paths: list[str], labels: dict[str, str]) -> None:
         self.experiment, self.split, self.paths, self.labels = experiment, split, paths, labels
@@ -29,68 +29,70 @@ class StudyPictures(Pictures):
 
 @dataclass(frozen=True)
 class OfStudy:
-    """file: what is verified. checkpoint: the folder of the student that it was made from.
+    """file: to verify. checkpoint: folder of the student that it was made from.
 
-    fp32: the exported file that an int8 file stands in for, where it is there. budget: points that it may lose.
+    fp32: the exported file that an int8 file replaces, if there is one. budget: points of accuracy that it may lose.
     """
 
     file: Path
     checkpoint: Path
     fp32: Path | None
     budget: float
-    pictures: StudyPictures
+    images: StudyImages
 
 
 def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, split: str | None) -> OfStudy:
-    """The finished stages of a study that a file belongs to, by default its newest export. Nothing is built.
+    """The finished stages of a study that a file was made from, by default of its newest export. Nothing is built.
 
-    The file says which student and which cleaned data it was made from; one that does not is taken for the newest.
-    split: default val. Raises UserError for what is not there.
+    The file's metadata name the student and the cleaned data; if they do not, the study's newest are taken. split:
+    default val. Raises UserError for what is missing.
     """
     experiment = Experiment(load_study(name), (data_root or default_data_root()).resolve(), runs.resolve())
-    run = experiment.workspace.folder
-    file = file or run / "export" / "latest" / "student.onnx"
-    made_from = metadata_of(file)
-    cleaned = stage_folder(run, "clean", made_from.get("data"), "manifest.parquet")
-    checkpoint = stage_folder(run, "student", made_from.get("student"), "model.json")
-    pictures = pictures_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
-    return OfStudy(file, checkpoint, fp32_of(run, made_from), experiment.study.export.int8_budget_points, pictures)
+    workspace = experiment.workspace
+    file = followed(file or workspace.folder / "export" / LATEST / "student.onnx")
+    metadata = metadata_of(file)
+    cleaned = stage_folder(workspace, "clean", metadata.get("data"), "manifest.parquet")
+    checkpoint = stage_folder(workspace, "student", metadata.get("student"), "model.json")
+    images = images_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
+    fp32 = fp32_of(workspace, metadata)
+    return OfStudy(file, checkpoint, fp32, experiment.study.export.int8_budget_points, images)
 
 
 def metadata_of(file: Path) -> dict[str, str]:
-    """What the file says of itself; nothing where it is broken, which verification will tell."""
+    """The file's metadata; empty for a broken file, which verification reports."""
     try:
         return OnnxClassifier(file).metadata
     except BrokenFile:
         return {}
 
 
-def fp32_of(run: Path, made_from: Mapping[str, str]) -> Path | None:
-    """The export of the student that an int8 file says it was made from, the newest where it says none.
+def fp32_of(workspace: Workspace, metadata: Mapping[str, str]) -> Path | None:
+    """The export of the student that an int8 file was made from; the newest if the file names no student.
 
-    None where there is no such export, and for a file that is no int8.
+    None if there is no such export, and for a file that is not int8.
     """
-    if made_from.get("precision") != "int8":
+    if read_dtype(metadata) != "int8":
         return None
-    exports = run / "export"
-    folders = [exports / "latest", *sorted(mark.parent for mark in exports.glob(f"*/{FINISHED}"))]
-    for file in (folder / "student.onnx" for folder in folders):
-        if file.is_file() and made_from.get("student") in (None, metadata_of(file).get("student")):
+    newest = followed(workspace.folder / "export" / LATEST)
+    for folder in (newest, *sorted(mark.parent for mark in workspace.store.glob(f"export/*/{FINISHED}"))):
+        file = folder / "student.onnx"
+        if file.is_file() and metadata.get("student") in (None, metadata_of(file).get("student")):
             return file
     return None
 
 
-def stage_folder(run: Path, stage: str, fingerprint: str | None, file: str) -> Path:
-    """The finished stage that an ONNX file names, the newest where it names none. UserError where it is not there.
+def stage_folder(workspace: Workspace, stage: str, fingerprint: str | None, file: str) -> Path:
+    """The folder of the finished stage that an ONNX file names, the study's newest if it names none.
 
-    Anybody may have written the file: what is no fingerprint would lead out of the run's folder.
+    Raises UserError if it is missing. The file is untrusted: a text that is no fingerprint could lead out of the store.
     """
     if fingerprint is not None and not is_fingerprint(fingerprint):
         raise UserError(
-            f"the file says that it was made from {stage} {fingerprint!r}, which is no fingerprint; export it again, "
-            "or give --checkpoint and --data instead of --study"
+            f"the file names {stage} {fingerprint!r}, which is no fingerprint; export it again, or give --checkpoint "
+            "and --data instead of --study"
         )
-    folder = run / stage / (fingerprint or "latest")
+    newest = followed(workspace.folder / stage / LATEST)
+    folder = workspace.store / stage / fingerprint if fingerprint else newest
     if not (folder / file).is_file():
         raise UserError(
             f"{folder / file} is missing, which the file was made from; run python distill/run.py, or give "
@@ -99,11 +101,11 @@ def stage_folder(run: Path, stage: str, fingerprint: str | None, file: str) -> P
     return folder
 
 
-def pictures_of(experiment: Experiment, manifest: Manifest, split: str) -> StudyPictures:
-    """All kept pictures of a split, in the order of their ids."""
+def images_of(experiment: Experiment, manifest: Manifest, split: str) -> StudyImages:
+    """All kept images of a split, in the order of their ids."""
     rows = manifest.of_split(split)
     if not len(rows):
-        there = ", ".join(sorted(set(manifest.kept()["split"].dropna())))
-        raise UserError(f"the study {experiment.study.name} has no split {split!r}; it has {there}")
+        known = ", ".join(sorted(set(manifest.kept()["split"].dropna())))
+        raise UserError(f"the study {experiment.study.name} has no split {split!r}; it has {known}")
     labels = {path: label for path, label in zip(rows["path"], rows["label"], strict=True) if label is not None}
-    return StudyPictures(experiment, split, list(rows["path"]), labels)
+    return StudyImages(experiment, split, list(rows["path"]), labels)

@@ -1,0 +1,23 @@
+"""Stage manifest: one row per image that the source offers, before anything is done."""
+
+from pathlib import Path
+from typing import Any
+
+from decant.data.manifest import build_manifest, write_manifest
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import Inputs
+from decant.study import non_defaults
+from decant.tracking import progress
+
+VERSION = 1
+NOT_READ = ("cache_px", "may_be_shared", "class_names", "download")
+
+
+def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
+    return {**non_defaults(experiment.study.data, *NOT_READ), "seed": experiment.study.seed}
+
+
+def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Write `manifest.parquet`."""
+    study = experiment.study
+    write_manifest(build_manifest(experiment.source, study.data, study.seed, progress), folder / "manifest.parquet")

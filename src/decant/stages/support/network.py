@@ -1,0 +1,102 @@
+"""What the stages that train a network share: a new network, its head fitted to features, and its scores on val."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from decant.data.manifest import Manifest
+from decant.data.preprocessing import Preprocessing
+from decant.evaluation.scores import scores
+from decant.models.backbones import build_classifier, head_of
+from decant.models.checkpoint import Checkpoint
+from decant.models.classifier import Classifier, placed
+from decant.models.inference import evaluation_batches, features_of, predict
+from decant.models.linear_head import MAX_ROWS, choose_probe, subsample
+from decant.seeds import derived_seed
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.training_data import TrainingData
+from decant.study import Training
+from decant.tracking import Log, progress
+from decant.training.loop import Evaluate
+from decant.workspace import write_csv
+
+log = logging.getLogger(__name__)
+
+
+def new_checkpoint(settings: Training, classes: list[str], seed: int) -> Checkpoint:
+    """A network with its weights loaded, ready to be trained."""
+    classifier, source = build_classifier(
+        settings.architecture,
+        len(classes),
+        settings.input_px,
+        settings.weights,
+        seed,
+        settings.model_args,
+        settings.drop_path,
+    )
+    log.info("%s: weights from %s", settings.architecture, source)
+    card = {"architecture": settings.architecture, "model_args": settings.model_args, "weights": source}
+    return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio), card)
+
+
+def fit_head(
+    experiment: Experiment, data: TrainingData, checkpoint: Checkpoint, rows: np.ndarray, folder: Path, track: Log
+) -> None:
+    """Write a logistic regression on features of images and of their mirror images into the checkpoint's head.
+
+    rows: cache rows to fit on, of which at most MAX_ROWS are taken. The regularisation is chosen on val by the study's
+    metric; `folder/regularisation.csv` contains the scores of each strength.
+    """
+    manifest, labels = data.manifest, data.labels
+    rows = subsample(rows, labels.targets[rows], MAX_ROWS, derived_seed(experiment.study.seed, "head rows"))
+    val = manifest.of_split("val")
+    features, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
+    val_features, _ = read_features(experiment, checkpoint, val)
+    best, tried = choose_probe(
+        np.concatenate([features, mirrored]),
+        np.tile(labels.targets[rows], 2),
+        np.tile(labels.weight[rows], 2),
+        val_features,
+        manifest.targets(val),
+        len(manifest.classes),
+        experiment.study.metric,
+    )
+    for row in tried:
+        track({f"head/{name}": value for name, value in row.items()})
+    best.write_into(head_of(checkpoint.classifier))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "regularisation.csv", tried)
+
+
+def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:
+    """The manifest rows of cache rows, in their order."""
+    train = data.manifest.of_split("train").drop_duplicates("content").set_index("content", drop=False)
+    return train.loc[[data.cache.contents[row] for row in rows]]
+
+
+def read_features(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the images and of their mirror images, float32 [n, D] each, in the order of `rows`."""
+    classifier = placed(checkpoint.classifier, experiment.device).eval()
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    encoded = progress(experiment.encoded_images(rows), "features", len(rows), "images")
+    for ids, images in evaluation_batches(encoded, checkpoint.preprocessing):
+        images = images.to(experiment.device)
+        pair = features_of(classifier, images), features_of(classifier, images.flip(-1))
+        pairs.update(zip(ids, zip(*pair, strict=True), strict=True))
+    plain, mirrored = zip(*(pairs[id_] for id_ in rows["id"]), strict=True)
+    return np.stack(plain), np.stack(mirrored)
+
+
+def val_metrics(experiment: Experiment, manifest: Manifest, preprocessing: Preprocessing) -> Evaluate:
+    """A function that scores a network on val, from the original images."""
+    val = manifest.of_split("val")
+
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        batches = evaluation_batches(experiment.encoded_images(val), preprocessing)
+        predictions = predict(classifier, batches, experiment.device).aligned(list(val["id"]))
+        val_scores = scores(predictions.mean(), manifest.targets(val))
+        return {f"val_{name}": round(value, 5) for name, value in val_scores.items()}
+
+    return evaluate

@@ -1,0 +1,104 @@
+"""What a run would do: which stages are finished, which would run, and how long they took in earlier runs."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from decant.evaluation.tables import minutes
+from decant.stages import GRAPH
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import Inputs, code_of, declaration, names_read, outside_reads
+from decant.stages.support.weights import active_teachers, read_weights
+from decant.workspace import FINISHED, StageResult, Undecided, Workspace, changed_files, record_of
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """seconds: of this stage if it is finished, else the median of earlier runs; None if there was none."""
+
+    name: str
+    script: str
+    finished: bool
+    seconds: float | None
+
+
+def plan(experiment: Experiment) -> list[PlannedStage]:
+    """The stages of the study in the order of the flow. Nothing is built and nothing is measured.
+
+    Until the ensemble is finished, every teacher counts as active. Raises UserError if the data are missing.
+    """
+    experiment = replace(experiment, may_measure=False, finished={})
+    results: dict[str, StageResult] = {}
+    return [planned(experiment, name, results) for name in stage_names(experiment, results)]
+
+
+def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iterator[str]:
+    """The study's stages in the table's order; `results` grows while the names are read."""
+    for stage in GRAPH:
+        family, _, member = stage.name.partition("/")
+        if member == "NAME":
+            teachers = active(experiment, results) if family == "soft_labels" else list(experiment.study.teachers)
+            yield from (f"{family}/{teacher}" for teacher in teachers)
+        elif stage.name != "int8" or experiment.study.export.int8:
+            yield stage.name
+
+
+def active(experiment: Experiment, results: dict[str, StageResult]) -> list[str]:
+    if "ensemble" in results:
+        return active_teachers(read_weights(results["ensemble"].folder))
+    return list(experiment.study.teachers)
+
+
+def planned(experiment: Experiment, name: str, results: dict[str, StageResult]) -> PlannedStage:
+    """Look one stage up in the store; a finished one is added to `results`."""
+    script = declaration(experiment, name).script
+    result = located(experiment, name, results)
+    if result is None or not (result.folder / FINISHED).is_file() or changed_files(result.folder):
+        return PlannedStage(name, script, False, earlier_seconds(experiment.workspace, name))
+    results[name] = result
+    return PlannedStage(name, script, True, record_of(result.folder)["seconds"])
+
+
+def located(experiment: Experiment, name: str, results: dict[str, StageResult]) -> StageResult | None:
+    """Where the stage is or would be; None if that depends on something that is not finished or not measured."""
+    reads = list(names_read(experiment, name, lambda: active(experiment, results)))
+    if not all(read in results for read in reads):
+        return None
+    inputs, code = Inputs({read: results[read] for read in reads}), code_of(experiment, name)
+    try:
+        outside = outside_reads(experiment, name)
+        settings = code.settings(experiment, name, inputs)
+    except Undecided:
+        return None
+    return experiment.workspace.located(name, settings, outside + list(inputs.results.values()), code.VERSION)
+
+
+def earlier_seconds(workspace: Workspace, name: str) -> float | None:
+    """Median seconds of the stage's earlier runs in this store; of its family's if there is none."""
+    for pattern in (f"{name}/*/{FINISHED}", f"{name.partition('/')[0]}/*/*/{FINISHED}"):
+        seconds = [record_of(mark.parent)["seconds"] for mark in workspace.store.glob(pattern)]
+        if seconds:
+            return float(statistics.median(seconds))
+    return None
+
+
+def plan_lines(stages: Sequence[PlannedStage]) -> list[str]:
+    """The plan as text: a line per stage, and a last line with the sum."""
+    width = max(len(stage.name) for stage in stages)
+    lines = [
+        f"{stage.name:<{width}}  {'finished' if stage.finished else 'to run':<8}  {time_text(stage.seconds):>8}  "
+        f"{stage.script}"
+        for stage in stages
+    ]
+    waiting = [stage for stage in stages if not stage.finished]
+    known = [stage.seconds for stage in waiting if stage.seconds is not None]
+    total = f"to run: {len(waiting)} of {len(stages)} stages"
+    if known:
+        total += f", {minutes(sum(known))} min by earlier runs"
+    if len(known) < len(waiting):
+        total += f"; {len(waiting) - len(known)} never ran here, so their time is unknown"
+    return [*lines, total]
+
+
+def time_text(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{minutes(seconds)} min"

@@ -1,0 +1,113 @@
+"""The one place that finds the results of stages, building what is missing, and that plans without building."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decant.errors import UserError, nearest
+from decant.stages import GRAPH, Stage
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.weights import active_teachers, read_weights
+from decant.workspace import StageResult
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The results of the stages that a stage reads, by stage name."""
+
+    results: Mapping[str, StageResult]
+
+    def __getitem__(self, name: str) -> StageResult:
+        return self.results[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.results
+
+    def folder(self, name: str) -> Path:
+        """The folder of a stage's files."""
+        return self.results[name].folder
+
+    def per_teacher(self, family: str) -> dict[str, StageResult]:
+        """Teacher -> result, of the stages `family/<teacher>`."""
+        return {
+            name.partition("/")[2]: result for name, result in self.results.items() if name.startswith(f"{family}/")
+        }
+
+
+def stage_result(experiment: Experiment, name: str) -> StageResult:
+    """Return the finished stage `name` ("teachers/lite1", say); it and what it reads are built where missing.
+
+    Raises UserError for a name that is no stage of the study.
+    """
+    if name not in experiment.finished:
+        code, inputs = code_of(experiment, name), inputs_of(experiment, name)
+
+        def build(folder: Path) -> None:
+            code.build(experiment, name, inputs, folder)
+
+        settings = code.settings(experiment, name, inputs)
+        resumable = getattr(code, "RESUMABLE", False)
+        reads = outside_reads(experiment, name) + list(inputs.results.values())
+        result = experiment.workspace.stage(name, settings, reads, code.VERSION, build, resumable)
+        if hasattr(code, "repair"):
+            code.repair(experiment, name, inputs, result.folder)
+        experiment.finished[name] = result
+    return experiment.finished[name]
+
+
+def code_of(experiment: Experiment, name: str) -> Any:
+    """The module of a stage, as `decant.stages` describes it."""
+    return importlib.import_module(f"decant.stages.{declaration(experiment, name).module}")
+
+
+def inputs_of(experiment: Experiment, name: str) -> Inputs:
+    """The finished stages that the stage `name` reads."""
+
+    def active() -> list[str]:
+        return members(experiment, "soft_labels")
+
+    return Inputs({read: stage_result(experiment, read) for read in names_read(experiment, name, active)})
+
+
+def names_read(experiment: Experiment, name: str, active: Callable[[], list[str]]) -> Iterator[str]:
+    """The names of the stages that `name` reads, in the table's order. active: returns the active teachers."""
+    teacher = name.partition("/")[2]
+    for read in declaration(experiment, name).reads:
+        family, _, member = read.partition("/")
+        if read == "int8":
+            yield from ["int8"] if experiment.study.export.int8 else []
+        elif member == "NAME":
+            yield f"{family}/{teacher}"
+        elif member == "*":
+            teachers = active() if family == "soft_labels" else list(experiment.study.teachers)
+            yield from (f"{family}/{one}" for one in teachers)
+        else:
+            yield read
+
+
+def members(experiment: Experiment, family: str) -> list[str]:
+    """The teachers that have a stage in a family: those of the study, for soft labels the active ones."""
+    if family == "soft_labels":
+        return active_teachers(read_weights(stage_result(experiment, "ensemble").folder))
+    return list(experiment.study.teachers)
+
+
+def declaration(experiment: Experiment, name: str) -> Stage:
+    """The row of the table for a stage of this study. Raises UserError if there is none."""
+    exact = {stage.name: stage for stage in GRAPH}
+    if name in exact:
+        return exact[name]
+    family, _, teacher = name.partition("/")
+    if f"{family}/NAME" not in exact:
+        raise UserError(f"no stage {name!r}; {nearest(name, list(exact))}")
+    if teacher not in experiment.study.teachers:
+        known = list(experiment.study.teachers)
+        raise UserError(f"no teacher {teacher!r} in {experiment.study.name}; {nearest(teacher, known)}")
+    return exact[f"{family}/NAME"]
+
+
+def outside_reads(experiment: Experiment, name: str) -> list[StageResult | str]:
+    """What a stage reads that no stage made: the manifest reads the data."""
+    return [experiment.data_digest] if name == "manifest" else []

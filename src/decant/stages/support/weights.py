@@ -1,0 +1,28 @@
+"""The ensemble's weights as its file contains them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How the teachers are pooled, in the study's order: weights sum to 1; logits are divided by the temperatures."""
+
+    names: list[str]
+    weights: list[float]
+    temperatures: list[float]
+
+
+def read_weights(folder: Path) -> Weights:
+    """Read `weights.json` of the stage ensemble; rounded weights are made to sum to 1 again."""
+    teachers = json.loads((folder / "weights.json").read_text(encoding="utf-8"))["teachers"]
+    weights = np.array([row["weight"] for row in teachers.values()])
+    return Weights(list(teachers), list(weights / weights.sum()), [row["temperature"] for row in teachers.values()])
+
+
+def active_teachers(weights: Weights) -> list[str]:
+    """The teachers whose weight is above zero."""
+    return [name for name, weight in zip(weights.names, weights.weights, strict=True) if weight > 0]

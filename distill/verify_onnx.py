@@ -133,9 +133,11 @@ def task(given: argparse.Namespace) -> Task:
             from decant.stages.support.verified_file import of_study  # all that a study needs, torch among it
         except ModuleNotFoundError as error:
             raise UserError(f"--study needs all of decant's packages ({error}); give --data instead") from None
-        found = of_study(given.study, given.file, given.data, given.runs, given.split)
-        budget = found.budget if given.budget is None else given.budget
-        return Task(found.file, given.checkpoint or found.checkpoint, given.fp32 or found.fp32, budget, found.pictures)
+        of_file = of_study(given.study, given.file, given.data, given.runs, given.split)
+        budget = of_file.budget if given.budget is None else given.budget
+        return Task(
+            of_file.file, given.checkpoint or of_file.checkpoint, given.fp32 or of_file.fp32, budget, of_file.images
+        )
     budget = BUDGET_POINTS if given.budget is None else given.budget
     pictures = ImageFiles(given.data, classes_of(given.file), given.split)
     return Task(given.file, given.checkpoint, given.fp32, budget, pictures)

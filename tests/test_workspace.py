@@ -13,8 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decant.errors import UserError
-from decant.workspace import FINISHED, Workspace, fingerprint, replacing, write_csv, write_json
+from decant import workspace as workspace_module
+from decant.workspace import (
+    FINISHED,
+    Undecided,
+    Workspace,
+    fingerprint,
+    followed,
+    locked,
+    point_latest,
+    replacing,
+    write_csv,
+    write_json,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -26,8 +37,8 @@ json_values = st.recursive(
 class Chain:
     """a -> b -> c, and d beside them; `ran` lists what was built."""
 
-    def __init__(self, folder):
-        self.workspace = Workspace(folder)
+    def __init__(self, runs, study="study"):
+        self.workspace = Workspace(runs, study)
         self.ran = []
 
     def run(self, a=1, b=1, c=1, d=1, version_of_b=1):
@@ -46,7 +57,7 @@ class Chain:
 
 @pytest.fixture
 def chain(tmp_path):
-    return Chain(tmp_path / "runs" / "study")
+    return Chain(tmp_path / "runs")
 
 
 def in_another_process(repository, code, *arguments):
@@ -63,7 +74,7 @@ def test_a_finished_and_unchanged_stage_is_not_built_again(chain):
     before = chain.run()
     assert chain.ran == ["a", "b", "c", "d"]
     assert chain.run() == before and chain.ran == []
-    again = Chain(chain.workspace.folder)  # as another process would
+    again = Chain(chain.workspace.folder.parent)  # as another process would
     assert again.run() == before and again.ran == []
 
 
@@ -100,21 +111,22 @@ def test_what_was_there_before_a_change_stays_and_is_found_again(chain):
     new = chain.run(b=2)[1]
     assert new.folder != old.folder
     assert json.loads((old.folder / "value.json").read_text()) == {"value": 1}
-    assert (new.folder.parent / "latest").resolve() == new.folder
+    latest = chain.workspace.folder / "b" / "latest"
+    assert latest.resolve() == new.folder
     chain.run(b=1)
     assert chain.ran == []
-    assert (new.folder.parent / "latest").resolve() == old.folder
+    assert latest.resolve() == old.folder
 
 
 def test_a_digest_of_an_outside_file_is_something_a_stage_reads(tmp_path):
-    workspace, ran = Workspace(tmp_path), []
+    workspace, ran = Workspace(tmp_path, "study"), []
     for digest in ("one", "one", "two"):
         workspace.stage("manifest", {}, [digest], 1, ran.append)
     assert len(ran) == 2
 
 
 def test_two_stages_with_the_same_section_do_not_share_a_folder(tmp_path):
-    workspace = Workspace(tmp_path)
+    workspace = Workspace(tmp_path, "study")
     made = [workspace.stage(name, {}, [], 1, lambda folder: None) for name in ("teachers/lite0", "teachers/lite1")]
     assert made[0].fingerprint != made[1].fingerprint and made[0].folder.parent != made[1].folder.parent
 
@@ -122,29 +134,19 @@ def test_two_stages_with_the_same_section_do_not_share_a_folder(tmp_path):
 def test_the_record_of_a_stage_says_what_it_was_made_from(chain):
     first, second, *_ = chain.run(b=5)
     record = json.loads((second.folder / FINISHED).read_text())
-    assert {key: record[key] for key in ("stage", "fingerprint", "section", "reads", "version")} == {
+    assert {key: record[key] for key in ("stage", "fingerprint", "settings", "reads", "version")} == {
         "stage": "b",
         "fingerprint": second.fingerprint,
-        "section": {"value": 5},
+        "settings": {"value": 5},
         "reads": [first.fingerprint],
         "version": 1,
     }
     assert record["seconds"] >= 0
 
 
-def test_a_stage_is_not_charged_for_one_that_is_built_within_it(tmp_path):
-    workspace = Workspace(tmp_path)
-    outer = workspace.stage(
-        "outer", {}, [], 1, lambda _: workspace.stage("inner", {}, [], 1, lambda _: time.sleep(0.3))
-    )
-    seconds = {name: json.loads((one.folder / FINISHED).read_text())["seconds"] for name, one in workspace.used.items()}
-    assert workspace.used["outer"] == outer
-    assert seconds["inner"] >= 0.3 and seconds["outer"] < seconds["inner"]
-
-
 @pytest.mark.parametrize("resumable", [False, True])
 def test_an_interrupted_stage_is_cleared_unless_it_can_resume(tmp_path, resumable):
-    workspace, seen = Workspace(tmp_path), []
+    workspace, seen = Workspace(tmp_path, "study"), []
 
     def build(folder):
         seen.append(sorted(path.name for path in folder.iterdir()))
@@ -155,7 +157,7 @@ def test_an_interrupted_stage_is_cleared_unless_it_can_resume(tmp_path, resumabl
 
     with pytest.raises(RuntimeError, match="the disk is full"):
         workspace.stage("student", {}, [], 1, build, resumable)
-    assert not (tmp_path / "student" / "latest").exists()
+    assert not (tmp_path / "study" / "student" / "latest").exists()
     done = workspace.stage("student", {}, [], 1, build, resumable)
     assert seen == [[], ["half"] if resumable else []]
     assert (done.folder / "whole").is_file() and (done.folder / FINISHED).is_file()
@@ -171,12 +173,12 @@ def test_a_stage_whose_process_was_killed_is_built_again(tmp_path, repository):
             (folder / "half").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        Workspace(Path(sys.argv[1])).stage("student", {}, [], 1, build)
+        Workspace(Path(sys.argv[1]), "study").stage("student", {}, [], 1, build)
     """
     process = in_another_process(repository, code, tmp_path)
     process.communicate()
-    assert process.returncode == -signal.SIGKILL and list(tmp_path.glob("student/*/half"))
-    done = Workspace(tmp_path).stage("student", {}, [], 1, lambda folder: (folder / "whole").touch())
+    assert process.returncode == -signal.SIGKILL and list(tmp_path.glob("store/student/*/half"))
+    done = Workspace(tmp_path, "study").stage("student", {}, [], 1, lambda folder: (folder / "whole").touch())
     assert sorted(path.name for path in done.folder.iterdir()) == [FINISHED, "whole"]
 
 
@@ -187,72 +189,129 @@ def test_latest_still_points_right_when_the_runs_folder_is_moved(chain, tmp_path
     assert latest.resolve().name == done.folder.name and (latest / FINISHED).is_file()
 
 
-def test_what_a_clock_decides_is_decided_once_and_stays(tmp_path):
-    answers = iter(["bf16", "fp32"])
-    assert Workspace(tmp_path).resolved("precision", lambda: next(answers)) == "bf16"
-    assert Workspace(tmp_path).resolved("precision", lambda: next(answers)) == "bf16"
-    assert Workspace(tmp_path).resolved("other", lambda: next(answers)) == "fp32"
-    assert Workspace(tmp_path).resolved("precision", lambda: next(answers)) == "bf16"
+def test_a_study_that_changes_only_its_last_stage_reuses_the_others_of_another_study(tmp_path):
+    one, other = Chain(tmp_path, "one"), Chain(tmp_path, "other")
+    first = one.run()
+    second = other.run(c=2)
+    assert other.ran == ["c"]
+    assert second[:2] == first[:2]
+    for study, results in (("one", first), ("other", second)):
+        assert (tmp_path / study / "c" / "latest").resolve() == results[2].folder
 
 
-def test_even_nothing_is_an_answer_that_stays(tmp_path):
-    assert Workspace(tmp_path).resolved("limit", lambda: None) is None
-    assert Workspace(tmp_path).resolved("limit", lambda: pytest.fail("asked twice")) is None
+@pytest.mark.parametrize(
+    "error", [OSError(95, "Operation not supported"), PermissionError(1, "Operation not permitted")]
+)
+def test_on_a_disk_without_links_latest_is_a_text_file_that_is_followed(chain, monkeypatch, error):
+    def no_links(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(os, "symlink", no_links)
+    old = chain.run()[1]
+    new = chain.run(b=2)[1]
+    latest = chain.workspace.folder / "b" / "latest"
+    assert latest.is_file() and not latest.is_symlink()
+    assert followed(latest) == new.folder and followed(latest / "value.json").read_text() == '{"value": 2}'
+    chain.run(b=1)
+    assert followed(latest) == old.folder
 
 
-LOCKED = """if True:
-    import sys
+def test_a_path_through_a_link_or_without_latest_is_left_as_it_is(chain):
+    chain.run()
+    latest = chain.workspace.folder / "b" / "latest"
+    assert followed(latest / "value.json") == latest / "value.json"
+    assert followed(chain.workspace.store / "b") == chain.workspace.store / "b"
+
+
+def test_a_link_takes_the_place_of_a_text_file(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "latest").write_text("../store/1")
+    target = tmp_path / "store" / "2"
+    target.mkdir(parents=True)
+    point_latest(tmp_path / "study", target)
+    assert (tmp_path / "study" / "latest").is_symlink() and (tmp_path / "study" / "latest").resolve() == target
+
+
+def test_what_a_clock_decides_is_decided_once_and_stays_for_all_studies(tmp_path):
+    values = iter(["bf16", "fp32"])
+    assert Workspace(tmp_path, "one").decided("dtype", lambda: next(values)) == "bf16"
+    assert Workspace(tmp_path, "two").decided("dtype", lambda: next(values)) == "bf16"
+    assert Workspace(tmp_path, "one").decided("other", lambda: next(values)) == "fp32"
+    assert Workspace(tmp_path, "one").decided("dtype", None) == "bf16"
+
+
+def test_a_value_that_may_not_be_measured_is_undecided(tmp_path):
+    with pytest.raises(Undecided, match="dtype"):
+        Workspace(tmp_path, "study").decided("dtype", None)
+
+
+def test_even_none_is_a_value_that_stays(tmp_path):
+    assert Workspace(tmp_path, "study").decided("limit", lambda: None) is None
+    assert Workspace(tmp_path, "study").decided("limit", lambda: pytest.fail("asked twice")) is None
+
+
+BUILDING = """if True:
+    import sys, time
     from pathlib import Path
-    from decant.errors import UserError
     from decant.workspace import Workspace
 
-    try:
-        with Workspace(Path(sys.argv[1])).locked():
-            print("held", flush=True)
-            sys.stdin.read() if len(sys.argv) > 2 else None
-    except UserError as error:
-        print("refused:", error)
+    runs, study, stage = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+    def build(folder):
+        print("building", flush=True)
+        sys.stdin.readline()
+        (folder / "built_by").write_text(study)
+
+    done = Workspace(runs, study).stage(stage, {}, [], 1, build)
+    print((done.folder / "built_by").read_text(), flush=True)
 """
 
 
-def test_a_second_process_is_refused_while_the_first_holds_the_folder_and_let_in_after_it(tmp_path, repository):
-    with Workspace(tmp_path).locked():
-        refused = in_another_process(repository, LOCKED, tmp_path).communicate()[0]
-    assert refused.startswith(f"refused: {tmp_path} is in use by another process")
-    assert in_another_process(repository, LOCKED, tmp_path).communicate()[0] == "held\n"
+def building(repository, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDING, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_the_lock_of_a_killed_process_binds_nobody(tmp_path, repository):
-    code = LOCKED.replace("sys.stdin.read()", "__import__('time').sleep(600)")
-    holder = in_another_process(repository, code, tmp_path, "wait")
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="in use by another process"), Workspace(tmp_path).locked():
-            pass
-    finally:
-        holder.kill()
-        holder.communicate()
-    with Workspace(tmp_path).locked():
+def test_a_second_study_waits_for_a_stage_that_the_first_is_building_and_takes_it(tmp_path, repository):
+    first = building(repository, tmp_path, "one", "clean")
+    assert first.stdout.readline() == "building\n"
+    second = building(repository, tmp_path, "two", "clean")
+    time.sleep(0.5)
+    assert second.poll() is None  # it waits
+    assert first.communicate("\n")[0] == "one\n"
+    assert second.communicate("\n")[0] == "one\n"  # it has not built the stage itself
+
+
+def test_two_studies_build_different_stages_at_the_same_time(tmp_path, repository):
+    processes = [building(repository, tmp_path, name, f"teachers/{name}") for name in ("one", "two")]
+    assert [process.stdout.readline() for process in processes] == ["building\n"] * 2
+    assert [process.communicate("\n")[0] for process in processes] == ["one\n", "two\n"]
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path, repository):
+    holder = building(repository, tmp_path, "one", "clean")
+    assert holder.stdout.readline() == "building\n"
+    holder.kill()
+    holder.communicate()
+    done = Workspace(tmp_path, "two").stage("clean", {}, [], 1, lambda folder: (folder / "built_by").write_text("two"))
+    assert (done.folder / "built_by").read_text() == "two"
+
+
+def test_a_disk_without_locks_is_named_once_and_the_run_goes_on(tmp_path, monkeypatch, caplog):
+    import filelock
+
+    def no_locks(self, *arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", no_locks)
+    with locked(tmp_path / "stage"):
         pass
-
-
-def test_the_lock_is_re_entrant_and_ends_with_the_outermost_block(tmp_path, repository):
-    with Workspace(tmp_path).locked():
-        with Workspace(tmp_path).locked():
-            pass
-        assert in_another_process(repository, LOCKED, tmp_path).communicate()[0].startswith("refused")
-    assert in_another_process(repository, LOCKED, tmp_path).communicate()[0] == "held\n"
-
-
-def test_the_lock_ends_with_an_error_too(tmp_path, repository):
-    with pytest.raises(RuntimeError), Workspace(tmp_path).locked():
-        raise RuntimeError
-    assert in_another_process(repository, LOCKED, tmp_path).communicate()[0] == "held\n"
-
-
-def test_studies_do_not_lock_one_another(tmp_path):
-    with Workspace(tmp_path / "one").locked(), Workspace(tmp_path / "two").locked():
-        pass
+    assert "no locks" in caplog.text and workspace_module.STORE == "store"
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path):

@@ -42,25 +42,31 @@ class Micro:
         """`micro` does not publish: its results stays with its run."""
         return self.runs / "results"
 
+    def script(self, path: str) -> ModuleType:
+        return script(path)
+
     def run(self, *words: str, path: str = "distill/run.py") -> None:
         places = ["--runs", str(self.place / "runs"), "--results", str(self.place / "results")]
         script(path).main(["--study", "micro", "--wandb", "disabled", *places, *words])
 
-    def stages(self) -> dict[str, set[str]]:
-        """Stage name -> the fingerprints that lie finished in it."""
-        found: dict[str, set[str]] = {}
-        for file in self.runs.rglob("finished.json"):
-            if not file.parent.is_symlink():
-                found.setdefault(str(file.parent.parent.relative_to(self.runs)), set()).add(file.parent.name)
-        return found
+    @property
+    def store(self) -> Path:
+        return self.place / "runs" / "store"
 
-    def files(self, *parts: str) -> dict[str, str]:
-        """Path -> SHA-256 of every file of the run, or of those below `parts`."""
-        below = self.runs.joinpath(*parts)
+    def stages(self) -> dict[str, set[str]]:
+        """Stage name -> the fingerprints of its finished results."""
+        marks: dict[str, set[str]] = {}
+        for file in self.store.rglob("finished.json"):
+            marks.setdefault(str(file.parent.parent.relative_to(self.store)), set()).add(file.parent.name)
+        return marks
+
+    def files(self) -> dict[str, str]:
+        """Path -> SHA-256 of every file of the runs, without locks."""
+        runs = self.place / "runs"
         return {
-            str(path.relative_to(self.runs)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(below.rglob("*"))
-            if path.is_file() and path.name != ".lock"
+            str(path.relative_to(runs)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(runs.rglob("*"))
+            if path.is_file() and path.suffix != ".lock"
         }
 
 
@@ -74,7 +80,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
 
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """A process that has told nothing yet; yields what it tells."""
+    """A process that has logged nothing yet; yields the messages that it logs."""
     told: set[str] = set()
     monkeypatch.setattr(Workspace, "_said", told)
     yield told

@@ -143,22 +143,7 @@ def test_a_count_below_one_ends_with_code_2(
     with pytest.raises(SystemExit) as ended:
         script_at(path).main([option, count, "--out", str(tmp_path)])
     assert ended.value.code == 2
-    assert f"argument {option}: '{count}' is no whole number above 0" in capsys.readouterr().err
-
-
-def test_a_run_folder_in_use_is_left_alone(
-    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str], tmp_path: Path
-) -> None:
-    held = (
-        "import sys; from pathlib import Path; from decant.workspace import Workspace\n"
-        "with Workspace(Path(sys.argv[1])).locked(): print('held', flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", held, str(tmp_path / "runs" / "micro")]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None and other.stdout.readline() == "held\n"
-        message = mistake(script_at, caplog, "research/clean_data.py", "--study", "micro", *places)
-        other.communicate("")
-    assert "is in use by another process" in message
+    assert f"argument {option}: '{count}' is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_a_mistake_on_the_command_line_shows_one_line_and_no_traceback(tmp_path: Path) -> None:

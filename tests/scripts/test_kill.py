@@ -43,10 +43,10 @@ def outcome(place: Path) -> dict[str, str]:
 
     Times are not among them, nor what is made from times.
     """
-    runs = place / "runs" / "micro"
+    runs = place / "runs"
     names = ("*.npy", "*.safetensors", "*.onnx", "*.parquet", "issues.csv", "weights.json", "confusion_*.csv")
-    found = {path for name in names for path in runs.rglob(name) if "latest" not in path.parts}
-    found.add(runs / "results" / "benchmarks" / "precision" / "metrics.csv")
+    found = {path for name in names for path in (runs / "store").rglob(name)}
+    found.add(runs / "micro" / "results" / "benchmarks" / "precision" / "metrics.csv")
     return {str(path.relative_to(runs)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(found)}
 
 
@@ -68,9 +68,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str
 
 def unfinished(place: Path) -> str:
     """The stages that a kill fell into; none if it fell between two."""
-    runs = place / "runs" / "micro"
-    marks = [path for path in runs.rglob("*") if len(path.name) == 12 and path.is_dir() and not path.is_symlink()]
-    return ", ".join(str(p.parent.relative_to(runs)) for p in marks if not (p / "finished.json").is_file())
+    store = place / "runs" / "store"
+    marks = [path for path in store.rglob("*") if len(path.name) == 12 and path.is_dir()]
+    return ", ".join(str(p.parent.relative_to(store)) for p in marks if not (p / "finished.json").is_file())
 
 
 def test_a_process_of_its_own_gives_what_the_chain_gives_in_this_one(
@@ -88,7 +88,7 @@ def test_a_kill_in_a_training_and_one_in_the_labelling_change_nothing(
     fell = []
     for sign in ("teachers/convnext/*/fold0/resume.safetensors", "soft_labels/*/store-*/view-00000-*.npy"):
         process = started(tmp_path)
-        while process.is_alive() and not list((tmp_path / "runs" / "micro").glob(sign)):
+        while process.is_alive() and not list((tmp_path / "runs" / "store").glob(sign)):
             time.sleep(0.002)
         process.kill()
         process.join()

@@ -99,7 +99,7 @@ def test_the_shipped_file_answers_as_its_row_of_the_table_says(micro: Micro) -> 
     ]
     assert float(row["accuracy"]) == pytest.approx(np.mean(answers == manifest.targets(rows)), abs=1e-4)
     session = onnxruntime.InferenceSession(micro.runs / "export" / "latest" / "student.onnx")
-    (data,) = micro.runs.glob("toy-vehicles-*")
+    (data,) = micro.store.glob("toy_vehicles/toy-vehicles-*")
     for place, (_, photo) in enumerate(rows.iterrows()):
         with Image.open(data / photo["path"]) as picture:
             if picture.mode != "RGB" or picture.getexif().get(274, 1) != 1:
@@ -121,17 +121,21 @@ def test_micro_publishes_nothing(micro: Micro) -> None:
 
 
 def test_nothing_half_written_is_left(micro: Micro) -> None:
-    assert [str(path) for path in micro.runs.rglob("*.part")] == []
-    assert [str(path) for path in micro.runs.rglob("resume.safetensors")] == []
+    assert [str(path) for path in (micro.place / "runs").rglob("*.part")] == []
+    assert [str(path) for path in micro.store.rglob("resume.safetensors")] == []
+
+
+def modified(micro: Micro, path: str) -> int:
+    return (micro.place / "runs" / path).stat().st_mtime_ns
 
 
 def test_a_second_run_keeps_every_stage_and_changes_no_file(micro: Micro, forgetful: set[str]) -> None:
     before = micro.files()
-    times = {path: (micro.runs / path).stat().st_mtime_ns for path in before if not path.startswith("results/")}
+    times = {path: modified(micro, path) for path in before if "/results/" not in path}
     stages = micro.stages()
     micro.run()
     assert micro.files() == before
-    assert {path: (micro.runs / path).stat().st_mtime_ns for path in times} == times
+    assert {path: modified(micro, path) for path in times} == times
     kept = {message.partition(":")[0] for message in forgetful if "unchanged, kept in" in message}
     assert kept == set(stages) == set(micro.stages())
 
@@ -189,13 +193,13 @@ def test_another_pooling_runs_only_what_depends_on_it_and_no_teacher(copied: Mic
     after = copied.stages()
     labelling = {stage for stage in after if stage.startswith("soft_labels/") and stage not in before}
     changed = {stage for stage in before if after[stage] != before[stage]}
-    assert set(after) == set(before) | labelling  # a teacher that was not active_teachers before labels views now
+    assert set(after) == set(before) | labelling  # a teacher that was not active before labels views now
     assert changed == {
         "ensemble", "student", "predictions/student", "export", "int8", "benchmarks/precision", "benchmarks/latency"
     }  # fmt: skip
     assert all(before[stage] < after[stage] for stage in changed)  # what was there stays
     now = copied.files()
-    stages = tuple(f"{stage}/{mark}/" for stage, marks in before.items() for mark in marks)
+    stages = tuple(f"store/{stage}/{mark}/" for stage, marks in before.items() for mark in marks)
     assert {path: digest for path, digest in now.items() if path.startswith(stages)} == {
         path: digest for path, digest in files.items() if path.startswith(stages)
     }
@@ -225,6 +229,56 @@ def test_another_student_leaves_teachers_and_ensemble_alone(copied: Micro) -> No
     copied.run("--set", "student.learning_rate=0.002", path="distill/train_student.py")
     after = copied.stages()
     assert {stage for stage in after if after[stage] != before[stage]} == {"student", "student_alone"}
+
+
+def test_a_study_that_extends_another_and_changes_its_student_trains_no_teacher(
+    copied: Micro, no_training: None, tmp_path: Path
+) -> None:
+    variant = tmp_path / "variant.yaml"
+    variant.write_text("{extends: micro, name: variant, student: {learning_rate: 0.002}}")
+    before = copied.stages()
+    places = ["--runs", str(copied.place / "runs"), "--wandb", "disabled"]
+    copied.script("distill/train_student.py").main(["--study", str(variant), *places])
+    after = copied.stages()
+    assert {stage for stage in after if after[stage] != before[stage]} == {"student", "student_alone"}
+    own = copied.place / "runs" / "variant"
+    for stage in ("teachers/convnext", "soft_labels/probe"):
+        assert (own / stage / "latest").samefile(copied.runs / stage / "latest")
+    assert not (own / "student" / "latest").samefile(copied.runs / "student" / "latest")
+
+
+def test_the_plan_of_a_finished_study_runs_nothing(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
+    before = micro.files()
+    micro.run("--plan")
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == set(micro.stages()) and all("finished" in line for line in lines)
+    assert total.startswith(f"to run: 0 of {len(lines)} stages")
+    assert micro.files() == before
+
+
+def test_the_plan_of_a_change_names_what_would_run_and_the_time_of_earlier_runs(
+    micro: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = micro.stages()
+    micro.run("--plan", "--set", "student.learning_rate=0.002")
+    *lines, total = capsys.readouterr().out.splitlines()
+    waiting = {line.split()[0] for line in lines if "to run" in line}
+    assert waiting == {
+        "student", "student_alone", "predictions/student", "predictions/student_alone", "export", "int8",
+        "benchmarks/precision", "benchmarks/latency",
+    }  # fmt: skip
+    assert "by earlier runs" in total and "unknown" not in total
+    assert micro.stages() == stages
+
+
+def test_the_plan_of_a_study_that_never_ran_builds_and_draws_nothing(
+    tmp_path: Path, micro: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(micro, place=tmp_path).run("--plan")
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert all("to run" in line and "unknown" in line for line in lines)
+    assert f"{len(lines)} never ran here" in total
+    assert not list(tmp_path.rglob("*.png")) and not list(tmp_path.rglob("finished.json"))
 
 
 def test_one_teacher_alone_can_be_trained(copied: Micro) -> None:

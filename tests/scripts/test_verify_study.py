@@ -12,6 +12,7 @@ import pytest
 
 from decant.data.manifest import read_manifest
 from decant.errors import UserError
+from decant.workspace import point_latest
 
 Micro = Any
 At = Callable[[str], ModuleType]
@@ -41,10 +42,8 @@ def test_the_student_is_the_one_that_the_file_was_made_from(script_at: At, micro
     """A newer student that lies as `latest` beside it is another one."""
     runs = tmp_path / "runs"
     shutil.copytree(micro.place / "runs", runs, symlinks=True)
-    (student,) = [path for path in (runs / "micro" / "student").iterdir() if not path.is_symlink()]
-    latest = student.parent / "latest"
-    latest.unlink()
-    shutil.copytree(student.parent.parent / "student_alone" / "latest", latest)
+    (student,) = [path for path in (runs / "store" / "student").iterdir() if path.is_dir()]
+    point_latest(runs / "micro" / "student", (runs / "micro" / "student_alone" / "latest").resolve())
     script_at("distill/verify_onnx.py").main(["--study", "micro", "--runs", str(runs)])
     student.rename(student.parent / "gone")
     with pytest.raises(UserError, match=r"which the file was made from"):

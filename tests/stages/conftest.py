@@ -12,16 +12,13 @@ import yaml
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from decant.data.manifest import Manifest
 from decant.models.classifier import Classifier
 from decant.stages import student as student_stage
 from decant.stages import teacher as teacher_stage
-from decant.stages.ensemble import ensemble
-from decant.stages.export import export
-from decant.stages.int8 import int8
-from decant.stages.precision import precision
-from decant.stages.soft_labels import soft_labels
-from decant.stages.student import student, student_alone
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import inputs_of, stage_result
+from decant.stages.support.training_data import TrainingData, read_training_data
 from decant.study import load_study
 from decant.training import loop
 from decant.workspace import StageResult
@@ -130,6 +127,15 @@ class Chain:
     stages: dict[str, StageResult]
     trainings: dict[str, Training]
 
+    @property
+    def manifest(self) -> Manifest:
+        """The cleaned manifest."""
+        return self.data.manifest
+
+    @property
+    def data(self) -> TrainingData:
+        return read_training_data(inputs_of(self.experiment, "student_alone"))
+
 
 def noting(patch: pytest.MonkeyPatch, trainings: dict[str, Training], root: Path) -> None:
     """Let every training that the stages start be noted in `trainings`."""
@@ -163,13 +169,14 @@ def chain(data_root: Path, study_file: Path, tmp_path_factory: pytest.TempPathFa
     place = tmp_path_factory.mktemp("chain")
     experiment = Experiment(load_study(str(study_file)), data_root, place / "runs", place / "results", "disabled")
     trainings: dict[str, Training] = {}
-    with pytest.MonkeyPatch.context() as patch, experiment.workspace.locked():
-        noting(patch, trainings, experiment.workspace.folder)
-        stages = {f"teachers/{name}": teacher_stage.teacher(experiment, name) for name in experiment.study.teachers}
-        stages |= {f"soft_labels/{name}": soft_labels(experiment, name) for name in experiment.study.teachers}
-        stages |= {"ensemble": ensemble(experiment), "student": student(experiment)}
-        stages |= {"student_alone": student_alone(experiment), "export": export(experiment)}
-        stages |= {"int8": int8(experiment), "precision": precision(experiment)}
+    names = [f"{family}/{name}" for family in ("teachers", "soft_labels") for name in experiment.study.teachers]
+    with pytest.MonkeyPatch.context() as patch:
+        noting(patch, trainings, experiment.workspace.store)
+        stages = {
+            name: stage_result(experiment, name)
+            for name in (*names, "ensemble", "student", "student_alone", "export", "int8")
+        }
+        stages["precision"] = stage_result(experiment, "benchmarks/precision")
     yield Chain(experiment, stages, trainings)
 
 

@@ -62,5 +62,5 @@ def test_wrong_test_labels_are_reported_all_the_same() -> None:
 
 def test_an_empty_split_is_told_before_anything_is_trained() -> None:
     manifest, _ = blobs()
-    with pytest.raises(UserError, match="no labelled picture is left for val"):
+    with pytest.raises(UserError, match="is left for val"):
         check_splits(manifest)

@@ -10,10 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from decant.data.predictions import Predictions, read_predictions, write_predictions
-from decant.stages.ensemble import fit, read_weights
-from decant.stages.predictions import predictions
-from decant.stages.support.training_data import read_cleaned
-from decant.workspace import StageResult
+from decant.stages.ensemble import fit
+from decant.stages.support.resolve import stage_result
+from decant.stages.support.weights import read_weights
 
 Chain = Any
 
@@ -22,7 +21,7 @@ def member_means(chain: Chain, split: str) -> dict[str, np.ndarray]:
     """Each teacher's probabilities, the mean of its views of a picture, float64."""
     found = {}
     for name in chain.experiment.study.teachers:
-        finished = predictions(chain.experiment, name, chain.stages[f"teachers/{name}"])
+        finished = stage_result(chain.experiment, f"predictions/{name}")
         members = read_predictions(finished.folder, split).members
         assert list(members) == ["identity", "hflip"]
         found[name] = np.mean([np.exp(values.astype(np.float64)) for values in members.values()], axis=0)
@@ -30,13 +29,13 @@ def member_means(chain: Chain, split: str) -> dict[str, np.ndarray]:
 
 
 def test_equal_pooling_gives_equal_weights(chain: Chain) -> None:
-    assert read_weights(chain.stages["ensemble"]).weights == [0.5, 0.5]
+    assert read_weights(chain.stages["ensemble"].folder).weights == [0.5, 0.5]
 
 
 def test_temperatures_are_fitted_to_the_labels_of_val(chain: Chain) -> None:
-    manifest = read_cleaned(chain.experiment)
+    manifest = chain.manifest
     targets = manifest.targets(manifest.of_split("val"))
-    weights = read_weights(chain.stages["ensemble"])
+    weights = read_weights(chain.stages["ensemble"].folder)
     for name, temperature in zip(weights.names, weights.temperatures, strict=True):
         logs = np.log(member_means(chain, "val")[name])
 
@@ -51,7 +50,7 @@ def test_temperatures_are_fitted_to_the_labels_of_val(chain: Chain) -> None:
 
 def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(chain: Chain, tmp_path: Path) -> None:
     """Two teachers that know different classes, the second far too sure of itself."""
-    manifest = read_cleaned(chain.experiment)
+    manifest = chain.manifest
     rows = manifest.of_split("val")
     targets = manifest.targets(rows)
     noise = np.random.default_rng(0).normal(size=(2, len(targets), 3))
@@ -62,7 +61,7 @@ def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(ch
         write_predictions(
             tmp_path / name, "val", Predictions(list(rows["id"]), {"identity": log_softmax(scores, axis=1)})
         )
-        parts[name] = StageResult(f"predictions/{name}", "", tmp_path / name)
+        parts[name] = tmp_path / name
     fitted, _ = fit(manifest, parts, "convex")
     assert fitted.temperatures[1] > 2 * fitted.temperatures[0]
 
@@ -83,7 +82,7 @@ def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(ch
 @pytest.mark.parametrize("split", ["val", "test", "predict"])
 def test_the_pool_is_the_weighted_mean_of_tempered_probabilities(chain: Chain, split: str) -> None:
     means = member_means(chain, split)
-    weights = read_weights(chain.stages["ensemble"])
+    weights = read_weights(chain.stages["ensemble"].folder)
     expected = sum(
         weight * softmax(np.log(means[name]) / temperature, axis=1)
         for name, weight, temperature in zip(weights.names, weights.weights, weights.temperatures, strict=True)

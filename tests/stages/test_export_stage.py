@@ -18,8 +18,7 @@ import decant
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import export as stage
-from decant.stages.predictions import predictions
-from decant.stages.support.training_data import read_cleaned
+from decant.stages.support.resolve import stage_result
 
 Chain = Any
 
@@ -27,7 +26,7 @@ Chain = Any
 def asked(chain: Chain, split: str) -> tuple[list[str], np.ndarray]:
     """Probabilities from ONNX Runtime for the photos of a split, opened by Pillow."""
     session = onnxruntime.InferenceSession(chain.stages["export"].folder / "student.onnx")
-    rows = read_cleaned(chain.experiment).of_split(split)
+    rows = chain.manifest.of_split(split)
     answers = []
     for path in rows["path"]:
         photo = np.asarray(Image.open(chain.experiment.data_root / "shapes" / path).convert("RGB"))
@@ -45,7 +44,7 @@ def test_the_file_answers_as_its_stored_predictions_say(chain: Chain, split: str
 @pytest.mark.parametrize("split", ["val", "test", "predict"])
 def test_the_file_gives_the_students_classes(chain: Chain, split: str) -> None:
     ids, answers = asked(chain, split)
-    student = predictions(chain.experiment, "student", chain.stages["student"])
+    student = stage_result(chain.experiment, "predictions/student")
     in_torch = read_predictions(student.folder, split).aligned(ids).members["identity"]
     assert answers.argmax(axis=1).tolist() == in_torch.argmax(axis=1).tolist()
 
@@ -83,10 +82,10 @@ def licensed(chain: Chain) -> Licensed:
 
     section = chain.experiment.study.export.model_copy(update={"licence": "cc-by-4.0"})
     study = chain.experiment.study.model_copy(update={"export": section})
-    with pytest.MonkeyPatch.context() as patch, chain.experiment.workspace.locked():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "verify", noted)
-        made = stage.export(dataclasses.replace(chain.experiment, study=study))
-        stage.export(chain.experiment)  # `latest` is the chain's again
+        made = stage_result(dataclasses.replace(chain.experiment, study=study), "export")
+    stage_result(dataclasses.replace(chain.experiment), "export")  # `latest` is the chain's again
     return Licensed(made.folder, given)
 
 
@@ -133,7 +132,7 @@ def test_the_file_says_how_good_it_is_and_where_it_comes_from(chain: Chain, name
     }
     assert sum(one["weight"] for one in teachers.values()) == pytest.approx(1, abs=1e-3)
     assert said["study"] == "tiny" and said["student"] == chain.stages["student"].fingerprint
-    assert said["data_digest"] == chain.experiment.data_digest and said["precision"] == "fp32"
+    assert said["data_digest"] == chain.experiment.data_digest and said["dtype"] == "fp32"
     assert said["code"] == chain.experiment.workspace.code and said["code_version"] == decant.__version__
 
 

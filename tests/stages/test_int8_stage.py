@@ -15,7 +15,7 @@ from decant.export.runtime import OnnxClassifier
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import int8 as stage
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.training_data import read_cleaned
+from decant.stages.support.resolve import stage_result
 from decant.workspace import StageResult
 
 Chain = Any
@@ -71,31 +71,31 @@ def test_the_stage_leaves_a_verified_file_with_its_predictions_and_its_offer(cha
     for ending in ("", "_fp32"):
         assert 0 < offered[f"convolutions_ms{ending}"] < offered[f"kernels_ms{ending}"]
     assert {name: offered[name] for name in machine.cpu()} == machine.cpu()
-    assert stage.verdict(chain.stages["int8"]).startswith("int8 file: ")
+    assert stage.offer_line(chain.stages["int8"].folder).startswith("int8 file: ")
 
 
-def test_it_says_of_itself_what_the_fp32_file_says_but_for_precision_scores_and_processor(chain: Chain) -> None:
+def test_it_says_of_itself_what_the_fp32_file_says_but_for_dtype_scores_and_processor(chain: Chain) -> None:
     fp32 = OnnxClassifier(chain.stages["export"].folder / "student.onnx").metadata
     quantised = OnnxClassifier(chain.stages["int8"].folder / "student_int8.onnx").metadata
     differing = {name for name in fp32.keys() | quantised.keys() if fp32.get(name) != quantised.get(name)}
-    assert {"precision", "cpu"} <= differing <= {"precision", "cpu", "evaluation"}
+    assert {"dtype", "cpu"} <= differing <= {"dtype", "cpu", "evaluation"}
     assert json.loads(quantised["cpu"]) == machine.cpu()
     card = (chain.stages["int8"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "student_int8.onnx" in card
-    assert "of one processor" in card and ", ".join(machine.cpu()["instruction_sets"]) in card
+    assert "on one processor" in card and ", ".join(machine.cpu()["instruction_sets"]) in card
     assert "processor" not in (chain.stages["export"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    pictures = Experiment.pictures
+    encoded_images = Experiment.encoded_images
 
     def noted(self: Experiment, rows: Any) -> Any:
         asked.append(list(rows["id"]))
-        return pictures(self, rows)
+        return encoded_images(self, rows)
 
-    monkeypatch.setattr(Experiment, "pictures", noted)
-    manifest, checkpoint = read_cleaned(chain.experiment), load_checkpoint(chain.stages["student"].folder)
+    monkeypatch.setattr(Experiment, "encoded_images", noted)
+    manifest, checkpoint = chain.manifest, load_checkpoint(chain.stages["student"].folder)
     batches = [
         np.concatenate(list(stage.calibration_batches(chain.experiment, manifest, checkpoint, 20, seed)))
         for seed in (0, 0, 1)
@@ -120,14 +120,13 @@ def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: d
     monkeypatch.setattr(stage, "verify", told)
     section = chain.experiment.study.export.model_copy(update={"int8_budget_points": budget})
     study = chain.experiment.study.model_copy(update={"export": section})
-    return stage.int8(dataclasses.replace(chain.experiment, study=study))
+    return stage_result(dataclasses.replace(chain.experiment, study=study), "int8")
 
 
 def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "timed", lambda *_: stage.Speed(2.0, 1.0, 2.0))
-    with chain.experiment.workspace.locked():
-        made = again(chain, monkeypatch, 7.0, {"accuracy": False})
-    assert not stage.is_offered(made) and "not offered" in stage.verdict(made)
+    made = again(chain, monkeypatch, 7.0, {"accuracy": False})
+    assert not stage.is_offered(made.folder) and "not offered" in stage.offer_line(made.folder)
 
 
 def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,13 +134,12 @@ def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytes
     monkeypatch.setattr(stage, "timed", lambda *given: timed.append(given[-1]) or stage.Speed(2.0, 1.0, 2.0))
     benchmark = chain.experiment.study.benchmark.model_copy(update={"latency_calls": 7})
     study = chain.experiment.study.model_copy(update={"benchmark": benchmark})
-    with chain.experiment.workspace.locked():
-        stage.int8(dataclasses.replace(chain.experiment, study=study))
+    stage_result(dataclasses.replace(chain.experiment, study=study), "int8")
     assert timed == [7]
 
 
 def test_a_file_that_fails_otherwise_is_an_error(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    with chain.experiment.workspace.locked(), pytest.raises(UserError, match=r"student_int8\.onnx failed prepared"):
+    with pytest.raises(UserError, match=r"student_int8\.onnx failed prepared"):
         again(chain, monkeypatch, 8.0, {"prepared": False, "accuracy": False})
 
 

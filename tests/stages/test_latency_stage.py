@@ -9,7 +9,6 @@ from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.stages import latency as stage
-from decant.workspace import StageResult
 
 
 @pytest.mark.parametrize(
@@ -26,9 +25,9 @@ def test_all_threads_are_the_cores_of_this_process_and_none_is_counted_twice(
 def test_an_optional_engine_is_timed_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["onnxruntime", "openvino", "torch"]
     monkeypatch.setattr(stage, "find_spec", lambda _: object())
-    assert stage.engines_here(asked) == asked
+    assert stage.installed_engines(asked) == asked
     monkeypatch.setattr(stage, "find_spec", lambda _: None)
-    assert stage.engines_here(asked) == ["onnxruntime", "torch"]
+    assert stage.installed_engines(asked) == ["onnxruntime", "torch"]
 
 
 def test_every_file_of_the_student_is_timed_whole_and_bare_in_every_engine(tmp_path: Path) -> None:
@@ -37,8 +36,8 @@ def test_every_file_of_the_student_is_timed_whole_and_bare_in_every_engine(tmp_p
     classifier = blank_classifier("convnext_atto", 2, 32, tiny)
     save_checkpoint(tmp_path / "student", Checkpoint(classifier, ["a", "b"], Preprocessing(32), card))
     files = {"student_onnx": tmp_path / "student.onnx", "student_onnx_int8": tmp_path / "int8" / "student_int8.onnx"}
-    found = stage.student_candidates(files, StageResult("student", "mark", tmp_path / "student"), (30, 40))
-    told = [(one.model, one.kind, one.precision, one.inputs.graph, one.engine, one.path.name) for one in found]
+    found = stage.student_candidates(files, tmp_path / "student", (30, 40))
+    told = [(one.model, one.kind, one.dtype, one.inputs.graph, one.engine, one.path.name) for one in found]
     assert told == [
         (model, model, precision, graph, engine, file)
         for model, precision, whole, bare in (

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decant.stages.pixels import cache_px, open_pixels, pixels, trainable
+from decant.data.pixels import PixelCache
+from decant.stages.pixels import cache_px, trainable
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.training_data import read_cleaned
+from decant.stages.support.resolve import stage_result
 
 Chain = Any
 
@@ -27,40 +28,44 @@ def variant(chain: Chain) -> Callable[..., Experiment]:
     return make
 
 
+def cache_of(experiment: Experiment) -> PixelCache:
+    return PixelCache(stage_result(experiment, "pixels").folder)
+
+
 def contents(chain: Chain, *splits: str) -> set[str]:
     """Of the pictures of these splits that were not set aside."""
-    return set(read_cleaned(chain.experiment).of_split(*splits)["content"])
+    return set(chain.manifest.of_split(*splits)["content"])
 
 
 def test_no_picture_of_val_test_or_predict_is_in_the_cache(chain: Chain) -> None:
-    cached = set(open_pixels(chain.experiment).contents)
+    cached = set(cache_of(chain.experiment).contents)
     assert not cached & contents(chain, "val", "test", "predict")
     assert len(contents(chain, "val")) == len(contents(chain, "test")) == 9
 
 
 def test_a_label_that_leaks_from_val_could_not_be_trained_on(chain: Chain) -> None:
     # The planted bug: asking the cache for the pixels of a val row.
-    val = read_cleaned(chain.experiment).of_split("val")
+    val = chain.manifest.of_split("val")
     with pytest.raises(KeyError):
-        open_pixels(chain.experiment).rows_of(val["content"])
+        cache_of(chain.experiment).rows_of(val["content"])
 
 
 def test_every_kept_train_and_unlabelled_picture_is_in_the_cache_once(chain: Chain) -> None:
-    cached = open_pixels(chain.experiment).contents
+    cached = cache_of(chain.experiment).contents
     assert sorted(cached) == sorted(contents(chain, "train", "unlabelled"))
 
 
 def test_a_picture_that_was_set_aside_is_not_in_the_cache(chain: Chain) -> None:
-    rows = read_cleaned(chain.experiment).rows
+    rows = chain.manifest.rows
     dropped = rows[rows["action"] == "drop"]
     assert sorted(dropped["path"]) == ["train/broken.png", "train/copy.png"]
     broken = dropped.loc[dropped["path"] == "train/broken.png", "content"].item()
-    assert broken not in open_pixels(chain.experiment).contents
+    assert broken not in cache_of(chain.experiment).contents
 
 
 def test_no_group_of_the_cache_reaches_into_val_or_test(chain: Chain) -> None:
-    rows = read_cleaned(chain.experiment).kept()
-    cached = set(rows[rows["content"].isin(open_pixels(chain.experiment).contents)]["group"])
+    rows = chain.manifest.kept()
+    cached = set(rows[rows["content"].isin(cache_of(chain.experiment).contents)]["group"])
     assert not cached & set(rows[rows["split"].isin(["val", "test"])]["group"])
 
 
@@ -68,19 +73,19 @@ def test_photos_to_predict_are_cached_only_where_the_study_is_transductive(
     chain: Chain, variant: Callable[..., Experiment]
 ) -> None:
     transductive = variant("soft_labels", transductive=True)
-    assert set(open_pixels(transductive).contents) == contents(chain, "train", "unlabelled", "predict")
-    assert pixels(transductive).fingerprint != pixels(chain.experiment).fingerprint
+    assert set(cache_of(transductive).contents) == contents(chain, "train", "unlabelled", "predict")
+    assert stage_result(transductive, "pixels").fingerprint != stage_result(chain.experiment, "pixels").fingerprint
 
 
 def test_leaving_out_unlabelled_photos_makes_another_cache(chain: Chain, variant: Callable[..., Experiment]) -> None:
     without = variant("soft_labels", unlabelled=False)
-    assert set(open_pixels(without).contents) == contents(chain, "train")
-    assert pixels(without).fingerprint != pixels(chain.experiment).fingerprint
+    assert set(cache_of(without).contents) == contents(chain, "train")
+    assert stage_result(without, "pixels").fingerprint != stage_result(chain.experiment, "pixels").fingerprint
 
 
 def test_the_cached_pixels_are_those_of_the_photo(chain: Chain) -> None:
-    cache = open_pixels(chain.experiment)
-    row = read_cleaned(chain.experiment).of_split("train").iloc[3]
+    cache = cache_of(chain.experiment)
+    row = chain.manifest.of_split("train").iloc[3]
     place = int(cache.rows_of([row["content"]])[0])
     photo = Image.open(chain.experiment.data_root / "shapes" / row["path"]).convert("RGB")
     assert tuple(cache.sizes[place]) == photo.size == (row["width"], row["height"])
@@ -89,19 +94,19 @@ def test_the_cached_pixels_are_those_of_the_photo(chain: Chain) -> None:
     np.testing.assert_array_equal(cache.read(np.array([place]), 0)[0], expected)
 
 
-def test_the_cache_has_a_quarter_more_than_the_largest_input(variant: Callable[..., Experiment]) -> None:
+def test_the_cache_has_a_quarter_more_than_the_largest_input(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("student", input_px=32)
-    rows = trainable(experiment, read_cleaned(experiment)).assign(width=500, height=300)
-    assert cache_px(experiment, rows) == 48  # 32 x 1.25 = 40, up to the next 16
-    assert cache_px(variant("student", input_px=160), rows) == 208  # 200, up to the next 16
+    rows = trainable(experiment.study, chain.manifest).assign(width=500, height=300)
+    assert cache_px(experiment.study, rows) == 48  # 32 x 1.25 = 40, up to the next 16
+    assert cache_px(variant("student", input_px=160).study, rows) == 208  # 200, up to the next 16
 
 
-def test_the_cache_is_not_larger_than_the_photos_are(variant: Callable[..., Experiment]) -> None:
+def test_the_cache_is_not_larger_than_the_photos_are(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("student", input_px=160)
-    rows = trainable(experiment, read_cleaned(experiment)).assign(width=90, height=100)
-    assert cache_px(experiment, rows) == 100
+    rows = trainable(experiment.study, chain.manifest).assign(width=90, height=100)
+    assert cache_px(experiment.study, rows) == 100
 
 
-def test_a_size_that_the_study_names_is_taken(variant: Callable[..., Experiment]) -> None:
+def test_a_size_that_the_study_names_is_taken(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("data", cache_px=77)
-    assert cache_px(experiment, read_cleaned(experiment).of_split("train")) == 77
+    assert cache_px(experiment.study, chain.manifest.of_split("train")) == 77

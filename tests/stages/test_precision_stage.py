@@ -15,12 +15,11 @@ from decant.cleaning.policy import apply_policy
 from decant.data.manifest import Manifest, row_id
 from decant.data.predictions import read_predictions
 from decant.stages.clean import leaking
-from decant.stages.ensemble import active_teachers, read_weights
 from decant.stages.precision import repeated_in_train, scored_models
-from decant.stages.predictions import predictions
 from decant.stages.publish import PRECISION_FILES
-from decant.stages.soft_labels import open_store, soft_labels, stored_views
-from decant.stages.support.training_data import read_cleaned, training_data
+from decant.stages.soft_labels import open_store, stored_views
+from decant.stages.support.resolve import inputs_of, stage_result
+from decant.stages.support.weights import active_teachers, read_weights
 
 Chain = Any
 MODELS = {
@@ -49,8 +48,7 @@ def place_of(chain: Chain, model: str) -> Path:
         return chain.stages["ensemble"].folder
     if model.startswith("student_onnx"):
         return chain.stages["int8" if model.endswith("int8") else "export"].folder / "predictions"
-    stage = model if model.startswith("student") else f"teachers/{model}"
-    return predictions(chain.experiment, model, chain.stages[stage]).folder
+    return stage_result(chain.experiment, f"predictions/{model}").folder
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def test_every_model_has_a_row_on_test_and_on_val(table: pd.DataFrame) -> None:
 @pytest.mark.parametrize("split", ["test", "val"])
 @pytest.mark.parametrize("model", list(MODELS))
 def test_the_numbers_are_those_of_scikit_learn(chain: Chain, table: pd.DataFrame, model: str, split: str) -> None:
-    manifest = read_cleaned(chain.experiment)
+    manifest = chain.manifest
     rows = manifest.of_split(split)
     targets = manifest.targets(rows)
     probabilities = answers_of(chain, model, split, list(rows["id"]))
@@ -88,12 +86,13 @@ def test_the_numbers_are_those_of_scikit_learn(chain: Chain, table: pd.DataFrame
 def test_a_study_that_wants_no_int8_file_has_no_row_for_one(chain: Chain) -> None:
     section = chain.experiment.study.export.model_copy(update={"int8": False})
     study = chain.experiment.study.model_copy(update={"export": section})
-    models = scored_models(dataclasses.replace(chain.experiment, study=study))
+    experiment = dataclasses.replace(chain.experiment, study=study)
+    models = scored_models(list(study.teachers), inputs_of(experiment, "benchmarks/precision"))
     assert list(models) == [model for model in MODELS if model != "student_onnx_int8"]
 
 
 def test_the_ensemble_agrees_with_itself_and_others_as_counted(chain: Chain, table: pd.DataFrame) -> None:
-    ids = list(read_cleaned(chain.experiment).of_split("test")["id"])
+    ids = list(chain.manifest.of_split("test")["id"])
     answers = {model: answers_of(chain, model, "test", ids).argmax(axis=1) for model in MODELS}
     for row in table[table["split"] == "test"].to_dict("records"):
         share = np.mean(answers[row["model"]] == answers["ensemble"])
@@ -111,7 +110,7 @@ def test_the_shipped_student_is_compared_with_every_other_model(chain: Chain, sp
     compared = compared[compared["split"] == split]
     assert set(compared["model"]) == {"student_onnx"}
     assert list(compared["other"]) == [model for model in MODELS if model != "student_onnx"]
-    manifest = read_cleaned(chain.experiment)
+    manifest = chain.manifest
     rows = manifest.of_split(split)
     right = {
         model: answers_of(chain, model, split, list(rows["id"])).argmax(axis=1) == manifest.targets(rows)
@@ -129,7 +128,7 @@ def test_the_shipped_student_is_compared_with_every_other_model(chain: Chain, sp
 
 
 def test_splits_that_were_drawn_have_no_duplicate_in_train(chain: Chain, table: pd.DataFrame) -> None:
-    train = read_cleaned(chain.experiment).rows.query("split == 'train'")
+    train = chain.manifest.rows.query("split == 'train'")
     assert train["group"].duplicated().any()  # there are duplicates, kept together
     repeated = pd.read_csv(chain.stages["precision"].folder / "near_duplicates.csv")
     none = repeated[repeated["subset"] == "with_duplicate"]
@@ -185,10 +184,13 @@ def test_an_image_that_leaked_is_found_whether_its_copies_were_set_aside_or_trai
 
 def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: Chain) -> None:
     table = pd.read_csv(chain.stages["precision"].folder / "soft_labels.csv").set_index("model")
-    data, study = training_data(chain.experiment), chain.experiment.study
+    data, study = chain.data, chain.experiment.study
     views = stored_views(study, data.cache, data.labels)
-    weights = read_weights(chain.stages["ensemble"])
-    stores = {name: open_store(soft_labels(chain.experiment, name)) for name in active_teachers(weights)}
+    weights = read_weights(chain.stages["ensemble"].folder)
+    stores = {
+        name: open_store(stage_result(chain.experiment, f"soft_labels/{name}").folder)
+        for name in active_teachers(weights)
+    }
     assert list(table.index) == [*stores, "ensemble"]
     shares = dict(zip(weights.names, weights.weights, strict=True))
     temperatures = dict(zip(weights.names, weights.temperatures, strict=True))

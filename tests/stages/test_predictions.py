@@ -11,18 +11,18 @@ from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
 from decant.data.predictions import read_predictions
 from decant.models.checkpoint import load_checkpoint
-from decant.stages.predictions import averaged, predictions
-from decant.stages.support.training_data import read_cleaned
-from decant.stages.teacher import models_of
+from decant.stages.predictions import averaged
+from decant.stages.support.checkpoints import model_folders
+from decant.stages.support.resolve import stage_result
 
 Chain = Any
 
 
 def answers(chain: Chain, name: str, ids: list[str], mirrored: bool = False) -> np.ndarray:
     """Probabilities of each model of a teacher for each picture, one by one, float64 [models, n, K]."""
-    rows = read_cleaned(chain.experiment).rows.set_index("id")
+    rows = chain.manifest.rows.set_index("id")
     found = []
-    for place in models_of(chain.stages[f"teachers/{name}"]):
+    for place in model_folders(chain.stages[f"teachers/{name}"].folder):
         checkpoint = load_checkpoint(place)
         one = []
         for id_ in ids:
@@ -38,9 +38,9 @@ def answers(chain: Chain, name: str, ids: list[str], mirrored: bool = False) -> 
 @pytest.mark.parametrize("split", ["val", "test", "predict"])
 @pytest.mark.parametrize("name", ["convnext", "probe"])
 def test_other_splits_are_answered_by_the_mean_of_the_models(chain: Chain, name: str, split: str) -> None:
-    finished = predictions(chain.experiment, name, chain.stages[f"teachers/{name}"])
+    finished = stage_result(chain.experiment, f"predictions/{name}")
     found = read_predictions(finished.folder, split)
-    assert found.ids == list(read_cleaned(chain.experiment).of_split(split)["id"])
+    assert found.ids == list(chain.manifest.of_split(split)["id"])
     expected = answers(chain, name, found.ids).mean(axis=0)
     np.testing.assert_allclose(np.exp(found.members["identity"]), expected, atol=1e-4)
     flipped = answers(chain, name, found.ids, mirrored=True).mean(axis=0)
@@ -48,10 +48,10 @@ def test_other_splits_are_answered_by_the_mean_of_the_models(chain: Chain, name:
 
 
 def test_a_train_picture_is_answered_by_the_model_that_has_not_seen_it(chain: Chain) -> None:
-    finished = predictions(chain.experiment, "convnext", chain.stages["teachers/convnext"])
+    finished = stage_result(chain.experiment, "predictions/convnext")
     found = read_predictions(finished.folder, "train")
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
-    content = read_cleaned(chain.experiment).rows.set_index("id")["content"]
+    content = chain.manifest.rows.set_index("id")["content"]
     each = answers(chain, "convnext", found.ids)
     blind = np.array([fold_of[content[id_]] for id_ in found.ids])
     expected = each[blind, np.arange(len(blind))]
@@ -62,7 +62,7 @@ def test_a_train_picture_is_answered_by_the_model_that_has_not_seen_it(chain: Ch
 
 
 def test_a_teacher_without_folds_says_nothing_of_train(chain: Chain) -> None:
-    finished = predictions(chain.experiment, "probe", chain.stages["teachers/probe"])
+    finished = stage_result(chain.experiment, "predictions/probe")
     assert sorted(path.name for path in finished.folder.iterdir() if path.is_dir()) == ["predict", "test", "val"]
 
 

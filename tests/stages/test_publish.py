@@ -11,9 +11,8 @@ import pytest
 
 from decant.data.predictions import read_predictions
 from decant.errors import UserError
-from decant.stages import publish as publication
+from decant.stages import publish
 from decant.stages.publish import publish_issues, results_folder, write_submission
-from decant.stages.support.training_data import read_cleaned
 
 Chain = Any
 
@@ -26,7 +25,7 @@ def rows_of(path: Path) -> list[list[str]]:
 @pytest.fixture
 def expected(chain: Chain) -> dict[str, str]:
     """File name -> the ensemble's class, from its predictions."""
-    manifest = read_cleaned(chain.experiment)
+    manifest = chain.manifest
     rows = manifest.of_split("predict")
     found = read_predictions(chain.stages["ensemble"].folder, "predict").aligned(list(rows["id"]))
     best = found.members["identity"].argmax(axis=1)
@@ -34,7 +33,7 @@ def expected(chain: Chain) -> dict[str, str]:
 
 
 def written(chain: Chain, path: Path, sample: bytes | None) -> list[list[str]]:
-    write_submission(path, read_cleaned(chain.experiment), chain.stages["ensemble"].folder, sample)
+    write_submission(path, chain.manifest, chain.stages["ensemble"].folder, sample)
     return rows_of(path)
 
 
@@ -67,7 +66,7 @@ def test_a_sample_with_extensions_and_a_byte_order_mark_is_followed(
 
 
 def test_a_sample_that_names_a_photo_that_is_not_there_is_a_users_error(chain: Chain, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="names 1 photos that are not there, first photo_99"):
+    with pytest.raises(UserError, match="names 1 images that are missing, first photo_99"):
         written(chain, tmp_path / "s.csv", b"id,label\nphoto_1,x\nphoto_99,x\n")
 
 
@@ -75,14 +74,12 @@ def test_a_quick_try_on_some_photos_leaves_the_samples_others_out(
     chain: Chain, tmp_path: Path, expected: dict[str, str]
 ) -> None:
     sample = b"id,label\nphoto_99,x\nphoto_1,x\n"
-    write_submission(
-        tmp_path / "s.csv", read_cleaned(chain.experiment), chain.stages["ensemble"].folder, sample, partial=True
-    )
+    write_submission(tmp_path / "s.csv", chain.manifest, chain.stages["ensemble"].folder, sample, partial=True)
     assert rows_of(tmp_path / "s.csv") == [["id", "label"], ["photo_1", expected["photo_1.png"]]]
 
 
-def test_the_surest_findings_of_each_kind_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publication, "PUBLISHED_FINDINGS", 2)
+def test_the_highest_scoring_issues_per_type_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "MAX_ISSUES", 2)
     header, labels = "id,issue,score,suggested_label\n", ["a,label,1.0,car\n", "b,label,0.9,\n", "c,label,0.8,van\n"]
     (tmp_path / "issues.csv").write_text("".join([header, *labels, "a,odd,1.0,\n"]), encoding="utf-8")
     publish_issues(tmp_path / "issues.csv", tmp_path / "out" / "issues.csv")
@@ -94,9 +91,9 @@ def test_a_study_as_committed_publishes_into_results(chain: Chain) -> None:
     assert results_folder(published) == chain.experiment.results / "tiny"
 
 
-@pytest.mark.parametrize(("publish", "as_committed"), [(True, False), (False, True), (False, False)])
-def test_a_variant_publishes_nothing(chain: Chain, publish: bool, as_committed: bool) -> None:
-    study = chain.experiment.study.model_copy(update={"publish": publish})
+@pytest.mark.parametrize(("published", "as_committed"), [(True, False), (False, True), (False, False)])
+def test_a_variant_publishes_nothing(chain: Chain, published: bool, as_committed: bool) -> None:
+    study = chain.experiment.study.model_copy(update={"publish": published})
     folder = results_folder(replace(chain.experiment, study=study, as_committed=as_committed))
     assert folder == chain.experiment.workspace.folder / "results"
 
@@ -106,16 +103,16 @@ def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) 
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", no_git)
-    assert publication.git("rev-parse", "HEAD") is None
+    assert publish.git("rev-parse", "HEAD") is None
 
 
 def test_the_weights_that_were_taken_are_named(chain: Chain) -> None:
-    assert publication.weights_taken(chain.experiment) == {"convnext": "none", "probe": "none"}
+    assert publish.weights_taken(chain.experiment, list(chain.stages.values())) == {"convnext": "none", "probe": "none"}
 
 
 def test_provenance_names_commit_data_files_and_machine(chain: Chain, study_file: Path) -> None:
     stages = [chain.stages["student"], chain.stages["export"]]
-    found = json.loads(json.dumps(publication.provenance(chain.experiment, [study_file], stages)))
+    found = json.loads(json.dumps(publish.provenance(chain.experiment, [study_file], stages)))
     assert [Path(name).name for name in found["study_files"]] == ["tiny.yaml"]
     assert found["data_digest"] == chain.experiment.source.digest()
     assert {"commit", "lock_digest", "command", "machine"} <= set(found)

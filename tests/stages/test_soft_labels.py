@@ -12,21 +12,20 @@ import torch
 
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import soft_labels as stage
-from decant.stages.soft_labels import open_store, soft_labels, speaking_models, stored_views
-from decant.stages.support.training_data import training_data
-from decant.stages.teacher import models_of
+from decant.stages.soft_labels import labelling_models, open_store, stored_views
+from decant.stages.support.checkpoints import model_folders
+from decant.stages.support.resolve import stage_result
 from decant.training.loop import network_input
-from decant.workspace import StageResult
 
 Chain = Any
 
 
 def replayed(chain: Chain, name: str, view: int) -> np.ndarray:
     """Probabilities of each model of a teacher for a view rendered again, float64 [models, n, K]."""
-    data = training_data(chain.experiment)
+    data = chain.data
     views = stored_views(chain.experiment.study, data.cache, data.labels)
     found = []
-    for place in models_of(chain.stages[f"teachers/{name}"]):
+    for place in model_folders(chain.stages[f"teachers/{name}"].folder):
         classifier = load_checkpoint(place).classifier
         images = network_input(views.render(np.arange(len(data.cache)), view, 32), torch.device("cpu"))
         with torch.inference_mode():
@@ -36,7 +35,7 @@ def replayed(chain: Chain, name: str, view: int) -> np.ndarray:
 
 @pytest.mark.parametrize("view", [0, 2])
 def test_the_store_has_the_teachers_answers_to_the_view_shown_again(chain: Chain, view: int) -> None:
-    store = open_store(chain.stages["soft_labels/probe"])
+    store = open_store(chain.stages["soft_labels/probe"].folder)
     rows = np.arange(len(store.contents()))
     np.testing.assert_allclose(store.read(view, rows), replayed(chain, "probe", view)[0], atol=2e-3)
     other = replayed(chain, "probe", view + 1)[0]
@@ -44,7 +43,7 @@ def test_the_store_has_the_teachers_answers_to_the_view_shown_again(chain: Chain
 
 
 def test_a_picture_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chain: Chain) -> None:
-    store = open_store(chain.stages["soft_labels/convnext"])
+    store = open_store(chain.stages["soft_labels/convnext"].folder)
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     each = replayed(chain, "convnext", 1)
     apart = []
@@ -60,24 +59,24 @@ def test_a_picture_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chai
 
 
 def test_unlabelled_pictures_are_labelled_too(chain: Chain) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     unlabelled = set(data.manifest.of_split("unlabelled")["content"])
     assert len(unlabelled) == 9
-    assert unlabelled <= set(open_store(chain.stages["soft_labels/probe"]).contents())
+    assert unlabelled <= set(open_store(chain.stages["soft_labels/probe"].folder).contents())
 
 
 def test_only_the_blind_model_speaks_where_one_is_blind(tmp_path: Path) -> None:
     (tmp_path / "folds.json").write_text(json.dumps({"a": 0, "b": 2}))
-    speakers = speaking_models(StageResult("teachers/x", "", tmp_path), ["a", "b", "c"], 3)
+    speakers = labelling_models(tmp_path, ["a", "b", "c"], 3)
     assert speakers.T.tolist() == [[True, False, False], [False, False, True], [True, True, True]]
 
 
 def test_without_folds_the_one_model_always_speaks(tmp_path: Path) -> None:
-    assert speaking_models(StageResult("teachers/x", "", tmp_path), ["a", "b"], 1).tolist() == [[True, True]]
+    assert labelling_models(tmp_path, ["a", "b"], 1).tolist() == [[True, True]]
 
 
 def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = open_store(chain.stages["soft_labels/convnext"])
+    store = open_store(chain.stages["soft_labels/convnext"].folder)
     before = {path.name: path.read_bytes() for path in store.folder.glob("view-*.npy")}
     asked: list[int] = []
     answer = stage.view_probabilities
@@ -89,7 +88,7 @@ def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, mo
     monkeypatch.setattr(stage, "view_probabilities", noted)
     study = chain.experiment.study
     more = study.model_copy(update={"soft_labels": study.soft_labels.model_copy(update={"views": 5})})
-    longer = open_store(soft_labels(replace(chain.experiment, study=more), "convnext"))
+    longer = open_store(stage_result(replace(chain.experiment, study=more), "soft_labels/convnext").folder)
     assert asked == [3, 4] and longer.folder == store.folder
     assert {name: (store.folder / name).read_bytes() for name in before} == before
 
@@ -97,15 +96,16 @@ def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, mo
 def test_other_augmentations_of_the_student_make_another_store(chain: Chain) -> None:
     study = chain.experiment.study
     student = study.student.model_copy(update={"views": study.student.views.model_copy(update={"rotate_deg": 5.0})})
-    other = soft_labels(replace(chain.experiment, study=study.model_copy(update={"student": student})), "probe")
-    assert open_store(other).folder != open_store(chain.stages["soft_labels/probe"]).folder
+    experiment = replace(chain.experiment, study=study.model_copy(update={"student": student}))
+    other = stage_result(experiment, "soft_labels/probe")
+    assert open_store(other.folder).folder != open_store(chain.stages["soft_labels/probe"].folder).folder
 
 
 def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     # The planted bug: BatchNorm of the batch instead of the running statistics.
-    data = training_data(chain.experiment)
+    data = chain.data
     views = stored_views(chain.experiment.study, data.cache, data.labels)
-    store = open_store(chain.stages["soft_labels/probe"])
+    store = open_store(chain.stages["soft_labels/probe"].folder)
     rows = np.arange(len(data.cache))
     left = load_checkpoint(chain.stages["teachers/probe"].folder)
     left.classifier.train()
@@ -117,5 +117,5 @@ def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch:
     monkeypatch.setattr(stage, "load_checkpoint", lambda place: left)
     monkeypatch.setattr(type(store), "missing", lambda self, wanted: [0])
     monkeypatch.setattr(type(store), "write", lambda self, view, probabilities: written.update({view: probabilities}))
-    stage.label_missing_views(chain.experiment, store, views, chain.stages["teachers/probe"], range(1))
+    stage.label_missing_views(chain.experiment, store, views, chain.stages["teachers/probe"].folder, range(1))
     np.testing.assert_allclose(written[0], store.read(0, rows), atol=2e-3)

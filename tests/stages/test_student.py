@@ -11,10 +11,11 @@ from decant.data.views import ViewSet
 from decant.models.backbones import head_of
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import student as stage
-from decant.stages.ensemble import Weights, read_weights
 from decant.stages.soft_labels import open_store, stored_views
-from decant.stages.student import distillation_loss, given_targets, student, student_alone, twin_settings
-from decant.stages.support.training_data import Labels, training_data
+from decant.stages.student import distillation_loss, given_targets, twin_settings
+from decant.stages.support.resolve import stage_result
+from decant.stages.support.training_data import Labels
+from decant.stages.support.weights import Weights, read_weights
 from decant.study import Student, Views
 
 Chain = Any
@@ -36,8 +37,8 @@ def test_student_and_twin_start_from_the_same_fitted_head(chain: Chain, monkeypa
         return train(classifier, *rest)
 
     monkeypatch.setattr(stage, "train", noted)
-    student(replace(chain.experiment, study=fitted))
-    student_alone(replace(chain.experiment, study=fitted))
+    for name in ("student", "student_alone"):
+        stage_result(replace(chain.experiment, study=fitted), name)
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], chain.trainings["student"].initial["backbone.classifier.weight"])
 
@@ -53,9 +54,9 @@ def test_what_only_soft_labels_need_trains_the_student_again_and_not_its_twin(
     changed = study.model_copy(update={"student": study.student.model_copy(update=change)})
     monkeypatch.setattr(stage, "train", train)
     experiment = replace(chain.experiment, study=changed)
-    assert student_alone(experiment) == chain.stages["student_alone"]
+    assert stage_result(experiment, "student_alone") == chain.stages["student_alone"]
     with pytest.raises(RuntimeError, match="training"):
-        student(experiment)
+        stage_result(experiment, "student")
 
 
 def test_student_and_twin_end_in_different_weights(chain: Chain) -> None:
@@ -78,7 +79,7 @@ def test_student_and_twin_go_through_the_stored_views_in_turn(chain: Chain) -> N
 
 
 def test_the_student_learns_from_every_picture_and_the_twin_from_the_labelled_ones(chain: Chain) -> None:
-    labels = training_data(chain.experiment).labels
+    labels = chain.data.labels
     assert chain.trainings["student"].task.rows.tolist() == list(range(len(labels.targets)))
     assert chain.trainings["student_alone"].task.rows.tolist() == labels.labelled.tolist()
     assert chain.trainings["student_alone"].shown <= set(labels.labelled)
@@ -104,7 +105,7 @@ def test_the_twins_epochs(pictures: int, labelled: int, epochs: int) -> None:
 @pytest.fixture
 def labels(chain: Chain) -> Labels:
     """The chain's labels, but rows 0 and 1 are unlabelled and rows 2 and 3 of weight zero."""
-    given = training_data(chain.experiment).labels
+    given = chain.data.labels
     targets, weight = given.targets.copy(), np.ones(len(given.targets))
     targets[targets < 0] = 0
     targets[:2], weight[2:4] = -1, 0
@@ -112,7 +113,7 @@ def labels(chain: Chain) -> Labels:
 
 
 def test_rows_without_a_trusted_label_have_no_target(chain: Chain, labels: Labels) -> None:
-    cache = training_data(chain.experiment).cache
+    cache = chain.data.cache
     views = ViewSet.of(cache, Views(mix=0.5), 1, labels.labelled)
     found = given_targets(views, labels, 3, np.arange(10), 0).numpy()
     assert (found[:4] == 0).all()
@@ -121,18 +122,18 @@ def test_rows_without_a_trusted_label_have_no_target(chain: Chain, labels: Label
 
 
 def test_a_batch_without_any_label_has_no_target(chain: Chain, labels: Labels) -> None:
-    cache = training_data(chain.experiment).cache
+    cache = chain.data.cache
     views = ViewSet.of(cache, Views(), 1, labels.labelled)
     assert (given_targets(views, labels, 3, np.arange(4), 0) == 0).all()
 
 
 def oracle(chain: Chain, settings: Student, logits: np.ndarray, rows: np.ndarray, view: int) -> float:
     """mean_i h_i CE_i + (1 - h_i) T^2 KL(p_T || q_T) in float64, with the pool worked out here."""
-    data = training_data(chain.experiment)
-    weights = read_weights(chain.stages["ensemble"])
+    data = chain.data
+    weights = read_weights(chain.stages["ensemble"].folder)
     pool = np.zeros((len(rows), 3))
     for name, weight, temperature in zip(weights.names, weights.weights, weights.temperatures, strict=True):
-        probabilities = open_store(chain.stages[f"soft_labels/{name}"]).read(view, rows).astype(np.float64)
+        probabilities = open_store(chain.stages[f"soft_labels/{name}"].folder).read(view, rows).astype(np.float64)
         tempered = probabilities ** (1 / temperature)
         pool += weight * tempered / tempered.sum(axis=1, keepdims=True)
     T = settings.temperature
@@ -157,11 +158,11 @@ def oracle(chain: Chain, settings: Student, logits: np.ndarray, rows: np.ndarray
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_distillation_loss_is_the_papers(chain: Chain, temperature: float) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     settings = chain.experiment.study.student.model_copy(update={"temperature": temperature, "hard_weight": 0.3})
-    stores = {name: open_store(chain.stages[f"soft_labels/{name}"]) for name in ("convnext", "probe")}
+    stores = {name: open_store(chain.stages[f"soft_labels/{name}"].folder) for name in ("convnext", "probe")}
     views = stored_views(chain.experiment.study, data.cache, data.labels)
-    weights = read_weights(chain.stages["ensemble"])
+    weights = read_weights(chain.stages["ensemble"].folder)
     criterion = distillation_loss(settings, views, data.labels, 3, stores, weights)
     rows = np.arange(len(data.cache))
     logits = np.random.default_rng(0).normal(size=(len(rows), 3)) * 2
@@ -170,8 +171,8 @@ def test_the_distillation_loss_is_the_papers(chain: Chain, temperature: float) -
 
 
 def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
-    data = training_data(chain.experiment)
-    probe = open_store(chain.stages["soft_labels/probe"])
+    data = chain.data
+    probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels)
     weights = Weights(["convnext", "probe"], [0.0, 1.0], [1.0, 1.0])
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
@@ -183,8 +184,8 @@ def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
 
 def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
     # The planted bug: classes of the store in another order than the student's.
-    data = training_data(chain.experiment)
-    probe = open_store(chain.stages["soft_labels/probe"])
+    data = chain.data
+    probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels)
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
     criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [1.0]))

@@ -13,9 +13,10 @@ from decant.data.manifest import Manifest
 from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import teacher as stage
-from decant.stages.support.training_data import Labels, training_data
-from decant.stages.teacher import models_of, teacher, training_parts
-from decant.workspace import StageResult
+from decant.stages.support.checkpoints import model_folders
+from decant.stages.support.resolve import stage_result
+from decant.stages.support.training_data import Labels
+from decant.stages.teacher import training_parts
 
 Chain = Any
 
@@ -28,7 +29,7 @@ def labels(count: int = 40, group_size: int = 2) -> Labels:
 
 
 def test_a_fold_model_sees_no_picture_of_its_own_fold(chain: Chain) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     for fold in (0, 1):
         shown = {data.cache.contents[row] for row in chain.trainings[f"teachers/convnext/fold{fold}"].shown}
@@ -37,7 +38,7 @@ def test_a_fold_model_sees_no_picture_of_its_own_fold(chain: Chain) -> None:
 
 
 def test_a_fold_model_sees_no_near_duplicate_of_its_own_fold(chain: Chain) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     for fold in (0, 1):
         shown = {data.labels.group[row] for row in chain.trainings[f"teachers/convnext/fold{fold}"].shown}
@@ -48,13 +49,13 @@ def test_a_fold_model_sees_no_near_duplicate_of_its_own_fold(chain: Chain) -> No
 
 
 def test_every_labelled_train_picture_is_left_out_by_exactly_one_fold(chain: Chain) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     assert sorted(fold_of) == sorted(data.cache.contents[row] for row in data.labels.labelled)
 
 
 def test_a_teacher_never_sees_a_picture_without_a_label(chain: Chain) -> None:
-    labelled = set(training_data(chain.experiment).labels.labelled)
+    labelled = set(chain.data.labels.labelled)
     for name, training in chain.trainings.items():
         if name.startswith("teachers/"):
             assert training.shown <= labelled
@@ -67,7 +68,8 @@ def test_fold_models_start_from_the_same_weights(chain: Chain) -> None:
 
 def test_fold_models_end_in_different_weights(chain: Chain) -> None:
     one, two = (
-        load_checkpoint(place).classifier.state_dict() for place in models_of(chain.stages["teachers/convnext"])
+        load_checkpoint(place).classifier.state_dict()
+        for place in model_folders(chain.stages["teachers/convnext"].folder)
     )
     assert not torch.equal(one["backbone.stem.0.weight"], two["backbone.stem.0.weight"])
 
@@ -93,25 +95,27 @@ def test_models_come_in_the_order_of_their_folds_also_beyond_ten(tmp_path: Path)
     # By name fold10 comes before fold2, and a model would then answer for pictures that it has seen.
     for index in range(12):
         (tmp_path / f"fold{index}").mkdir()
-    places = models_of(StageResult("teachers/x", "", tmp_path))
+    places = model_folders(tmp_path)
     assert [place.name for place in places] == [f"fold{index}" for index in range(12)]
 
 
 def test_without_folds_the_model_is_the_stages_folder(tmp_path: Path) -> None:
-    assert models_of(StageResult("teachers/x", "", tmp_path)) == [tmp_path]
+    assert model_folders(tmp_path) == [tmp_path]
 
 
-def test_a_checkpoint_tells_its_classes_weights_and_study(chain: Chain) -> None:
-    manifest: Manifest = training_data(chain.experiment).manifest
-    for place in models_of(chain.stages["teachers/probe"]) + models_of(chain.stages["teachers/convnext"]):
+def test_a_checkpoint_contains_its_classes_and_the_source_of_its_weights(chain: Chain) -> None:
+    manifest: Manifest = chain.data.manifest
+    for place in model_folders(chain.stages["teachers/probe"].folder) + model_folders(
+        chain.stages["teachers/convnext"].folder
+    ):
         checkpoint = load_checkpoint(place)
         assert checkpoint.classes == manifest.classes
-        assert checkpoint.card["weights"] == "none" and checkpoint.card["study"] == "tiny"
+        assert checkpoint.card["weights"] == "none"
 
 
-def test_an_unknown_teacher_names_the_known_ones(chain: Chain) -> None:
-    with pytest.raises(UserError, match="no teacher 'convnet' in tiny: convnext, probe"):
-        teacher(chain.experiment, "convnet")
+def test_an_unknown_teacher_names_the_nearest_one(chain: Chain) -> None:
+    with pytest.raises(UserError, match="no teacher 'convnet' in tiny; did you mean convnext"):
+        stage_result(chain.experiment, "teachers/convnet")
 
 
 def test_finished_folds_are_kept_when_a_later_one_is_interrupted(
@@ -132,8 +136,10 @@ def test_finished_folds_are_kept_when_a_later_one_is_interrupted(
     monkeypatch.setattr(stage, "train", interrupted)
     again = replace(chain.experiment, runs=tmp_path)
     with pytest.raises(Stopped):
-        teacher(again, "convnext")
-    finished = teacher(again, "convnext")
+        stage_result(again, "teachers/convnext")
+    finished = stage_result(again, "teachers/convnext")
     assert calls == ["fold0", "fold1", "fold1"]
-    for mine, theirs in zip(models_of(finished), models_of(chain.stages["teachers/convnext"]), strict=True):
+    for mine, theirs in zip(
+        model_folders(finished.folder), model_folders(chain.stages["teachers/convnext"].folder), strict=True
+    ):
         assert (mine / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, link, markdown_table, picture, section
 from decant.evaluation.tables import is_number, magnitude, number, plural, short, significant, thousands, with_interval
 from decant.reporting.figures import CLASSES_PNG, curves_png
@@ -17,14 +18,6 @@ from decant.reporting.results_files import (
     student_row,
 )
 
-SOURCES = {
-    "folder": "a folder of photos, one sub-folder a class",
-    "csv": "a table of labels beside a folder of photos",
-    "parquet": "Parquet files with the photos inside",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "toy_vehicles": "toy vehicles drawn by code, with faults on purpose",
-}
 SLOWEST = 5  # stages whose minutes are named
 COUNTED = {"issues": "findings"}  # an image may have several; whatever else cleaning counts are images
 
@@ -37,7 +30,8 @@ def data_section(results: ResultsFiles, base: Path) -> str:
         images[row["split"]] = images.get(row["split"], 0) + int(row["images"])
     classes = {row["class"] for row in results.class_counts if row["class"]}
     data = results.study.get("data", {})
-    source = SOURCES.get(str(data.get("source")), "")
+    kind = SOURCES.get(str(data.get("source")))
+    source = kind.caption if kind else ""
     sentences = [
         f"{capitalised(source)}: {plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
         if source

@@ -55,7 +55,7 @@ class Candidate:
     engine: str  # onnxruntime | openvino | torch | torch_compile
     path: Path  # the ONNX file, or the checkpoint's folder
     inputs: Inputs
-    precision: str = "fp32"
+    dtype: str = "fp32"
     params_millions: float | None = None  # of the network, from `network_cost`
     gmacs: float | None = None
 
@@ -66,11 +66,11 @@ def onnx_candidate(
     path: Path,
     inputs: Inputs,
     checkpoint: Path | None = None,
-    precision: str = "fp32",
+    dtype: str = "fp32",
 ) -> Candidate:
     """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
     params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
-    return Candidate(model, kind, "onnxruntime", path, inputs, precision, params_millions, gmacs)
+    return Candidate(model, kind, "onnxruntime", path, inputs, dtype, params_millions, gmacs)
 
 
 def in_onnx_engines(candidate: Candidate) -> list[Candidate]:
@@ -251,7 +251,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
         "model": candidate.model,
         "kind": candidate.kind,
         "engine": candidate.engine,
-        "precision": candidate.precision,
+        "precision": candidate.dtype,
         "graph": candidate.inputs.graph,
         "input_px": candidate.inputs.input_px,
         "batch_size": batch_size,

@@ -108,7 +108,7 @@ def _openvino_loader(job: Job) -> Callable[[], Answer]:
         "INFERENCE_NUM_THREADS": job.threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        # Its default is bf16 where the processor has it, which would be another precision than the table says.
+        # Its default is bf16 where the processor has it, which would be another number format than the table names.
         "INFERENCE_PRECISION_HINT": "f32",
     }
 

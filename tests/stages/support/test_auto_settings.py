@@ -13,11 +13,11 @@ from decant.models.backbones import build_classifier
 from decant.stages.support import auto_settings as stage
 from decant.stages.support.auto_settings import resolve, resolve_dtype, resolve_source, source_digest
 from decant.stages.support.experiment import Experiment
-from decant.stages.teacher import teacher
+from decant.stages.support.resolve import stage_result
 from decant.study import Teacher
 
 Chain = Any
-AUTO = Teacher(architecture="test_efficientnet", input_px=32, precision="auto")
+AUTO = Teacher(architecture="test_efficientnet", input_px=32, dtype="auto")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fresh(chain: Chain, tmp_path: Path) -> Callable[[], Experiment]:
     return lambda: Experiment(chain.experiment.study, chain.experiment.data_root, tmp_path, tmp_path, "disabled")
 
 
-def test_a_precision_is_measured_once_and_then_kept(
+def test_a_dtype_is_measured_once_and_then_kept(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["bf16", "fp32"])
@@ -43,7 +43,7 @@ def test_another_batch_size_is_measured_anew(fresh: Callable[[], Experiment], mo
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [(AUTO.model_copy(update={"precision": "bf16"}), "bf16"), (AUTO.model_copy(update={"kind": "probe"}), "fp32")],
+    [(AUTO.model_copy(update={"dtype": "bf16"}), "bf16"), (AUTO.model_copy(update={"kind": "probe"}), "fp32")],
 )
 def test_what_needs_no_measuring_is_not_measured(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch, settings: Teacher, expected: str
@@ -54,7 +54,7 @@ def test_what_needs_no_measuring_is_not_measured(
 
 def test_the_first_source_that_serves_is_resolved_and_stays(fresh: Callable[[], Experiment], tmp_path: Path) -> None:
     sources = [f"file:{tmp_path}/later.safetensors", "none"]
-    settings = AUTO.model_copy(update={"precision": "fp32", "weights": sources})
+    settings = AUTO.model_copy(update={"dtype": "fp32", "weights": sources})
     assert resolve(fresh(), settings).weights == ["none"]
     network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], 0)
     save_file(network.backbone.state_dict(), tmp_path / "later.safetensors")
@@ -89,7 +89,7 @@ def test_other_weights_in_the_same_file_train_another_teacher(chain: Chain, tmp_
     for seed in (1, 2):
         network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], seed)
         save_file(network.backbone.state_dict(), path)
-        marks.append(teacher(experiment, "probe").fingerprint)
+        marks.append(stage_result(replace(experiment), "teachers/probe").fingerprint)
     assert marks[0] != marks[1]
 
 
@@ -97,4 +97,4 @@ def test_another_metric_chooses_heads_anew(chain: Chain) -> None:
     study = chain.experiment.study
     other = replace(chain.experiment, study=study.model_copy(update={"metric": "f1_macro"}))
     assert study.metric != "f1_macro"
-    assert teacher(other, "probe").fingerprint != chain.stages["teachers/probe"].fingerprint
+    assert stage_result(other, "teachers/probe").fingerprint != chain.stages["teachers/probe"].fingerprint

@@ -16,7 +16,7 @@ from decant.stages.int8 import CALIBRATION_BATCH, TIMED_ROUNDS
 from decant.stages.support import number_formats as stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS, measure_formats
-from decant.timing import profiler as kernels
+from decant.timing import profiler
 
 Chain = Any
 QuantisationOf = Callable[[onnx.ModelProto], Any]
@@ -43,7 +43,7 @@ class Measured:
 def measured(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     """On whole calibration batches, so that the formats differ by their options alone; timed in one round."""
     out, found = tmp_path_factory.mktemp("formats"), Measured()
-    make, measure, find = stage.made_files, stage.measure_speedups, stage.importlib.util.find_spec
+    make, measure, find = stage.files_of_formats, stage.measure_speedups, stage.importlib.util.find_spec
 
     def made(*arguments: Any) -> dict[str, Path]:
         files = make(*arguments)
@@ -56,13 +56,12 @@ def measured(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Measured
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "THREADS", (1,))
-        patch.setattr(kernels, "CALLS", 3)
-        patch.setattr(stage, "made_files", made)
+        patch.setattr(profiler, "CALLS", 3)
+        patch.setattr(stage, "files_of_formats", made)
         patch.setattr(stage, "measure_speedups", timed)
         patch.setattr(stage.importlib.util, "find_spec", lambda name: None if name == "onnxslim" else find(name))
         patch.setattr(stage.log, "info", lambda message, *values: found.told.append(message % values))
-        with chain.experiment.workspace.locked():
-            measure_formats(calibrated_with(chain, 2 * CALIBRATION_BATCH), out)
+        measure_formats(calibrated_with(chain, 2 * CALIBRATION_BATCH), out)
     for path in out.iterdir():
         found.tables[path.name] = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     return found
@@ -109,9 +108,8 @@ def calibrated_on(chain: Chain, images: int, name: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(stage, "int8_network", noted)
     experiment = calibrated_with(chain, images)
-    manifest = stage.read_cleaned(experiment)
     checkpoint = stage.load_checkpoint(chain.stages["student"].folder)
-    stage.makers(experiment, manifest, checkpoint, onnx.ModelProto())[name]()
+    stage.makers(experiment, chain.manifest, checkpoint, onnx.ModelProto())[name]()
     return sizes
 
 
@@ -121,7 +119,7 @@ def test_the_shipped_calibration_takes_every_picture_and_a_histogram_equal_batch
     assert calibrated_on(chain, 20, "int8", monkeypatch) == [16, 4]
     assert calibrated_on(chain, 20, "int8 percentile", monkeypatch) == [16]
     assert calibrated_on(chain, 10, "int8", monkeypatch) == [10]
-    with pytest.raises(UserError, match="needs at least 16 pictures of train"):
+    with pytest.raises(UserError, match="needs at least 16 images of train"):
         calibrated_on(chain, 10, "int8 percentile", monkeypatch)
 
 

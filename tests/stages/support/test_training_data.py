@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from decant.data.manifest import COLUMNS, Manifest
-from decant.stages.support.training_data import labels_of, training_data
+from decant.stages.support.training_data import labels_of
 
 Chain = Any
 
@@ -69,7 +69,7 @@ def test_a_row_that_was_set_aside_gives_no_label() -> None:
 
 
 def test_the_labels_of_the_chain_are_those_of_the_table(chain: Chain) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     table = pd.read_csv(chain.experiment.data_root / "shapes" / "train.csv", dtype=str)
     given = dict(zip("train/" + table["id"] + ".png", table["body"], strict=True))
     of_content = data.manifest.kept().set_index("content")

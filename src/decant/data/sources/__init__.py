@@ -1,6 +1,10 @@
-"""Sources: folders, archives, tables, parquet, CIFAR and the toy vehicles, all behind one interface."""
+"""Sources: folders, archives, tables, Parquet, CIFAR and the toy vehicles, all behind one interface.
 
-from collections.abc import Mapping
+SOURCES maps the name that a study gives as `data.source` to its opener and to the caption that reports print.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from decant.data.containers import open_container
@@ -12,38 +16,51 @@ from decant.data.sources.parquet import ParquetLayout, ParquetSource
 from decant.errors import UserError
 from decant.study import Data
 
-__all__ = ["Found", "Source", "open_source"]
+__all__ = ["SOURCES", "Found", "Source", "SourceKind", "open_source", "toy_vehicles_folder"]
 
 Splits = Mapping[str, str] | None
 
 
-def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Source:
-    """The source that the study's `data` section asks for.
+@dataclass(frozen=True)
+class SourceFolders:
+    """data_root: the folder that paths in a study are relative to. work: where toy vehicles are drawn, once per seed."""
 
-    data_root: what its paths are relative to. work: the folder into which toy vehicles are drawn, once for
-    each seed. Raises UserError when something is missing: what, where it was looked for and what to do.
+    data_root: Path
+    work: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """needs_path: whether `data.path` must be set."""
+
+    open: Callable[[Data, SourceFolders, Splits], Source]
+    caption: str
+    needs_path: bool = True
+
+
+def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Source:
+    """Open the source that the study's `data` section names.
+
+    work: the folder into which toy vehicles are drawn. Raises UserError if something is missing: what, where it was
+    looked for and what to do.
     """
     splits = None
     if data.split_file:
         file = locate(data_root, data.split_file, "the split file")
         splits = read_splits(file.read_bytes(), str(file))
-    if data.source == "toy_vehicles":
-        return toy_vehicles_source(data, work, seed, splits)
-    if data.source in ("cifar10", "cifar100"):
-        return cifar_source(data, data_root, splits)
-    if not data.path:
-        raise UserError(f"data.source is {data.source}, so data.path must say which folder or archive to read.")
-    if data.source == "folder":
-        return folder_source(data, data_root, splits)
-    return table_source(data, data_root, splits) if data.source == "csv" else parquet_source(data, data_root, splits)
+    kind = SOURCES[data.source]
+    if kind.needs_path and not data.path:
+        raise UserError(f"data.source is {data.source}, so data.path must name the folder or archive to read.")
+    return kind.open(data, SourceFolders(data_root, work, seed), splits)
 
 
-def folder_source(data: Data, data_root: Path, splits: Splits) -> FolderSource:
-    container = open_container(locate(data_root, data.path, "the data set"))
-    return FolderSource(container, data_root, data.predict, data.class_file, splits, data.sample_submission)
+def open_folder(data: Data, folders: SourceFolders, splits: Splits) -> Source:
+    container = open_container(locate(folders.data_root, data.path, "the data set"))
+    return FolderSource(container, folders.data_root, data.predict, data.class_file, splits, data.sample_submission)
 
 
-def table_source(data: Data, data_root: Path, splits: Splits) -> TableSource:
+def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
     layout = TableLayout(
         table=data.table,
         id_column=data.id_column,
@@ -53,10 +70,11 @@ def table_source(data: Data, data_root: Path, splits: Splits) -> TableSource:
         sample_submission=data.sample_submission,
         class_file=data.class_file,
     )
-    return TableSource(open_container(locate(data_root, data.path, "the data set")), data_root, layout, splits)
+    container = open_container(locate(folders.data_root, data.path, "the data set"))
+    return TableSource(container, folders.data_root, layout, splits)
 
 
-def parquet_source(data: Data, data_root: Path, splits: Splits) -> ParquetSource:
+def open_parquet(data: Data, folders: SourceFolders, splits: Splits) -> Source:
     layout = ParquetLayout(
         train=data.train,
         val=data.val,
@@ -65,25 +83,42 @@ def parquet_source(data: Data, data_root: Path, splits: Splits) -> ParquetSource
         label_column=data.label_column,
         class_file=data.class_file,
     )
-    return ParquetSource(locate(data_root, data.path, "the data set"), data_root, layout, splits)
+    return ParquetSource(locate(folders.data_root, data.path, "the data set"), folders.data_root, layout, splits)
 
 
-def cifar_source(data: Data, data_root: Path, splits: Splits) -> Source:
-    """torchvision's files, or a folder of parquet files where `path` names one."""
-    if data.path and list((data_root / data.path).glob("*.parquet")):
-        return parquet_source(data, data_root, splits)
-    return CifarSource(data.source, data_root / data.path, data.download, splits)
+def open_cifar(data: Data, folders: SourceFolders, splits: Splits) -> Source:
+    """Open torchvision's files, or a folder of Parquet files if `path` names one."""
+    if data.path and list((folders.data_root / data.path).glob("*.parquet")):
+        return open_parquet(data, folders, splits)
+    return CifarSource(data.source, folders.data_root / data.path, data.download, splits)
 
 
-def toy_vehicles_source(data: Data, work: Path, seed: int, splits: Splits) -> FolderSource:
-    """The embedded data set, drawn beside and moved into place: a half-drawn one is never taken for whole."""
+def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Source:
+    """Draw the toy vehicles if they are not drawn yet; a folder that was half drawn is not taken for whole."""
     from decant.tracking import progress
-    from toy_vehicles import generate  # the drawing code, wanted by this source alone
+    from toy_vehicles import generate  # the drawing program, which no other source needs
 
-    toy = data.toy
-    folder = work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
-    try:  # does nothing where the set is already there whole
-        generate(folder, images=toy.images, size_px=toy.size_px, seed=seed, classes=toy.classes, progress=progress)
+    toy, folder = data.toy, toy_vehicles_folder(data, folders.work, folders.seed)
+    try:
+        generate(
+            folder, images=toy.images, size_px=toy.size_px, seed=folders.seed, classes=toy.classes, progress=progress
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
-    return FolderSource(open_container(folder, digest_contents=True), work, splits=splits)
+    return FolderSource(open_container(folder, digest_contents=True), folders.work, splits=splits)
+
+
+def toy_vehicles_folder(data: Data, work: Path, seed: int) -> Path:
+    """The folder of the toy vehicles of a study, drawn or not."""
+    toy = data.toy
+    return work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
+
+
+SOURCES: dict[str, SourceKind] = {
+    "folder": SourceKind(open_folder, "a folder of images, one sub-folder per class"),
+    "csv": SourceKind(open_table, "a table of labels and a folder of images"),
+    "parquet": SourceKind(open_parquet, "Parquet files with the images inside"),
+    "cifar10": SourceKind(open_cifar, "CIFAR-10", needs_path=False),
+    "cifar100": SourceKind(open_cifar, "CIFAR-100", needs_path=False),
+    "toy_vehicles": SourceKind(open_toy_vehicles, "toy vehicles drawn by code, with planted faults", needs_path=False),
+}

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 
 from decant import machine
-from decant.data.sources import Source, open_source
+from decant.data.sources import Source, open_source, toy_vehicles_folder
 from decant.study import ROOT, Study
 from decant.tracking import Log, Mode, wandb_run
-from decant.workspace import StageResult, Workspace, locked
+from decant.workspace import StageResult, Undecided, Workspace, locked
 
 CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
 
@@ -36,7 +36,7 @@ class Experiment:
     wandb: Mode = "offline"
     as_committed: bool = True
     may_measure: bool = True
-    finished: dict[str, StageResult] = field(default_factory=dict, compare=False)
+    finished: dict[str, StageResult] = field(default_factory=dict, init=False, compare=False)
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -45,9 +45,12 @@ class Experiment:
     @cached_property
     def source(self) -> Source:
         """The source of the images. Raises UserError if something is missing. Toy vehicles are drawn into the store."""
-        drawn = self.workspace.store / "toy_vehicles"
+        data, drawn = self.study.data, self.workspace.store / "toy_vehicles"
+        undrawn = data.source == "toy_vehicles" and not toy_vehicles_folder(data, drawn, self.study.seed).exists()
+        if undrawn and not self.may_measure:
+            raise Undecided("toy vehicles are not drawn yet")
         with locked(drawn):
-            return open_source(self.study.data, self.data_root, drawn, self.study.seed)
+            return open_source(data, self.data_root, drawn, self.study.seed)
 
     @cached_property
     def data_digest(self) -> str:

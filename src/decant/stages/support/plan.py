@@ -27,7 +27,7 @@ def plan(experiment: Experiment) -> list[PlannedStage]:
 
     Until the ensemble is finished, every teacher counts as active. Raises UserError if the data are missing.
     """
-    experiment = replace(experiment, may_measure=False, finished={})
+    experiment = replace(experiment, may_measure=False)
     results: dict[str, StageResult] = {}
     return [planned(experiment, name, results) for name in stage_names(experiment, results)]
 

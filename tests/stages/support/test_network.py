@@ -11,11 +11,10 @@ import torch
 
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
+from decant.models import linear_head
 from decant.models.backbones import build_classifier, embed, head_of
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.stages.support import linear_head as stage
-from decant.stages.support.linear_head import fit_head, read_features, some_of
-from decant.stages.support.training_data import training_data
+from decant.stages.support.network import fit_head, read_features
 
 Chain = Any
 
@@ -32,7 +31,7 @@ def blank(chain: Chain) -> Checkpoint:
 
 def test_features_are_those_of_the_evaluation_transform_and_of_its_mirror_image(chain: Chain) -> None:
     checkpoint = blank(chain)
-    rows = training_data(chain.experiment).manifest.of_split("val")
+    rows = chain.data.manifest.of_split("val")
     features, mirrored = read_features(chain.experiment, checkpoint, rows)
     for place, (_, row) in enumerate(rows.iterrows()):
         photo = decode((chain.experiment.data_root / "shapes" / row["path"]).read_bytes())
@@ -49,7 +48,7 @@ def test_the_regularisation_that_is_best_on_val_by_the_studys_metric_is_taken(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:
     experiment = replace(chain.experiment, study=chain.experiment.study.model_copy(update={"metric": metric}))
-    data = training_data(experiment)
+    data = chain.data
     checkpoint = blank(chain)
     fit_head(experiment, data, checkpoint, data.labels.labelled, tmp_path, untracked)
     with (tmp_path / "regularisation.csv").open() as file:
@@ -58,7 +57,7 @@ def test_the_regularisation_that_is_best_on_val_by_the_studys_metric_is_taken(
         tried, key=lambda strength: (float(tried[strength][f"val_{metric}"]), -float(tried[strength]["val_nll"]))
     )
     alone = blank(chain)
-    monkeypatch.setattr(stage, "REGULARISATION", (best,))
+    monkeypatch.setattr(linear_head, "REGULARISATION", (best,))
     fit_head(experiment, data, alone, data.labels.labelled, tmp_path, untracked)
     assert torch.equal(head_of(checkpoint.classifier).weight, head_of(alone.classifier).weight)
     assert len(tried) > 3
@@ -67,37 +66,24 @@ def test_the_regularisation_that_is_best_on_val_by_the_studys_metric_is_taken(
 def test_the_head_is_fitted_on_the_given_rows_alone(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     seen: list[np.ndarray] = []
-    fit = stage.LinearProbe.fit
+    fit = linear_head.LinearProbe.fit
 
     def noted(self: Any, features: np.ndarray, targets: np.ndarray, weight: np.ndarray) -> Any:
         seen.append(targets)
         return fit(self, features, targets, weight)
 
-    monkeypatch.setattr(stage.LinearProbe, "fit", noted)
+    monkeypatch.setattr(linear_head.LinearProbe, "fit", noted)
     rows = data.labels.labelled[::2]
     fit_head(chain.experiment, data, blank(chain), rows, tmp_path, untracked)
     assert all(targets.tolist() == 2 * data.labels.targets[rows].tolist() for targets in seen)
 
 
 def test_the_body_is_left_alone(chain: Chain, tmp_path: Path) -> None:
-    data = training_data(chain.experiment)
+    data = chain.data
     checkpoint = blank(chain)
     before = {key: value.clone() for key, value in checkpoint.classifier.state_dict().items()}
     fit_head(chain.experiment, data, checkpoint, data.labels.labelled, tmp_path, untracked)
     changed = [key for key, value in checkpoint.classifier.state_dict().items() if not torch.equal(value, before[key])]
     assert changed == ["backbone.classifier.weight", "backbone.classifier.bias"]
-
-
-def test_of_many_rows_some_are_taken_with_every_class_in_its_share() -> None:
-    targets = np.repeat([0, 1, 2], [900, 97, 3])
-    rows = np.arange(1000) * 2
-    taken = some_of(rows, targets, 100, seed=0)
-    counts = np.bincount(targets[taken // 2], minlength=3)
-    assert len(taken) == len(set(taken)) == 100 and (np.diff(taken) > 0).all()
-    assert counts[0] == pytest.approx(90, abs=2) and counts[1] == pytest.approx(10, abs=2) and counts[2] >= 1
-    assert (
-        taken.tolist() == some_of(rows, targets, 100, seed=0).tolist() != some_of(rows, targets, 100, seed=1).tolist()
-    )
-    assert some_of(rows, targets, 1000, seed=0) is rows

@@ -229,7 +229,7 @@ def test_an_unknown_key_names_itself_and_the_nearest_one(project, override, unkn
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones(project):
     message = project.error("base", "ensemble.zzz=1")
-    assert message == "study base: unknown key ensemble.zzz; known here: pooling, recipe, tta"
+    assert message == "study base: unknown key ensemble.zzz; known: pooling, recipe, tta"
 
 
 def test_an_unknown_key_of_a_file_or_of_a_recipe_is_an_error_too(project):
@@ -279,7 +279,7 @@ def test_a_value_out_of_its_range_names_its_key(project, override):
         ("data.path.below=1", "path is a value and has no keys below it"),
         ("student.weights=[wheel", "not a YAML value"),
         ("teachers.tow.epochs=3", "no teacher tow; did you mean two?"),
-        ("teachers.zzzzzz.views.flip=0", "no teacher zzzzzz; known here: one, two"),
+        ("teachers.zzzzzz.views.flip=0", "no teacher zzzzzz; known: one, two"),
     ],
 )
 def test_an_override_that_cannot_be_applied_says_why(project, override, told):

@@ -252,7 +252,7 @@ def test_what_is_missing_is_named_with_where_it_was_looked_for_and_the_way_out(t
         opened(tmp_path, "dta.zip")
     with pytest.raises(UserError, match="DECANT_DATA"):
         opened(tmp_path / "nowhere", "data.zip")
-    with pytest.raises(UserError, match=r"data\.path must say"):
+    with pytest.raises(UserError, match=r"data\.path must name"):
         opened(tmp_path, "")
 
 

@@ -40,7 +40,7 @@ def test_relative_paths_lie_in_the_folder_of_the_call(ended: tuple[Path, "subpro
 
 def test_it_gives_what_the_chain_gives(ended: tuple[Path, "subprocess.CompletedProcess[str]"], micro: Micro) -> None:
     one = ended[0] / "runs" / "micro" / "teachers" / "convnext" / "latest" / "fold1" / "model.safetensors"
-    two = micro.runs / "teachers" / "convnext" / one.parent.parent.resolve().name / "fold1" / "model.safetensors"
+    two = micro.store / "teachers" / "convnext" / one.parent.parent.resolve().name / "fold1" / "model.safetensors"
     assert one.read_bytes() == two.read_bytes()
 
 

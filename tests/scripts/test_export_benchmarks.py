@@ -76,7 +76,7 @@ def test_the_number_formats_name_the_study_and_the_file(
     script = script_at("benchmarks/formats.py")
     (tmp_path / "student.onnx").write_bytes(b"of micro")
     monkeypatch.setattr(script, "measure_formats", lambda experiment, out: None)
-    monkeypatch.setattr(script, "export", lambda experiment: SimpleNamespace(folder=tmp_path))
+    monkeypatch.setattr(script, "stage_result", lambda experiment, name: SimpleNamespace(folder=tmp_path))
     script.main(["--study", "micro", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
     assert models_measured(tmp_path) == {
         name: digest_of(tmp_path / "student.onnx") for name in ("formats.csv", "format_profile.csv")

@@ -23,7 +23,7 @@ Splits = Mapping[str, str] | None
 
 @dataclass(frozen=True)
 class SourceFolders:
-    """data_root: the folder that paths in a study are relative to. work: where toy vehicles are drawn, once per seed."""
+    """data_root: paths in a study are relative to it. work: where toy vehicles are drawn, once per seed."""
 
     data_root: Path
     work: Path

@@ -66,6 +66,12 @@ def test_a_teacher_without_folds_says_nothing_of_train(chain: Chain) -> None:
     assert sorted(path.name for path in finished.folder.iterdir() if path.is_dir()) == ["predict", "test", "val"]
 
 
+def test_the_students_are_predicted_without_test_time_augmentation(chain: Chain) -> None:
+    for name in ("student", "student_alone"):
+        folder = stage_result(chain.experiment, f"predictions/{name}").folder
+        assert list(read_predictions(folder, "val").members) == ["identity"]
+
+
 def test_folds_are_averaged_as_probabilities_and_not_as_logarithms() -> None:
     one, two = np.array([[0.9, 0.1]]), np.array([[0.5, 0.5]])
     found = averaged([{"identity": np.log(one)}, {"identity": np.log(two)}])

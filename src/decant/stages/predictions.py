@@ -23,12 +23,12 @@ VERSION = 1
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    return {"tta": experiment.study.ensemble.tta}
+    return {"tta": tta_of(experiment, name)}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write the predictions of each split under the ensemble's TTA; for a teacher with folds, of train out of fold."""
-    members = tta_members(experiment.study.ensemble.tta, fixed_size=True)
+    """Write the predictions of each split per TTA member; for a teacher with folds also of train, out of fold."""
+    members = tta_members(tta_of(experiment, name), fixed_size=True)
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     trained = inputs.folder(trained_stage(name))
     for split in SPLITS:
@@ -36,6 +36,11 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             write_predictions(folder, split, mean_of_models(experiment, manifest, split, trained, members))
     if (trained / "folds.json").is_file():
         write_predictions(folder, "train", out_of_fold(experiment, manifest, trained, members))
+
+
+def tta_of(experiment: Experiment, name: str) -> list[str | dict[str, Any]]:
+    """The ensemble's TTA for a teacher; none for the students, whose ONNX file predicts one image per call."""
+    return [] if name.partition("/")[2] in STUDENTS else experiment.study.ensemble.tta
 
 
 def trained_stage(name: str) -> str:

@@ -127,8 +127,11 @@ def test_a_batch_without_any_label_has_no_target(chain: Chain, labels: Labels) -
     assert (given_targets(views, labels, 3, np.arange(4), 0) == 0).all()
 
 
-def oracle(chain: Chain, settings: Student, logits: np.ndarray, rows: np.ndarray, view: int) -> float:
-    """mean_i h_i CE_i + (1 - h_i) T^2 KL(p_T || q_T) in float64, with the pool worked out here."""
+def oracle(chain: Chain, settings: Student, labels: Labels, logits: np.ndarray, rows: np.ndarray, view: int) -> float:
+    """sum_i b_i (h_i CE_i + (1 - h_i) T^2 KL(p_T || q_T)) / sum_i b_i in float64, with the pool computed here.
+
+    h_i is hard_weight times the label's weight, b_i the balance of its class; CE_i is with smoothed labels.
+    """
     data = chain.data
     weights = read_weights(chain.stages["ensemble"].folder)
     pool = np.zeros((len(rows), 3))
@@ -142,32 +145,42 @@ def oracle(chain: Chain, settings: Student, logits: np.ndarray, rows: np.ndarray
     log_hard = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     soft = T**2 * (p * (np.log(p) - log_q)).sum(axis=1)
     drawn = stored_views(chain.experiment.study, data.cache, data.labels).draw(rows, view)
-    total = 0.0
+    counts = np.bincount(labels.targets[labels.targets >= 0], minlength=3)
+    total = norm = 0.0
     for i, row in enumerate(rows):
-        target = data.labels.targets[row]
+        target = labels.targets[row]
         if target < 0:
-            total += soft[i]
+            total, norm = total + soft[i], norm + 1
             continue
         hard = np.zeros(3)
         hard[target] += drawn.share[i]
         if drawn.partner[i] >= 0:
-            hard[data.labels.targets[drawn.partner[i]]] += 1 - drawn.share[i]
-        total += settings.hard_weight * -(hard @ log_hard[i]) + (1 - settings.hard_weight) * soft[i]
-    return total / len(rows)
+            hard[labels.targets[drawn.partner[i]]] += 1 - drawn.share[i]
+        hard = (1 - settings.label_smoothing) * hard + settings.label_smoothing / 3
+        h, b = settings.hard_weight * labels.weight[row], (counts.mean() / counts[target]) ** settings.balance
+        total, norm = total + b * (h * -(hard @ log_hard[i]) + (1 - h) * soft[i]), norm + b
+    return total / norm
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_the_distillation_loss_is_the_papers(chain: Chain, temperature: float) -> None:
+@pytest.mark.parametrize("change", [{}, {"temperature": 2.0}, {"label_smoothing": 0.2}, {"balance": 1.0}])
+@pytest.mark.parametrize("trust", [1.0, 0.4])
+def test_the_distillation_loss_is_the_papers(chain: Chain, change: dict[str, float], trust: float) -> None:
     data = chain.data
-    settings = chain.experiment.study.student.model_copy(update={"temperature": temperature, "hard_weight": 0.3})
+    plain = {"temperature": 1.0, "hard_weight": 0.3, "label_smoothing": 0.0, "balance": 0.0}
+    settings = chain.experiment.study.student.model_copy(update=plain | change)
+    weight = data.labels.weight.copy()
+    weight[data.labels.labelled[::2]] = trust
+    targets = data.labels.targets.copy()
+    targets[data.labels.labelled[:12]] = 0  # so that the classes are of different sizes
+    labels = replace(data.labels, weight=weight, targets=targets)
     stores = {name: open_store(chain.stages[f"soft_labels/{name}"].folder) for name in ("convnext", "probe")}
-    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    views = stored_views(chain.experiment.study, data.cache, labels)
     weights = read_weights(chain.stages["ensemble"].folder)
-    criterion = distillation_loss(settings, views, data.labels, 3, stores, weights)
+    criterion = distillation_loss(settings, views, labels, 3, stores, weights)
     rows = np.arange(len(data.cache))
     logits = np.random.default_rng(0).normal(size=(len(rows), 3)) * 2
-    found = criterion(torch.from_numpy(logits).float(), rows, 1).item()
-    assert found == pytest.approx(oracle(chain, settings, logits, rows, 1), rel=1e-4)
+    loss = criterion(torch.from_numpy(logits).float(), rows, 1).item()
+    assert loss == pytest.approx(oracle(chain, settings, labels, logits, rows, 1), rel=1e-4)
 
 
 def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:

@@ -35,7 +35,7 @@ def kd_loss(
     student_logits: Tensor,
     teacher_probabilities: Tensor,
     targets: Tensor | None = None,
-    hard_weight: float = 0.0,
+    hard_weight: float | Tensor = 0.0,
     temperature: float = 1.0,
     weights: Tensor | None = None,
     *,
@@ -47,7 +47,8 @@ def kd_loss(
 
     T^2 keeps the gradients of the soft term at the size of the hard one's whatever T is.
     targets: int64 [B], -1 where there is no label; or float [B, K] mixed labels, a row of zeros where there
-    is none; None: no labels at all. hard_weight in [0, 1]. weights: float [B], at least 0.
+    is none; None: no labels at all. hard_weight: in [0, 1], one for all rows or float [B]. weights: float [B],
+    at least 0.
     standardise: the soft term compares standardise_logits of both (T = 2 and a larger soft weight in that
     paper).
     """
@@ -76,7 +77,7 @@ def dkd_loss(
     student_logits: Tensor,
     teacher_probabilities: Tensor,
     targets: Tensor | None = None,
-    hard_weight: float = 0.0,
+    hard_weight: float | Tensor = 0.0,
     temperature: float = 4.0,
     weights: Tensor | None = None,
     *,
@@ -103,7 +104,7 @@ def dist_loss(
     student_logits: Tensor,
     teacher_probabilities: Tensor,
     targets: Tensor | None = None,
-    hard_weight: float = 0.0,
+    hard_weight: float | Tensor = 0.0,
     temperature: float = 1.0,
     weights: Tensor | None = None,
     *,
@@ -133,19 +134,20 @@ SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {"kd": kd_loss, "dkd": dkd_loss,
 # ---- the terms ----
 
 
-def _mixed(logits: Tensor, targets: Tensor | None, soft: Tensor, hard_weight: float, weights: Tensor | None) -> Tensor:
+def _mixed(
+    logits: Tensor, targets: Tensor | None, soft: Tensor, hard_weight: float | Tensor, weights: Tensor | None
+) -> Tensor:
     """The mix of the module's head; soft: [B]."""
-    if not 0.0 <= hard_weight <= 1.0:
+    share = torch.as_tensor(hard_weight, dtype=soft.dtype, device=soft.device).expand_as(soft)
+    if not bool(((share >= 0) & (share <= 1)).all()):
         raise ValueError(f"hard_weight lies in 0 to 1, not {hard_weight}")
     if targets is None:
         labelled, hard = torch.zeros(len(soft), dtype=torch.bool, device=soft.device), torch.zeros_like(soft)
     else:
         labelled, hard = _labelled(targets), _cross_entropy(logits, targets)
-    rows = torch.where(labelled, hard_weight * hard + (1 - hard_weight) * soft, soft)
+    rows = torch.where(labelled, share * hard + (1 - share) * soft, soft)
     weights = torch.ones_like(soft) if weights is None else weights.to(soft)
-    if hard_weight == 1.0:
-        weights = weights * labelled
-    return _weighted_mean(rows, weights)
+    return _weighted_mean(rows, weights * (labelled | (share < 1)))
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

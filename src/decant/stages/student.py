@@ -23,9 +23,9 @@ from decant.stages.support.training_data import Labels, TrainingData, read_train
 from decant.stages.support.weights import Weights, read_weights
 from decant.study import Student, non_defaults
 from decant.training.loop import Criterion, Task, train
-from decant.training.supervised import supervised_loss, view_targets
+from decant.training.supervised import class_factors, supervised_loss, view_targets
 
-VERSION = 1
+VERSION = 2  # 2: the student obeys balance, label_smoothing and fractional label weights, as its twin does
 RESUMABLE = True
 ALONE = "student_alone"  # the twin
 OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train the twin again
@@ -109,15 +109,36 @@ def distillation_loss(
     stores: Mapping[str, SoftLabelStore],
     weights: Weights,
 ) -> Criterion:
-    """Distillation from the pool of the teachers' stored labels; rows without a label learn from it alone."""
+    """Distillation from the pool of the teachers' stored labels; rows without a label learn from it alone.
+
+    The given labels are smoothed and balanced as the twin's. A label's weight in the manifest scales `hard_weight`: the
+    teachers take the part of a label that cleaning does not trust.
+    """
     ensemble = pooled_labels(stores, weights)
+    factors = class_factors(labels.targets, classes, student.balance)
+    known = (labels.targets >= 0) & (labels.weight > 0)
+    row_weight = torch.from_numpy(np.where(known, factors[labels.targets], 1.0)).float()
+    hard_weight = torch.from_numpy(student.hard_weight * np.where(known, labels.weight.clip(max=1), 1.0)).float()
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
         soft = torch.from_numpy(ensemble(view, rows))
-        hard = given_targets(views, labels, classes, rows, view)
-        return kd_loss(logits, soft.to(logits.device), hard.to(logits.device), student.hard_weight, student.temperature)
+        hard = smoothed(given_targets(views, labels, classes, rows, view), student.label_smoothing)
+        chosen = torch.from_numpy(rows)
+        return kd_loss(
+            logits,
+            soft.to(logits.device),
+            hard.to(logits.device),
+            hard_weight[chosen].to(logits.device),
+            student.temperature,
+            row_weight[chosen].to(logits.device),
+        )
 
     return criterion
+
+
+def smoothed(targets: Tensor, smoothing: float) -> Tensor:
+    """Label smoothing of the rows that have a label; rows of zeros stay zeros."""
+    return targets * (1 - smoothing) + smoothing / targets.shape[1] * (targets.sum(dim=1, keepdim=True) > 0)
 
 
 def given_targets(views: ViewSet, labels: Labels, classes: int, rows: np.ndarray, view: int) -> Tensor:

@@ -162,6 +162,11 @@ def test_null_drops_a_teacher(project):
     assert set(project.load("base", "teachers.one=null").teachers) == {"two"}
 
 
+def test_null_in_model_args_is_a_value(project):
+    project.study("variant", "{extends: base, name: variant, teachers: {one: {model_args: {ls_init_value: null}}}}")
+    assert project.load("variant").teachers["one"].model_args["ls_init_value"] is None
+
+
 def test_null_takes_back_what_the_extended_study_said_so_that_the_recipe_or_the_default_holds(project):
     project.study("variant", "{extends: base, name: variant, data: {limit: null}}")
     assert project.load().data.limit == 7 and project.load("variant").data.limit is None

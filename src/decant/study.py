@@ -307,9 +307,12 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_nulls(raw: dict[str, Any]) -> dict[str, Any]:
-    """The mapping without the keys whose value is null, which is how a variant drops a teacher or takes a default."""
+    """The mapping without the keys whose value is null: a variant drops a teacher or takes a default with null.
+
+    Inside `model_args` null is a value of the network's own, None.
+    """
     return {
-        key: without_nulls(value) if isinstance(value, dict) else value
+        key: without_nulls(value) if isinstance(value, dict) and key != "model_args" else value
         for key, value in raw.items()
         if value is not None
     }

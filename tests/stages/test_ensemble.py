@@ -37,15 +37,30 @@ def test_temperatures_are_fitted_to_the_labels_of_val(chain: Chain) -> None:
     targets = manifest.targets(manifest.of_split("val"))
     weights = read_weights(chain.stages["ensemble"].folder)
     for name, temperature in zip(weights.names, weights.temperatures, strict=True):
-        logs = np.log(member_means(chain, "val")[name])
+        expected = best_temperature(np.log(member_means(chain, "val")[name]), targets)
+        assert temperature == pytest.approx(expected, rel=1e-3)
 
-        def cost(log_t: float, logs: np.ndarray = logs) -> float:
-            # the likelihood, and the belief that T = 1 with the weight of one row, which `calibration` describes
-            likelihood = log_softmax(logs / np.exp(log_t), axis=1)[np.arange(len(targets)), targets].sum()
-            return float(-likelihood + np.exp(-log_t) + log_t)
 
-        best = minimize_scalar(cost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6})
-        assert cost(np.log(temperature)) <= best.fun + 1e-5
+def best_temperature(log_probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """By a search, with the belief that T = 1 with the weight of one row, which `calibration` describes."""
+
+    def cost(log_t: float) -> float:
+        likelihood = log_softmax(log_probabilities / np.exp(log_t), axis=1)[np.arange(len(targets)), targets].sum()
+        return float(-likelihood + np.exp(-log_t) + log_t)
+
+    return float(np.exp(minimize_scalar(cost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6}).x))
+
+
+def test_view_temperatures_are_fitted_to_predictions_of_one_model_without_tta(chain: Chain) -> None:
+    """For a teacher with folds to train out of fold, for one without to val."""
+    weights, rows = read_weights(chain.stages["ensemble"].folder), chain.manifest.rows.set_index("id")
+    for name, split in (("convnext", "train"), ("probe", "val")):
+        single = read_predictions(stage_result(chain.experiment, f"predictions/{name}").folder, split)
+        targets = chain.manifest.targets(rows.loc[single.ids])
+        trusted = (targets >= 0) & (rows.loc[single.ids, "weight"].to_numpy() > 0)
+        expected = best_temperature(single.members["identity"][trusted].astype(np.float64), targets[trusted])
+        assert weights.view_temperatures[weights.names.index(name)] == pytest.approx(expected, rel=1e-3)
+    assert weights.view_temperatures != weights.temperatures
 
 
 def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(chain: Chain, tmp_path: Path) -> None:
@@ -94,7 +109,9 @@ def test_the_pool_is_the_weighted_mean_of_tempered_probabilities(chain: Chain, s
 def test_weights_are_fitted_without_test(chain: Chain) -> None:
     described = json.loads((chain.stages["ensemble"].folder / "weights.json").read_text())
     assert set(described) == {"pooling", "teachers", "val"}
-    assert all(set(row) == {"weight", "temperature", "val"} for row in described["teachers"].values())
+    assert all(
+        set(row) == {"weight", "temperature", "view_temperature", "val"} for row in described["teachers"].values()
+    )
 
 
 def test_the_ensemble_has_no_predictions_of_train(chain: Chain) -> None:

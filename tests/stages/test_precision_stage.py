@@ -193,7 +193,7 @@ def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: C
     }
     assert list(table.index) == [*stores, "ensemble"]
     shares = dict(zip(weights.names, weights.weights, strict=True))
-    temperatures = dict(zip(weights.names, weights.temperatures, strict=True))
+    temperatures = dict(zip(weights.names, weights.view_temperatures, strict=True))
     right: dict[str, list[bool]] = {name: [] for name in table.index}
     given: dict[str, list[float]] = {name: [] for name in table.index}
     for view in range(study.soft_labels.views):

@@ -135,7 +135,7 @@ def oracle(chain: Chain, settings: Student, labels: Labels, logits: np.ndarray, 
     data = chain.data
     weights = read_weights(chain.stages["ensemble"].folder)
     pool = np.zeros((len(rows), 3))
-    for name, weight, temperature in zip(weights.names, weights.weights, weights.temperatures, strict=True):
+    for name, weight, temperature in zip(weights.names, weights.weights, weights.view_temperatures, strict=True):
         probabilities = open_store(chain.stages[f"soft_labels/{name}"].folder).read(view, rows).astype(np.float64)
         tempered = probabilities ** (1 / temperature)
         pool += weight * tempered / tempered.sum(axis=1, keepdims=True)
@@ -187,7 +187,7 @@ def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
     data = chain.data
     probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels)
-    weights = Weights(["convnext", "probe"], [0.0, 1.0], [1.0, 1.0])
+    weights = Weights(["convnext", "probe"], [0.0, 1.0], [9.0, 9.0], [1.0, 1.0])
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
     criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
     rows = np.arange(20)
@@ -201,7 +201,9 @@ def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
     probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels)
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
-    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [1.0]))
+    criterion = distillation_loss(
+        settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [9.0], [1.0])
+    )
     rows = np.arange(20)
     answers = torch.from_numpy(np.log(probe.read(0, rows)))
     assert criterion(answers[:, [1, 2, 0]], rows, 0).item() > 0.05

@@ -1,4 +1,4 @@
-"""Stage ensemble: a temperature and a weight for each teacher, fitted on val, and the pooled predictions."""
+"""Stage ensemble: temperatures and a weight for each teacher, fitted on val, and the pooled predictions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from decant.stages.support.resolve import Inputs
 from decant.stages.support.weights import Weights
 from decant.workspace import write_json
 
-VERSION = 1
+VERSION = 2  # 2: soft labels have a temperature of their own
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 
 def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tuple[Weights, dict[str, object]]:
-    """Fit a temperature per teacher, then the weights, both by likelihood on val.
+    """Fit the temperatures per teacher, then the weights, all by likelihood.
 
     predicted: teacher -> folder of its predictions. Also returns the content of `weights.json`.
     """
@@ -45,19 +45,33 @@ def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tupl
         name: read_predictions(folder, "val").aligned(list(val["id"])).mean() for name, folder in predicted.items()
     }
     temperatures = {name: float(fit_temperature(values, targets)) for name, values in log_probabilities.items()}
+    of_views = {name: view_temperature(manifest, folder) for name, folder in predicted.items()}
     calibrated = [apply_temperature(values, temperatures[name]) for name, values in log_probabilities.items()]
     weights = [float(weight) for weight in fit_weights(calibrated, targets, pooling)]
-    fitted = Weights(list(predicted), weights, list(temperatures.values()))
+    fitted = Weights(list(predicted), weights, list(temperatures.values()), list(of_views.values()))
     pooled = pool(list(log_probabilities.values()), fitted.weights, fitted.temperatures)
     rows = {
         name: {
             "weight": round(weight, 5),
             "temperature": round(temperatures[name], 5),
+            "view_temperature": round(of_views[name], 5),
             "val": rounded(scores(values, targets)),
         }
         for name, weight, values in zip(predicted, weights, calibrated, strict=True)
     }
     return fitted, {"pooling": pooling, "teachers": rows, "val": rounded(scores(pooled, targets))}
+
+
+def view_temperature(manifest: Manifest, predictions: Path) -> float:
+    """The temperature of a teacher's soft labels, fitted to predictions of the same kind: one model, no TTA.
+
+    With folds these are the out-of-fold predictions for train, else those for val.
+    """
+    split = "train" if (predictions / "train" / "ids.json").is_file() else "val"
+    single = read_predictions(predictions, split)
+    rows = manifest.rows.set_index("id").loc[single.ids]
+    targets = np.where(rows["weight"] > 0, manifest.targets(rows), -1)  # -1 is left out of the fit
+    return float(fit_temperature(single.members["identity"], targets))
 
 
 def rounded(values: dict[str, float]) -> dict[str, float]:

@@ -89,7 +89,7 @@ def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Poo
     """The ensemble's probabilities for stored views, pooled from its teachers' stores as they are read."""
     positions = [weights.names.index(name) for name in stores]
     shares = [weights.weights[position] for position in positions]
-    temperatures = [weights.temperatures[position] for position in positions]
+    temperatures = [weights.view_temperatures[position] for position in positions]
     return lambda view, rows: pooled(list(stores.values()), shares, temperatures, view, rows)
 
 

@@ -9,18 +9,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Weights:
-    """How the teachers are pooled, in the study's order: weights sum to 1; logits are divided by the temperatures."""
+    """How the teachers are pooled, in the study's order.
+
+    weights: sum to 1. temperatures: of predictions, the means over TTA members and folds. view_temperatures: of soft
+    labels, which one model gives for one view.
+    """
 
     names: list[str]
     weights: list[float]
     temperatures: list[float]
+    view_temperatures: list[float]
 
 
 def read_weights(folder: Path) -> Weights:
     """Read `weights.json` of the stage ensemble; rounded weights are made to sum to 1 again."""
     teachers = json.loads((folder / "weights.json").read_text(encoding="utf-8"))["teachers"]
-    weights = np.array([row["weight"] for row in teachers.values()])
-    return Weights(list(teachers), list(weights / weights.sum()), [row["temperature"] for row in teachers.values()])
+    rows = list(teachers.values())
+    weights = np.array([row["weight"] for row in rows])
+    temperatures, of_views = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
+    return Weights(list(teachers), list(weights / weights.sum()), temperatures, of_views)
 
 
 def active_teachers(weights: Weights) -> list[str]:

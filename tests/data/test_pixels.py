@@ -117,17 +117,24 @@ def pyramid(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "level"), [(1, 160, 0), (1, 120, 0), (1, 96, 1), (1, 40, 2), (1, 8, 2), (0.5, 80, 0), (0.5, 40, 1)]
-)
-def test_the_level_whose_pixels_are_nearest_in_size_to_those_of_the_view_is_taken(pyramid, side, size, level):
-    assert pyramid.nearest_levels(np.array([side]), size).tolist() == [level]
+    ("side", "size", "level", "samples"),
+    [
+        (1, 200, 0, 1), (1, 160, 0, 1), (1, 120, 0, 1), (1, 96, 0, 2), (1, 80, 1, 1), (1, 41, 1, 2), (1, 40, 2, 1),
+        (1, 8, 2, 5), (0.5, 80, 0, 1), (0.5, 40, 1, 1),
+    ],
+)  # fmt: skip
+def test_the_next_larger_level_is_taken_and_as_many_samples_as_it_has_pixels(pyramid, side, size, level, samples):
+    found = pyramid.levels_for(np.array([side]), size)
+    assert [values.tolist() for values in found] == [[level], [samples]]
 
 
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=5), st.integers(8, 400))
-def test_no_other_level_is_nearer(pyramid, sides, size):
-    for side, level in zip(sides, pyramid.nearest_levels(np.array(sides), size), strict=True):
-        factors = [max(side * px / size, size / (side * px)) for px in (160, 80, 40)]
-        assert factors[level] == pytest.approx(min(factors))
+def test_no_level_is_enlarged_where_a_larger_one_exists(pyramid, sides, size):
+    for side, level, samples in zip(sides, *pyramid.levels_for(np.array(sides), size), strict=True):
+        per_pixel = [side * px / size for px in (160, 80, 40)]
+        assert level == 0 or per_pixel[level] >= 1 - 1e-6
+        assert level == 2 or per_pixel[level + 1] < 1 + 1e-6
+        assert per_pixel[level] / samples < 1.5 + 1e-6
 
 
 @settings(max_examples=20)

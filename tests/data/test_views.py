@@ -436,19 +436,39 @@ def swing(image):
     return np.abs(columns - columns.mean()).max()
 
 
-@pytest.mark.parametrize("size", [30, 36, 40, 45])
+def without_pyramid(cache):
+    """Planted: single samples of the largest level at any size."""
+    cache.levels_for = lambda side, size: (np.zeros(len(side), np.int64), np.ones(len(side), np.int64))
+    return cache
+
+
+@pytest.mark.parametrize("size", [30, 36, 40, 42])
 def test_stripes_too_fine_for_a_small_view_become_grey(tmp_path, size):
     cache = cache_of(tmp_path, [stripes(128, 4)], 128)
     assert swing(render_one(cache, STILL, size)) < 20
-    cache.levels = cache.levels[:1]  # planted: no pyramid
-    assert swing(render_one(cache, STILL, size)) > 60
+    assert swing(render_one(without_pyramid(cache), STILL, size)) > 60
 
 
 def test_between_two_levels_little_of_the_stripes_is_left(tmp_path):
     cache = cache_of(tmp_path, [stripes(128, 4)], 128)
     assert max(swing(render_one(cache, STILL, size)) for size in range(24, 64)) < 64  # of 127.5 that they swing by
-    cache.levels = cache.levels[:1]  # planted: no pyramid
+    without_pyramid(cache)
     assert max(swing(render_one(cache, STILL, size)) for size in range(24, 64)) > 120
+
+
+def test_a_view_between_two_levels_is_nearly_as_sharp_as_an_antialiased_resize(tmp_path):
+    """Sampling the next smaller level and enlarging it would lose a third of the detail."""
+    detail = np.random.default_rng(0).integers(0, 256, (160, 160, 3)).astype(np.uint8)
+    cache = cache_of(tmp_path, [detail], 160)
+    expected = resized(detail, 100)
+    assert sharpness(render_one(cache, STILL, 100)) > 0.85 * sharpness(expected)
+    cache.levels = cache.levels[1:]  # planted: the smaller level
+    assert sharpness(render_one(cache, STILL, 100)) < 0.5 * sharpness(expected)
+
+
+def sharpness(image):
+    """Mean absolute difference of neighbouring columns, grey levels."""
+    return np.abs(np.diff(image.astype(float), axis=1)).mean()
 
 
 def test_stripes_coarse_enough_to_be_seen_stay_as_sharp_as_the_pixels_allow(tmp_path):

@@ -46,11 +46,18 @@ class PixelCache:
         """uint8 [len(rows), side, side, 3] of one level."""
         return np.asarray(self.levels[level][rows])
 
-    def nearest_levels(self, side: np.ndarray, size: int) -> np.ndarray:
-        """For crops of `side` (share of the picture's side) seen at `size` px: the level whose pixels are
-        nearest in size to the view's, int64. Sampling a far larger level would alias."""
-        sides = np.array([level.shape[1] for level in self.levels], dtype=np.float64)
-        return np.abs(np.log2(side[:, None] * sides[None, :] / size)).argmin(axis=1)
+    def levels_for(self, side: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The level to sample for crops of `side` (share of the image's side) at `size` px, and the samples per pixel.
+
+        Returns int64 [B] each. The level is the smallest with at least one pixel per pixel of the view, because
+        enlarging a smaller one blurs; if none has, the largest. Single samples of a much finer level would alias, so
+        about as many samples per axis are averaged as the level has pixels per pixel of the view.
+        """
+        sides = np.array([level.shape[1] for level in self.levels], dtype=np.float64)  # largest first
+        per_pixel = side[:, None] * sides[None, :] / size
+        level = (per_pixel >= 1 - 1e-9).sum(axis=1).clip(min=1) - 1
+        samples = np.rint(per_pixel[np.arange(len(side)), level]).clip(min=1)
+        return level, samples.astype(np.int64)
 
 
 def level_sides(px: int) -> list[int]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from decant.data.pixels import PixelCache
 from decant.study import Views
 
-VERSION = 2  # of the mapping from (seed, content, view number) to pixels; stored labels name it
+VERSION = 3  # of the mapping from (seed, content, view number) to pixels; stored labels name it
 BLOCKS = 5  # of four uniforms each
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -179,13 +179,14 @@ class ViewSet:
 def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: int) -> Tensor:
     """The views without mixing: float32 [B, 3, size, size] in [0, 255]."""
     images = torch.empty(len(rows), 3, size, size)
-    levels = cache.nearest_levels(parameters.side, size)
+    levels, samples = cache.levels_for(parameters.side, size)
     affine = torch.from_numpy(parameters.affine)
-    for level in np.unique(levels):
-        chosen = np.flatnonzero(levels == level)
+    for level, per_axis in sorted(set(zip(levels.tolist(), samples.tolist(), strict=True))):
+        chosen = np.flatnonzero((levels == level) & (samples == per_axis))
         pixels = torch.from_numpy(cache.read(rows[chosen], level)).permute(0, 3, 1, 2).float()
-        grid = sampling_grid(affine[chosen], size)
-        images[chosen] = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        grid = sampling_grid(affine[chosen], size * per_axis)
+        sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        images[chosen] = F.avg_pool2d(sampled, per_axis) if per_axis > 1 else sampled
     images = recolour(images, torch.from_numpy(parameters.colour))
     return erase(images, torch.from_numpy(parameters.box), torch.from_numpy(parameters.fill))
 

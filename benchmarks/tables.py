@@ -1,7 +1,7 @@
-"""Write the reports again from the numbers in results/, or check that they are what the numbers say.
+"""Write the reports and docs/flow.svg again, or check that they agree with results/ and with the table of stages.
 
---check compares texts. It notices a picture that is missing, and not one that is drawn differently: that depends on
-fonts and on matplotlib's version.
+--check compares texts. It finds a figure that is missing, but not one that is drawn differently: how a figure is drawn
+depends on fonts and on matplotlib's version.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from decant.errors import UserError
 from decant.evaluation.tables import plural
 from decant.reporting.figures import render_figures
+from decant.reporting.flow import FlowStage, flow_svg
 from decant.reporting.report import (
     REPORT,
     stale_reports,
@@ -19,8 +20,12 @@ from decant.reporting.report import (
     write_report,
     write_root_report,
 )
+from decant.stages import GRAPH, reads_in_table
 from decant.stages.support.command import run
 from decant.study import ROOT
+from decant.workspace import replacing
+
+FLOW = ROOT / "docs" / "flow.svg"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = given.results.resolve()
     folders = study_folders(results)
     if given.check:
-        if stale := stale_reports(results):
+        stale = stale_reports(results)
+        if results == ROOT / "results" and FLOW.read_text(encoding="utf-8") != flow_text():
+            stale.append(FLOW)
+        if stale:
             raise UserError(f"stale: {', '.join(map(str, stale))}; run python benchmarks/tables.py")
         studies = plural(len(folders), "study", "studies")
         print(f"REPORT.md, README.md and the reports of {studies} say what the numbers say")
@@ -44,12 +52,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         render_figures(folder)
         write_report(folder, folder / REPORT)
         print(folder / REPORT)
+    if results == ROOT / "results":
+        write_flow()
+        print(FLOW)
     root_report, readme = results.parent / REPORT, results.parent / "README.md"
     write_root_report(results, root_report)
     print(root_report)
     if readme.is_file():
         write_readme(readme, results)
         print(readme)
+
+
+def flow_text() -> str:
+    """The picture of the flow, from the table of stages."""
+    return flow_svg([FlowStage(stage.name, reads_in_table(stage), stage.script) for stage in GRAPH])
+
+
+def write_flow() -> None:
+    with replacing(FLOW) as beside:
+        beside.write_text(flow_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

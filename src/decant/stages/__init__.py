@@ -56,3 +56,8 @@ GRAPH = (
     Stage("benchmarks/latency", "latency", ("clean", "teachers/*", "ensemble", "student", "export", "int8"), LATENCY),
 )
 SCRIPTS = (*dict.fromkeys(stage.script for stage in GRAPH), "benchmarks/report.py")
+
+
+def reads_in_table(stage: Stage) -> list[str]:
+    """The rows of the table that a stage reads: `predictions/*` is the row `predictions/NAME`."""
+    return [read.replace("*", "NAME") for read in stage.reads]

@@ -1,0 +1,39 @@
+"""The picture of the flow is the table of stages."""
+
+import re
+from pathlib import Path
+
+from decant.reporting.flow import FlowStage, direct_reads, flow_svg, steps_of
+from decant.stages import GRAPH
+
+STAGES = [
+    FlowStage("a", [], "research/a.py"),
+    FlowStage("b", ["a"], "research/a.py"),
+    FlowStage("c", ["a"], "distill/c.py"),
+    FlowStage("d", ["a", "b", "c"], "benchmarks/d.py"),
+]
+
+
+def test_a_stage_stands_one_step_below_the_last_that_it_reads() -> None:
+    assert steps_of(STAGES) == {"a": 0, "b": 1, "c": 1, "d": 2}
+
+
+def test_what_is_read_through_another_stage_gets_no_arrow_of_its_own() -> None:
+    assert direct_reads(STAGES[3], STAGES) == ["b", "c"]
+    assert flow_svg(STAGES).count("marker-end") == 4
+
+
+def test_every_stage_of_the_table_is_drawn_with_its_script(repository: Path) -> None:
+    drawn = (repository / "docs" / "flow.svg").read_text(encoding="utf-8")
+    for stage in GRAPH:
+        assert re.search(rf">{re.escape(stage.name)}</text>", drawn) and stage.script in drawn
+
+
+def test_the_committed_picture_is_what_the_table_gives(repository: Path) -> None:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("tables", repository / "benchmarks" / "tables.py")
+    assert spec is not None and spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert (repository / "docs" / "flow.svg").read_text(encoding="utf-8") == tables.flow_text()

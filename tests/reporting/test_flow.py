@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from decant.reporting.flow import FlowStage, direct_reads, flow_svg, steps_of
+from decant.reporting.flow import FlowStage, direct_reads, flow_svg, lanes_of, steps_of
 from decant.stages import GRAPH
 
 STAGES = [
@@ -14,8 +14,11 @@ STAGES = [
 ]
 
 
-def test_a_stage_stands_one_step_below_the_last_that_it_reads() -> None:
-    assert steps_of(STAGES) == {"a": 0, "b": 1, "c": 1, "d": 2}
+def test_a_stage_stands_just_above_the_first_that_reads_it() -> None:
+    arrows = {"a": [], "b": ["a"], "c": ["b"], "late": ["a"], "d": ["c", "late"]}
+    steps = steps_of(arrows)
+    assert steps == {"a": 0, "b": 1, "c": 2, "late": 2, "d": 3}
+    assert lanes_of(arrows, steps) == {"a": 0, "b": 0, "c": 0, "d": 0, "late": 1}
 
 
 def test_what_is_read_through_another_stage_gets_no_arrow_of_its_own() -> None:

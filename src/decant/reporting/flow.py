@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 44, 34, 30, 20
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 44, 34, 30, 20
 COLOURS = {"research": "#dde8f3", "ensembles": "#d9ecd9", "distill": "#e9dff2", "benchmarks": "#f4e3c1"}
 
 
@@ -22,10 +22,16 @@ def flow_svg(stages: Sequence[FlowStage]) -> str:
 
     Where a stage reads another one also through a third, that arrow is left out.
     """
-    places = places_of(stages, steps_of(stages))
-    width = MARGIN * 2 + max(x for x, _ in places.values()) + BOX_WIDTH - MARGIN
+    arrows = {stage.name: direct_reads(stage, stages) for stage in stages}
+    steps = steps_of(arrows)
+    lanes = lanes_of(arrows, steps)
+    places = {
+        name: (MARGIN + lanes[name] * (BOX_WIDTH + GAP_X), MARGIN + steps[name] * (BOX_HEIGHT + GAP_Y))
+        for name in arrows
+    }
+    width = MARGIN + max(x for x, _ in places.values()) + BOX_WIDTH
     height = MARGIN * 2 + max(y for _, y in places.values()) + BOX_HEIGHT + 20
-    arrows = [arrow(places[read], places[stage.name]) for stage in stages for read in direct_reads(stage, stages)]
+    lines = [arrow(places[read], places[name]) for name, reads in arrows.items() for read in reads]
     boxes = [box(stage, *places[stage.name]) for stage in stages]
     return "\n".join(
         [
@@ -35,7 +41,7 @@ def flow_svg(stages: Sequence[FlowStage]) -> str:
             '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
             '<path d="M0,0 L8,4 L0,8 z" fill="#555"/></marker></defs>',
             f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-            *arrows,
+            *lines,
             *boxes,
             *legend(height),
             "</svg>",
@@ -44,27 +50,45 @@ def flow_svg(stages: Sequence[FlowStage]) -> str:
     )
 
 
-def steps_of(stages: Sequence[FlowStage]) -> dict[str, int]:
-    """Stage -> step: one more than the largest step that it reads. The stages come in the order of the flow."""
+def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Stage -> step, as late as the stages that read it allow.
+
+    arrows: stage -> what it reads, in the order of the flow.
+    """
+    earliest: dict[str, int] = {}
+    for name, reads in arrows.items():
+        earliest[name] = 1 + max((earliest[read] for read in reads), default=-1)
     steps: dict[str, int] = {}
-    for stage in stages:
-        steps[stage.name] = 1 + max((steps[read] for read in stage.reads), default=-1)
+    for name in reversed(arrows):
+        readers = [steps[reader] for reader in steps if name in arrows[reader]]
+        steps[name] = min(readers, default=max(earliest.values()) + 1) - 1
     return steps
 
 
-def places_of(stages: Sequence[FlowStage], steps: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Stage -> left and top of its box, pixels; the stages of one step stand side by side, in the middle."""
-    lines: dict[int, list[str]] = {}
-    for stage in stages:
-        lines.setdefault(steps[stage.name], []).append(stage.name)
-    widest = max(map(len, lines.values()))
-    places = {}
-    for step, names in lines.items():
-        indent = (widest - len(names)) * (BOX_WIDTH + GAP_X) // 2
-        for number, name in enumerate(names):
-            left = MARGIN + indent + number * (BOX_WIDTH + GAP_X)
-            places[name] = (left, MARGIN + step * (BOX_HEIGHT + GAP_Y))
-    return places
+def lanes_of(arrows: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> dict[str, int]:
+    """Stage -> lane, from the left: the longest path has lane 0, the others one in which no box is in their way."""
+    lanes = dict.fromkeys(longest_path(arrows), 0)
+    taken: list[tuple[int, int]] = []  # lane, step
+    for name, reads in arrows.items():
+        if name in lanes:
+            continue
+        last = max((steps[reader] for reader in arrows if name in arrows[reader]), default=steps[name] + 1)
+        passed = range(min(steps[read] for read in reads) + 1, last)
+        wanted = [lanes[read] for read in reads if lanes.get(read)]
+        lane = next(
+            lane for lane in (*wanted, *range(1, len(arrows))) if not any((lane, step) in taken for step in passed)
+        )
+        lanes[name] = lane
+        taken += [(lane, step) for step in passed]
+    return lanes
+
+
+def longest_path(arrows: Mapping[str, Sequence[str]]) -> list[str]:
+    """The stages of the longest chain of arrows, first to last."""
+    paths: dict[str, list[str]] = {}
+    for name, reads in arrows.items():
+        paths[name] = [*max((paths[read] for read in reads), key=len, default=[]), name]
+    return max(paths.values(), key=len)
 
 
 def direct_reads(stage: FlowStage, stages: Sequence[FlowStage]) -> list[str]:
@@ -83,20 +107,21 @@ def box(stage: FlowStage, left: int, top: int) -> str:
     colour = COLOURS[stage.script.partition("/")[0]]
     return (
         f'<rect x="{left}" y="{top}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8" fill="{colour}" stroke="#666"/>'
-        f'<text x="{middle:g}" y="{top + 20}" text-anchor="middle" font-size="13" font-weight="bold" fill="#222">'
+        f'<text x="{middle:g}" y="{top + 20}" text-anchor="middle" font-size="12.5" font-weight="bold" fill="#222">'
         f"{escape(stage.name)}</text>"
         f'<text x="{middle:g}" y="{top + 37}" text-anchor="middle" font-size="10.5" fill="#333">{stage.script}</text>'
     )
 
 
 def arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """From the lower side of one box to the upper side of another."""
+    """From the lower side of one box to the upper side of another; long ones run along the lane further right."""
     x1, y1, x2, y2 = start[0] + BOX_WIDTH / 2, start[1] + BOX_HEIGHT, end[0] + BOX_WIDTH / 2, end[1] - 2
-    bend = y2 - GAP_Y / 2
-    return (
-        f'<path d="M{x1:g},{y1:g} C{x1:g},{bend:g} {x2:g},{bend:g} {x2:g},{y2:g}" fill="none" stroke="#555" '
-        'stroke-width="1.4" marker-end="url(#a)"/>'
-    )
+    if x2 > x1:
+        bend = min(y1 + GAP_Y, y2 - 8)
+        path = f"M{x1:g},{y1:g} C{x1:g},{bend:g} {x2:g},{y1:g} {x2:g},{bend:g} L{x2:g},{y2:g}"
+    else:
+        path = f"M{x1:g},{y1:g} L{x1:g},{y2 - GAP_Y:g} C{x1:g},{y2:g} {x2:g},{y2 - GAP_Y:g} {x2:g},{y2:g}"
+    return f'<path d="{path}" fill="none" stroke="#555" stroke-width="1.4" marker-end="url(#a)"/>'
 
 
 def legend(height: int) -> list[str]:

@@ -122,7 +122,7 @@ def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_say_so(
 def test_one_class_is_nothing_to_classify() -> None:
     source = shelf()
     source.items = [item for item in source.items if item.given_label != "b"]
-    with pytest.raises(UserError, match=r"nothing to classify: 1 class .*\(a\).*1 × broken: a link"):
+    with pytest.raises(UserError, match=r"too few classes: 1 class .*\(a\).*1 × broken: a link"):
         build_manifest(source, Data(), 0)
 
 

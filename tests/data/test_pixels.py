@@ -94,7 +94,7 @@ def test_a_picture_that_does_not_decode_ends_the_work_with_its_reason(tmp_path):
 
 
 def test_a_picture_that_never_comes_is_an_error_and_not_a_black_one(tmp_path):
-    with pytest.raises(ValueError, match="1 pictures never came, among them e"):
+    with pytest.raises(ValueError, match="1 images are missing, first e"):
         build(tmp_path, contents=[*PICTURES, "e"])
     assert not (tmp_path / "contents.json").exists()
 

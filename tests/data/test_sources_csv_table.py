@@ -83,7 +83,7 @@ def test_composed_and_decomposed_letters_are_the_same_name(tmp_path: Path) -> No
 def test_a_photo_that_the_table_names_and_that_is_not_there_has_its_row(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n9,van\n", "1.png")
     lost = items(opened(tmp_path))["9#row 3"]
-    assert (lost.given_label, lost.problem) == ("van", "the table names '9', but there is no such file")
+    assert (lost.given_label, lost.problem) == ("van", "the table names '9', but no such file exists")
 
 
 def test_a_name_that_fits_two_photos_takes_neither(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_missing_column_names_those_that_exist_and_the_nearest(tmp_path: Path)
     ("table", "said"),
     [
         ("", "is empty"),
-        ("id,id\n1,2\n", "names a column twice"),
+        ("id,id\n1,2\n", "has a column name twice"),
         ("id,label\n1,car,red\n", "row 2: 3 cells, but the header has 2"),
     ],
 )
@@ -159,7 +159,7 @@ def test_numbered_classes_with_a_file_of_names(tmp_path: Path) -> None:
 
 def test_a_folder_of_images_that_is_not_there_is_an_error_naming_those_that_are(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n", "train/1.png")
-    with pytest.raises(UserError, match=r"'trian' .* holds no image\. Folders with images: train"):
+    with pytest.raises(UserError, match=r"'trian' .* contains no image\. Folders with images: train"):
         opened(tmp_path, images="trian")
 
 

@@ -163,7 +163,7 @@ def test_a_folder_to_predict_beside_the_wrapped_classes(tmp_path: Path) -> None:
 
 
 def test_a_folder_to_predict_that_is_not_there_is_an_error_naming_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'upload' .* holds no image\. Folders with images: a, b"):
+    with pytest.raises(UserError, match=r"'upload' .* contains no image\. Folders with images: a, b"):
         opened(tmp_path, as_folder(tmp_path, photos("a/1.png", "b/1.png")), predict="upload")
 
 
@@ -171,7 +171,7 @@ def test_photos_beside_the_class_folders_are_unlabelled(tmp_path: Path, caplog: 
     source = opened(tmp_path, as_folder(tmp_path, photos("a/1.png", "b/1.png", "loose.png")))
     manifest = build_manifest(source, Data(), 0).rows.set_index("path")
     assert manifest["split"]["loose.png"] == "unlabelled"
-    assert "1 images lie in no class folder" in caplog.text
+    assert "1 images are in no class folder" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", ["", "wrapped/"])
@@ -258,7 +258,7 @@ def test_what_is_missing_is_named_with_where_it_was_looked_for_and_the_way_out(t
 
 def test_an_archive_of_archives_says_to_unpack_them(tmp_path: Path) -> None:
     path = as_zip(tmp_path, {"train.zip": b"PK", "readme.txt": b""})
-    with pytest.raises(UserError, match=r"holds no image\. It holds archives \(train\.zip\)"):
+    with pytest.raises(UserError, match=r"contains no image\. It contains archives \(train\.zip\)"):
         opened(tmp_path, path)
 
 

@@ -133,7 +133,7 @@ def test_plain_bytes_and_missing_ones(tmp_path: Path) -> None:
     table = pa.table({"image": [photo(1), photo(2), None], "label": ["a", "b", "a"]})
     pq.write_table(table, tmp_path / "train.parquet")
     rows = build_manifest(opened(tmp_path), Data(), 0).rows
-    assert rows["reason"].tolist() == ["", "", "broken: the table holds no bytes for this row"]
+    assert rows["reason"].tolist() == ["", "", "broken: the table contains no bytes for this row"]
 
 
 def test_several_files_of_a_split_are_found_by_pattern(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_several_files_of_a_split_are_found_by_pattern(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_train_file_says_what_there_is(tmp_path: Path) -> None:
     written(tmp_path / "all.parquet", [0, 1])
-    with pytest.raises(UserError, match=r"holds no train\*\.parquet \(all\.parquet\).*data\.train"):
+    with pytest.raises(UserError, match=r"contains no train\*\.parquet \(all\.parquet\).*data\.train"):
         opened(tmp_path)
     with pytest.raises(
         UserError, match=r"data\.train is missing: looked for .*al\.parquet\. Did you mean all\.parquet"

@@ -1,7 +1,7 @@
-"""A folder, a zip and a tar, as one thing: named files to list and to read. Nothing is ever unpacked to disk.
+"""Folders, zip and tar archives behind one interface: named files to list and to read. Nothing is unpacked to disk.
 
-Names are untrusted. A file whose name leads out of the container, a link in an archive, an encrypted member:
-each is listed with its problem, so that nothing is lost and nothing is followed.
+Names are untrusted. A file whose name leads out of the container, a link in an archive and an encrypted member are
+listed with their problem, so that no file is lost and no link is followed.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MAX_FILE_BYTES = 1 << 29  # of one file; more is no photo
+MAX_FILE_BYTES = 1 << 29  # per file; no photo is larger
 MAX_ARCHIVE_BYTES = 1 << 40  # of all files of an archive, unpacked
-MAX_ARCHIVE_RATIO = 100  # unpacked to packed; photos hardly shrink, uncompressed bitmaps may do so tenfold
-RATIO_MATTERS_BYTES = 1 << 30  # below this a high ratio does no harm
+MAX_ARCHIVE_RATIO = 100  # unpacked to packed; photos hardly shrink, uncompressed bitmaps by a factor of ten
+RATIO_MATTERS_BYTES = 1 << 30  # below this size a high ratio is harmless
 IMAGE_EXTENSIONS = set(
     "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 avif heic".split()
 )
 HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
-# What the archive readers raise for damage, and for what they cannot do (an unknown compression, a password).
+# The archive readers raise these for damage, an unknown compression or a password.
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -51,10 +51,10 @@ DAMAGED = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a container. `path` is relative, separated by "/", printable and unique there."""
+    """One file of a container. `path` is relative, separated by "/", printable and unique in the container."""
 
     path: str
-    key: Any  # what the container finds it by
+    key: Any  # by which the container finds it
     size: int  # bytes, unpacked
     is_image: bool
     problem: str = ""
@@ -65,16 +65,16 @@ class Container(ABC):
 
     def __init__(self, where: Path) -> None:
         self.where = where
-        self.folders: set[str] = set()  # those that were listed, the empty ones among them
+        self.folders: set[str] = set()  # that were listed, including empty ones
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
-        """Every file but hidden ones by its path, ordered by path. UserError when it cannot be listed."""
+        """Every file except hidden ones, by its path and ordered by path. Raises UserError if it cannot be listed."""
         known: dict[str, Entry] = {}
         for entry in self._list():
             if is_hidden(entry.path):
                 continue
-            if entry.path in known:  # the last copy counts, as it does for unzip and tar
+            if entry.path in known:  # the last copy wins, as in unzip and tar
                 earlier = self._free_name(known, entry.path)
                 problem = "the archive holds this name more than once; the last copy is used"
                 known[earlier] = replace(known[entry.path], path=earlier, problem=problem)
@@ -88,13 +88,13 @@ class Container(ABC):
     def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]: ...
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
-        """The bytes of each of `paths` once, in any order; a BrokenImage for those that cannot be read."""
+        """Yield the bytes of each path once, in any order; a BrokenImage for a file that cannot be read."""
         wanted = [self.entries[path] for path in dict.fromkeys(paths)]
         yield from ((entry.path, BrokenImage(entry.problem)) for entry in wanted if entry.problem)
         yield from self._read([entry for entry in wanted if not entry.problem])
 
     def read_one(self, path: str) -> bytes:
-        """The bytes of one file. UserError when they cannot be had."""
+        """The bytes of one file. Raises UserError if it cannot be read."""
         for _, content in self.contents([path]):
             if isinstance(content, bytes):
                 return content
@@ -107,7 +107,7 @@ class Container(ABC):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _entry(self, name: str, key: Any, size: int, problem: str, head: Callable[[], bytes]) -> Entry:
-        """The entry of a listed file; `head` gives its first bytes, asked for where the name says nothing."""
+        """The entry of a listed file. head: returns its first bytes; called if the extension is no image's."""
         path = printable(name)
         if not problem and size > MAX_FILE_BYTES:
             problem = f"{size} bytes, more than {MAX_FILE_BYTES}"
@@ -118,7 +118,7 @@ class Container(ABC):
         extension = path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path else ""
         is_image = extension in IMAGE_EXTENSIONS
         if not is_image and not problem and not is_hidden(path):
-            is_image = looks_like_image(head())  # a photo without an extension, or with a wrong one
+            is_image = looks_like_image(head())  # an image without an extension, or with a wrong one
         return Entry(path, key, size, is_image, problem)
 
     @staticmethod
@@ -131,11 +131,11 @@ class Container(ABC):
         if unpacked > MAX_ARCHIVE_BYTES or too_dense:
             raise UserError(
                 f"{self.where} holds {packed} bytes and unpacks to {unpacked} or more: it looks like an "
-                "archive bomb and was not read. If you trust it, unpack it yourself and give the folder."
+                "archive bomb and was not read. If you trust it, unpack it yourself and name the folder."
             )
 
     def _damaged(self, error: Exception) -> UserError:
-        return UserError(f"{self.where} is cut off, damaged or not readable ({error}). Fetch it again.")
+        return UserError(f"{self.where} is truncated, damaged or not readable ({error}). Fetch it again.")
 
 
 class FolderContainer(Container):
@@ -146,7 +146,7 @@ class FolderContainer(Container):
         self.digest_contents = digest_contents
 
     def digest(self) -> str:
-        """SHA-256 (hex) over path, size and time of change of each file, or over path and bytes if asked."""
+        """SHA-256 (hex) over path, size and modification time of each file, or over path and bytes if asked."""
         total = hashlib.sha256()
         for path, entry in self.entries.items():
             if self.digest_contents and not entry.problem:
@@ -207,7 +207,7 @@ class ZipContainer(Container):
                 members = archive.infolist()
                 self._guard(sum(member.file_size for member in members))
                 for member in members:
-                    name = member.filename.replace("\\", "/")  # some Windows tools write these against the standard
+                    name = member.filename.replace("\\", "/")  # some Windows tools write backslashes
                     if name.endswith("/"):
                         self.folders.add(printable(name).strip("/"))
                     else:
@@ -232,7 +232,7 @@ class ZipContainer(Container):
 
 
 class TarContainer(Container):
-    """A tar archive, compressed or not: one pass to list it and one for each reading, never a seek back."""
+    """A tar archive, compressed or not: one pass to list it, one per reading, and no seek backwards."""
 
     def _list(self) -> Iterator[Entry]:
         unpacked = 0
@@ -268,7 +268,7 @@ class TarContainer(Container):
 
 
 def open_container(where: Path, digest_contents: bool = False) -> Container:
-    """The container at `where`. UserError when it is neither a folder nor a zip nor a tar."""
+    """Open the container at `where`. Raises UserError if it is neither a folder nor a zip nor a tar."""
     try:
         if where.is_dir():
             return FolderContainer(where, digest_contents)
@@ -278,22 +278,22 @@ def open_container(where: Path, digest_contents: bool = False) -> Container:
             return TarContainer(where)
     except DAMAGED as error:
         raise UserError(f"{where} cannot be read: {error}. Check its permissions.") from error
-    raise UserError(f"{where} is neither a folder nor a readable zip or tar archive (damaged, perhaps?).")
+    raise UserError(f"{where} is neither a folder nor a readable zip or tar archive; it may be damaged.")
 
 
 def is_hidden(path: str) -> bool:
-    """Whether any part of the path is what systems, not people, leave behind."""
+    """True if a part of the path is a file or folder that operating systems create, not people."""
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return any(part.startswith(".") or part.lower() in HIDDEN for part in parts)
 
 
 def leads_out(path: str) -> bool:
-    """Whether a name would lead out of the folder in which it is unpacked."""
+    """True if the name would lead out of the folder in which it is unpacked."""
     return path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:[\\/]", path) is not None
 
 
 def printable(name: str) -> str:
-    """A name with the bytes that are no UTF-8 spelled out: no table could hold them otherwise."""
+    """The name with bytes that are not UTF-8 escaped; a table could not store them otherwise."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -328,6 +328,6 @@ def tar_problem(member: tarfile.TarInfo) -> str:
 
 
 def tar_head(archive: tarfile.TarFile, member: tarfile.TarInfo, count: int = 16) -> bytes:
-    """The first `count` bytes of a member, all of them for -1."""
+    """The first `count` bytes of a member; all of them for -1."""
     file = archive.extractfile(member)
     return b"" if file is None else file.read(count)

@@ -1,4 +1,4 @@
-"""What the names of folders say: which splits they are, and which of them merely wrap a data set."""
+"""What folder names mean: which are splits, and which merely wrap a data set."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ SPLIT_NAMES = {
 
 
 def wrapping(paths: Sequence[str], levels: int = 1, keep: Sequence[str] = ()) -> str:
-    """The folders, "a/b/" or "", that hold all of `paths` and so say nothing.
+    """The folders, "a/b/" or "", that contain all of `paths` and so carry no information.
 
-    A split folder says something, and so does one of `keep`. levels: how many folder levels must be left
-    below the wrapping for some file (1: the classes).
+    Split folders carry information, and so do those of `keep`. levels: how many folder levels some file must keep
+    below the wrapping (1: the classes).
     """
     prefix = ""
     while paths:

@@ -1,4 +1,4 @@
-"""The manifest: one row for every image that a source offers, what was found out about it, and its split."""
+"""The manifest: one row per image that a source offers, with its label, split, group and what cleaning decided."""
 
 import errno
 import hashlib
@@ -44,12 +44,12 @@ SCHEMA = pa.schema(
 )
 COLUMNS = SCHEMA.names
 MAY_BE_NONE = {"given_label", "label", "split"}
-BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # of one task of the pool: few enough tasks, little enough memory
+BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # per task of the pool
 Progress = Callable[..., Iterator["tuple[str, Look]"]]
 
 
 class Look(NamedTuple):
-    """What one look at a file tells. content: SHA-256 of its bytes, or "". width, height: pixels, or 0."""
+    """What decoding a file once tells. content: SHA-256 of its bytes, or "". width, height: pixels, or 0."""
 
     content: str
     width: int
@@ -59,10 +59,10 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """rows: a table with COLUMNS, one row an image, `id` unique. classes: the class names by their index.
+    """rows: a table with COLUMNS, one row per image, `id` unique. classes: the class names by their index.
 
-    Text columns hold str, or None where a label or a split is missing; `weight` is float64, `width` and
-    `height` are int64 (0 for a broken file).
+    Text columns contain str, or None where a label or a split is missing; `weight` is float64, `width` and `height`
+    are int64 (0 for a broken file).
     """
 
     rows: pd.DataFrame
@@ -76,12 +76,12 @@ class Manifest:
         return self.rows[self.rows["action"] != "drop"]
 
     def of_split(self, *splits: str) -> pd.DataFrame:
-        """Kept rows of these splits in the order of their ids, numbered anew."""
+        """Kept rows of these splits ordered by id, with a new index."""
         kept = self.kept()
         return kept[kept["split"].isin(splits)].sort_values("id", ignore_index=True)
 
     def targets(self, rows: pd.DataFrame) -> NDArray[np.int64]:
-        """Class index of each row's `label`, int64 [n]; -1 where it is None. ValueError if unknown."""
+        """Class index of each row's `label`, int64 [n]; -1 for None. Raises ValueError for an unknown label."""
         index = {name: number for number, name in enumerate(self.classes)}
         unknown = set(rows["label"].dropna()) - set(index)
         if unknown:
@@ -97,12 +97,12 @@ def row_id(key: str) -> str:
 def build_manifest(
     source: Source, data: Data, seed: int, progress: Progress | None = None, workers: int = 2
 ) -> Manifest:
-    """Look at every image of the source once, in `workers` threads, and give each its row.
+    """Decode every image of the source once, in `workers` threads, and give each its row.
 
-    What has no picture is set aside with a reason that begins with "broken: ". Rows whose split the source
-    does not give have None there: `draw_splits` fills it, after duplicates are grouped. seed: which images
-    `data.limit` picks. progress: as `decant.tracking.progress`. Raises UserError when fewer than two classes
-    have a usable image to train on.
+    A file that cannot be decoded is set aside with a reason that begins with "broken: ". The split is None where
+    the source gives none: `draw_splits` fills it after duplicates are grouped. seed: which images `data.limit`
+    picks. progress: as `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image
+    to train on.
     """
     found = list(source.found())
     if data.limit is not None:
@@ -127,17 +127,17 @@ def build_manifest(
 
 
 def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> Manifest:
-    """Fill in the splits that the source did not give (see `assign_splits`).
+    """Fill in the splits that the source did not give (`assign_splits`).
 
-    Always to be called on the manifest of `build_manifest`, with whatever groups it has by then: drawn splits
-    look like given ones afterwards.
+    Call it once, on the manifest of `build_manifest` with its groups: drawn splits cannot be told from given ones
+    later.
     """
     split = assign_splits(manifest.rows, seed, val_fraction, test_fraction)
     return Manifest(manifest.rows.assign(split=split), manifest.classes)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write Parquet, the classes in the schema's metadata, wholly or not at all. UserError on a full disk."""
+    """Write Parquet atomically, with the classes in the schema's metadata. Raises UserError on a full disk."""
     schema = SCHEMA.with_metadata({b"classes": json.dumps(manifest.classes, ensure_ascii=False).encode()})
     table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(schema.metadata)
@@ -151,7 +151,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at `path`. UserError when there is none or it is damaged."""
+    """Read the manifest at `path`. Raises UserError if it is missing or damaged."""
     try:
         table = pq.read_table(path)
         classes = json.loads(table.schema.metadata[b"classes"])
@@ -161,17 +161,17 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with COLUMNS alone, of the types that Manifest promises. ValueError when one is missing."""
+    """`rows` with COLUMNS alone, of the types that Manifest promises. Raises ValueError if one is missing."""
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise ValueError(f"a manifest needs the columns {missing}")
     if rows["id"].duplicated().any():
-        raise ValueError(f"ids come twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
+        raise ValueError(f"ids occur twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
     return pd.DataFrame({field.name: typed(rows[field.name], field) for field in SCHEMA}, columns=COLUMNS)
 
 
 def typed(values: pd.Series, field: pa.Field) -> pd.Series:
-    """One column: str objects, None for what is missing (pandas' own text type has NaN there), or numbers."""
+    """One column: str objects with None for missing values (pandas' text type has NaN), or numbers."""
     if field.type != pa.string():
         return values.astype("float64" if field.type == pa.float64() else "int64")
     missing = values.isna()
@@ -181,7 +181,7 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
 
 
 def row_of(item: Found, look: Look) -> tuple[object, ...]:
-    """The row of a found image, in the order of COLUMNS."""
+    """The row of an image, in the order of COLUMNS."""
     identity = row_id(item.path)
     split = item.split if item.given_label is not None or item.split == "predict" else "unlabelled"
     action, reason = ("drop", f"broken: {look.problem}") if look.problem else ("none", "")
@@ -192,7 +192,7 @@ def row_of(item: Found, look: Look) -> tuple[object, ...]:
 
 
 def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:
-    """(path, Look) of each file; decoding runs in threads, reading in this one, with few files in memory."""
+    """Yield (path, Look) of each file. Threads decode, this one reads, and few files are in memory at once."""
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[list[tuple[str, Look]]]] = deque()
         for batch in batches(contents):
@@ -219,7 +219,7 @@ def batches(
 
 
 def look_at(content: bytes | BrokenImage) -> Look:
-    """Digest and size of a picture, or the reason why there is none."""
+    """Digest and size of an image, or the reason why it cannot be decoded."""
     if isinstance(content, BrokenImage):
         return Look("", 0, 0, str(content))
     digest = hashlib.sha256(content).hexdigest()
@@ -230,23 +230,23 @@ def look_at(content: bytes | BrokenImage) -> Look:
 
 
 def trainable_classes(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The classes, in the source's order, that have a usable image to train on or to draw a split from."""
+    """The classes, in the source's order, that have a usable image in train or without a split."""
     usable = rows[(rows["action"] != "drop") & (rows["split"].isna() | (rows["split"] == "train"))]
     present = set(usable["label"].dropna())
     absent = [name for name in classes if name not in present]
     if absent:
-        log.warning("no usable image to train on, so left out: %s", ", ".join(absent))
+        log.warning("classes without a usable image to train on are left out: %s", ", ".join(absent))
     return [name for name in classes if name in present]
 
 
 def too_few_classes(rows: pd.DataFrame, classes: Sequence[str]) -> str:
-    """Why there is nothing to classify, and what became of the files."""
+    """The message for too few classes: how many images were found, and why others were set aside."""
     aside = Counter(rows["reason"][rows["action"] == "drop"])
     reasons = "; ".join(f"{count} × {reason}" for reason, count in aside.most_common(3))
     labels = rows["label"].notna().sum()
     return (
-        f"There is nothing to classify: {len(classes) or 'no'} class with usable images to train on "
+        f"There are too few classes: {len(classes) or 'no'} class has usable images to train on "
         f"({', '.join(classes) or 'none'}), at least two are needed. {len(rows)} images were found, "
-        f"{labels} of them with a label, {aside.total()} set aside{': ' + reasons if reasons else ''}. A folder "
-        "needs one sub-folder a class; check data.path, and for tables data.label_column."
+        f"{labels} of them with a label, {aside.total()} were set aside{': ' + reasons if reasons else ''}. A folder "
+        "needs one sub-folder per class; check data.path, and for tables data.label_column."
     )

@@ -1,6 +1,6 @@
-"""Pixel cache: every picture decoded once, as uint8 squares in memory-mapped files, at a few sizes.
+"""Pixel cache: every image decoded once, as uint8 squares in memory-mapped files, in a few sizes.
 
-A picture is squeezed to a square; `sizes` keeps its real shape, and views undo the squeeze.
+Images are squeezed to squares; `sizes` keeps their real shape, and views undo the squeeze.
 """
 
 import json
@@ -26,7 +26,7 @@ SMALLEST_PX = 16
 
 
 class PixelCache:
-    """n pictures in the order of `contents` (sorted). sizes: int32 [n, 2], width and height of the originals."""
+    """n images in the order of `contents` (sorted). sizes: int32 [n, 2], width and height of the originals."""
 
     def __init__(self, folder: Path) -> None:
         self.contents: list[str] = json.loads((folder / "contents.json").read_text())
@@ -39,7 +39,7 @@ class PixelCache:
         return len(self.contents)
 
     def rows_of(self, contents: Iterable[str]) -> np.ndarray:
-        """Row numbers, int64; KeyError for a picture that is not here."""
+        """Row numbers, int64. Raises KeyError for an image that is not in the cache."""
         return np.array([self._rows[content] for content in contents], dtype=np.int64)
 
     def read(self, rows: np.ndarray, level: int) -> np.ndarray:
@@ -66,14 +66,14 @@ def level_sides(px: int) -> list[int]:
 
 
 def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], contents: list[str], px: int) -> None:
-    """Decode `pictures` (content, encoded bytes; each content once, any order) into `folder`.
+    """Decode `images` (content, encoded bytes; each content once, in any order) into `folder`.
 
-    px: side of the largest level. Raises BrokenImage for a picture that does not decode: the caller passes
-    only pictures that were probed. Raises ValueError where a content's picture never comes.
+    px: side of the largest level. Raises BrokenImage for an image that cannot be decoded, although all were probed
+    before, and ValueError if the image of a content is missing.
     """
     order = {content: row for row, content in enumerate(sorted(contents))}
     bytes_needed = len(order) * 3 * sum(side**2 for side in level_sides(px))
-    if shutil.disk_usage(folder).free < bytes_needed:  # a mapped file on a full disk would end in a bus error
+    if shutil.disk_usage(folder).free < bytes_needed:  # writing to a mapped file on a full disk ends in a bus error
         raise UserError(f"the pixel cache needs {bytes_needed / 1e9:.1f} GB in {folder}: free some, or lower cache_px")
     arrays = [
         np.lib.format.open_memmap(
@@ -97,7 +97,7 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
     missing = [content for content, row in order.items() if not sizes[row].all()]
     if missing:
         raise ValueError(
-            f"{len(missing)} pictures never came, among them {missing[0]}: the source gave fewer than asked"
+            f"{len(missing)} images are missing, first {missing[0]}: the source gave fewer than were asked for"
         )
     for array in arrays:
         array.flush()
@@ -106,7 +106,7 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
 
 
 def parallel(work: Callable[[In], Out], items: Iterable[In], workers: int = 2, ahead: int = 64) -> Iterator[Out]:
-    """Map in threads (Pillow decodes outside the GIL), in order, with a bounded number of items in flight."""
+    """Map in threads, in order, with a bounded number of items in flight. Pillow decodes outside the GIL."""
     iterator = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         futures = deque(pool.submit(work, item) for item in islice(iterator, ahead))

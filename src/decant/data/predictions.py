@@ -1,4 +1,4 @@
-"""Predictions of one model on one split: log-probabilities per TTA member, in files that pooling reads."""
+"""Predictions of one model for one split: log-probabilities per TTA member, in the files that pooling reads."""
 
 import json
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ class Predictions:
         return (logsumexp(stacked, axis=0) - np.log(len(stacked))).astype(np.float32)
 
     def aligned(self, ids: list[str]) -> "Predictions":
-        """The same predictions in the order of `ids`; KeyError where one is missing."""
+        """The same predictions in the order of `ids`. Raises KeyError if one is missing."""
         position = {id_: row for row, id_ in enumerate(self.ids)}
         rows = np.array([position[id_] for id_ in ids], dtype=np.int64)
         return Predictions(list(ids), {name: values[rows] for name, values in self.members.items()})
 
 
 def write_predictions(folder: Path, split: str, predictions: Predictions) -> None:
-    """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as whole.
+    """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as complete.
 
-    Takes the place of earlier predictions, members that are no longer there included.
+    Earlier predictions in that place are removed first.
     """
     target = folder / split
     target.mkdir(parents=True, exist_ok=True)

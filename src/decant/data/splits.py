@@ -1,4 +1,4 @@
-"""Which image trains, which one chooses and which one measures: given splits kept, missing ones drawn."""
+"""Which images train, which choose and which measure: given splits are kept, missing ones are drawn."""
 
 import hashlib
 import warnings
@@ -18,13 +18,13 @@ STRICTNESS = {
     "test": 2,
     "val": 1,
     "train": 0,
-}  # a group across splits stays in the one that measures most strictly
-EACH_SPLIT_FROM_GROUPS = 4  # a class with so many groups is seen in every split
+}  # a group in several splits stays in the strictest
+EACH_SPLIT_FROM_GROUPS = 4  # a class with so many groups gets an image in every split
 
 
 @dataclass
 class Group:
-    """Rows that must not be parted."""
+    """Rows that must stay in one split."""
 
     name: str
     counts: Counter[str]  # rows of each class
@@ -40,13 +40,13 @@ class Group:
 
 
 def assign_splits(rows: pd.DataFrame, seed: int, val_fraction: float, test_fraction: float) -> pd.Series:
-    """The split of every row; given ones are kept, missing ones drawn. Same index as `rows`.
+    """The split of every row, with the index of `rows`; given splits are kept, missing ones are drawn.
 
-    rows: columns label, split (None where not given), group, action. Where no row that is kept and labelled
-    has the split test, `test_fraction` of what may train is drawn as test, and likewise for val: class by
-    class, in whole groups, in an order that depends on the seed and the groups' names alone. What is left
-    trains, and every class keeps an image to train on, if it must be at the cost of the other splits. Rows
-    set aside go with their group and never count.
+    rows: columns label, split (None where not given), group, action. If no kept, labelled row has the split test,
+    `test_fraction` of the rows that may train is drawn as test, and likewise for val: class by class, in whole
+    groups, in an order that depends on the seed and the groups' names alone. The rest trains. Every class keeps an
+    image to train on, if necessary at the cost of the other splits. Rows that were set aside follow their group and
+    never count.
     """
     groups = labelled_groups(rows)
     given = {split for group in groups.values() for split in group.given}
@@ -68,10 +68,10 @@ def assign_splits(rows: pd.DataFrame, seed: int, val_fraction: float, test_fract
 
 
 def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with those set aside that would leak: a group across given splits stays in the strictest alone.
+    """`rows` with leaking rows set aside: a group in several given splits stays in the strictest alone.
 
-    A train row leaves when its group also has a kept val or test row, a val row when it has a test row; the
-    action becomes "drop" and the reason begins with "leak: ". Rows to predict carry no label and leak none.
+    A train row is set aside if its group also has a kept val or test row, a val row if it has a test row; the
+    action becomes "drop" and the reason begins with "leak: ". Rows to predict have no label and cannot leak one.
     """
     live = rows[(rows["action"] != "drop") & rows["split"].isin(list(STRICTNESS))]
     rank = live["split"].map(STRICTNESS)
@@ -85,9 +85,9 @@ def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> NDArray[np.int64]:
-    """Fold 0 … k - 1 of each row, int64 [n]: stratified by label, groups whole, in any order of the rows.
+    """The fold 0 … k - 1 of each row, int64 [n]: stratified by label, groups whole, whatever the order of the rows.
 
-    UserError when there are too few groups, or no class has k rows.
+    Raises UserError if there are too few groups, or no class has k rows.
     """
     names, target = np.asarray(groups, dtype=str), np.asarray(labels)
     if len(set(names.tolist())) < k or np.unique(target, return_counts=True)[1].max(initial=0) < k:
@@ -99,17 +99,17 @@ def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> ND
     result = np.full(len(target), -1, dtype=np.int64)
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k images misses from some folds
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k images is absent from some folds
         for fold, (_, held) in enumerate(splitter.split(order, target[order], names[order])):
             result[order[held]] = fold
     return result
 
 
 def limited(found: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int) -> list[Found]:
-    """At most about `limit` images of each class to train on, and of all else the same share; a fixed choice.
+    """About `limit` images of each class to train on, and the same share of everything else; a fixed choice.
 
-    Images of which the splits are still to be drawn leave room for what the draw takes. Every class keeps an
-    image in each split in which it has one.
+    Images whose split is still to be drawn leave room for the draw. Every class keeps an image in each split in
+    which it has one.
     """
     given = {item.split for item in found if item.given_label is not None}
     drawn = (test_fraction if "test" not in given else 0) + (val_fraction if "val" not in given else 0)
@@ -133,12 +133,12 @@ def by_hash(items: Iterable[Found], seed: int) -> list[Found]:
 
 
 def shuffled(seed: int, name: str) -> bytes:
-    """A key that sorts names at random, each in its own place whichever others there are."""
+    """A key that sorts names at random; the order of two names does not depend on the others."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def labelled_groups(rows: pd.DataFrame) -> dict[str, Group]:
-    """The groups of the rows that are kept, labelled and not to be predicted."""
+    """The groups of the kept, labelled rows that are not to be predicted."""
     live = rows[(rows["action"] != "drop") & rows["label"].notna() & ~rows["split"].isin(["predict", "unlabelled"])]
     groups: dict[str, Group] = {}
     for name, label, split in zip(live["group"], live["label"], live["split"], strict=True):
@@ -150,7 +150,7 @@ def labelled_groups(rows: pd.DataFrame) -> dict[str, Group]:
 
 
 def draw(groups: Sequence[Group], wanted: dict[str, float], seed: int) -> dict[str, str]:
-    """Group name -> split of those drawn, class by class; a group goes by its most frequent class."""
+    """Group name -> drawn split, class by class; a group counts for its most frequent class."""
     classes: dict[str, list[Group]] = defaultdict(list)
     for group in sorted(groups, key=lambda group: shuffled(seed, group.name)):
         classes[group.main_class].append(group)
@@ -167,7 +167,7 @@ def draw(groups: Sequence[Group], wanted: dict[str, float], seed: int) -> dict[s
 
 
 def take(groups: Sequence[Group], count: int) -> list[Group]:
-    """Groups from the front until they hold about `count` rows; one that would overshoot is left out."""
+    """Groups from the front until they contain about `count` rows; a group that would overshoot is skipped."""
     taken: list[Group] = []
     size = 0
     for group in groups:
@@ -178,7 +178,7 @@ def take(groups: Sequence[Group], count: int) -> list[Group]:
 
 
 def give_back(groups: Sequence[Group], drawn: dict[str, str]) -> dict[str, str]:
-    """`drawn` without the smallest group of each class that would have nothing left to train on."""
+    """`drawn` without the smallest group of each class that would have no image left to train on."""
     training = Counter[str]()
     for group in groups:
         if group.name not in drawn:
@@ -192,7 +192,7 @@ def give_back(groups: Sequence[Group], drawn: dict[str, str]) -> dict[str, str]:
 
 
 def settle(split: str | None, label: str | None, group: str, drawn: dict[str, str], wanted: set[str]) -> str:
-    """The final split of one row. One given to train moves only where a split was missing and was drawn."""
+    """The final split of one row. A row given to train moves only if a missing split was drawn from train."""
     if split in ("predict", "unlabelled", "val", "test"):
         return split
     if not isinstance(label, str):

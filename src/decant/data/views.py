@@ -1,8 +1,8 @@
-"""Views: training augmentations that can be replayed bit for bit from `(picture, view number)`.
+"""Views: training augmentations that can be replayed bit for bit from `(image, view number)`.
 
-The parameters of a view come from a counter-based generator, Philox4x32-10 (Salmon et al. 2011, "Parallel
-random numbers: as easy as 1, 2, 3"), keyed by seed and content and counted by view number: no state, no order.
-Geometry is relative to the picture, so a view shows the same crop at any resolution.
+The parameters of a view come from a counter-based generator, Philox4x32-10 (Salmon et al. 2011, "Parallel random
+numbers: as easy as 1, 2, 3"), with a key from seed and content and a counter from the view number: no state, no
+order. Geometry is relative to the image, so a view shows the same crop at any resolution.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """B views, drawn. Coordinates are normalised: a picture and a view both span [-1, 1] on each axis.
+    """Parameters of B views. Coordinates are normalised: an image and a view both span [-1, 1] on each axis.
 
-    affine: float32 [B, 2, 3], view coordinates -> picture coordinates. side: float64 [B], geometric mean of the
-    crop's sides as shares of the picture's. colour: float32 [B, 3, 4], RGB in [0, 1] and 1 -> RGB.
-    box: float32 [B, 4], left, top, right, bottom of the erased box; empty if left >= right. fill: float32 [B, 3].
-    partner: int64 [B], row of the picture blended in, or -1. share: float32 [B], this picture's part in [0.5, 1].
+    affine: float32 [B, 2, 3], view coordinates -> image coordinates. side: float64 [B], geometric mean of the
+    crop's sides as shares of the image's. colour: float32 [B, 3, 4], RGB in [0, 1] and 1 -> RGB. box: float32 [B,
+    4], left, top, right, bottom of the erased box; empty if left >= right. fill: float32 [B, 3]. partner: int64
+    [B], row of the image blended in, or -1. share: float32 [B], the part of the view's own image, in [0.5, 1].
     """
 
     affine: np.ndarray
@@ -42,7 +42,7 @@ class ViewParameters:
 
 
 def view_keys(seed: int, contents: Sequence[str]) -> np.ndarray:
-    """Generator keys, uint32 [n, 2], one a content."""
+    """Generator keys, uint32 [n, 2], one per content."""
     digests = [hashlib.sha256(f"{seed}:{content}".encode()).digest()[:8] for content in contents]
     return np.frombuffer(b"".join(digests), dtype="<u4").reshape(len(digests), 2)
 
@@ -74,10 +74,10 @@ def uniforms(keys: np.ndarray, view: int) -> np.ndarray:
 
 
 def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, partners: np.ndarray) -> ViewParameters:
-    """Draw view number `view` of B pictures.
+    """Draw the parameters of view number `view` of B images.
 
-    keys: uint32 [B, 2]. sizes: [B, 2], width and height in pixels of the originals. partners: int64 [m], rows
-    that a mixing partner is chosen from.
+    keys: uint32 [B, 2]. sizes: [B, 2], width and height of the originals in pixels. partners: int64 [m], rows from
+    which a mixing partner is drawn.
     """
     u = uniforms(keys, view)
     width, height = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
@@ -88,7 +88,7 @@ def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, pa
     mirror = np.where(u[:, 4] < policy.flip, -1.0, 1.0)
     angle = np.deg2rad(policy.rotate_deg) * (2 * u[:, 5] - 1)
     cos, sin = np.cos(angle), np.sin(angle)
-    affine = np.stack(  # the rotation is rigid in pixels of the original, hence crop sides over the other side
+    affine = np.stack(  # the rotation is rigid in pixels of the original, hence the ratios of one side to the other
         [
             np.stack([mirror * cos * share_x, -sin * crop_height / width, centre_x], axis=1),
             np.stack([mirror * sin * crop_width / height, cos * share_y, centre_y], axis=1),
@@ -111,9 +111,9 @@ def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, pa
 def crop_sides(
     policy: Views, area_u: np.ndarray, ratio_u: np.ndarray, width: np.ndarray, height: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sides of the crops in pixels of the originals: area uniform, log aspect uniform.
+    """Sides of the crops in pixels of the originals: area uniform, log aspect ratio uniform.
 
-    A crop that sticks out is shrunk as a whole: clipping one side would squeeze what is shown out of shape.
+    A crop that is larger than the image is shrunk as a whole: clipping one side would distort what it shows.
     """
     low, high = policy.scale
     area = (low + (high - low) * area_u) * width * height
@@ -145,7 +145,7 @@ def erased_boxes(policy: Views, u: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ViewSet:
-    """All views of a cache under one policy. partners: int64 rows that a picture may be mixed with."""
+    """All views of a cache under one policy. partners: int64, rows that an image may be mixed with."""
 
     cache: PixelCache
     policy: Views
@@ -161,7 +161,7 @@ class ViewSet:
         return draw_views(self.policy, self.keys[rows], self.cache.sizes[rows], view, self.partners)
 
     def render(self, rows: np.ndarray, view: int, size: int) -> Tensor:
-        """View number `view` at `size` px: uint8 [B, 3, size, size].
+        """View number `view` of these rows at `size` px: uint8 [B, 3, size, size].
 
         Bit for bit the same in any batch and process on one machine.
         """
@@ -191,7 +191,7 @@ def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: 
     return erase(images, torch.from_numpy(parameters.box), torch.from_numpy(parameters.fill))
 
 
-# No matrix products below: their rounding may depend on the batch, which replaying forbids.
+# No matrix products below: their rounding may depend on the batch, and views must replay exactly.
 def sampling_grid(affine: Tensor, size: int) -> Tensor:
     """float32 [B, size, size, 2] of picture coordinates; affine: float32 [B, 2, 3]."""
     x, y = pixel_centres(size)
@@ -214,7 +214,7 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, box: Tensor, fill: Tensor) -> Tensor:
-    """Fill the boxes with one colour each."""
+    """Fill each box with its colour."""
     boxed = torch.nonzero(box[:, 2] > box[:, 0]).flatten()
     if len(boxed) == 0:
         return images

@@ -132,7 +132,7 @@ def test_nothing_that_can_be_read_is_a_mistake(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos", {"cut.png": PHOTO[:300]}))
     with pytest.raises(UserError, match=r"none of the 1 images .* can be read; cut\.png: "):
         list(files)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no image"):
         ImageFiles(laid_out(tmp_path / "papers", {"notes.txt": b"words"}))
     with pytest.raises(UserError, match="does not exist"):
         ImageFiles(tmp_path / "nowhere")

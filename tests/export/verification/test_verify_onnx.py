@@ -112,7 +112,7 @@ def test_a_whole_file_passes_with_a_line_a_gate(
     assert report["n"] == 16 + 6 + 1 and "pictures: 23 (23 in batches of 3, 23 in batches of 8)" in told
     assert report["labelled"] == 17 and report["accuracy"] == pytest.approx(16 / 17) and "0.9412 of 17" in told
     assert report["batch_sizes"] == [1, 3, 8]
-    assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is cut off" in told
+    assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is truncated" in told
     assert "of another kind" in told
     with Image.open(tmp_path / "worst.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 500
@@ -251,7 +251,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
         (["missing.onnx", "--data", "."], "missing.onnx does not exist"),
         (["student.onnx", "--data", "nowhere"], "nowhere does not exist"),
         (["student.onnx", "--data", "classes.txt"], "neither a folder nor"),
-        (["student.onnx", "--data", "."], "holds no image"),
+        (["student.onnx", "--data", "."], "contains no image"),
         (["student.onnx"], "give FILE and --data"),
         (["student.onnx", "--data", ".", "--batch-sizes", "0"], "at least one picture"),
         (["student.onnx", "--data", ".", "--batch-sizes", "many"], "--batch-sizes"),

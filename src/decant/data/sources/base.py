@@ -1,4 +1,4 @@
-"""What every source of images answers, and what sources share: tables, class names, splits from a file."""
+"""The interface of every source of images, and what sources share: tables, class names, splits from a file."""
 
 import csv
 import difflib
@@ -24,8 +24,8 @@ CHARACTERS = ("utf-8-sig", "cp1252")
 class Found:
     """One candidate file or row.
 
-    path: source-relative, unique. given_label: the source's class name; None where there is none. split: None
-    where the source gives none. problem: why there is no picture to be had, known before reading; else empty.
+    path: source-relative, unique. given_label: the source's class name, or None. split: None if the source gives
+    none. problem: why the image cannot be read, if that is known before reading; else empty.
     """
 
     path: str
@@ -35,35 +35,35 @@ class Found:
 
 
 class Source(Protocol):
-    """Images with their labels, wherever they lie. Reading keeps no state: threads may read at once."""
+    """Images with their labels. Reading keeps no state: several threads may read at once."""
 
     @property
     def classes(self) -> list[str]:
-        """Class names in the source's order, the unused ones among them."""
+        """Class names in the source's order, including unused ones."""
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all that the source is made from; of a folder, of paths, sizes and times."""
+        """SHA-256 (hex) of everything that the source reads; for a folder, of paths, sizes and times."""
 
     def found(self) -> Iterator[Found]:
-        """Every candidate file or row once; no image file and no row is left out."""
+        """Yield every candidate file or row once; no image file and no row is left out."""
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
-        """The bytes of each path once, in any order; a BrokenImage for what cannot be read."""
+        """Yield the bytes of each path once, in any order; a BrokenImage for one that cannot be read."""
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """As `contents`, for paths that were readable before: a UserError for one that no longer is."""
+        """As `contents`, for paths that were readable before; raises UserError for one that no longer is."""
 
     def sample_submission(self) -> bytes | None:
-        """The sample submission's bytes, None where the study names none."""
+        """The bytes of the sample submission, None if the study names none."""
 
 
 class BaseSource:
-    """The half of `Source` that all sources share."""
+    """What all sources implement alike."""
 
     def __init__(self, where: Path, splits: Mapping[str, str] | None = None) -> None:
         self.where = where
         self._splits = splits
-        self._digests: list[str] = []  # of the files beside the images: tables, class names, splits
+        self._digests: list[str] = []  # of tables, class names and splits
         if splits is not None:
             self._also_digest(repr(sorted(splits.items())).encode())
 
@@ -95,7 +95,7 @@ class BaseSource:
 
 
 def locate(data_root: Path, relative: str, what: str) -> Path:
-    """data_root / relative. UserError when it is not there: what was looked for and how to point at it."""
+    """data_root / relative. Raises UserError if it is missing: what was looked for and how to name it."""
     path = data_root / relative
     if path.exists():
         return path
@@ -115,7 +115,7 @@ def locate(data_root: Path, relative: str, what: str) -> Path:
 
 
 def text_of(content: bytes) -> str:
-    """A text file as people save it: UTF-8, with or without a byte order mark, else Windows' Latin."""
+    """Decode a text file: UTF-8, with or without a byte order mark, else Windows-1252."""
     for characters in CHARACTERS:
         try:
             return content.decode(characters)
@@ -125,9 +125,9 @@ def text_of(content: bytes) -> str:
 
 
 def read_table(content: bytes, where: str) -> list[dict[str, str]]:
-    """The rows of a CSV with a header, separated by comma, semicolon or tab; short rows have empty cells.
+    """The rows of a CSV with a header, separated by comma, semicolon or tab; short rows get empty cells.
 
-    UserError when there is no header, a column name comes twice or a row is longer than the header.
+    Raises UserError if there is no header, a column name occurs twice, or a row is longer than the header.
     """
     text = text_of(content)
     header = text.partition("\n")[0]
@@ -141,7 +141,7 @@ def read_table(content: bytes, where: str) -> list[dict[str, str]]:
         raise UserError(f"{where} is empty: it needs a header line with the names of its columns")
     columns = lines[0]
     if len(set(columns)) < len(columns):
-        raise UserError(f"{where} names a column twice: {', '.join(columns)}")
+        raise UserError(f"{where} has a column name twice: {', '.join(columns)}")
     rows = []
     for number, line in enumerate(lines[1:], 2):
         if len(line) > len(columns) and any(line[len(columns) :]):
@@ -152,7 +152,7 @@ def read_table(content: bytes, where: str) -> list[dict[str, str]]:
 
 
 def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
-    """UserError naming what there is, unless every column exists. `wanted`: key of the study -> column."""
+    """Raise UserError, naming the existing columns, unless all exist. wanted: key of the study -> column."""
     for key, column in wanted.items():
         if column not in columns:
             near = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
@@ -164,19 +164,20 @@ def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) 
 
 
 def class_lines(content: bytes, where: str) -> list[str]:
-    """Class names, one a line. UserError when there is none or one comes twice."""
+    """Class names, one per line. Raises UserError if there is none or one occurs twice."""
     names = [line.strip() for line in text_of(content).splitlines() if line.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        raise UserError(f"{where} must hold one class name a line" + (f"; twice there: {twice[0]}" if twice else ""))
+        repeated = f"; {twice[0]} occurs twice" if twice else ""
+        raise UserError(f"{where} must contain one class name per line{repeated}")
     return names
 
 
 def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """(class names in order, label as the source writes it -> class name).
 
-    Without `names` the labels are the names, numbers in numerical order and the rest in alphabetical. With
-    them, a label is one of the names or its number, counted from 0. UserError for a label that is neither.
+    Without `names` the labels are the names, numbers in numerical order first, then the rest in alphabetical order.
+    With `names`, a label is a name or its number, counted from 0. Raises UserError for any other label.
     """
     labels = sorted(
         set(values), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
@@ -196,7 +197,7 @@ def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[li
 
 
 def read_splits(content: bytes, where: str) -> dict[str, str]:
-    """path -> train | val | test | predict, from a CSV with columns path, split. UserError for others."""
+    """path -> train | val | test | predict, from a CSV with columns path, split. Raises UserError for other splits."""
     rows = read_table(content, where)
     need_columns(list(rows[0]) if rows else [], {"split_file": "path"}, where)
     need_columns(list(rows[0]), {"split_file": "split"}, where)
@@ -211,10 +212,10 @@ def read_splits(content: bytes, where: str) -> dict[str, str]:
 
 
 def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> list[Found]:
-    """`items` with the splits of a split file; those it does not name keep their own.
+    """`items` with the splits of a split file; items that the file does not name keep their own.
 
-    The file may name paths with the folders that wrap the data set, or without them. UserError when it names
-    nothing that was found: then it belongs to other data.
+    The file may name paths with or without the folders that wrap the data set. Raises UserError if it names none of
+    the items: then it belongs to other data.
     """
     paths = {item.path for item in items}
     matched = {path: split for path, split in splits.items() if path in paths}

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 by name, through torchvision's checked files."""
+"""CIFAR-10 and CIFAR-100 by name, from torchvision's checked files."""
 
 import hashlib
 import io
@@ -15,9 +15,9 @@ from decant.errors import UserError
 
 
 class CifarSource(BaseSource):
-    """The 32 px pictures (Krizhevsky 2009) as lossless PNG, with paths "train#<index>" and "test#<index>".
+    """The 32 px images (Krizhevsky 2009) as lossless PNG, with paths "train#<index>" and "test#<index>".
 
-    torchvision checks the md5 of every file before it reads it; `download` lets it fetch them.
+    torchvision checks the MD5 of every file before reading it; `download` allows it to fetch them.
     """
 
     def __init__(self, name: str, root: Path, download: bool, splits: Mapping[str, str] | None = None) -> None:
@@ -44,8 +44,8 @@ class CifarSource(BaseSource):
 
 
 def load(name: str, root: Path, train: bool, download: bool) -> Any:
-    """torchvision's data set. UserError when its files are neither there nor to be had."""
-    from torchvision import datasets  # slow to import, and wanted by this source alone
+    """torchvision's data set. Raises UserError if its files are missing and cannot be downloaded."""
+    from torchvision import datasets  # slow to import, and needed by this source alone
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     archive = "cifar-10-python.tar.gz" if name == "cifar10" else "cifar-100-python.tar.gz"

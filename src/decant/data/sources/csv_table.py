@@ -1,4 +1,4 @@
-"""A CSV beside a folder or an archive of photos, as Kaggle hands out its data."""
+"""A CSV and a folder or an archive of images, as Kaggle distributes data."""
 
 import logging
 import unicodedata
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where a table source keeps what. Folders are below the container, without the folders that wrap it."""
+    """Where a table source finds its files. Folders are relative to the container without the folders that wrap it."""
 
     table: str
     id_column: str = "id"
@@ -31,10 +31,10 @@ class TableLayout:
 
 
 class TableSource(ContainerSource):
-    """Rows of a table matched to files by name, extension optional; nested folders are looked through.
+    """Rows of a table matched to files by name, with or without extension; nested folders are searched.
 
-    Each row and each image file comes out once: a row without a file has a problem, a file without a row is
-    unlabelled (or to predict), and a file with two labels comes out under both, for the cleaning to decide.
+    Each row and each image file occurs once: a row without a file has a problem, a file without a row is unlabelled
+    (or to predict), and a file with two labels occurs under both, for cleaning to decide.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TableSource(ContainerSource):
                 yield Found(path, None, split, entry.problem)
 
     def _again(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
-        """A further row of a file: a conflict of labels is kept, a repetition is not worth keeping."""
+        """A further row of a file: a conflicting label is kept, a repetition gets a problem."""
         row = f"{path}#row {number}"
         self._alias[row] = path
         problem = "" if label not in (None, first[1]) else f"the table names it twice (rows {first[0]} and {number})"
@@ -112,7 +112,7 @@ class TableSource(ContainerSource):
 
 
 class FileLookup:
-    """Files by what a table may call them: path or name, with or without extension, in any case."""
+    """Files by the names that a table may use: path or file name, with or without extension, in any case."""
 
     def __init__(self, paths: Sequence[str], folder: str) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class FileLookup:
                 names[name].append(path)
 
     def find(self, name: str) -> tuple[str, str]:
-        """(path, "") of the file called `name`, or ("", why there is none). The strictest fit counts."""
+        """(path, "") of the file called `name`, or ("", the reason). The strictest match wins."""
         if not name:
             return "", "the table names no file in this row"
         plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
@@ -133,7 +133,7 @@ class FileLookup:
                 return paths[0], ""
             if paths:
                 return "", f"{len(paths)} files are called {name!r}: {paths[0]}, {paths[1]}"
-        return "", f"the table names {name!r}, but there is no such file"
+        return "", f"the table names {name!r}, but no such file exists"
 
     def _names(self, path: str) -> tuple[str, ...]:
         inner = unicodedata.normalize("NFC", path[len(self.folder) + 1 :] if self.folder else path)

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class ContainerSource(BaseSource):
-    """Files of one container under paths that leave out the folders which merely wrap the data set."""
+    """Files of one container under paths without the folders that merely wrap the data set."""
 
     def __init__(self, container: Container, prefix: str, splits: Mapping[str, str] | None) -> None:
         super().__init__(container.where, splits)
@@ -27,8 +27,8 @@ class ContainerSource(BaseSource):
             self._stored[path if short in self._stored else short] = path
         if not any(entry.is_image for entry in container.entries.values()):
             packed = [path for path in container.entries if path.endswith((".zip", ".tar", ".gz", ".tgz"))]
-            hint = f" It holds archives ({packed[0]}): unpack them first." if packed else ""
-            raise UserError(f"{self.where} holds no image.{hint} Check data.path.")
+            hint = f" It contains archives ({packed[0]}): unpack them first." if packed else ""
+            raise UserError(f"{self.where} contains no image.{hint} Check data.path.")
 
     def digest(self) -> str:
         return self._combined_digest(self.container.digest())
@@ -46,22 +46,22 @@ class ContainerSource(BaseSource):
         return {path: self.container.entries[stored] for path, stored in self._stored.items()}
 
     def need_images_below(self, folder: str, key: str) -> None:
-        """UserError unless the folder that the study names holds images."""
+        """Raise UserError unless the folder that the study names contains images."""
         if folder and not any(is_below(path, folder) for path in self.images()):
             folders = sorted({path.rpartition("/")[0] for path in self.images()} - {""})
             raise UserError(
-                f"data.{key}: {folder!r} in {self.where} holds no image. Folders with images: "
+                f"data.{key}: {folder!r} in {self.where} contains no image. Folders with images: "
                 f"{', '.join(folders[:12]) or 'none'}{' …' if len(folders) > 12 else ''}."
             )
 
     def images(self) -> dict[str, Entry]:
-        """The image files, and what has an image's extension."""
+        """The image files, and files with an image's extension."""
         return {path: entry for path, entry in self.files().items() if entry.is_image}
 
     def side_file(self, name: str, data_root: Path, what: str) -> bytes:
-        """A file that the study names: inside the container, else beside it, else in the data folder.
+        """Read a file that the study names: inside the container, else beside it, else in the data folder.
 
-        UserError when it is in none of them.
+        Raises UserError if it is in none of them.
         """
         if name in self._stored:
             return self._also_digest(self.container.read_one(self._stored[name]))
@@ -75,7 +75,7 @@ class ContainerSource(BaseSource):
 
 
 class FolderSource(ContainerSource):
-    """The folder layout. A label is the name of the class folder; photos below it may lie deeper."""
+    """The folder layout. The label is the name of the class folder; images may lie deeper below it."""
 
     def __init__(
         self,
@@ -109,14 +109,14 @@ class FolderSource(ContainerSource):
             parts = folder.split("/")
             is_class = len(parts) == 2 and parts[0].lower() in SPLIT_NAMES if has_splits else len(parts) == 1
             if is_class and not any(is_below(path, folder) for path in self._stored):
-                log.warning("the class folder %s in %s holds no image; left out", folder, self.where)
+                log.warning("the class folder %s in %s contains no image; left out", folder, self.where)
 
 
 def laid_out(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
-    """Label and split of each image from where it lies.
+    """Label and split of each image from its path.
 
-    Split folders count as such only if one for training holds class folders: `train` may also be a class. A
-    test folder of which no sub-folder is a training class holds the photos to predict.
+    Folder names count as splits only if one for training contains class folders: `train` may also be a class. A
+    test folder without a sub-folder that is a training class contains the images to predict.
     """
     parts = {path: path.split("/") for path, _ in images if not leads_out(path)}
     has_splits = any(len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train" for p in parts.values())
@@ -139,5 +139,5 @@ def laid_out(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
         items.append(Found(path, label, split, entry.problem))
     strays = sum(item.given_label is None and item.split != "predict" and not item.problem for item in items)
     if strays:
-        log.warning("%d images lie in no class folder and count as unlabelled", strays)
+        log.warning("%d images are in no class folder and count as unlabelled", strays)
     return items

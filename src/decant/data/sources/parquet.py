@@ -1,4 +1,4 @@
-"""Parquet tables with the bytes of the images in a column, as the Hugging Face hub serves image data sets."""
+"""Parquet tables with the image bytes in a column, as the Hugging Face hub serves image data sets."""
 
 import glob
 import hashlib
@@ -19,12 +19,12 @@ from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 DAMAGED = (pa.ArrowException, OSError)
-UNLABELLED = {None, "", "-1"}  # the hub writes -1 where labels are kept secret
+UNLABELLED = {None, "", "-1"}  # the hub writes -1 for labels that it withholds
 
 
 @dataclass(frozen=True)
 class ParquetLayout:
-    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" finds train*, val*, test*."""
+    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" matches train*, val*, test*."""
 
     train: str = ""
     val: str = ""
@@ -35,10 +35,10 @@ class ParquetLayout:
 
 
 class ParquetSource(BaseSource):
-    """One image a row; the path of a row is "<file>#<index>", counted from 0 in its file.
+    """One image per row; the path of a row is "<file>#<index>", counted from 0 in its file.
 
-    label_column chooses which labels are the given ones in train. A val or test file without that column uses
-    `label`, and one without either holds the photos to predict.
+    label_column: the given labels of train. A val or test file without that column uses `label`; one with neither
+    contains the images to predict.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ def damaged(path: Path, error: Exception) -> UserError:
 
 
 def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
-    """(split, path below `folder`) of each file, train first. UserError when there is none to train on."""
+    """(split, path below `folder`) of each file, train first. Raises UserError if there is none to train on."""
     if not folder.is_dir():
         raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
     files: list[tuple[str, str]] = []
@@ -163,7 +163,7 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
     if not any(split == "train" for split, _ in files):
         there = sorted(item.name for item in folder.glob("*.parquet"))
         raise UserError(
-            f"{folder} holds no train*.parquet ({', '.join(there) or 'no parquet file at all'}). Name the "
+            f"{folder} contains no train*.parquet ({', '.join(there) or 'no parquet file at all'}). Name the "
             "file to train on as data.train, relative to data.path."
         )
     return files
@@ -197,7 +197,7 @@ def as_json(content: bytes) -> Any:
 
 
 def as_label(value: Any) -> str | None:
-    """A label of any column type as text; a whole number that pandas made a float is a whole number again."""
+    """A label of any column type as text; a whole number that pandas stored as a float becomes whole again."""
     if value is None or value != value:
         return None
     if isinstance(value, float) and value.is_integer():
@@ -208,4 +208,4 @@ def as_label(value: Any) -> str | None:
 def image_bytes(value: Any) -> bytes | BrokenImage:
     """The bytes of a cell: the hub's struct {bytes, path}, or plain bytes."""
     content = value.get("bytes") if isinstance(value, dict) else value
-    return content if isinstance(content, bytes) else BrokenImage("the table holds no bytes for this row")
+    return content if isinstance(content, bytes) else BrokenImage("the table contains no bytes for this row")

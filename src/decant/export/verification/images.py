@@ -75,7 +75,7 @@ class ImageFiles(Images):
         self.split = split_to_read(split, set(splits.values()), where)
         chosen = [path for path in images if self.split is None or splits[path] == self.split]
         if not chosen:
-            raise UserError(f"{where} holds no image; give a folder or an archive of images")
+            raise UserError(f"{where} contains no image; give a folder or an archive of images")
         # In an order that mixes the classes: pictures that wait for a batch are then of all of them.
         self.paths = sorted(chosen, key=lambda path: hashlib.sha256(path.encode()).digest())
         folders = {path: class_folder(places[path], splits[path] is not None) for path in self.paths}

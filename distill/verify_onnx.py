@@ -1,8 +1,8 @@
-"""Verify an exported file: from image files to classes, at several batch sizes, on everything that is given.
+"""Verify an exported file: from image files to classes, at several batch sizes, on all images that are given.
 
-A checkout and the packages onnxruntime, numpy and pillow are enough. With onnx the structure of the file is checked,
-too; with torch and the student's checkpoint the file is held against PyTorch. Ends with 1 where a gate fails and with 2
-where something is missing.
+A checkout and the packages onnxruntime, numpy and pillow are enough. With onnx the structure of the file is checked
+too; with torch and the student's checkpoint the file is compared with PyTorch. Exits with 1 if a gate fails and with 2
+if something is missing.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # where decant is not installed
+sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # if decant is not installed
 
 from decant.budget import BUDGET_POINTS
 from decant.errors import UserError, exit_on_user_error
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = "python distill/verify_onnx.py student.onnx --data photos.zip --worst worst.png"
 UNITS = {"prepared": " grey levels", "accuracy": " points lost"}
 AT_LEAST = {"top1", "batch_top1"}
-NAMED = 20  # unreadable images that are named here; all are in the JSON
+NAMED = 20  # unreadable images that are printed; the JSON contains all
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,23 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if path is not None and path.is_dir():
             made.error(f"{path} is a folder; give the name of a file")
     asked = task(given)
-    pictures = asked.pictures
+    images = asked.images
     report = verify(
         asked.file,
-        progress(pictures, "verifying", len(pictures), "images"),
+        progress(images, "verifying", len(images), "images"),
         student_in_torch(asked.checkpoint) if asked.checkpoint else None,
         batch_sizes=given.batch_sizes,
         threads=given.threads,
         fp32_path=asked.fp32,
         budget=asked.budget,
-        labels=pictures.labels,
+        labels=images.labels,
     )
-    report |= {"file": asked.file.name, "split": pictures.split, "unreadable": pictures.broken}
-    tell(report, asked.file, pictures)
+    report |= {"file": asked.file.name, "split": images.split, "unreadable": images.broken}
+    tell(report, asked.file, images)
     if given.json is not None:
         write_json(given.json, report)
     if given.worst is not None and report["worst"]:
-        draw_worst(given.worst, report, pictures)
+        draw_worst(given.worst, report, images)
     if not report["passed"]:
         raise SystemExit(1)
 
@@ -70,34 +70,36 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="PATH",
-        help="folder or archive of images, flat or in class folders, perhaps below val/; with --study, where data are",
+        help="folder or archive of images, flat or in class folders, also below val/; with --study, the data folder",
     )
-    made.add_argument("--split", metavar="NAME", help="train, val or test (default: val, else everything)")
-    made.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the student's, to compare with PyTorch")
-    made.add_argument("--study", metavar="NAME|FILE", help="take pictures and student from a finished study")
+    made.add_argument("--split", metavar="NAME", help="train, val or test (default: val, else all images)")
+    made.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="folder of the student, to compare with PyTorch"
+    )
+    made.add_argument("--study", metavar="NAME|FILE", help="take images and student from a finished study")
     made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are (default: runs/)")
     made.add_argument(
         "--fp32",
         type=Path,
         metavar="FILE",
-        help="what an int8 file stands in for (default: the study's, else student.onnx beside it)",
+        help="the file that an int8 file replaces (default: the study's, else student.onnx beside it)",
     )
     made.add_argument(
         "--budget",
         type=points,
         metavar="POINTS",
-        help=f"that int8 may lose against it (default: the study's, else {BUDGET_POINTS})",
+        help=f"points of accuracy that int8 may lose (default: the study's, else {BUDGET_POINTS})",
     )
     made.add_argument(
         "--batch-sizes",
         type=sizes,
         default=BATCH_SIZES,
         metavar="N,N",
-        help=f"besides 1 (default: {','.join(map(str, BATCH_SIZES))})",
+        help=f"in addition to 1 (default: {','.join(map(str, BATCH_SIZES))})",
     )
-    made.add_argument("--threads", type=int, default=1, help="of ONNX Runtime (default: 1)")
-    made.add_argument("--worst", type=Path, metavar="PNG", help="draw the pictures that are furthest off")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    made.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime (default: 1)")
+    made.add_argument("--worst", type=Path, metavar="PNG", help="draw the images that differ most")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the whole report")
     return made
 
 
@@ -111,23 +113,23 @@ def points(text: str) -> float:
 def sizes(text: str) -> list[int]:
     values = [int(part) for part in text.split(",")]
     if min(values) < 1:
-        raise argparse.ArgumentTypeError("a batch holds at least one picture")
+        raise argparse.ArgumentTypeError("a batch contains at least one image")
     return values
 
 
 @dataclass(frozen=True)
 class Task:
-    """checkpoint: its folder, if there is one. fp32, budget: of an int8 file, what it stands in for and may lose."""
+    """checkpoint: its folder or None. fp32, budget: of an int8 file, what it replaces and how much it may lose."""
 
     file: Path
     checkpoint: Path | None
     fp32: Path | None
     budget: float
-    pictures: Images
+    images: Images
 
 
 def task(given: argparse.Namespace) -> Task:
-    """What to verify, against what and on what; a word of the command line goes before the study's."""
+    """What to verify, compared with what and on which images; options go before the study's values."""
     if given.study is not None:
         try:
             from decant.stages.support.verified_file import of_study  # all that a study needs, torch among it
@@ -139,12 +141,12 @@ def task(given: argparse.Namespace) -> Task:
             of_file.file, given.checkpoint or of_file.checkpoint, given.fp32 or of_file.fp32, budget, of_file.images
         )
     budget = BUDGET_POINTS if given.budget is None else given.budget
-    pictures = ImageFiles(given.data, classes_of(given.file), given.split)
-    return Task(given.file, given.checkpoint, given.fp32, budget, pictures)
+    images = ImageFiles(given.data, classes_of(given.file), given.split)
+    return Task(given.file, given.checkpoint, given.fp32, budget, images)
 
 
 def classes_of(file: Path) -> list[str]:
-    """The file's classes; none where it is broken, which verification will tell."""
+    """The file's classes; none if it is broken, which verification reports."""
     try:
         return OnnxClassifier(file).classes
     except BrokenFile:
@@ -160,73 +162,75 @@ def student_in_torch(folder: Path) -> Reference:
     return TorchReference(load_checkpoint(folder))
 
 
-def tell(report: dict[str, Any], file: Path, pictures: Images) -> None:
-    """What was found, for people: one line a gate, then what the numbers rest on."""
-    split = f", {pictures.split}" if pictures.split else ""
-    print(f"{file} ({report['precision'] or 'broken'}) on {pictures.where}{split}")
+def tell(report: dict[str, Any], file: Path, images: Images) -> None:
+    """Print the report: one line per gate, then the number of images and the accuracy."""
+    split = f", {images.split}" if images.split else ""
+    print(f"{file} ({report['precision'] or 'broken'}) on {images.where}{split}")
     if report["reference"]:
-        print(f"held against {report['reference']}")
+        print(f"compared with {report['reference']}")
     for name, gate in report["gates"].items():
         state = {True: "passed", False: "FAILED", None: "not checked"}[gate["passed"]]
         print(f"  {state:<12} {name:<14} {in_words(name, gate)}")
-    print(f"pictures: {report['n']}{in_batches(report['pictures_by_batch_size'])}")
+    print(f"images: {report['n']}{in_batches(report['pictures_by_batch_size'])}")
     if report["labelled"]:
         beside = "" if report["reference_accuracy"] is None else f"; the reference's {report['reference_accuracy']:.4f}"
-        print(f"accuracy: {report['accuracy']:.4f} of {report['labelled']} with a label{beside}")
-    if pictures.unknown:
-        print(f"no class of the file: the folders {', '.join(pictures.unknown[:NAMED])}")
-    if pictures.broken:
-        print(f"unreadable images: {len(pictures.broken)}")
-        for path, reason in list(pictures.broken.items())[:NAMED]:
+        print(f"accuracy: {report['accuracy']:.4f} of {report['labelled']} labelled images{beside}")
+    if images.unknown:
+        print(f"folders that are no class of the file: {', '.join(images.unknown[:NAMED])}")
+    if images.broken:
+        print(f"unreadable images: {len(images.broken)}")
+        for path, reason in list(images.broken.items())[:NAMED]:
             print(f"  {path}: {reason}")
-        if len(pictures.broken) > NAMED:
-            print(f"  ... and {len(pictures.broken) - NAMED} more; --json names all")
+        if len(images.broken) > NAMED:
+            print(f"  ... and {len(images.broken) - NAMED} more; --json lists all")
     if not report["passed"]:
         if report["worst"]:
-            print("worst pictures:")
-        for one in report["worst"]:
-            print(f"  {'; '.join(caption(one))}")
+            print("worst images:")
+        for image in report["worst"]:
+            print(f"  {'; '.join(caption(image))}")
         print(f"FAILED: {', '.join(name for name, gate in report['gates'].items() if gate['passed'] is False)}")
 
 
-def in_batches(pictures: dict[str, int]) -> str:
-    """How many of the pictures were in a batch of each size but 1."""
-    counts = [f"{count} in batches of {size}" for size, count in pictures.items() if size != "1"]
+def in_batches(images: dict[str, int]) -> str:
+    """How many of the images were in a batch of each size above 1."""
+    counts = [f"{count} in batches of {size}" for size, count in images.items() if size != "1"]
     return f" ({', '.join(counts)})" if counts else ""
 
 
 def in_words(name: str, gate: dict[str, Any]) -> str:
-    """Value and limit of a gate, or why there is none."""
+    """Value and limit of a gate, or why it was not checked."""
     if gate["passed"] is None:
         return gate["why"]
     if isinstance(gate["limit"], list):
         return "; ".join(gate["value"]) or "no fault"
-    value = "beyond all measure" if gate["value"] is None else f"{gate['value']:.4g}{UNITS.get(name, '')}"
+    value = "infinite" if gate["value"] is None else f"{gate['value']:.4g}{UNITS.get(name, '')}"
     return f"{value} ({'at least' if name in AT_LEAST else 'at most'} {gate['limit']:.4g})"
 
 
-def caption(one: dict[str, Any]) -> list[str]:
-    """What there is to say of one of the worst pictures."""
+def caption(image: dict[str, Any]) -> list[str]:
+    """The lines below one of the worst images."""
 
     def known(value: float | None) -> str:
         return "?" if value is None else f"{value:.3g}"
 
-    expected = "unknown" if one["expected"] is None else f"{one['expected']} {one['expected_class']}"
+    expected = "unknown" if image["expected"] is None else f"{image['expected']} {image['expected_class']}"
     return [
-        one["id"],
+        image["id"],
         f"expected {expected}",
-        f"answered {one['answered']} {one['answered_class']}",
-        *([f"label {one['label']}"] if one["label"] else []),
-        f"logits {known(one['logit_difference'])} apart, {known(one['batch_difference'])} in batches",
-        f"{known(one['grey_levels'])} grey levels apart",
+        f"predicted {image['answered']} {image['answered_class']}",
+        *([f"label {image['label']}"] if image["label"] else []),
+        f"logits differ by {known(image['logit_difference'])}, in batches by {known(image['batch_difference'])}",
+        f"grey levels differ by {known(image['grey_levels'])}",
     ]
 
 
-def draw_worst(path: Path, report: dict[str, Any], pictures: Images) -> None:
-    """The contact sheet of the worst pictures, read once more."""
-    found = dict(pictures.read([one["id"] for one in report["worst"]]))
-    write_contact_sheet(path, [(found[one["id"]], caption(one)) for one in report["worst"] if one["id"] in found])
-    print(f"worst pictures: {path}")
+def draw_worst(path: Path, report: dict[str, Any], images: Images) -> None:
+    """Draw the contact sheet of the worst images, which are read once more."""
+    found = dict(images.read([image["id"] for image in report["worst"]]))
+    write_contact_sheet(
+        path, [(found[image["id"]], caption(image)) for image in report["worst"] if image["id"] in found]
+    )
+    print(f"worst images: {path}")
 
 
 if __name__ == "__main__":

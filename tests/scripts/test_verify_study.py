@@ -31,7 +31,7 @@ def test_the_studys_pictures_and_student_are_found_and_nothing_is_built(
     verify(script_at, micro, "--json", str(tmp_path / "found.json"), *words)
     assert micro.files() == before
     told = capsys.readouterr().out
-    assert f"on the study micro, {split}" in told and "held against the student in PyTorch" in told
+    assert f"on the study micro, {split}" in told and "compared with the student in PyTorch" in told
     report = json.loads((tmp_path / "found.json").read_text())
     rows = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet").of_split(split)
     assert report["passed"] and report["skipped"] == [] and report["n"] == len(rows) > 0

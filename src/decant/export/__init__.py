@@ -1,1 +1,1 @@
-"""The product: one ONNX file that holds preprocessing, network and answer, and the checks that prove it."""
+"""The product: one ONNX file with preprocessing, network and calibrated probabilities, and the checks of it."""

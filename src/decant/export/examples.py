@@ -1,4 +1,4 @@
-"""Two programs of a few lines that lie beside an exported file and run it: what a newcomer copies."""
+"""Two short programs that run an exported file and lie beside it, for users to copy."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ EXAMPLES = {"example.py": PYTHON, "example.mjs": NODE}
 
 
 def write_examples(folder: Path) -> None:
-    """Write `example.py` and `example.mjs`, atomically, into the folder of `student.onnx` and `classes.txt`."""
+    """Write `example.py` and `example.mjs` into the folder of `student.onnx` and `classes.txt`, atomically."""
     for name, text in EXAMPLES.items():
         with replacing(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")

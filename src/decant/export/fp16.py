@@ -1,6 +1,6 @@
-"""The network computed in fp16, to be measured.
+"""The network in fp16, for measuring alone.
 
-bf16 is not tried: ONNX's Conv takes it from opset 22 on, and ONNX Runtime 1.31 has no kernel of it for the CPU.
+bf16 is not tried: ONNX's Conv accepts it from opset 22 on, and ONNX Runtime 1.31 has no CPU kernel for it.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from decant.export.interface import LOGITS, PIXELS
 
 
 def fp16_network(network: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes in fp16 and still takes and gives float32."""
+    """A copy that computes in fp16, with float32 inputs and outputs."""
     model = onnx.ModelProto()
     model.CopyFrom(network)
     graph = model.graph
-    del graph.value_info[:]  # they give the old types
+    del graph.value_info[:]  # they contain the old types
     for tensor in graph.initializer:
         convert(tensor)
     for node in graph.node:
@@ -32,6 +32,6 @@ def fp16_network(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def convert(tensor: TensorProto) -> None:
-    """A float32 tensor to fp16, in place; others stay as they are."""
+    """Convert a float32 tensor to fp16, in place; leave others unchanged."""
     if tensor.data_type == TensorProto.FLOAT:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))

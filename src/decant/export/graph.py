@@ -1,12 +1,12 @@
-"""Preprocessing as ONNX nodes: a uint8 picture of any size in, the network's input out.
+"""Preprocessing as ONNX nodes: a uint8 image of any size in, the network's input out.
 
-Each axis is resized by matrix products with weights that the graph works out from the picture's size. A result
-row depends on few source rows, so the products go by bands of neighbouring rows, each with the source rows that
-it needs: one product for all rows would be mostly zeros. Source rows and columns that the crop leaves out are
-never touched, and only what is gathered becomes float.
+Each axis is resized by matrix products with weights that the graph computes from the image's size. A result row
+depends on few source rows, so the products go by bands of neighbouring rows, each with the source rows that it
+needs: one product for all rows would be mostly zeros. Source rows and columns outside the crop are never read, and
+only gathered pixels are converted to float.
 
-Why not Resize(antialias=1, exclude_outside=1), which gives the same picture: it resizes what the crop leaves out as
-well, and several engines do not have it.
+Resize(antialias=1, exclude_outside=1) gives the same image and is not used: it also resizes what the crop leaves
+out, and several engines do not support it.
 """
 
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ from onnx import TensorProto, helper, numpy_helper
 from decant.data.preprocessing import Preprocessing
 from decant.export.interface import IMAGES, IR_VERSION, OPSET, PREPARED
 
-PREFIX = "preprocessing/"  # of the names of nodes and tensors, away from the network's own
-MAX_BAND = 8  # rows of a band: larger bands multiply more zeros, smaller ones gather more rows twice
-FAR = 1 << 60  # from any pixel, in the units of `bands`: what is that far has no weight
+PREFIX = "preprocessing/"  # of node and tensor names, so that they differ from the network's
+MAX_BAND = 8  # rows per band: larger bands multiply more zeros, smaller ones gather more rows twice
+FAR = 1 << 60  # a distance in the units of `bands` at which a pixel has no weight
 
 
 def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
-    """`decant.data.preprocessing.evaluation_transform` as a model of its own.
+    """`evaluation_transform` as a model of its own.
 
-    images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, S, S] in [0, 1].
-    Raises ValueError for a crop larger than the resized picture.
+    images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, S, S] in [0, 1]. Raises ValueError
+    for a crop larger than the resized image.
     """
     size = preprocessing.input_px
     if not 1 <= size <= preprocessing.resize_px:
@@ -56,7 +56,7 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
 
 
 class Nodes:
-    """Nodes in the making: calling it adds one and returns the name of its output."""
+    """Collects nodes: calling it adds one and returns the name of its output."""
 
     def __init__(self, prefix: str = PREFIX) -> None:
         self.prefix = prefix
@@ -70,13 +70,13 @@ class Nodes:
         return output
 
     def constant(self, value: object, dtype: type = np.int64) -> str:
-        """The name of a constant of this value."""
+        """Add a constant and return its name."""
         name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def model(self, inputs: Mapping[str, tuple[int, list]], outputs: Mapping[str, tuple[int, list]]) -> onnx.ModelProto:
-        """A model of these nodes; inputs and outputs map a name to its ONNX type and shape."""
+        """A model of the collected nodes. inputs, outputs: name -> ONNX type and shape."""
         graph = helper.make_graph(
             self.nodes,
             "decant",
@@ -113,14 +113,15 @@ class Symbol:
 
 
 def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) -> tuple[str, str]:
-    """Which source rows and columns make up the centre crop, and with what weights; axis 0 is rows, 1 columns.
+    """The source rows and columns of the centre crop, and their weights; axis 0 is rows, 1 columns.
 
     sides, resized: int64 [2, 1, 1, 1]. Returns sources int64 [2, bands, taps] and weights float32 [2, bands, band,
-    taps], whose sums over the taps are 1. All positions are integers, in pixels times 2 * resized: so they are exact
-    for the longest picture.
+    taps], whose sums over the taps are 1. Positions are integers, in pixels times 2 * resized, so they are exact
+    for any image.
 
-    The weight of source pixel j for result pixel i is max(0, 1 - |distance of their centres| / support), the support
-    being one result pixel or, enlarging, one source pixel; then normalised, as there is nothing beyond the borders.
+    The weight of source pixel j for result pixel i is max(0, 1 - |distance of their centres| / support), where the
+    support is one result pixel or, when enlarging, one source pixel. Weights are then normalised, because nothing
+    lies beyond the borders.
     """
     size = preprocessing.input_px
     band = max(rows for rows in range(1, MAX_BAND + 1) if size % rows == 0)
@@ -130,7 +131,7 @@ def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) 
     leftmost = nodes("Sub", nodes("ReduceMin", targets, nodes.constant([2])), support)
     first = nodes("Max", nodes("Div", leftmost, step), nodes.constant(0))
     numbers = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
-    sources = nodes("Add", first, numbers)  # [2, bands, 1, taps], perhaps beyond the last pixel
+    sources = nodes("Add", first, numbers)  # [2, bands, 1, taps]; may lie beyond the last pixel
     there = nodes("Where", nodes("Less", sources, sides), nodes("Mul", sources, step), nodes.constant(FAR))
     distance = nodes("Abs", nodes("Sub", targets, there))  # [2, bands, band, taps]
     tent = nodes("Relu", nodes("Cast", nodes("Sub", support, distance), to=TensorProto.FLOAT))
@@ -140,7 +141,7 @@ def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) 
 
 
 def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing, band: int) -> str:
-    """Where in the source the centre of each pixel of the crop lies: int64 [2, bands, band, 1].
+    """Position in the source of the centre of each pixel of the crop: int64 [2, bands, band, 1].
 
     (2 * (start + i) + 1) * side - resized, from the centre of the first source pixel.
     """
@@ -150,10 +151,10 @@ def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing
 
 
 def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> str:
-    """How many source pixels a band needs at most, on the axis that needs more: int64 scalar.
+    """The largest number of source pixels that a band needs, on the axis that needs more: int64 scalar.
 
-    From the first support to the last there are ((band - 1) * side + support) / resized pixels, and one more may be
-    cut at either end.
+    From the first support to the last there are ((band - 1) * side + support) / resized pixels; at either end one
+    more may be cut.
     """
     between = nodes("Mul", sides, nodes.constant(band - 1))
     whole = nodes("Div", nodes("Add", between, support), resized)
@@ -161,7 +162,7 @@ def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> 
 
 
 def span(nodes: Nodes, sources: str) -> tuple[str, str]:
-    """The first of these pixels and the one behind the last: int64 [1] each."""
+    """The first of these pixels and the one after the last: int64 [1] each."""
     one = nodes.constant([1])
     first = nodes("Reshape", nodes("ReduceMin", sources), one)
     last = nodes("Reshape", nodes("ReduceMax", sources), one)

@@ -1,4 +1,4 @@
-"""int8: the network quantised statically with calibration pictures; preprocessing and answer stay in float."""
+"""int8: the network quantised statically with calibration images; preprocessing and probabilities stay in float."""
 
 import logging
 import tempfile
@@ -28,8 +28,8 @@ def export_int8(
 ) -> None:
     """Write `student_int8.onnx` and `student_int8_bare.onnx` into `folder`.
 
-    batches: calibration pictures from train as the network sees them, float32 [B, 3, S, S] in [0, 1]. temperature,
-    metadata: as of `decant.export.student.export_student`.
+    batches: calibration images of train as the network reads them, float32 [B, 3, S, S] in [0, 1]. temperature,
+    metadata: as for `decant.export.student.export_student`.
     """
     bare = int8_network(network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px), batches)
     check_classes(bare, checkpoint.classes)
@@ -46,22 +46,23 @@ def int8_network(
     method: CalibrationMethod = CalibrationMethod.MinMax,
     full_range: bool = False,
 ) -> onnx.ModelProto:
-    """The network with int8 weights (a scale per output channel) and uint8 activations (one scale per tensor).
+    """The network with int8 weights (a scale per output channel) and uint8 activations (a scale per tensor).
 
-    Quantise and dequantise nodes stand around every operator (QDQ); engines fuse them (Jacob et al. 2018,
-    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). Ranges of
-    activations are the least and the largest value seen. The last layer stays in float unless `last_layer`: it is
-    small, and its rounding goes straight into the logits. `results/export/formats.csv` compares these choices.
+    Quantise and dequantise nodes stand around every operator (QDQ), and engines fuse them (Jacob et al. 2018,
+    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). The range of an
+    activation is the smallest and the largest value in calibration. The last layer stays in float unless
+    `last_layer`: it is small, and its rounding errors go straight into the logits. `results/export/formats.csv`
+    compares these choices.
 
     Weights have 7 bits, in [-64, 64], unless `full_range`: on x86 processors without VNNI, ONNX Runtime adds pairs of
-    uint8 x int8 products in 16 bits, which saturate beyond 32,767 and make the file's answers wrong.
+    uint8 x int8 products in 16 bits, which saturate beyond 32,767 and make the predictions wrong.
 
-    method: MinMax or Percentile, which needs batches of one size. Entropy would be MinMax again: ONNX Runtime's
-    histogram has as many bins as levels unless told otherwise, which `quantize_static` cannot be.
+    method: MinMax or Percentile, which needs batches of one size. Entropy would give MinMax again: ONNX Runtime's
+    histogram has as many bins as levels by default, and `quantize_static` cannot change that.
     """
     with tempfile.TemporaryDirectory() as place:
         prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
-        given = onnx.ModelProto()  # the tool changes what it is given
+        given = onnx.ModelProto()  # a copy, because the tool changes its input
         given.CopyFrom(network)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
         with quiet():
@@ -79,20 +80,20 @@ def int8_network(
             )
         model = onnx.load(quantised)
     standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]
-    del model.opset_import[:]  # the tool lists its own operator set, of which nothing is used
+    del model.opset_import[:]  # the tool lists its own operator set, which is unused
     model.opset_import.extend(standard)
     model.ir_version = network.ir_version
     return model
 
 
 def answering_node(network: Path) -> str:
-    """The name of the node that gives the logits."""
+    """The name of the node whose output is the logits."""
     return next(str(node.name) for node in onnx.load(network).graph.node if LOGITS in node.output)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tool's line for every channel whose weights are tiny, and without its deprecations."""
+    """Silence the tool's line for every channel with tiny weights, and its deprecation warnings."""
     root = logging.getLogger()  # which the tool logs to
     level = root.level
     root.setLevel(logging.ERROR)
@@ -105,7 +106,7 @@ def quiet() -> Iterator[None]:
 
 
 class Calibration(CalibrationDataReader):
-    """Hands out the calibration batches, one a call."""
+    """Hands out one calibration batch per call."""
 
     def __init__(self, batches: Iterable[np.ndarray]) -> None:
         self.batches = iter(batches)

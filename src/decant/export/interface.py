@@ -1,13 +1,13 @@
-"""The ends of an exported file: names, types and meaning of what goes in and comes out. Imports nothing."""
+"""The inputs and outputs of an exported file: names, types and meaning. Imports nothing."""
 
 FORMAT = "decant-classifier/1"
-OPSET = 18  # later ones add nothing here and lose older runtimes
-IR_VERSION = 8  # the one that came with opset 18
+OPSET = 18  # later ones add nothing needed here and exclude older runtimes
+IR_VERSION = 8  # released with opset 18
 IMAGES, PIXELS = "images", "pixels"  # inputs of the full and the bare graph
-PREPARED = "prepared"  # inside the full one: what the network sees; verification looks at it there
+PREPARED = "prepared"  # inside the full graph: the network's input, which verification reads
 LOGITS, PROBABILITIES = "logits", "probabilities"
-TEMPERED = "answer/tempered"  # inside the full one: logits / temperature, of which probabilities are the softmax
-PIXEL_VALUES = "pixel_values"  # input of the web graph, as transformers.js calls it
+TEMPERED = "answer/tempered"  # inside the full graph: logits / temperature; probabilities are its softmax
+PIXEL_VALUES = "pixel_values"  # input of the web graph, named as in transformers.js
 
 INPUT = {
     "full": {

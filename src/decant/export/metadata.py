@@ -1,4 +1,4 @@
-"""What the file says of itself: everything a user needs when the folder around it is gone."""
+"""The metadata of an exported file: everything that a user needs when the folder around it is lost."""
 
 import json
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from decant.workspace import replacing
 def describe(
     graph: str, classes: list[str], preprocessing: Preprocessing, temperature: float, more: Mapping[str, str]
 ) -> dict[str, str]:
-    """Metadata of one file: plain strings and JSON.
+    """The metadata of one file: plain strings and JSON.
 
-    graph: "full" | "bare". more: keys of the caller (study, digests, licence ...); ValueError when one of
-    them would overwrite a key of the format.
+    graph: "full" | "bare". more: further keys (study, digests, licence ...). Raises ValueError if one of them would
+    overwrite a key of the format.
     """
     own = {
         "format": FORMAT,
@@ -38,7 +38,7 @@ def describe(
 
 
 def steps(preprocessing: Preprocessing) -> dict[str, object]:
-    """The evaluation transform in words and numbers."""
+    """The evaluation transform as numbers and descriptions."""
     return {
         **preprocessing.to_dict(),
         "resize_px": preprocessing.resize_px,
@@ -50,18 +50,18 @@ def steps(preprocessing: Preprocessing) -> dict[str, object]:
 
 
 def stamp(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
-    """Write metadata and origin into the model, in place."""
+    """Write metadata and producer into the model, in place."""
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "decant", decant.__version__
 
 
 def add_metadata(path: Path, more: Mapping[str, str]) -> None:
-    """Write further strings into a file that is there, whole or not at all. ValueError for keys that it has."""
+    """Add strings to the metadata of a file, atomically. Raises ValueError for keys that it has already."""
     model = onnx.load(path)
     known = {entry.key: entry.value for entry in model.metadata_props}
     taken = sorted(known.keys() & more.keys())
     if taken:
-        raise ValueError(f"{path} says {', '.join(taken)} already")
+        raise ValueError(f"{path} has {', '.join(taken)} already")
     stamp(model, known | dict(more))
     with replacing(path) as beside:
         beside.write_bytes(model.SerializeToString(deterministic=True))

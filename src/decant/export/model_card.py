@@ -1,6 +1,6 @@
-"""The model card that lies beside a file, in Hugging Face's format, made from what the file says of itself.
+"""The model card beside an exported file, in Hugging Face's format, made from the file's metadata.
 
-Format: https://huggingface.co/docs/hub/model-cards (YAML between two lines of dashes, its evaluation results as
+Format: https://huggingface.co/docs/hub/model-cards (YAML between two lines of dashes, evaluation results as
 `model-index`, then Markdown).
 """
 
@@ -28,7 +28,7 @@ UNLICENSED = "No licence was stated when this file was made (`export.licence` of
 
 
 def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
-    """The card's text. metadata: of an exported full graph with `evaluation`. example: a program that runs the file."""
+    """The text of the card. metadata: of a full graph with `evaluation`. example: a program that runs the file."""
     name = metadata["study"]
     scores = json.loads(metadata["evaluation"])
     classes = json.loads(metadata["classes"])
@@ -54,18 +54,18 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
 
 
 EVALUATION_NOTE = (
-    "From image file to class, one picture at a time, by this very file. Choices were made on val; test was only "
-    "reported. Intervals: 95 %, bootstrap over the images; another training seed is not in them."
+    "Measured on this file, from image file to class, one image per call. Choices were made on val; test was only "
+    "reported. Intervals: 95 %, bootstrap over the images; the effect of another training seed is not included."
 )
 LIMITS = (
-    "It answers one of its classes for every picture, also for one that shows none of them. The scores are of "
-    "pictures like those that it was trained on. Probabilities were calibrated on val and hold for its mixture of "
+    "The model gives one of its classes for every image, also for an image that shows none of them. The scores hold "
+    "for images like those of its training data. Probabilities were calibrated on val and hold for its mixture of "
     "classes."
 )
 
 
 def front_matter(metadata: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]) -> str:
-    """The YAML that Hugging Face reads; a study without a licence has no such key."""
+    """The YAML that Hugging Face reads; `license` is left out if the study names none."""
     name = metadata["study"]
     content: dict[str, Any] = {"license": metadata["licence"]} if metadata["licence"] else {}
     content |= {
@@ -105,13 +105,13 @@ def input_contract(metadata: Mapping[str, str]) -> str:
     return (
         f"Input `{asked['name']}`: {asked['dtype']}, {asked['channels']}, {asked['layout']}; {asked['orientation']}. "
         f"The graph resizes ({steps['interpolation']}), crops the centre to {steps['input_px']} px, scales and "
-        "normalises. Outputs: `probabilities` and `logits`. The file's metadata hold the classes and all that this "
-        "card says."
+        "normalises. Outputs: `probabilities` and `logits`. The file's metadata contain the classes and the content of "
+        "this card."
     )
 
 
 def cpu_text(metadata: Mapping[str, str]) -> str:
-    """Where an int8 file was timed; "" for a file that names no processor."""
+    """Where an int8 file was timed; "" if the file names no processor."""
     if "cpu" not in metadata:
         return ""
     cpu = json.loads(metadata["cpu"])
@@ -123,14 +123,14 @@ def cpu_text(metadata: Mapping[str, str]) -> str:
 
 
 def training_text(metadata: Mapping[str, str]) -> str:
-    """Which teachers it was distilled from, and the digests to find them by."""
+    """The teachers that the student was distilled from, and the digests that identify them."""
     teachers = json.loads(metadata["teachers"])
     rows = [
         [name, one["architecture"], one["weights"], one["fingerprint"], cell("weight", one["weight"])]
         for name, one in teachers.items()
     ]
     return paragraphs(
-        "Distilled from an ensemble's probabilities for stored views of the training pictures, by decant "
+        "Distilled from an ensemble's probabilities for stored views of the training images, by decant "
         f"{metadata['code_version']}.",
         markdown_table(["teacher", "network", "started from", "fingerprint", "weight"], rows, left=4),
         f"Data {metadata['data_digest'][:16]}, cleaned {metadata['data']}, student {metadata['student']}, "

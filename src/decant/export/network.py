@@ -15,10 +15,10 @@ from decant.export.padding import fix_padding
 
 
 def network_graph(classifier: nn.Module, input_px: int) -> onnx.ModelProto:
-    """The network alone, its normalisation within: pixels float32 [N, 3, S, S] in [0, 1] -> logits [N, K].
+    """The network alone, with its normalisation: pixels float32 [N, 3, S, S] in [0, 1] -> logits [N, K].
 
-    classifier: takes and gives what `decant.models.classifier.Classifier` does; it is copied, not touched.
-    Batch normalisation is folded into convolutions.
+    classifier: inputs and outputs as of `decant.models.classifier.Classifier`; it is copied, not changed. Batch
+    normalisation is folded into convolutions.
     """
     network = frozen_copy(classifier)
     example = torch.linspace(0, 1, 2 * 3 * input_px**2).reshape(2, 3, input_px, input_px)
@@ -35,14 +35,14 @@ def frozen_copy(classifier: nn.Module) -> nn.Module:
 def trace(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     """Trace with torch's TorchScript exporter.
 
-    Why not the newer one (dynamo=True): it needs onnxscript, one more dependency for the same graph. The
-    older one says at each call that it is the older one, and warns of shapes that become constants: they may,
-    but for the batch, which is traced at 2 (1 would be broadcast) and verified at 1, 7 and 32.
+    The newer exporter (dynamo=True) would need onnxscript, one more dependency for the same graph. The older one
+    warns at each call that it is older, and of shapes that become constants. They may, except for the batch: it is
+    traced at 2 (1 would be broadcast) and verified at 1, 7 and 32.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what it leaves, engines fold
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # engines fold what it leaves
         file = Path(folder) / "network.onnx"
         torch.onnx.export(
             network,

@@ -1,4 +1,4 @@
-"""TensorFlow's SAME padding in the numbers that one input size gives, so that a trace holds no arithmetic."""
+"""TensorFlow's SAME padding as constants for one input size, so that a trace contains no padding arithmetic."""
 
 from functools import partial
 from typing import Any
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 
 def fix_padding(network: nn.Module, example: Tensor) -> None:
-    """Replace, in place, timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size.
+    """Replace timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size, in place.
 
-    Traced as they are, each leaves nodes that work its padding out again at every call, and a Pad that engines do
-    not merge: the file then takes longer to load, and longer for every answer.
+    Traced unchanged, each leaves nodes that compute its padding at every call, and a Pad that engines do not merge:
+    the file then loads and runs more slowly.
     """
     sizes: dict[str, list[int]] = {}
 
@@ -34,7 +34,7 @@ def fix_padding(network: nn.Module, example: Tensor) -> None:
 
 
 class PaddedConvolution(nn.Module):
-    """A SAME convolution for inputs of one `size` (height, width): its padding is a constant."""
+    """A SAME convolution for inputs of one `size` (height, width): its padding is constant."""
 
     def __init__(self, same: nn.Conv2d, size: list[int]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PaddedConvolution(nn.Module):
 
 
 class UnevenlyPadded(Function):
-    """Convolution whose four paddings differ: two operations in torch, one in ONNX. Forward only."""
+    """Convolution with four different paddings: two operations in torch, one in ONNX. Forward only."""
 
     @staticmethod
     def forward(
@@ -62,7 +62,7 @@ class UnevenlyPadded(Function):
         dilation: list[int],
         groups: int,
     ) -> Tensor:
-        """What PyTorch computes."""
+        """The computation in PyTorch."""
         return F.conv2d(F.pad(images, pads), weight, bias, stride, 0, dilation, groups)
 
     @staticmethod
@@ -76,7 +76,7 @@ class UnevenlyPadded(Function):
         dilation: list[int],
         groups: int,
     ) -> Any:
-        """What the exporter writes."""
+        """The node that the exporter writes."""
         left, right, top, bottom = pads
         inputs = (images, weight) if bias is None or bias.node().mustBeNone() else (images, weight, bias)
         return graph.op(

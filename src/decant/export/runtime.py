@@ -1,4 +1,4 @@
-"""Running an exported file with nothing but NumPy and ONNX Runtime."""
+"""Running an exported file with NumPy and ONNX Runtime alone."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as engine
 from decant.errors import UserError
 from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
 
-# ONNX Runtime's own classes have no common root short of Exception; ValueError is for names it does not know.
+# ONNX Runtime's own classes have no common base below Exception; ValueError is for unknown names.
 ENGINE_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
@@ -21,14 +21,14 @@ ENGINE_ERRORS: tuple[type[Exception], ...] = (
 
 
 class BrokenFile(UserError):
-    """A file that is there but cannot be loaded, or fails when it is asked."""
+    """A file that exists but cannot be loaded, or fails when it is run."""
 
 
 class OnnxClassifier:
-    """An exported classifier. `classes`, `temperature` and `metadata` are read from inside the file.
+    """An exported classifier. `classes`, `temperature`, `dtype` and `metadata` are read from the file.
 
-    threads: of one call; 0 leaves the choice to ONNX Runtime. Raises UserError for no file, BrokenFile for what is no
-    such file or says nonsense of itself.
+    threads: per call; 0 leaves the choice to ONNX Runtime. Raises UserError if there is no file, BrokenFile if it
+    is no exported classifier or its metadata are damaged.
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
@@ -57,16 +57,16 @@ class OnnxClassifier:
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
-    """What the file says of itself. ValueError, to be read after the file's name, where that is no text."""
+    """The file's metadata. Raises ValueError if they are not text; the message follows the file's name."""
     try:
         said: dict[str, str] = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError:
-        raise ValueError("has damaged metadata: they are no text") from None
+        raise ValueError("has damaged metadata: they are not text") from None
     return said
 
 
 def read_classes(metadata: Mapping[str, str]) -> list[str]:
-    """The class names in the order of the logits. ValueError as of `read_metadata`."""
+    """The class names in the order of the logits. Raises ValueError as `read_metadata` does."""
     if "classes" not in metadata:
         raise ValueError("names no classes, so it was not exported by decant")
     try:
@@ -74,18 +74,18 @@ def read_classes(metadata: Mapping[str, str]) -> list[str]:
     except (ValueError, RecursionError):
         classes = None
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise ValueError("has damaged metadata: its classes are no list of names")
+        raise ValueError("has damaged metadata: its classes are not a list of names")
     return classes
 
 
 def read_temperature(metadata: Mapping[str, str]) -> float:
-    """T > 0 of softmax(logits / T), 1 where the file names none. ValueError as of `read_metadata`."""
+    """T > 0 of softmax(logits / T), 1 if the file names none. Raises ValueError as `read_metadata` does."""
     try:
         temperature = float(metadata.get("temperature", 1))
     except ValueError:
         temperature = math.nan
     if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError("has damaged metadata: its temperature is no positive number")
+        raise ValueError("has damaged metadata: its temperature is not a positive number")
     return temperature
 
 
@@ -95,14 +95,14 @@ def read_dtype(metadata: Mapping[str, str]) -> str:
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A CPU session of a file or of a model's bytes. UserError for no file, BrokenFile for no model."""
+    """A CPU session of a file or of a model's bytes. Raises UserError for no file, BrokenFile for no model."""
     if isinstance(model, Path) and not model.is_file():
         raise UserError(f"{model} does not exist; export the student first")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # what matters is raised
-    # A memory plan is kept for every shape seen: photos of a thousand sizes would leave a thousand behind.
+    options.log_severity_level = 3  # errors are raised
+    # A memory plan is kept for every shape: images of a thousand sizes would leave a thousand plans.
     options.enable_mem_pattern = False
     try:
         source = str(model) if isinstance(model, Path) else model
@@ -113,9 +113,9 @@ def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.Inference
 
 
 def run(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-    """The named outputs, float32; BrokenFile where the session fails."""
+    """The named outputs, float32. Raises BrokenFile if the session fails."""
     try:
         return session.run(outputs, inputs)
-    except ENGINE_ERRORS as error:  # of the file: a wrong picture is refused before it comes here
+    except ENGINE_ERRORS as error:  # the file is at fault: wrong images are refused before
         shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
         raise BrokenFile(f"the model fails on {shapes} ({error}); export it again") from None

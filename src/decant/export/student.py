@@ -1,4 +1,4 @@
-"""Export: a student's checkpoint becomes the files that people run."""
+"""Export: a student's checkpoint becomes the files that users run."""
 
 import math
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def export_student(
 ) -> None:
     """Write `student.onnx`, `student_bare.onnx`, `classes.txt` and `preprocessing.json` into `folder`.
 
-    temperature: T > 0 of softmax(logits / T) (Guo et al. 2017). metadata: further strings for inside the
-    files. Each file appears whole or not at all, `student.onnx` last. Raises ValueError for a temperature or
-    metadata that cannot be, UserError where classes and network do not fit.
+    temperature: T > 0 of softmax(logits / T) (Guo et al. 2017). metadata: further strings for the files. Each file
+    is written atomically, `student.onnx` last. Raises ValueError for an impossible temperature or metadata,
+    UserError if classes and network do not match.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"the temperature must be positive and finite, not {temperature}")
@@ -48,14 +48,14 @@ def export_student(
 def sealed(
     model: onnx.ModelProto, graph: str, checkpoint: Checkpoint, temperature: float, metadata: Mapping[str, str]
 ) -> bytes:
-    """The file of a model: what it says of itself written into it, and checked. graph: "full" | "bare"."""
+    """The bytes of a model with its metadata, after onnx's check. graph: "full" | "bare"."""
     stamp(model, describe(graph, checkpoint.classes, checkpoint.preprocessing, temperature, metadata))
     onnx.checker.check_model(model, full_check=True)
     return serialised(model)
 
 
 def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
-    """UserError where the network's outputs are not one per class, or a name cannot stand on a line."""
+    """Raise UserError if the outputs are not one per class, or a class name is not one line."""
     outputs = bare.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if outputs != len(classes):
         raise UserError(f"the student gives {outputs} logits for {len(classes)} classes; train it again")
@@ -65,19 +65,19 @@ def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
 
 
 def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature: float) -> onnx.ModelProto:
-    """Preprocessing, network and answer in one graph: images -> probabilities, logits."""
+    """Preprocessing, network and softmax in one graph: images -> probabilities, logits."""
     before = preprocessing_graph(preprocessing)
-    before.ir_version = bare.ir_version  # one of the two must give way; torch knows what its nodes need
+    before.ir_version = bare.ir_version  # both must have one version; torch knows what its nodes need
     model = compose.merge_models(before, bare, io_map=[(PREPARED, PIXELS)])
     del model.opset_import[:]  # the merge lists the same set twice
     model.opset_import.append(helper.make_opsetid("", OPSET))
-    model.graph.value_info.append(before.graph.output[0])  # says what verification looks at here
+    model.graph.value_info.append(before.graph.output[0])  # so that verification can read it
     add_answer(model.graph, temperature)
     return model
 
 
 def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
-    """Append probabilities = softmax(logits / T), in place; `logits` stay as the network gave them."""
+    """Append probabilities = softmax(logits / T), in place; `logits` stay as the network computes them."""
     logits = graph.output[0]
     divisor = np.array(temperature, np.float32)
     graph.initializer.append(numpy_helper.from_array(divisor, "answer/temperature"))
@@ -92,7 +92,7 @@ def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
 
 
 def serialised(model: onnx.ModelProto) -> bytes:
-    """The model's file; same model, same bytes."""
+    """The bytes of the model; the same model gives the same bytes."""
     return model.SerializeToString(deterministic=True)
 
 

@@ -94,7 +94,7 @@ def test_a_file_that_a_user_put_beside_ours_is_not_overwritten(tmp_path: Path) -
 
 def test_the_folder_of_another_target_is_refused(tmp_path: Path) -> None:
     write_target(tmp_path, "timm", {"a": b"1"})
-    with pytest.raises(UserError, match="holds the target timm"):
+    with pytest.raises(UserError, match="contains the target timm"):
         write_target(tmp_path, "triton", {"a": b"2"})
 
 

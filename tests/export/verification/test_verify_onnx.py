@@ -109,7 +109,7 @@ def test_a_whole_file_passes_with_a_line_a_gate(
         assert line.split()[0] == "passed" and (gate["value"] == [] or f"{gate['limit']:.4g}" in line)
     assert {"structure", "answers", "classes", "prepared", "network", "batches", "top1"} <= report["gates"].keys()
     assert report["passed"] and report["skipped"] == [] and report["split"] == "val"
-    assert report["n"] == 16 + 6 + 1 and "pictures: 23 (23 in batches of 3, 23 in batches of 8)" in told
+    assert report["n"] == 16 + 6 + 1 and "images: 23 (23 in batches of 3, 23 in batches of 8)" in told
     assert report["labelled"] == 17 and report["accuracy"] == pytest.approx(16 / 17) and "0.9412 of 17" in told
     assert report["batch_sizes"] == [1, 3, 8]
     assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is truncated" in told
@@ -135,7 +135,7 @@ def test_the_student_in_pytorch_is_the_reference_where_its_checkpoint_is_given(
     )
     words = [folder / "student.onnx", "--data", photos, "--checkpoint", tmp_path / "checkpoint"]
     assert call(*words) == 0
-    assert "held against the student in PyTorch" in capsys.readouterr().out
+    assert "compared with the student in PyTorch" in capsys.readouterr().out
     for name in ("student.onnx", "student_bare.onnx"):  # alike, so that only the student can tell
         edit(folder / name, planted["permute_answers"])
     assert call(*words) == 1
@@ -171,7 +171,7 @@ def test_a_fault_ends_with_1_and_names_gate_and_pictures(
     told = capsys.readouterr().out
     assert gates <= set(told.splitlines()[-1 if fault == "freeze_batch" else -2].removeprefix("FAILED: ").split(", "))
     if fault != "freeze_batch":  # which fails before anything is measured
-        assert "worst pictures:\n  set/val/" in told and "expected" in told
+        assert "worst images:\n  set/val/" in told and "expected" in told
         assert (folder / "worst.png").is_file()
 
 
@@ -210,7 +210,7 @@ def test_damaged_metadata_end_with_1(
 
     edit(folder / "student.onnx", damage)
     assert call(folder / "student.onnx", "--data", photos) == 1
-    assert "its classes are no list of names" in capsys.readouterr().out
+    assert "its classes are not a list of names" in capsys.readouterr().out
 
 
 def test_a_truncated_file_ends_with_1(
@@ -236,7 +236,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
     edit(path, say_int8)
     assert call(path, "--data", photos) == 0
     told = capsys.readouterr().out
-    assert "not checked  network        int8 is held by its budget" in told
+    assert "not checked  network        int8 is judged by its budget" in told
     assert "passed       batch_top1     1 (at least 0.995)" in told
     edit(path, planted["permute_answers"])
     assert call(path, "--data", photos) == 1
@@ -253,7 +253,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
         (["student.onnx", "--data", "classes.txt"], "neither a folder nor"),
         (["student.onnx", "--data", "."], "contains no image"),
         (["student.onnx"], "give FILE and --data"),
-        (["student.onnx", "--data", ".", "--batch-sizes", "0"], "at least one picture"),
+        (["student.onnx", "--data", ".", "--batch-sizes", "0"], "at least one image"),
         (["student.onnx", "--data", ".", "--batch-sizes", "many"], "--batch-sizes"),
         (["student.onnx", "--data", ".", "--budget", "-1"], "between 0 and 100"),
         (["student.onnx", "--data", ".", "--json", "."], "is a folder"),

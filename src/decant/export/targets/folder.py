@@ -1,4 +1,4 @@
-"""A folder for one consumer: its files are ours and whole, and whatever else lies there stays as it is."""
+"""A folder for one target: our files are complete, and other files in it are left alone."""
 
 import json
 from collections.abc import Mapping
@@ -9,26 +9,27 @@ import decant
 from decant.errors import UserError
 from decant.workspace import replacing, write_json
 
-MARK = "decant.json"  # names the files that are ours; no consumer looks at it
+MARK = "decant.json"  # lists the files written here; no consumer reads it
 
 
 def write_target(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
-    """Write `files` (relative path -> content) into `folder`, each whole or not at all.
+    """Write `files` (relative path -> content) into `folder`, each atomically.
 
-    A folder that is new, empty or was written here for the same target is taken; what was written there before and is
-    not among `files` goes. Raises UserError, before anything is written, where the folder or a file is somebody else's.
+    A folder that is new, empty or was written here for the same target is accepted; files written before that are
+    not among `files` are removed. Raises UserError, before anything is written, if the folder or a file belongs to
+    somebody else.
     """
     refuse_foreign(folder, target, files)
-    remove_stale(folder, files)  # before the mark forgets them: else they would be taken for a user's
+    remove_stale(folder, files)  # before the new mark omits them; they would count as a user's otherwise
     mark = {"target": target, "files": sorted(files), "code_version": decant.__version__}
-    write_json(folder / MARK, mark)  # first: after an interruption the folder is still known as ours
+    write_json(folder / MARK, mark)  # first, so that an interrupted folder is still recognised
     for name, content in files.items():
         with replacing(folder / name) as beside:
             beside.write_bytes(content)
 
 
 def refuse_foreign(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
-    """UserError where writing would touch what was not written here for this target."""
+    """Raise UserError if writing would change files that were not written here for this target."""
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir():
         raise UserError(f"{nearest} is a file, and no folder can be made there; choose another --out")
@@ -36,16 +37,16 @@ def refuse_foreign(folder: Path, target: str, files: Mapping[str, bytes]) -> Non
         return
     mark = mark_of(folder)
     if mark is None:
-        raise UserError(f"{folder} holds files that were not written here; choose another --out, or empty it yourself")
+        raise UserError(f"{folder} contains files that were not written here; choose another --out, or empty it")
     if mark["target"] != target:
-        raise UserError(f"{folder} holds the target {mark['target']}; choose another --out for {target}")
+        raise UserError(f"{folder} contains the target {mark['target']}; choose another --out for {target}")
     foreign = [name for name in files if name not in mark["files"] and (folder / name).exists()]
     if foreign:
         raise UserError(f"{folder / foreign[0]} was not written here; move it away, or choose another --out")
 
 
 def remove_stale(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Delete the files that the folder's mark names and `files` lacks; of what it names, those inside the folder."""
+    """Delete the files that the folder's mark names and `files` lacks, as far as they are inside the folder."""
     mark, inside = mark_of(folder), folder.resolve()
     for name in mark["files"] if mark else []:
         path = folder / name
@@ -54,7 +55,7 @@ def remove_stale(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def mark_of(folder: Path) -> dict[str, Any] | None:
-    """What `write_target` said of the folder; None where it said nothing."""
+    """The content of the folder's mark; None if `write_target` did not write the folder."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):

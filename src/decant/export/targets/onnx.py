@@ -11,10 +11,10 @@ BESIDE = ("classes.txt", "preprocessing.json", CARD)
 
 
 def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:
-    """Copy exported files, each with its bare graph and its card, what lies beside the first of them, and the examples.
+    """Copy exported files with their bare graphs and cards, the files beside the first of them, and the examples.
 
-    exported: `student.onnx` of decant's, and further files that stand in for it, each from a folder of its own: their
-    scores are not the first one's, and so `student_int8.onnx` brings its card along as `MODEL_CARD_int8.md`.
+    exported: `student.onnx`, and further files that can replace it, each from a folder of its own. Their scores
+    differ, so `student_int8.onnx` brings its card along as `MODEL_CARD_int8.md`.
     """
     graphs = [path for file in exported for path in (file.with_name(f"{file.stem}_bare.onnx"), file)]
     files = {path.name: path.read_bytes() for path in graphs}
@@ -25,5 +25,5 @@ def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:
 
 
 def card_name(file: Path) -> str:
-    """What a file's card is called among others: MODEL_CARD_int8.md of student_int8.onnx."""
+    """The name of a file's card among others: MODEL_CARD_int8.md for student_int8.onnx."""
     return f"MODEL_CARD{file.stem.removeprefix('student')}.md"

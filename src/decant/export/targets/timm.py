@@ -20,11 +20,11 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 
 
 def write_timm_folder(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors`, after timm itself has loaded them and answered as the student.
+    """Write `config.json` and `model.safetensors`, after timm has loaded them and given the student's logits.
 
-    The weights are the backbone's: the student normalises inside, timm does in the transform that
-    `timm.data.create_transform` makes of the config. Raises UserError for a student that is no timm model, and
-    where timm's answers are not the student's.
+    The weights are the backbone's: the student normalises inside, timm in the transform that
+    `timm.data.create_transform` makes from the config. Raises UserError for a student that is no timm model, and if
+    timm's logits differ.
     """
     config = timm_config(checkpoint)
     network = frozen_copy(checkpoint.classifier)
@@ -37,7 +37,7 @@ def write_timm_folder(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What timm's own `save_config_for_hf` would write, with the student's classes and preprocessing.
+    """The config that timm's `save_config_for_hf` would write, with the student's classes and preprocessing.
 
     Raises UserError for a student that is no timm model.
     """
@@ -54,7 +54,7 @@ def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
     if fixed:
         model_args.setdefault("img_size", size)  # as decant.models.backbones builds it
     return {
-        "architecture": card["architecture"].partition(".")[0],  # without the tag of the weights that it began with
+        "architecture": card["architecture"].partition(".")[0],  # without the tag of its initial weights
         "num_classes": len(checkpoint.classes),
         "num_features": int(vars(backbone)["num_features"]),
         "label_names": list(checkpoint.classes),
@@ -78,21 +78,21 @@ def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def crop_pct(preprocessing: Preprocessing) -> float:
-    """The share from which timm gets our resize_px: timm takes floor(input_px / crop_pct), we round."""
+    """The share from which timm computes our resize_px: timm takes floor(input_px / crop_pct), we round."""
     size, resized = preprocessing.input_px, preprocessing.resize_px
     candidates = (preprocessing.crop_ratio, size / resized, size / (resized + 0.5))
     return next(share for share in candidates if math.floor(size / share) == resized)
 
 
 def shortest(values: Tensor) -> list[float]:
-    """float32 values as the shortest decimals that give them back: 0.485, not 0.48500001430511475."""
+    """float32 values as the shortest decimals that round to them: 0.485, not 0.48500001430511475."""
     return [float(str(value)) for value in values.detach().cpu().float().numpy()]
 
 
 def check_answers(network: nn.Module, folder: Path, input_px: int) -> None:
-    """UserError where what timm loads from the folder does not answer as the student does.
+    """Raise UserError if the network that timm loads from the folder does not give the student's logits.
 
-    timm passes weights through a filter of each architecture, so that they lie there rightly is no proof.
+    timm passes weights through a filter per architecture, so matching files are no proof.
     """
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     images = torch.rand(2, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
@@ -102,7 +102,7 @@ def check_answers(network: nn.Module, folder: Path, input_px: int) -> None:
         difference = float((loaded((images - mean) / std) - network(images)).abs().max())
     if not difference <= MAX_LOGIT_DIFFERENCE:
         raise UserError(
-            f"timm loads another network than the student (logits differ by {difference:g}); nothing written"
+            f"timm loads a network that differs from the student (logits differ by {difference:g}); nothing was written"
         )
 
 

@@ -1,4 +1,4 @@
-"""Target transformersjs: `pipeline("image-classification", FOLDER)` of @huggingface/transformers gives our answers."""
+"""Target transformersjs: `pipeline("image-classification", FOLDER)` of @huggingface/transformers."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from decant.export.metadata import stamp
 from decant.export.student import serialised
 from decant.export.targets.folder import json_bytes, write_target
 
-UNTEMPERED = "network/logits"  # what the network's own logits are called once that name is the answer's
+UNTEMPERED = "network/logits"  # the new name of the network's own logits
 
 
 def write_transformersjs_folder(exported: Path, folder: Path) -> None:
     """Write `config.json`, `preprocessor_config.json` and `onnx/model.onnx`.
 
-    exported: a `student.onnx` of decant's. transformers.js neither resizes, crops nor normalises here: its
-    resize is another one in each browser, ours is in the graph.
+    exported: a `student.onnx`. transformers.js neither resizes, crops nor normalises here: its resize differs between
+    browsers, ours is in the graph.
     """
     full = onnx.load(exported)
     said = {entry.key: entry.value for entry in full.metadata_props}
@@ -48,10 +48,10 @@ PREPROCESSOR = {
 
 
 def model_config(classes: list[str]) -> dict[str, object]:
-    """config.json.
+    """The content of config.json.
 
-    model_type chooses transformers.js' wrapper of a session; it knows a fixed list of names, and each wrapper of
-    an image classifier does the same: pixel_values in, logits out. Without dtype browsers ask for a quantised file.
+    model_type selects transformers.js' wrapper of a session from a fixed list; every wrapper of an image classifier
+    does the same: pixel_values in, logits out. Without dtype, browsers request a quantised file.
     """
     return {
         "model_type": "vit",
@@ -62,7 +62,7 @@ def model_config(classes: list[str]) -> dict[str, object]:
 
 
 def web_graph(full: onnx.ModelProto) -> onnx.ModelProto:
-    """The full graph behind another entrance: pixel_values -> logits, the temperature within."""
+    """The full graph behind another input: pixel_values -> logits, divided by the temperature."""
     entrance = entrance_graph()
     entrance.ir_version = full.ir_version
     model = compose.merge_models(entrance, full, io_map=[(IMAGES, IMAGES)], doc_string=full.doc_string)
@@ -75,7 +75,7 @@ def web_graph(full: onnx.ModelProto) -> onnx.ModelProto:
 def entrance_graph() -> onnx.ModelProto:
     """pixel_values float32 [N, 3, H, W] in [0, 1] -> images uint8 [N, H, W, 3].
 
-    Rounding gives back the very bytes that were divided by 255, so that all that follows is as in the full graph.
+    Rounding gives back the bytes that were divided by 255, so everything after it is as in the full graph.
     """
     nodes = Nodes(prefix="entrance/")
     scaled = nodes("Mul", PIXEL_VALUES, nodes.constant(255, np.float32))
@@ -87,7 +87,7 @@ def entrance_graph() -> onnx.ModelProto:
 
 
 def answer_with_tempered_logits(graph: onnx.GraphProto) -> None:
-    """Make logits / temperature the one output, called logits, in place: transformers.js takes its own softmax."""
+    """Make logits / temperature the only output, named logits, in place: transformers.js applies softmax."""
     (logits,) = [output for output in graph.output if output.name == LOGITS]
     classes = logits.type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]

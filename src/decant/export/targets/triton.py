@@ -6,15 +6,15 @@ from decant.export.interface import PROBABILITIES
 from decant.export.runtime import OnnxClassifier
 from decant.export.targets.folder import write_target
 
-MAX_BATCH_SIZE = 32  # the largest that verification has seen
+MAX_BATCH_SIZE = 32  # the largest that verification runs
 TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32"}
 Tensor = tuple[str, str, list[int]]  # name, Triton's type, dims without the batch (-1: any)
 
 
 def write_triton_folder(exported: Path, repository: Path, name: str) -> Path:
-    """Write the model `name` into a repository: `config.pbtxt`, `labels.txt` and `1/model.onnx`; return its folder.
+    """Write the model `name` into a repository: `config.pbtxt`, `labels.txt`, `1/model.onnx`; return its folder.
 
-    exported: a `student.onnx` of decant's. Other models of the repository are left alone.
+    exported: a `student.onnx`. Other models of the repository are left alone.
     """
     classifier = OnnxClassifier(exported, threads=1)
     inputs = [triton_tensor(value.name, value.type, value.shape) for value in classifier.session.get_inputs()]
@@ -29,12 +29,12 @@ def write_triton_folder(exported: Path, repository: Path, name: str) -> Path:
 
 
 def triton_tensor(name: str, kind: str, shape: list[int | str]) -> Tensor:
-    """An end of the ONNX file as Triton describes it; the batch, which comes first, goes without saying."""
+    """An input or output of the ONNX file in Triton's terms; the batch dimension is implicit."""
     return name, TYPES[kind], [size if isinstance(size, int) else -1 for size in shape[1:]]
 
 
 def config_text(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
-    """config.pbtxt. Triton batches requests whose pictures have the same height and width."""
+    """The text of config.pbtxt. Triton batches requests whose images have the same height and width."""
     return "\n".join(
         [
             f'name: "{name}"',
@@ -49,7 +49,7 @@ def config_text(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
 
 
 def tensor_text(tensor: Tensor) -> str:
-    """Name, type and dims; the labels where they belong to it."""
+    """Name, type and dims; with the labels for the probabilities."""
     name, kind, dims = tensor
     labels = ' label_filename: "labels.txt"' if name == PROBABILITIES else ""
     return f'name: "{name}" data_type: {kind} dims: [ {", ".join(map(str, dims))} ]{labels}'

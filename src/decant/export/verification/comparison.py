@@ -1,6 +1,6 @@
-"""Measuring how far an exported file is from its reference: each picture by itself, then in batches.
+"""How far an exported file is from its reference: each image alone, then in batches.
 
-Images pass by one at a time: what is kept of each is a few numbers, and some wait for others of their shape.
+Images are read one at a time: a few numbers are kept of each, and some wait for others of their shape.
 """
 
 import math
@@ -16,36 +16,36 @@ from decant.export.runtime import BrokenFile, OnnxClassifier, run
 from decant.export.verification.pillow_reference import Network
 
 Picture = tuple[str, np.ndarray]  # id, uint8 [H, W, 3]
-FILLED_BATCHES = 16  # how many batches of each size are filled up with made-up pictures
-WAITING_BYTES = 1 << 27  # of the pictures that wait for a batch of one size
-MAX_BATCH_PIXELS = 32_000_000  # in floats, which a graph makes of them, 384 MB
+FILLED_BATCHES = 16  # batches per size that are filled up with made-up images
+WAITING_BYTES = 1 << 27  # of the images that wait for a batch of one size
+MAX_BATCH_PIXELS = 32_000_000  # 384 MB as the floats that a graph converts them to
 
 
 class Reference(Protocol):
-    """What the file has to agree with, in the two halves that the file has, too."""
+    """What the file is compared with, in the same two halves: preparation and network."""
 
     @property
     def name(self) -> str:
-        """In words, for people."""
+        """A description for people."""
 
     @property
     def classes(self) -> list[str]:
-        """In the order of the logits."""
+        """Class names in the order of the logits."""
 
     def prepare(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
 
     @property
     def network(self) -> Network | None:
-        """Prepared -> logits [K]; None where no network but the file's own is at hand."""
+        """Prepared -> logits [K]; None if no network but the file's own is available."""
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """All that answer.
+    """Everything that is run.
 
-    tap: images -> prepared, of the file. bare: the network's own file, where it is there. fp32: the file that an
-    int8 file stands in for; its answers are then the expected ones.
+    tap: images -> prepared, of the file. bare: the network's own file, if there is one. fp32: the file that an int8
+    file replaces; its predictions are then the expected ones.
     """
 
     file: OnnxClassifier
@@ -57,10 +57,10 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture at batch 1, file against reference. None: there is nothing to compare with.
+    """One image at batch size 1, file against reference. None: there is nothing to compare with.
 
-    grey_levels: largest difference of the prepared pictures, 0 to 255. network_difference: largest |logit
-    difference| of the networks on equal tensors. probability_difference: from softmax(logits / T) in float64.
+    grey_levels: largest difference of the prepared images, 0 to 255. network_difference: largest |logit difference|
+    of the networks on equal tensors. probability_difference: from softmax(logits / T) in float64.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A picture on its way into a batch, with what it gives by itself."""
+    """An image that waits for a batch, with its logits at batch size 1."""
 
     index: int
     picture: np.ndarray
@@ -86,7 +86,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class InBatch:
-    """One picture in a batch: its class there and at batch 1, and the largest |logit difference| between the two."""
+    """One image in a batch: its class there and at batch size 1, and the largest |logit difference| of the two."""
 
     index: int
     answered: int
@@ -97,14 +97,14 @@ class InBatch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """singles: every picture at batch 1. batched: batch size -> those that were in a batch of it."""
+    """singles: every image at batch size 1. batched: batch size -> the images that were in a batch of it."""
 
     singles: list[Measured]
     batched: dict[int, list[InBatch]]
 
 
 def compare(sessions: Sessions, pictures: Iterable[Picture], batch_sizes: Sequence[int]) -> Comparison:
-    """Compare all pictures, each read once. Raises BrokenFile where the file fails."""
+    """Compare all images, each read once. Raises BrokenFile if the file fails."""
     found = Comparison([], {size: [] for size in batch_sizes if size > 1})
     queues = [Queue(size) for size in found.batched]
     for index, picture in enumerate(pictures):
@@ -128,7 +128,7 @@ def compare(sessions: Sessions, pictures: Iterable[Picture], batch_sizes: Sequen
 
 
 def measure(sessions: Sessions, picture: Picture) -> tuple[Measured, np.ndarray]:
-    """Compare one picture; also its logits [K] from the file."""
+    """Compare one image; also return its logits [K] from the file."""
     name, pixels = picture
     probabilities, logits = sessions.file.predict(pixels)
     prepared = sessions.reference.prepare(pixels)
@@ -157,7 +157,7 @@ def measure(sessions: Sessions, picture: Picture) -> tuple[Measured, np.ndarray]
 def network_difference(
     sessions: Sessions, logits: np.ndarray, prepared: np.ndarray, expected: np.ndarray | None, seen: np.ndarray
 ) -> float | None:
-    """On equal tensors: the bare graph on the reference's, and the reference's network on the file's own."""
+    """On equal tensors: the bare graph on the reference's input, and the reference's network on the file's."""
     network = sessions.reference.network
     if network is None or expected is None:
         return None
@@ -172,19 +172,19 @@ class Queue:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.groups: dict[tuple[int, ...], list[Waiting]] = {}  # the shape that was seen last stands last
+        self.groups: dict[tuple[int, ...], list[Waiting]] = {}  # the most recent shape is last
         self.bytes = 0
 
     def add(self, waiting: Waiting) -> list[Waiting]:
-        """The batch that this picture fills up, else nothing."""
+        """The batch that this image completes, else an empty list."""
         group = [*self.groups.pop(waiting.picture.shape, []), waiting]
         self.bytes += waiting.picture.nbytes
         if len(group) == self.size:
             self._left(group)
             return group
         self.groups[waiting.picture.shape] = group
-        # What leaves so is not seen in a batch of this size. Photos that all have sizes of their own would
-        # otherwise all be kept.
+        # Images that leave here are not tried in a batch of this size. If all images had different sizes, all would be
+        # kept otherwise.
         while self.bytes > WAITING_BYTES and len(self.groups) > 1:
             self._left(self.groups.pop(next(iter(self.groups))))
         return []
@@ -192,7 +192,7 @@ class Queue:
     def rest(self) -> list[list[Waiting]]:
         """Of the groups that never filled up, at most FILLED_BATCHES, spread evenly.
 
-        A batch filled for each shape would cost `size` answers a photo where all have sizes of their own.
+        If all images have different sizes, a filled batch per shape would cost `size` predictions per image.
         """
         groups = list(self.groups.values())
         return groups[:: -(-len(groups) // FILLED_BATCHES) or 1]
@@ -202,7 +202,7 @@ class Queue:
 
 
 def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[InBatch]:
-    """What a batch of `size` gives for the pictures of a group; fillers stand before them where they are fewer."""
+    """Predictions of a batch of `size` for the images of a group, with fillers before them if they are fewer."""
     if not group:
         return []
     real = np.stack([one.picture for one in group])
@@ -214,17 +214,17 @@ def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[
 
 
 def thinned(picture: np.ndarray, most_pixels: int) -> np.ndarray:
-    """The picture itself if it has at most so many pixels, else every second, third ... row and column of it.
+    """The image itself if it has at most so many pixels, else every second, third ... row and column of it.
 
-    Whether a graph keeps the pictures of a batch apart shows at any size, and 32 photos of 12 megapixels take
-    several gigabytes.
+    Whether a graph keeps the images of a batch apart shows at any size, and 32 images of 12 megapixels take several
+    gigabytes.
     """
     step = math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / most_pixels))
     return picture if step <= 1 else np.ascontiguousarray(picture[::step, ::step])
 
 
 def fillers(picture: np.ndarray, count: int) -> np.ndarray:
-    """`count` pictures of the same size that differ from it: inverted and shifted, [count, H, W, 3]."""
+    """`count` images of the same size that differ from it: inverted and shifted, [count, H, W, 3]."""
     height, width, _ = picture.shape
     shifts = [(step * height // (count + 1), step * width // (count + 1)) for step in range(1, count + 1)]
     shifted = [np.roll(255 - picture, shift, axis=(0, 1)) for shift in shifts]
@@ -238,7 +238,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest absolute difference; infinite where shapes differ or something is not a number."""
+    """Largest absolute difference; infinite if shapes differ or a value is NaN."""
     if one.shape != other.shape:
         return float("inf")
     largest = float(np.abs(one.astype(np.float64) - other).max())

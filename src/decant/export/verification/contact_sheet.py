@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with what there is to say about each, in one PNG. Pillow alone."""
+"""A contact sheet: images with captions in one PNG, drawn with Pillow alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def write_contact_sheet(path: Path, cells: Sequence[Cell]) -> None:
-    """Write the pictures, each within TILE_PX, in rows of COLUMNS, their captions below them; atomically."""
+    """Write the images, each within TILE_PX, in rows of COLUMNS with their captions below; atomically."""
     lines = max((len(caption) for _, caption in cells), default=0)
     height = TILE_PX + lines * LINE_PX + MARGIN_PX
     columns, rows = min(COLUMNS, len(cells)), -(-len(cells) // COLUMNS)
@@ -34,7 +34,7 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell]) -> None:
 
 
 def within_tile(picture: np.ndarray) -> Image.Image:
-    """The whole picture, its longer side TILE_PX; small ones are enlarged so that their pixels can be seen."""
+    """The whole image with its longer side TILE_PX; small images are enlarged so that their pixels are visible."""
     image = Image.fromarray(picture)
     scale = TILE_PX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -42,12 +42,12 @@ def within_tile(picture: np.ndarray) -> Image.Image:
 
 
 def default_font() -> Font:
-    """Pillow's own; without FreeType it has one size and Latin letters alone."""
+    """Pillow's own font; without FreeType it has one size and Latin letters only."""
     return ImageFont.load_default(TEXT_PX) if features.check("freetype2") else ImageFont.load_default()
 
 
 def fitted(text: str, font: Font) -> str:
-    """The text as far as it fits below a tile: of a long path, the end is what tells."""
+    """The text shortened to the width of a tile; of a long path the end is kept."""
     if not isinstance(font, ImageFont.FreeTypeFont):
         text = text.encode("latin-1", "replace").decode("latin-1")
     if font.getlength(text) <= TILE_PX:

@@ -1,4 +1,4 @@
-"""The pictures that a file is verified on: a folder or an archive, read one by one with Pillow alone."""
+"""The images that a file is verified on: a folder or an archive, read one by one with Pillow alone."""
 
 import hashlib
 import unicodedata
@@ -14,11 +14,11 @@ from decant.export.verification.comparison import Picture
 
 
 class Images(ABC):
-    """Images that are decoded one by one, as they are asked for.
+    """Images that are decoded one by one while they are iterated over.
 
-    where: what they come from, for people. split: which split they are; None for all that there is. paths: their ids.
-    labels: id -> class name, where it is known. unknown: names in the place of a label that are no class. broken:
-    id -> reason, of the images that could not be read the last time that all were gone through.
+    where: their origin, for people. split: which split they are; None for all images. paths: their ids. labels: id
+    -> class name, where known. unknown: folder names that are no class. broken: id -> reason, of the images that
+    could not be read in the last iteration.
     """
 
     where: object
@@ -30,7 +30,7 @@ class Images(ABC):
 
     @abstractmethod
     def contents(self, ids: Sequence[str]) -> Iterable[tuple[str, bytes | BrokenImage]]:
-        """(id, encoded bytes, or why there are none) of these."""
+        """(id, encoded bytes, or the reason why there are none) for these ids."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,7 +43,7 @@ class Images(ABC):
             raise UserError(f"none of the {len(self.paths)} images in {self.where} can be read; {path}: {reason}")
 
     def read(self, ids: Sequence[str]) -> Iterator[Picture]:
-        """(id, uint8 [H, W, 3]) of these; what is no picture is noted in `broken` with its reason."""
+        """Yield (id, uint8 [H, W, 3]); images that cannot be decoded are added to `broken` with the reason."""
         for id_, content in self.contents(ids):
             try:
                 if isinstance(content, BrokenImage):
@@ -54,11 +54,11 @@ class Images(ABC):
 
 
 class ImageFiles(Images):
-    """Images below `where`, each decoded as it is asked for, exactly as the rest of the project decodes them.
+    """Images below `where`, decoded exactly as everywhere in the project.
 
-    They lie flat or in class folders, perhaps below val/, train/ or test/. split: which of those; by default val
-    where there is one, else all. classes: the names that a class folder may have. Nothing is unpacked to disk; what
-    looks like a bomb is refused. Raises UserError where there is nothing to read.
+    They lie flat or in class folders, optionally below val/, train/ or test/. split: which of those; by default val
+    if there is one, else all images. classes: the names that a class folder may have. Nothing is unpacked to disk,
+    and archive bombs are refused. Raises UserError if there is no image.
 
     An id is the path, a label the folder's name.
     """
@@ -76,7 +76,7 @@ class ImageFiles(Images):
         chosen = [path for path in images if self.split is None or splits[path] == self.split]
         if not chosen:
             raise UserError(f"{where} contains no image; give a folder or an archive of images")
-        # In an order that mixes the classes: pictures that wait for a batch are then of all of them.
+        # In an order that mixes the classes, so that batches contain images of all of them.
         self.paths = sorted(chosen, key=lambda path: hashlib.sha256(path.encode()).digest())
         folders = {path: class_folder(places[path], splits[path] is not None) for path in self.paths}
         self.labels, self.unknown = known_labels(folders, classes)
@@ -87,14 +87,14 @@ class ImageFiles(Images):
 
 
 def split_of(place: Sequence[str], classes: Sequence[str]) -> str | None:
-    """The split that the uppermost folder names. One that is a class (train) is so only with folders below it."""
+    """The split that the uppermost folder names. A folder whose name is also a class (train) needs folders below it."""
     if len(place) < 2 or (place[0] in classes and len(place) < 3):
         return None
     return SPLIT_NAMES.get(place[0].lower())
 
 
 def split_to_read(wanted: str | None, there: set[str | None], where: Path) -> str | None:
-    """The split asked for; without one val, where it is there, else None for all. UserError if it is not there."""
+    """The split asked for; by default val if there is one, else None for all. Raises UserError if it is missing."""
     if wanted is None:
         return "val" if "val" in there else None
     if SPLIT_NAMES.get(wanted.lower(), wanted) not in there:
@@ -104,13 +104,13 @@ def split_to_read(wanted: str | None, there: set[str | None], where: Path) -> st
 
 
 def class_folder(place: Sequence[str], below_split: bool) -> str | None:
-    """The name of the folder that stands for the class; None for an image that lies in none."""
+    """The name of the class folder; None for an image in no class folder."""
     inner = place[1:] if below_split else place
     return inner[0] if len(inner) > 1 else None
 
 
 def known_labels(folders: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """(path -> class, other folder names), however an archive spells its accents (macOS takes them apart)."""
+    """(path -> class, other folder names), in Unicode's NFC form (macOS stores accents decomposed)."""
     known = {unicodedata.normalize("NFC", name): name for name in classes}
     named = {path: unicodedata.normalize("NFC", folder) for path, folder in folders.items() if folder is not None}
     labels = {path: known[folder] for path, folder in named.items() if folder in known}

@@ -1,4 +1,4 @@
-"""What a file is made of, seen with the onnx package: faults of structure."""
+"""Faults in the structure of an ONNX file, found with the onnx package."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ INT16_MAX = 32_767
 
 
 def structural_faults(path: Path) -> list[str]:
-    """Everything that keeps the file from being one self-contained, standard ONNX model; empty when it is."""
+    """All faults that keep the file from being one self-contained, standard ONNX model; empty if there is none."""
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:
@@ -27,7 +27,7 @@ def structural_faults(path: Path) -> list[str]:
 
 
 def checker_faults(model: onnx.ModelProto) -> list[str]:
-    """What onnx's own full check, shape inference included, says."""
+    """The faults that onnx's full check finds, shape inference included."""
     try:
         onnx.checker.check_model(model.SerializeToString(), full_check=True)
     except (ValidationError, InferenceError, DecodeError, ValueError) as error:
@@ -36,7 +36,7 @@ def checker_faults(model: onnx.ModelProto) -> list[str]:
 
 
 def opset_faults(model: onnx.ModelProto) -> list[str]:
-    """Wrong operator sets: another domain's, an old one, another than the file says in its metadata."""
+    """Wrong operator sets: another domain's, too old, or different from the file's metadata."""
     others = [one.domain for one in model.opset_import if one.domain not in STANDARD_DOMAINS]
     faults = [f"operator set of {domain}" for domain in others]
     versions = [one.version for one in model.opset_import if one.domain in STANDARD_DOMAINS]
@@ -46,7 +46,7 @@ def opset_faults(model: onnx.ModelProto) -> list[str]:
     if versions[0] < OPSET:
         faults.append(f"opset {versions[0]}, {OPSET} or later is needed")
     if str(versions[0]) != said:
-        faults.append(f"opset {versions[0]}, the metadata say {said}")
+        faults.append(f"opset {versions[0]}, but the metadata contain {said}")
     return faults
 
 
@@ -57,9 +57,9 @@ def domain_faults(graph: onnx.GraphProto) -> list[str]:
 
 
 def external_faults(model: onnx.ModelProto) -> list[str]:
-    """Tensors whose data lie in another file."""
+    """Tensors whose data are in another file."""
     return [
-        f"the data of {tensor.name} lie outside the file"
+        f"the data of {tensor.name} are outside the file"
         for tensor in tensors_of(model.graph)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
@@ -100,7 +100,7 @@ def largest_pair(weights: np.ndarray) -> int:
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of branches and loops too."""
+    """All nodes, including those of branches and loops."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -109,7 +109,7 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All tensors that the file holds, branches, loops and constants included."""
+    """All tensors in the file, including those of branches, loops and constants."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""A reference without PyTorch: Pillow prepares the picture, the bare graph answers."""
+"""A reference without PyTorch: Pillow prepares the image, the bare graph computes the logits."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,7 @@ Network = Callable[[np.ndarray], np.ndarray]  # prepared float32 [3, S, S] -> lo
 class PillowReference:
     """Pillow's own antialiased resize, in float, before a network of the caller's.
 
-    An implementation apart from both torch's and ONNX Runtime's; fit to verify a file where neither the
-    checkpoint nor PyTorch is at hand.
+    Independent of torch and ONNX Runtime; it verifies a file where neither the checkpoint nor PyTorch is available.
     """
 
     def __init__(self, network: Network | None, classes: list[str], preprocessing: Preprocessing) -> None:
@@ -32,7 +31,7 @@ class PillowReference:
 
 
 def prepare(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """uint8 [H, W, 3] -> float32 [3, S, S] in [0, 1]: antialiased bilinear resize and centre crop in one."""
+    """uint8 [H, W, 3] -> float32 [3, S, S] in [0, 1]: antialiased bilinear resize and centre crop in one step."""
     size = preprocessing.input_px
     box = cropped_box(picture.shape[0], picture.shape[1], preprocessing)
     # Mode F: on 8-bit channels Pillow rounds between its two passes.
@@ -42,7 +41,7 @@ def prepare(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def cropped_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the part of the picture that the crop keeps, in its own pixels."""
+    """Left, top, right, bottom of the part of the image that the crop keeps, in the image's pixels."""
 
     input_px, resize_px = preprocessing.input_px, preprocessing.resize_px
 

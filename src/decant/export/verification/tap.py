@@ -1,4 +1,4 @@
-"""The prepared picture made visible: the file as it is, with one output more. Needs no onnx package."""
+"""A file's prepared image as an additional output. Needs no onnx package."""
 
 from decant.export.interface import PREPARED
 
@@ -9,10 +9,11 @@ LENGTH_DELIMITED = 2  # of protobuf's wire types
 
 
 def tapped(model: bytes) -> bytes:
-    """A serialised full graph that also outputs `prepared`, what its network sees.
+    """A serialised full graph that also outputs `prepared`, the network's input.
 
-    Protobuf merges messages whose bytes are joined: single fields are merged in turn, repeated ones appended
-    (Protocol Buffers, Encoding, "Last One Wins"). So a model that holds one output and nothing else adds it.
+    Protobuf merges messages whose bytes are concatenated: single fields are merged, repeated ones appended
+    (Protocol Buffers, Encoding, "Last One Wins"). So appending a model that contains one output and nothing else
+    adds that output.
     """
     element = bytes([TENSOR_ELEMENT << 3, FLOAT])
     kind = field(VALUE_TYPE, field(TYPE_TENSOR, element))

@@ -1,4 +1,4 @@
-"""The PyTorch student on its own data path: what an exported file has to agree with."""
+"""The PyTorch student on its own data path: the reference for an exported file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from decant.models.checkpoint import Checkpoint
 
 
 class TorchReference:
-    """Evaluation transform and classifier of a checkpoint, picture by picture, in float32 on the CPU.
+    """Evaluation transform and classifier of a checkpoint, image by image, in float32 on the CPU.
 
-    On one thread: to wake a second one for each operator of a small network takes longer than it saves.
+    On one thread: waking a second one for each operator of a small network takes longer than it saves.
     """
 
     name = "the student in PyTorch"
@@ -36,7 +36,7 @@ class TorchReference:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread inside, and as before afterwards."""
+    """PyTorch computes on one thread inside the block, and as before after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

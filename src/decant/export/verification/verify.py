@@ -22,11 +22,11 @@ MAX_LOGIT_DIFFERENCE = 1e-3  # fp32 against fp32
 MAX_GREY_LEVELS = 1.0
 MIN_TOP1_AGREEMENT = 0.999
 MAX_PROBABILITY_DIFFERENCE = 1e-5
-ROUNDING = 1e-9  # so that what is exactly the limit passes
-WORST = 8  # how many pictures are named
+ROUNDING = 1e-9  # so that a value equal to the limit passes
+WORST = 8  # images that are named
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
-NO_BATCH = "batch 1 alone was asked for"
-NO_OTHER_NETWORK = "no network to hold it against: give the checkpoint, or put the bare graph beside the file"
+NO_BATCH = "only batch size 1 was asked for"
+NO_OTHER_NETWORK = "no network to compare with: give the checkpoint, or put the bare graph beside the file"
 
 Gate = dict[str, Any]  # value, limit, passed: True | False | None (not checked), and then why
 
@@ -42,24 +42,25 @@ def verify(
     budget: float = BUDGET_POINTS,
     labels: Mapping[str, str] = NO_LABELS,
 ) -> dict[str, Any]:
-    """Hold an exported file against the student on `pictures`: pairs (id, uint8 [H, W, 3], RGB, oriented).
+    """Compare an exported file with the student on `pictures`: pairs (id, uint8 [H, W, 3], RGB, oriented).
 
-    The pictures are gone through once and not kept. reference: `TorchReference(checkpoint)` or the like; its
-    classes must be the file's. Without one, Pillow prepares the pictures and the bare graph
-    answers. bare_path: default `<name>_bare.onnx` beside the file, where it is there. batch_sizes: pictures of
-    equal size go together; 1 is always among them. threads: of each of the up to four sessions; idle pools spin,
-    and so slow each other and PyTorch. labels: id -> class name, as far as known.
+    The images are read once and not kept. reference: `TorchReference(checkpoint)` or the like; its classes must be
+    the file's. Without one, Pillow prepares the images and the bare graph computes the logits. bare_path: default
+    `<name>_bare.onnx` beside the file, if it exists. batch_sizes: images of equal size are batched together; 1 is
+    always among them. threads: of each of the up to four sessions; idle pools spin and slow each other and PyTorch.
+    labels: id -> class name, where known.
 
-    A file whose metadata give its `precision` as int8 stands in for another: `fp32_path`, by default `student.onnx`
-    beside it, else the reference. It may lose at most `budget` points of accuracy against that, or of top-1 agreement
-    where no label is known; as large a share may get another class in a batch than alone; it is not held to the logits.
+    A file whose metadata give its `dtype` as int8 replaces another: `fp32_path`, by default `student.onnx` beside
+    it, else the reference. It may lose at most `budget` points of accuracy against that, or of top-1 agreement if
+    no label is known; as large a share of the images may get another class in a batch than alone. Its logits are
+    not compared.
 
     Returns, ready for JSON: n, top1_agreement (the lowest of the batch sizes), max_abs_logit_difference (the
-    networks alone, on equal tensors), batch_sizes, passed (no gate failed); and for people precision, reference,
-    gates, skipped (gates that could not be checked here), agreement_by_batch_size and pictures_by_batch_size (how many
-    of the pictures were in a batch of it: those of a size that few share may not be), labelled, accuracy,
-    reference_accuracy and worst (pictures). A broken file is a failed gate, not an exception. Raises ValueError
-    without pictures, UserError for what is no file of this kind or has nothing to be compared with.
+    networks alone, on equal tensors), batch_sizes, passed (no gate failed); and for people precision (the dtype),
+    reference, gates, skipped (gates that could not be checked), agreement_by_batch_size and pictures_by_batch_size
+    (how many of the images were in a batch of that size: images whose size few share may not be), labelled,
+    accuracy, reference_accuracy and worst (images). A broken file is a failed gate, not an exception. Raises
+    ValueError without images, UserError for a file of another kind or with nothing to compare it with.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; export the student first")
@@ -74,7 +75,7 @@ def verify(
         report.gates["answers"] = faults_gate([str(error)])
         return report.as_json()
     if not found.singles:
-        raise ValueError("nothing to verify: no pictures given")
+        raise ValueError("nothing to verify: no images given")
     report.gates["answers"] = faults_gate([])
     report.gates["classes"] = faults_gate(class_faults(path, sessions, found.singles[0].outputs))
     report.add(found, sessions.file.classes, labels, budget)
@@ -82,10 +83,10 @@ def verify(
 
 
 def structure_gate(files: Sequence[Path]) -> Gate:
-    """What the onnx package finds in the files, where it is installed."""
+    """The faults that the onnx package finds in the files, if it is installed."""
     if importlib.util.find_spec("onnx") is None:
         return unchecked([], "the onnx package is not installed")
-    from decant.export.verification import onnx_check  # not above: a machine that only runs the file may lack onnx
+    from decant.export.verification import onnx_check  # not at the top: a machine that only runs the file may lack onnx
 
     return faults_gate([f"{file.name}: {fault}" for file in files for fault in onnx_check.structural_faults(file)])
 
@@ -93,15 +94,15 @@ def structure_gate(files: Sequence[Path]) -> Gate:
 def open_sessions(
     path: Path, reference: Reference | None, bare_path: Path, fp32_path: Path | None, threads: int
 ) -> Sessions:
-    """All that answer. Raises BrokenFile for any that is there but broken."""
+    """Open everything that is run. Raises BrokenFile for a file that exists but is broken."""
     file = OnnxClassifier(path, threads)
     graph = file.metadata.get("graph", "full")
     if graph != "full":
-        raise UserError(f"{path} holds the {graph} graph, made from the full one; give the full file, student.onnx")
+        raise UserError(f"{path} contains the {graph} graph; give the file with the full graph, student.onnx")
     try:
         tap = open_session(tapped(path.read_bytes()), threads)
     except BrokenFile as error:
-        raise BrokenFile(f"{path.name} does not show what its network sees: {error}") from None
+        raise BrokenFile(f"{path.name} does not give its prepared image: {error}") from None
     is_int8 = file.dtype == "int8"
     bare = network_of(open_session(bare_path, threads)) if bare_path.is_file() and not is_int8 else None
     return Sessions(
@@ -122,13 +123,13 @@ def preprocessing_of(file: OnnxClassifier, path: Path) -> Preprocessing:
 
 
 def open_fp32(path: Path, reference: Reference | None, fp32_path: Path | None, threads: int) -> OnnxClassifier | None:
-    """The file that an int8 file stands in for; None where the reference has to do."""
+    """The file that an int8 file replaces; None if the reference takes its place."""
     beside = path.with_name("student.onnx")
     if fp32_path is None and beside.is_file() and beside != path:
         fp32_path = beside
     if fp32_path is None:
         if reference is None:
-            raise UserError(f"{path.name} is int8: give the fp32 file that it stands in for, or the checkpoint")
+            raise UserError(f"{path.name} is int8: give the fp32 file that it replaces, or the checkpoint")
         return None
     fp32 = OnnxClassifier(fp32_path, threads)
     if fp32.dtype != "fp32":
@@ -137,21 +138,21 @@ def open_fp32(path: Path, reference: Reference | None, fp32_path: Path | None, t
 
 
 def reference_name(sessions: Sessions) -> str:
-    """What the file is held against, in words."""
+    """What the file is compared with, in words."""
     return sessions.reference.name + (" and the fp32 file" if sessions.fp32 else "")
 
 
 def class_faults(path: Path, sessions: Sessions, logits: int) -> list[str]:
-    """Where the file's classes are not the student's, not those of classes.txt, or not one per logit."""
+    """Differences between the file's classes and the student's, classes.txt, or the number of logits."""
     classes = sessions.file.classes
     faults = []
     if classes != sessions.reference.classes:
-        faults.append("the classes in the file are not the student's, or in another order")
+        faults.append("the file's classes are not the student's, or are in another order")
     if sessions.fp32 and classes != sessions.fp32.classes:
-        faults.append("the classes in the file are not the fp32 file's, or in another order")
+        faults.append("the file's classes are not the fp32 file's, or are in another order")
     beside = path.with_name("classes.txt")
     if beside.is_file() and beside.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] != classes:
-        faults.append("classes.txt is not what the file says")
+        faults.append("classes.txt differs from the file's classes")
     if len(classes) != logits:
         faults.append(f"{len(classes)} classes, {logits} logits")
     return faults
@@ -159,7 +160,7 @@ def class_faults(path: Path, sessions: Sessions, logits: int) -> list[str]:
 
 @dataclass
 class Report:
-    """All that `verify` returns, as it comes to be known."""
+    """Everything that `verify` returns, filled in step by step."""
 
     sizes: list[int]
     gates: dict[str, Gate]
@@ -172,7 +173,7 @@ class Report:
     worst: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, found: Comparison, classes: list[str], labels: Mapping[str, str], budget: float) -> None:
-        """What was measured, held to the limits of the file's precision."""
+        """Add what was measured, compared with the limits of the file's dtype."""
         self.n = len(found.singles)
         self.pictures = {size: len(several) for size, several in answers_of(found).items()}
         self.agreement = agreements(found)
@@ -213,7 +214,7 @@ def probabilities_gate(found: Comparison) -> Gate:
 
 
 def fp32_gates(found: Comparison, agreement: Mapping[int, float]) -> dict[str, Gate]:
-    """A file that is to answer as its reference does, up to the rounding of float32."""
+    """Gates of a file that must predict as its reference does, up to the rounding of float32."""
     in_batches = [one.difference for several in found.batched.values() for one in several]
     return {
         "network": at_most([one.network_difference for one in found.singles], MAX_LOGIT_DIFFERENCE, NO_OTHER_NETWORK),
@@ -225,39 +226,40 @@ def fp32_gates(found: Comparison, agreement: Mapping[int, float]) -> dict[str, G
 def budget_gates(
     found: Comparison, agreement: Mapping[int, float], accuracy: Mapping[str, Any], budget: float
 ) -> dict[str, Gate]:
-    """A file that may differ from the one that it stands in for, but not by much. accuracy: points lost.
+    """Gates of a file that may differ from the one that it replaces, within a budget. accuracy: of `accuracies`.
 
-    Accuracy is of batch 1. That a batch keeps its pictures apart is seen against the file's own answers at batch 1; the
-    last digits of a float may tip an activation into the next of its 256 levels, so the budget is for these, too.
+    Accuracy is measured at batch size 1. Whether a batch keeps its images apart is measured against the file's own
+    predictions at batch size 1; the last digits of a float may move an activation to the next of its 256 levels, so
+    the budget applies there too.
     """
     lost = None
     if accuracy["labelled"]:
         lost = 100 * (accuracy["reference_accuracy"] - accuracy["accuracy"])
     top1 = at_least(min(agreement.values(), default=None), 1 - budget / 100, NO_OTHER_NETWORK)
-    if lost is not None:  # answers that change from one wrong class to another, or to the right one, cost nothing
+    if lost is not None:  # predictions that change from one wrong class to another, or to the right one, cost nothing
         top1 = {**top1, "passed": None, "why": "labels are known: accuracy decides"}
     return {
-        "network": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is held by its budget"),
-        "batches": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is held by its budget"),
+        "network": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is judged by its budget"),
+        "batches": unchecked(MAX_LOGIT_DIFFERENCE, "int8 is judged by its budget"),
         "batch_top1": at_least(least_alike(found), 1 - budget / 100, NO_BATCH),
         "top1": top1,
-        "accuracy": at_most([lost], budget, "no picture has a label that is one of the file's classes"),
+        "accuracy": at_most([lost], budget, "no image has a label that is one of the file's classes"),
     }
 
 
 def least_alike(found: Comparison) -> float | None:
-    """Share of pictures with the same class in a batch as alone, at the batch size with the fewest; None without."""
+    """Share of images with the same class in a batch as alone, at the worst batch size; None without batches."""
     alike = [[one.answered == one.answered_alone for one in several] for several in found.batched.values() if several]
     return min((sum(same) / len(same) for same in alike), default=None)
 
 
 def answers_of(found: Comparison) -> dict[int, Sequence[Measured | InBatch]]:
-    """Batch size -> the pictures that were asked about at it."""
+    """Batch size -> the images that were predicted at it."""
     return {1: found.singles, **found.batched}
 
 
 def agreements(found: Comparison) -> dict[int, float]:
-    """Batch size -> share of its pictures whose top class is the expected one; without those it cannot say it of."""
+    """Batch size -> share of its images whose top class is the expected one. Images without a reference are skipped."""
     shares = {}
     for size, several in answers_of(found).items():
         hits = [one.answered == one.expected for one in several if one.expected is not None]
@@ -267,7 +269,7 @@ def agreements(found: Comparison) -> dict[int, float]:
 
 
 def accuracies(singles: Sequence[Measured], classes: list[str], labels: Mapping[str, str]) -> dict[str, Any]:
-    """How often file and reference are right at batch 1, among pictures whose label is one of the classes."""
+    """Accuracy of file and reference at batch size 1, among images whose label is one of the classes."""
     index = {name: number for number, name in enumerate(classes)}
     truths = [(one, index[labels[one.id]]) for one in singles if labels.get(one.id) in index]
 
@@ -282,7 +284,7 @@ def accuracies(singles: Sequence[Measured], classes: list[str], labels: Mapping[
 
 
 def faults_gate(faults: list[str]) -> Gate:
-    """Passed where there are none."""
+    """Passed if there is no fault."""
     return {"value": faults, "limit": [], "passed": not faults}
 
 
@@ -291,24 +293,24 @@ def unchecked(limit: object, why: str) -> Gate:
 
 
 def at_most(values: Sequence[float | None], limit: float, why: str = "") -> Gate:
-    """Passed where the largest is within the limit; unchecked where a value is missing or there is none."""
+    """Passed if the largest value is within the limit; unchecked if a value is missing or there is none."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return unchecked(limit, why)
     largest = max(known)
-    # JSON has no infinity: what is beyond all measure has no value and fails.
+    # JSON has no infinity: an infinite value becomes None and fails.
     return {"value": finite(largest), "limit": limit, "passed": largest <= limit + ROUNDING * limit}
 
 
 def at_least(value: float | None, limit: float, why: str) -> Gate:
-    """Passed where the value reaches the limit; unchecked where there is none."""
+    """Passed if the value reaches the limit; unchecked if there is none."""
     if value is None:
         return unchecked(limit, why)
     return {"value": value, "limit": limit, "passed": value >= limit - ROUNDING}
 
 
 def worst(found: Comparison, classes: list[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The pictures furthest from the reference: wrong top class first, then by what is largest for its limit."""
+    """The images furthest from the reference: wrong top class first, then by the largest excess over a limit."""
     apart = dict.fromkeys(range(len(found.singles)), 0.0)
     strays = set()
     for one in (one for several in found.batched.values() for one in several):
@@ -350,5 +352,5 @@ def worst(found: Comparison, classes: list[str], labels: Mapping[str, str]) -> l
 
 
 def finite(value: float | None) -> float | None:
-    """The value where JSON has it."""
+    """The value if JSON can represent it, else None."""
     return value if value is not None and math.isfinite(value) else None

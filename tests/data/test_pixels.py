@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decant.data.images import BrokenImage
-from decant.data.pixels import PixelCache, build_pixel_cache, level_sides, parallel
+from decant.data.pixels import PixelCache, build_pixel_cache, level_sides
+from decant.data.pool import parallel
 
 
 def png(pixels: np.ndarray) -> bytes:

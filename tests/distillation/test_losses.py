@@ -191,7 +191,7 @@ def test_permuted_classes_cost(loss, batch):
 def test_logits_and_log_probabilities_taken_for_probabilities_are_refused(loss, batch):
     student, teacher, *_ = batch
     for wrong in (teacher, np.abs(teacher), log_softmax(teacher, axis=1), softmax(teacher, axis=0)):
-        with pytest.raises(ValueError, match="no probabilities"):
+        with pytest.raises(ValueError, match="not probabilities"):
             loss(*tensors(student, wrong))
     with pytest.raises(ValueError):
         loss(*tensors(student, softmax(teacher[:, :-1], axis=1)))

@@ -199,7 +199,7 @@ def test_a_write_that_is_cut_off_leaves_no_view_and_no_rest(tmp_path, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(soft_labels.os, "fsync", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(UserError, match="No space left"):
         store.write(0, probabilities(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contents.txt", "header.json"]

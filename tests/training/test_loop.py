@@ -266,7 +266,7 @@ def test_a_loss_that_is_not_finite_ends_with_advice(
         run(network_of(PLAIN), spoilt, PLAIN, folder)
     message = str(error.value)
     assert "in epoch 1" in message and "learning_rate=0.00067" in message
-    assert "warmup_epochs=1.5" in message and "precision=fp32" in message
+    assert "warmup_epochs=1.5" in message and "dtype=fp32" in message
     assert not (folder / "history.csv").exists() and not (folder / "resume.safetensors").exists()
 
 
@@ -361,18 +361,18 @@ def test_network_input_is_the_view_between_zero_and_one() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_learn(network_of: Networks, task_of: Tasks, folder: Path, precision: str) -> None:
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_both_dtypes_learn(network_of: Networks, task_of: Tasks, folder: Path, dtype: str) -> None:
     settings = PLAIN.model_copy(update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0})
     losses: list[float] = []
     train(
-        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), precision, CPU,
+        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), dtype, CPU,
         lambda row: losses.append(row["loss"]),
     )  # fmt: skip
     assert losses[-1] < losses[0]
 
 
-def test_measuring_the_precision_leaves_the_network_as_it_was(
+def test_measuring_the_dtype_leaves_the_network_as_it_was(
     network_of: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[torch.dtype] = []

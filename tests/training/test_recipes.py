@@ -1,6 +1,6 @@
 """Every recipe is built and takes a real step with random weights, also those that were never run here.
 
-Networks too large for a CPU test are stepped with fewer layers, at the recipe's own input size, precision and
+Networks too large for a CPU test are stepped with fewer layers, at the recipe's own input size, dtype and
 settings; at their full size they are built on the meta device, where a forward pass costs nothing.
 """
 
@@ -74,9 +74,9 @@ def trained_once(
     )
     before = {key: value.detach().clone() for key, value in classifier.named_parameters()}
     task = task_of(small)
-    precision = "bf16" if small.precision == "bf16" else "fp32"
+    dtype = "bf16" if small.dtype == "bf16" else "fp32"
     one_step = Task(task.rows[::6], task.views, task.criterion)
-    train(classifier, one_step, small, 0, folder, lambda _: {"val_loss": 0.0}, precision, torch.device("cpu"), ignore)
+    train(classifier, one_step, small, 0, folder, lambda _: {"val_loss": 0.0}, dtype, torch.device("cpu"), ignore)
     return before, classifier
 
 

@@ -4,9 +4,8 @@ import errno
 import hashlib
 import json
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from decant.data.images import BrokenImage, probe
+from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
 from decant.data.splits import assign_splits, limited
 from decant.errors import UserError
@@ -193,14 +193,12 @@ def row_of(item: Found, look: Look) -> tuple[object, ...]:
 
 def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:
     """Yield (path, Look) of each file. Threads decode, this one reads, and few files are in memory at once."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[list[tuple[str, Look]]]] = deque()
-        for batch in batches(contents):
-            pending.append(pool.submit(lambda batch: [(path, look_at(content)) for path, content in batch], batch))
-            if len(pending) > 2 * workers:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+    for looks in parallel(look_at_batch, batches(contents), workers, ahead=2 * workers + 1):
+        yield from looks
+
+
+def look_at_batch(batch: list[tuple[str, bytes | BrokenImage]]) -> list[tuple[str, Look]]:
+    return [(path, look_at(content)) for path, content in batch]
 
 
 def batches(

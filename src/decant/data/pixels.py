@@ -5,22 +5,17 @@ Images are squeezed to squares; `sizes` keeps their real shape, and views undo t
 
 import json
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from decant.data.images import decode
+from decant.data.pool import parallel
 from decant.errors import UserError
 from decant.workspace import write_json
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 LEVELS = 3  # sides px, px/2, px/4
 SMALLEST_PX = 16
 
@@ -103,13 +98,3 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
         array.flush()
     np.save(folder / "sizes.npy", sizes, allow_pickle=False)
     write_json(folder / "contents.json", list(order))
-
-
-def parallel(work: Callable[[In], Out], items: Iterable[In], workers: int = 2, ahead: int = 64) -> Iterator[Out]:
-    """Map in threads, in order, with a bounded number of items in flight. Pillow decodes outside the GIL."""
-    iterator = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
-        futures = deque(pool.submit(work, item) for item in islice(iterator, ahead))
-        while futures:
-            yield futures.popleft().result()
-            futures.extend(pool.submit(work, item) for item in islice(iterator, 1))

@@ -1,1 +1,1 @@
-"""What the teachers know, stored so that it can be replayed, and the losses that pass it on."""
+"""The teachers' knowledge: stored so that it can be replayed, and the losses that transfer it."""

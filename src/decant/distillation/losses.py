@@ -1,14 +1,14 @@
-"""Losses that pass a teacher on to a student.
+"""Losses that transfer a teacher's knowledge to a student.
 
-All take the student's logits [B, K], the teacher's *probabilities* [B, K] (as the soft-label store gives
-them) and mix, row by row, with w_i the sample weight and h = hard_weight,
+All take the student's logits [B, K] and the teacher's *probabilities* [B, K] (from the soft-label store) and
+compute, with the sample weight w_i and h_i = hard_weight,
 
-    L = sum_i w_i * (h * CE_i + (1 - h) * soft_i) / sum_i w_i
+    L = sum_i w_i * (h_i * CE_i + (1 - h_i) * soft_i) / sum_i w_i
 
-A row without a label (target -1) has no CE_i: its soft term takes the whole weight, and where h = 1 the row
-drops out of both sums. Every soft term is a sum over classes and a mean over rows, so that neither the number
-of classes nor the size of the batch changes what hard_weight means. Computed in float32 (float64 for float64
-logits); the teacher gets no gradient.
+A row without a label (target -1) has no CE_i: its soft term takes the whole weight, and if h_i = 1 the row drops
+out of both sums. Every soft term is a sum over classes and a mean over rows, so neither the number of classes nor
+the batch size changes the meaning of hard_weight. Computed in float32 (float64 for float64 logits); the teacher
+gets no gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def soft_cross_entropy(student_logits: Tensor, probabilities: Tensor, weights: T
 
         L = -sum_k p_k log q_k,    q = softmax(z)
 
-    The gradient of kd_loss at T = 1 and hard_weight = 0; the value is higher by the teacher's entropy.
+    It has the gradient of kd_loss at T = 1 and hard_weight = 0; its value is higher by the teacher's entropy.
     """
     z, p = _checked(student_logits, probabilities)
     return _weighted_mean(-(p * F.log_softmax(z, dim=1)).sum(dim=1), weights)
@@ -65,8 +65,8 @@ def standardise_logits(logits: Tensor) -> Tensor:
 
         Z(z) = (z - mean(z)) / std(z),    std over the K logits of the row (population)
 
-    The student need then match the teacher's logits in shape only, not in spread. A constant a row drops out,
-    so log-probabilities serve as logits. float [B, K] -> [B, K]; a flat row becomes zeros.
+    The student then needs to match only the shape of the teacher's logits, not their spread. A constant per row
+    drops out, so log-probabilities serve as logits. float [B, K] -> [B, K]; a constant row becomes zeros.
     """
     deviation = logits - logits.mean(dim=-1, keepdim=True)
     variance = deviation.square().mean(dim=-1, keepdim=True)
@@ -88,9 +88,9 @@ def dkd_loss(
 
         soft_i = T^2 * (alpha * KL(b^p || b^q) + beta * KL(p^ || q^))
 
-    b = (p_t, 1 - p_t) is the target class against the rest, p^ the distribution among the others. With alpha
-    = 1 and beta = 1 - p_t it is KD. A row without a label is decoupled at the teacher's first choice (the
-    paper has labels everywhere). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
+    b = (p_t, 1 - p_t) is the target class against the rest, p^ the distribution among the others. With alpha = 1
+    and beta = 1 - p_t it is KD. A row without a label is decoupled at the teacher's top class (the paper has labels
+    everywhere). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
     """
     z, p = _checked(student_logits, teacher_probabilities)
     teacher, student = F.log_softmax(_log(p) / temperature, dim=1), F.log_softmax(z / temperature, dim=1)
@@ -140,7 +140,7 @@ def _mixed(
     """The mix of the module's head; soft: [B]."""
     share = torch.as_tensor(hard_weight, dtype=soft.dtype, device=soft.device).expand_as(soft)
     if not bool(((share >= 0) & (share <= 1)).all()):
-        raise ValueError(f"hard_weight lies in 0 to 1, not {hard_weight}")
+        raise ValueError(f"hard_weight must be in [0, 1], not {hard_weight}")
     if targets is None:
         labelled, hard = torch.zeros(len(soft), dtype=torch.bool, device=soft.device), torch.zeros_like(soft)
     else:
@@ -151,7 +151,7 @@ def _mixed(
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """[B]; whatever it gives for a row without a label is not used."""
+    """[B]; the value for a row without a label is not used."""
     log_q = F.log_softmax(logits, dim=1)
     if targets.ndim == 2:
         return -(targets.to(log_q) * log_q).sum(dim=1)
@@ -159,7 +159,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _labelled(targets: Tensor) -> Tensor:
-    """bool [B]. Mixed labels count where all partners have one (their shares then sum to 1)."""
+    """bool [B]. A row of mixed labels is labelled if all partners are (their shares then sum to 1)."""
     return targets >= 0 if targets.ndim == 1 else targets.sum(dim=1) > 0.999
 
 
@@ -191,12 +191,12 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _log(p: Tensor) -> Tensor:
-    """Finite also at 0, where T would otherwise meet -inf."""
+    """The logarithm, finite also at 0."""
     return p.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """sum w l / sum w; 0, with gradients of 0, where no row weighs anything."""
+    """sum w l / sum w; 0 with zero gradients if no row has weight."""
     if weights is None:
         return rows.mean()
     weights = weights.to(rows)
@@ -204,7 +204,7 @@ def _weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _checked(student_logits: Tensor, teacher_probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 or better. Raises ValueError where the teacher gives logits, say, instead."""
+    """Both in float32 or better. Raises ValueError if the teacher's rows are not probabilities."""
     if student_logits.ndim != 2 or student_logits.shape != teacher_probabilities.shape:
         raise ValueError(
             f"student {tuple(student_logits.shape)} and teacher {tuple(teacher_probabilities.shape)} differ"
@@ -213,6 +213,6 @@ def _checked(student_logits: Tensor, teacher_probabilities: Tensor) -> tuple[Ten
     p = teacher_probabilities.detach().to(z)
     if not bool((p >= 0).all() & ((p.sum(dim=1) - 1).abs() < 1e-2).all()):
         raise ValueError(
-            "the teacher's rows are no probabilities (numbers from 0 to 1 that sum to 1): logits, perhaps?"
+            "the teacher's rows are not probabilities (numbers from 0 to 1 that sum to 1); are they logits?"
         )
     return z, p

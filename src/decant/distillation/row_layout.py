@@ -1,8 +1,8 @@
-"""How one row of soft labels lies on disk: dense up to 64 classes, the top k and the rest mass above.
+"""The layout of one row of soft labels on disk: dense up to 64 classes, above that the top k and the rest mass.
 
-The float16 numbers are *logarithms* of the probabilities. float16 cannot hold a probability under 6e-8, and a
-teacher that is sure of itself gives many such; softened by T = 4 they carry a percent of the mass each. The
-logarithm costs the same bytes, keeps them, and is no less exact elsewhere (2e-4 at most, against 2.4e-4).
+The float16 numbers are *logarithms* of the probabilities. float16 cannot represent a probability below 6e-8, and a
+confident teacher gives many of those; softened by T = 4 they carry a percent of the mass each. Logarithms take the
+same bytes, keep them, and are as exact elsewhere (relative error at most 2e-4, against 2.4e-4).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DENSE_UP_TO = 64  # classes
 
 @dataclass(frozen=True)
 class RowLayout:
-    """classes: K. top_k: how many classes a row keeps, or None where it keeps them all."""
+    """classes: K. top_k: the number of classes that a row keeps; None for all."""
 
     classes: int
     top_k: int | None
@@ -32,7 +32,7 @@ class RowLayout:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of an array's element: a number of a dense row, or a whole sparse row as one packed record."""
+        """Of an array's element: one number of a dense row, or a whole sparse row as a packed record."""
         if self.top_k is None:
             return np.dtype("<f2")
         index = "<u2" if self.classes <= 2**16 else "<u4"
@@ -58,7 +58,7 @@ class RowLayout:
         return encoded
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Back to float32 [n, K] rows that sum to 1; the rest mass goes evenly to the classes not kept."""
+        """float32 [n, K] rows that sum to 1; the rest mass is spread evenly over the classes that were not kept."""
         probabilities = np.exp((stored if self.top_k is None else stored["rest"]).astype(np.float32))
         if self.top_k is not None:
             others = max(self.classes - self.top_k, 1)

@@ -1,14 +1,14 @@
-"""The soft-label store: one teacher's probabilities for stored views, one file a view number.
+"""The soft-label store: one teacher's probabilities for stored views, one file per view number.
 
     folder/
-      header.json                 what the labels are of: teacher, folds, view version; classes, layout
-      contents.txt                the images' content hashes, one a line: row i of every view is line i
-      view-00003-5d41402a.npy     view number 3; the CRC-32 of the file stands in its name
+      header.json                 identifies the labels: teacher, folds, view version; classes, layout
+      contents.txt                the images' content hashes, one per line: row i of every view is line i
+      view-00003-5d41402a.npy     view number 3; the CRC-32 of the file is in its name
 
-A view is (image, view number); its row takes 2 * K bytes up to 64 classes and (2 + index size) * k + 2
-above, where only the top k classes and the rest mass are kept. A file is whole or it is missing: written
-beside and renamed, and checked against its CRC before it is first read. More views can be added at any time,
-in any order, by several processes as long as no two write the same view.
+A view is (image, view number); its row takes 2 * K bytes up to 64 classes and (2 + index size) * k + 2 above, where
+only the top k classes and the rest mass are kept. A file is complete or missing: it is written beside and renamed,
+and its CRC is checked before it is first read. Views can be added at any time, in any order, by several processes
+as long as no two write the same view.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from decant.distillation.row_layout import RowLayout
 from decant.ensemble.pooling import pool
 from decant.errors import UserError
+from decant.workspace import replacing
 
 FORMAT = 1
 TOP_K = 16
@@ -58,12 +58,11 @@ class SoftLabelStore:
         header: Mapping[str, Any],
         top_k: int = TOP_K,
     ) -> SoftLabelStore:
-        """The store in `folder`: made where there is none, resumed where it is of the same things.
+        """Create the store in `folder`, or open it if it contains the same labels.
 
-        contents: n different content hashes, in row order. classes: K. header: JSON values, with at least the
-        keys of REQUIRED. top_k: classes kept a row, used above 64 classes only.
-        Raises UserError where the folder holds another store or cannot be written, ValueError for bad
-        arguments.
+        contents: n different content hashes, in row order. classes: K. header: JSON values, with at least the keys
+        of REQUIRED. top_k: classes kept per row, used above 64 classes only. Raises UserError if the folder
+        contains another store or cannot be written, ValueError for wrong arguments.
         """
         wanted = _header(contents, classes, teacher, header, top_k)
         if (folder / "header.json").exists():
@@ -71,11 +70,11 @@ class SoftLabelStore:
             _require_same(folder, store.header, wanted)
             return store
         _make_folder(folder)
-        # The header goes last: without one, nobody knows what files lying here are of.
+        # The header is written last: without one, nothing identifies files that are here.
         for stray in folder.glob("view-*.npy"):
             stray.unlink()
-        _write_atomically(folder / "contents.txt", "\n".join(contents).encode())
-        _write_atomically(folder / "header.json", json.dumps(wanted, indent=1, sort_keys=True).encode())
+        _write(folder / "contents.txt", "\n".join(contents).encode())
+        _write(folder / "header.json", json.dumps(wanted, indent=1, sort_keys=True).encode())
         return cls(folder, wanted)
 
     @classmethod
@@ -88,7 +87,7 @@ class SoftLabelStore:
         teacher: str | None = None,
         header: Mapping[str, Any] | None = None,
     ) -> SoftLabelStore:
-        """The store that lies in `folder`; what is given must agree with it. Raises UserError where not."""
+        """Open the store in `folder`; the given values must match it. Raises UserError if they do not."""
         path = folder / "header.json"
         if not path.is_file():
             raise UserError(f"no soft labels in {folder}: make them with distill/make_soft_labels.py.")
@@ -105,7 +104,7 @@ class SoftLabelStore:
         return cls(folder, found)
 
     def contents(self) -> list[str]:
-        """The images' content hashes in row order. Raises UserError where the file was changed."""
+        """The images' content hashes in row order. Raises UserError if the file was changed."""
         path = self.folder / "contents.txt"
         contents = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         if _digest(contents) != self.header["contents_digest"]:
@@ -113,35 +112,34 @@ class SoftLabelStore:
         return contents
 
     def rows_of(self, contents: Sequence[str]) -> NDArray[np.int64]:
-        """The rows of these images, int64 [m]. Raises UserError for an image that has no soft labels."""
+        """The rows of these images, int64 [m]. Raises UserError for an image without soft labels."""
         row = {content: index for index, content in enumerate(self.contents())}
         absent = [content for content in contents if content not in row]
         if absent:
             raise UserError(
                 f"{len(absent)} images (first: {absent[0][:16]}) have no soft labels in {self.folder}: "
-                "make the labels again for the manifest as it is now."
+                "make the labels again for the present manifest."
             )
         return np.array([row[content] for content in contents], dtype=np.int64)
 
     def bytes_per_view(self) -> int:
-        """Bytes one view of one image takes: 2 K dense, (2 + index size) k + 2 sparse."""
+        """Bytes per view of one image: 2 K dense, (2 + index size) k + 2 sparse."""
         return self.layout.row_bytes
 
     def missing(self, views: Iterable[int]) -> list[int]:
-        """Those of `views` with no whole file: to be written. Each file is read once to check it."""
+        """Those of `views` without a complete file. Each file is read once to check it."""
         return [view for view in views if self._view(view) is None]
 
     def write(self, view: int, probabilities: Probabilities) -> None:
-        """Store a view: float32 [n, K] probabilities in the order of `contents`. An older file of it is
-        replaced.
+        """Store a view: float32 [n, K] probabilities in the order of `contents`; an older file of it is replaced.
 
-        Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (logits, say),
-        and UserError where the disk does not take it (nothing half-written stays).
+        Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (logits, say), and
+        UserError if the disk is full (no partial file stays).
         """
         buffer = io.BytesIO()
         np.save(buffer, self.layout.encode(self._checked(view, probabilities)), allow_pickle=False)
         name = f"view-{view:05d}-{zlib.crc32(buffer.getbuffer()):08x}.npy"
-        _write_atomically(self.folder / name, buffer.getbuffer())
+        _write(self.folder / name, buffer.getbuffer())
         for older in self._files(view):
             if older.name != name:
                 older.unlink()
@@ -150,14 +148,14 @@ class SoftLabelStore:
     def read(self, view: int, rows: Rows) -> Probabilities:
         """Probabilities float32 [len(rows), K] of a view's rows, each summing to 1; memory-mapped.
 
-        A sparse store spreads the rest mass evenly over the classes that it did not keep. Raises UserError
-        for a view that is missing or damaged, IndexError for rows outside [0, n).
+        A sparse store spreads the rest mass evenly over the classes that it did not keep. Raises UserError for a
+        view that is missing or damaged, IndexError for rows outside [0, n).
         """
         stored = self._view(view)
         if stored is None:
             raise UserError(
                 f"view {view} of teacher {self.teacher!r} is missing or damaged in {self.folder}: "
-                "run distill/make_soft_labels.py again, it makes what is missing."
+                "run distill/make_soft_labels.py again to make it."
             )
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(stored)):
@@ -173,14 +171,14 @@ class SoftLabelStore:
         exact = probabilities.astype(np.float64)
         sums = exact.sum(axis=1, keepdims=True)
         if not ((exact >= 0).all() and (np.abs(sums - 1) < 1e-2).all()):
-            raise ValueError(f"view {view} holds no probabilities (rows of numbers from 0 to 1 that sum to 1)")
+            raise ValueError(f"view {view} contains no probabilities (rows of numbers from 0 to 1 that sum to 1)")
         return exact / sums
 
     def _files(self, view: int) -> list[Path]:
         return sorted(self.folder.glob(f"view-{view:05d}-*.npy"))
 
     def _view(self, view: int) -> NDArray[Any] | None:
-        """The memory-mapped view, or None where no file of it is whole. Checked once, when first opened."""
+        """The memory-mapped view, or None if no complete file exists. Checked once, when first opened."""
         if view not in self._open_views:
             shape, dtype = self.layout.shape(self.header["rows"]), self.layout.dtype
             whole = (_mapped_if_whole(path, shape, dtype) for path in self._files(view))
@@ -198,11 +196,10 @@ def pooled(
     view: int,
     rows: Rows,
 ) -> Probabilities:
-    """The teachers' pool for rows of a view, float32 [len(rows), K]: pooling on reading runs no teacher.
+    """The teachers' pool for rows of a view, float32 [len(rows), K]; no teacher is run.
 
-    One weight (at least 0, together 1) and one temperature a store; a store of weight 0 is not read. Raises
-    ValueError where the stores' headers differ in more than the teacher, and whatever `read` and `pool`
-    raise.
+    One weight (at least 0, summing to 1) and one temperature per store; a store of weight 0 is not read. Raises
+    ValueError if the stores' headers differ in more than the teacher, and whatever `read` and `pool` raise.
     """
     for key in sorted({key for store in stores for key in store.header} - set(_OF_ONE_TEACHER)):
         if any(store.header.get(key) != stores[0].header.get(key) for store in stores):
@@ -246,13 +243,13 @@ def _require_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
     if keys:
         differences = "; ".join(f"{key} is {found.get(key)!r}, asked for {wanted.get(key)!r}" for key in keys)
         raise UserError(
-            f"the soft labels in {folder} are of something else: {differences}. "
+            f"the soft labels in {folder} are different ones: {differences}. "
             "Name another folder, or delete this one to make them again."
         )
 
 
 def _as_json(header: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(json.dumps(dict(header)))  # as it will be read: tuples become lists
+    values: dict[str, Any] = json.loads(json.dumps(dict(header)))  # as JSON reads it back: tuples become lists
     return values
 
 
@@ -264,7 +261,7 @@ def _digest(contents: Sequence[str]) -> str:
 
 
 def _mapped_if_whole(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """The array, memory-mapped, or None where a single byte of the file is not as it was written."""
+    """The memory-mapped array, or None if any byte of the file differs from what was written."""
     with path.open("rb") as file:
         crc = 0
         while block := file.read(1 << 20):
@@ -284,15 +281,9 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write beside and rename, so that under `path` there is the old file, the whole new one or none."""
-    beside = path.with_name(path.name + ".part")
+def _write(path: Path, data: bytes | memoryview) -> None:
     try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        with replacing(path) as beside:
+            beside.write_bytes(data)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}. Free some space and run again.") from error

@@ -1,9 +1,8 @@
-"""Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
-section 4.2).
+"""Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks", section 4.2).
 
     p_T(k) = softmax(z / T)_k,    T = argmin over val of  -sum_i log p_T(y_i)
 
-Logits and log-probabilities differ by a constant a row, which the softmax takes out: either may be given.
+Logits and log-probabilities differ by a constant per row, which the softmax removes: either may be given.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scipy.special import log_softmax
 
 Floats = NDArray[np.floating[Any]]
 
-# What a probability of exactly 0 is read as: just under the smallest number that float32 can hold.
+# The logarithm used for a probability of exactly 0: just below the smallest that float32 represents.
 _LOG_OF_NOTHING = -104.0
 
 
@@ -31,13 +30,12 @@ def fit_temperature(
 ) -> float:
     """The temperature in [low, high] that minimises the negative log-likelihood.
 
-    log_probabilities: [n, K], or logits. targets: [n] class indices, -1 where there is no label (left out).
-    prior: the weight, in rows, of the belief that T = 1; 0 is the paper's plain minimum. In beta = 1/T the
-    penalty is prior * (beta - log beta), a gamma density with its mode at 1. It moves a fit on hundreds of
-    rows by less than the fit's own error, and keeps T finite and sensible where val is tiny or separated
-    without an error (there the plain minimum runs to `low`, a promise of never being wrong). No rows at all:
-    T = 1.
-    Raises ValueError for NaN, for targets outside [-1, K) and for shapes that do not fit.
+    log_probabilities: [n, K], or logits. targets: [n] class indices, -1 where there is no label (left out). prior:
+    weight, in rows, of the prior that T = 1; 0 gives the paper's plain minimum. In beta = 1/T the penalty is prior
+    * (beta - log beta), a gamma density with its mode at 1. On hundreds of rows it moves the fit by less than the
+    fit's own error, and it keeps T finite where val is tiny or classified without an error (there the plain minimum
+    is `low`, which claims certainty). Without rows, T = 1. Raises ValueError for NaN, for targets outside [-1, K)
+    and for shapes that do not match.
     """
     z, y = labelled_rows(log_probabilities, targets)
     if len(y) == 0:
@@ -59,10 +57,9 @@ def fit_temperature(
 
 
 def apply_temperature(log_probabilities: Floats, temperature: float) -> Floats:
-    """log softmax(z / T) over the last axis: same shape and float type, rows sum to 1 again.
+    """log softmax(z / T) over the last axis: same shape and float type, rows sum to 1.
 
-    log_probabilities: [..., K], or logits; -inf stays -inf. Raises ValueError unless T is finite and
-    positive.
+    log_probabilities: [..., K], or logits; -inf stays -inf. Raises ValueError unless T is finite and positive.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"a temperature is a finite number above 0, not {temperature!r}")
@@ -74,11 +71,10 @@ def apply_temperature(log_probabilities: Floats, temperature: float) -> Floats:
 def labelled_rows(
     log_probabilities: Floats, targets: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The rows with a label, ready for a fit: float64 [n', K], rows shifted to a maximum of 0, and int64
-    [n'].
+    """The labelled rows for a fit: float64 [n', K], shifted to a maximum of 0 per row, and int64 [n'].
 
-    Probabilities of exactly 0 become the smallest that float32 holds. Raises ValueError as fit_temperature
-    says.
+    Probabilities of exactly 0 become the smallest that float32 represents. Raises ValueError as `fit_temperature`
+    does.
     """
     z, y = np.asarray(log_probabilities, dtype=np.float64), np.asarray(targets)
     if z.ndim != 2 or y.shape != z.shape[:1]:
@@ -87,6 +83,6 @@ def labelled_rows(
         raise ValueError(f"targets must be class indices from -1 to {z.shape[1] - 1}")
     z, y = z[y >= 0], y[y >= 0].astype(np.int64)
     if np.isnan(z).any() or np.isposinf(z).any() or np.isneginf(z).all(axis=1).any():
-        raise ValueError("scores hold NaN, +inf or rows of nothing but -inf")
+        raise ValueError("scores contain NaN, +inf or rows of -inf alone")
     z = z - z.max(axis=1, keepdims=True)
     return np.where(np.isneginf(z), np.minimum(_LOG_OF_NOTHING, z.min(initial=0.0, where=np.isfinite(z))), z), y

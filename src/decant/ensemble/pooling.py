@@ -1,12 +1,11 @@
-"""Pooling: the linear pool  p(k) = sum_m w_m p_m(k)  of calibrated members, and three ways to find its
-weights.
+"""Pooling: the linear pool  p(k) = sum_m w_m p_m(k)  of calibrated members, and three ways to find its weights.
 
-Reads predictions and runs no network, so changing a weight costs seconds. Choose on val, never on test.
+Pooling reads predictions and runs no network, so changing a weight takes seconds. Weights are chosen on val, never
+on test.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decant.ensemble.calibration import apply_temperature, labelled_rows
-from decant.errors import UserError
+from decant.errors import UserError, nearest
 
 Floats = NDArray[np.floating[Any]]
 Weights = NDArray[np.float64]  # [m], >= 0, sums to 1
@@ -23,13 +22,12 @@ Weights = NDArray[np.float64]  # [m], >= 0, sums to 1
 def fit_weights(log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]], method: str) -> Weights:
     """Weights of the members: float64 [m], not negative, summing to 1.
 
-    log_probabilities: one [n, K] a member, calibrated already (apply_temperature). targets: int [n], -1 where
-    there is no label (left out; with no labels at all the weights are equal). method: a key of METHODS.
-    Raises UserError for an unknown method, ValueError for no members or shapes that do not fit.
+    log_probabilities: one [n, K] per member, calibrated already (apply_temperature). targets: int [n], -1 where
+    there is no label (left out; without labels the weights are equal). method: a key of METHODS. Raises UserError
+    for an unknown method, ValueError for no members or shapes that do not match.
     """
     if method not in METHODS:
-        nearest = difflib.get_close_matches(str(method), list(METHODS), n=1, cutoff=0.0)[0]
-        raise UserError(f"unknown pooling method {method!r}: did you mean {nearest!r}? Known: {', '.join(METHODS)}.")
+        raise UserError(f"unknown pooling method {method!r}; {nearest(str(method), list(METHODS))}")
     if not log_probabilities:
         raise ValueError("nothing to pool: no member was given")
     likelihoods = _relative_likelihoods(log_probabilities, targets)
@@ -41,8 +39,8 @@ def pool(
 ) -> NDArray[np.float32]:
     """log sum_m w_m softmax(z_m / T_m): float32 [n, K] log-probabilities.
 
-    log_probabilities: one [n, K] a member. A member of weight 0 is not read. Raises ValueError where the
-    numbers of members, weights and temperatures differ, or the weights are negative or do not sum to 1.
+    log_probabilities: one [n, K] per member. A member of weight 0 is not read. Raises ValueError if the numbers of
+    members, weights and temperatures differ, or the weights are negative or do not sum to 1.
     """
     w = np.asarray(weights, dtype=np.float64)
     if not len(log_probabilities) == len(w) == len(temperatures):
@@ -72,10 +70,10 @@ def _equal(likelihoods: NDArray[np.float64]) -> Weights:
 def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: int = 2000) -> Weights:
     """argmax over the simplex of  sum_i log sum_m w_m p_im,  a concave problem, by EM for mixture weights.
 
-    Each step  w_m <- w_m * g_m,  g_m = mean_i p_im / sum_j w_j p_ij,  cannot lower the likelihood (Dempster,
-    Laird & Rubin 1977), so starting from equal weights the result is never worse than they are. By concavity
-    the mean log-likelihood is within max_m g_m - 1 of its maximum, which is when to stop. A weight whose best value is
-    0 only comes near it: such members are left out at the end, so that nobody runs them for nothing.
+    Each step  w_m <- w_m * g_m,  g_m = mean_i p_im / sum_j w_j p_ij,  cannot lower the likelihood (Dempster, Laird
+    & Rubin 1977), so the result is never worse than the equal weights of the start. By concavity the mean
+    log-likelihood is within max_m g_m - 1 of its maximum, which is the stopping rule. EM only approaches a weight
+    of 0: such members are removed at the end, so that they need not be run.
     """
     weights = _equal(likelihoods)
     for _ in range(steps if len(likelihoods) else 0):
@@ -87,11 +85,11 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
 
 
 def _prune_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weights:
-    """The weights with those set to 0, the least first, without which the likelihood is no lower."""
+    """Set weights to 0, the smallest first, as long as the likelihood does not fall."""
     for member in np.argsort(weights, kind="stable")[:-1] if len(likelihoods) else ():
         fewer = np.where(np.arange(len(weights)) == member, 0.0, weights)
         fewer /= fewer.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):  # a true class may be left without any probability
+        with np.errstate(divide="ignore", invalid="ignore"):  # a true class may get no probability
             gain = np.log(likelihoods @ fewer).sum() - np.log(likelihoods @ weights).sum()
         if gain >= 0:
             weights = fewer
@@ -101,8 +99,8 @@ def _prune_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weight
 def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:
     """Ensemble selection with replacement (Caruana, Niculescu-Mizil, Crew & Ksikes 2004, section 2.1).
 
-    Adds, one at a time, the member that lowers the NLL of the bag most (the first of equals); the weights are
-    the counts of the best bag seen, so it is never worse than the best single member.
+    Adds, one at a time, the member that lowers the NLL of the bag most (the first of equals). The weights are the
+    counts of the best bag, so it is never worse than the best single member.
     """
     n, m = likelihoods.shape
     if n == 0:
@@ -110,7 +108,7 @@ def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:
     counts, total = np.zeros(m), np.zeros(n)
     best_counts, best_nll = counts, np.inf
     for size in range(1, steps + 1):
-        with np.errstate(divide="ignore"):  # a bag may give the true class no probability at all: NLL inf
+        with np.errstate(divide="ignore"):  # a bag may give the true class no probability: NLL inf
             nll = -np.log((total[:, None] + likelihoods) / size).mean(axis=0)
         chosen = int(np.argmin(nll))
         counts = counts + np.eye(m)[chosen]
@@ -132,8 +130,10 @@ METHODS: dict[str, Callable[[NDArray[np.float64]], Weights]] = {
 def _relative_likelihoods(
     log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """p_m(y_i) for the rows with a label, [n', m], each row divided by its largest: nothing underflows, and
-    no method cares, as a factor a row shifts the log-likelihood of every mixture alike."""
+    """p_m(y_i) for the labelled rows, [n', m], each row divided by its largest value to avoid underflow.
+
+    A factor per row shifts the log-likelihood of every mixture alike, so no method depends on it.
+    """
     columns = []
     for scores in log_probabilities:
         z, y = labelled_rows(scores, targets)

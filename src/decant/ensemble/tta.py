@@ -1,16 +1,15 @@
-"""Test-time augmentation: a recipe's names turned into ttach transforms, one callable a member.
+"""Test-time augmentation: the names of a recipe become ttach transforms, one callable per member.
 
-Every member shows the network the same object, so that the members' probabilities may be averaged as they
-are. Vertical flips and quarter turns are left out on purpose: a photo has an up and a down.
+Every member shows the network the same object, so the members' probabilities may be averaged. Vertical flips and
+quarter turns are left out on purpose: an image has an up and a down.
 
-ttach 0.0.3 (the last one) works with current torch; two of its habits are mended here. Its `Scale` and
-`Resize` sample without antialiasing, so a shrunken picture carries patterns that no training picture had; and
-`Scale` cuts sizes off (int(100 * 1.15) = 114) where this project rounds.
+ttach 0.0.3 (the last version) works with current torch; two of its habits are corrected here. Its `Scale` and
+`Resize` sample without antialiasing, so a reduced image shows patterns that no training image has; and `Scale`
+truncates sizes (int(100 * 1.15) = 114) where this project rounds.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import re
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 import ttach
 from torch import Tensor
 
-from decant.errors import UserError
+from decant.errors import UserError, nearest
 
 Member = Callable[[Tensor], Tensor]  # float32 [B, 3, S, S] in [0, 1] -> float32 [B, 3, S', S'] in [0, 1]
 Spec = str | Mapping[str, Any]
@@ -30,23 +29,23 @@ IDENTITY = "identity"
 
 
 def tta_members(transforms: Sequence[Spec], *, fixed_size: bool = False) -> dict[str, Member]:
-    """The members of a recipe's TTA set, by name, "identity" first and the others as the recipe orders them.
+    """The members of a recipe's TTA set by name: "identity" first, the others in the recipe's order.
 
     transforms: each entry is a name (`hflip`, `five_crops`), a name with its number (`scale1.15`, `zoom1.2`,
-    `multiply0.9`, `five_crops0.8`), several of these joined by `+` (`hflip+zoom1.2`, their product), or a
-    mapping from name to number or numbers (`{scale: [0.85, 1.15]}`).
-    fixed_size: the network takes S x S pictures alone (most ViTs): `scale`, which changes S, is refused.
+    `multiply0.9`, `five_crops0.8`), several of these joined by `+` (`hflip+zoom1.2`, their product), or a mapping
+    from name to number or numbers (`{scale: [0.85, 1.15]}`). fixed_size: the network accepts S x S images only
+    (most ViTs); `scale`, which changes S, is then an error.
 
-    Members take and give float32 images in [0, 1]. The same member asked for twice is there once. `multiply`
-    clamps, `zoom` crops the middle of the enlarged picture, `five_crops` resizes its crops back to S.
-    Raises UserError for an unknown name or a number that is out of range.
+    Members map float32 images in [0, 1] to such images. A repeated member occurs once. `multiply` clamps, `zoom`
+    crops the centre of the enlarged image, `five_crops` resizes its crops back to S. Raises UserError for an
+    unknown name or a number out of range.
     """
     members: dict[str, Member] = {IDENTITY: lambda images: images}
     for spec in transforms:
         for chain in _chains(spec):
             if fixed_size and any(name == "scale" for name, _ in chain):
                 raise UserError(
-                    f"TTA {spec!r}: this network takes pictures of one size only and `scale` changes it; "
+                    f"TTA {spec!r}: this network accepts images of one size only and `scale` changes it; "
                     "use `zoom`, which enlarges and crops back."
                 )
             members.update(_product([_FAMILIES[name](number) for name, number in chain]))
@@ -122,7 +121,7 @@ def _resized(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _product(families: Sequence[Mapping[str, Member]]) -> dict[str, Member]:
-    """Members of every combination, applied left to right; families that change nothing drop out."""
+    """Members of every combination, applied left to right; families that change nothing are left out."""
     combinations = itertools.product(*(family.items() for family in families if family))
     return {
         "+".join(name for name, _ in steps): _in_turn([member for _, member in steps])
@@ -167,9 +166,8 @@ def _known(name: str) -> str:
     if name in _FAMILIES:
         return name
     # A ttach class name (HorizontalFlip, FiveCrops) should lead to ours.
-    spelled = {"horizontalflip": "hflip", "fivecrops": "five_crops", **{known: known for known in _FAMILIES}}
-    nearest = spelled[difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.0)[0]]
-    raise UserError(f"unknown TTA transform {name!r}: did you mean {nearest!r}? Known: {', '.join(_FAMILIES)}.")
+    ours = {"horizontalflip": "hflip", "fivecrops": "five_crops"}.get(name.lower(), name.lower())
+    raise UserError(f"unknown TTA transform {name!r}; {nearest(ours, list(_FAMILIES))}")
 
 
 def _with_number(name: str, number: Any) -> tuple[str, float | None]:
@@ -185,4 +183,4 @@ def _number(name: str, number: Any, low: float, high: float) -> float:
         )
     if not low <= number <= high:
         raise UserError(f"TTA transform {name!r}: {number:g} is outside {low:g} to {high:g}.")
-    return float(f"{number:g}")  # a member is what its name says
+    return float(f"{number:g}")  # the number in the member's name

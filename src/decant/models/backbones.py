@@ -22,10 +22,10 @@ def build_classifier(
     model_args: dict[str, Any] | None = None,
     drop_path: float = 0.0,
 ) -> tuple[Classifier, str]:
-    """A classifier with `classes` outputs and the weight source that it got.
+    """A classifier with `classes` outputs, and the weight source that was taken.
 
-    architecture: a timm name, or open_clip:MODEL or open_clip:MODEL/TAG. Random parts depend on `seed` alone.
-    Raises UserError for an unknown architecture and where no weight source can be had.
+    architecture: a timm name, or open_clip:MODEL or open_clip:MODEL/TAG. Random weights depend on `seed` alone.
+    Raises UserError for an unknown architecture and if no weight source is available.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -51,7 +51,7 @@ def blank_classifier(
     try:
         backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)
     except TypeError as error:
-        raise UserError(f"{architecture} does not take these model_args: {error}") from None
+        raise UserError(f"{architecture} does not accept these model_args: {error}") from None
     found: dict[str, Any] = vars(backbone)["default_cfg"]
     return Classifier(backbone, found["mean"], found["std"])
 
@@ -66,7 +66,7 @@ def blank_open_clip(model: str, classes: int) -> Classifier:
 
 
 def head_of(classifier: Classifier) -> nn.Linear:
-    """The last, linear layer; UserError for a network that ends otherwise."""
+    """The last, linear layer. Raises UserError for a network that does not end in one."""
     backbone = classifier.backbone
     head = backbone[-1] if isinstance(backbone, nn.Sequential) else backbone.get_classifier()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
@@ -75,7 +75,7 @@ def head_of(classifier: Classifier) -> nn.Linear:
 
 
 def embed(classifier: Classifier, images: Tensor) -> Tensor:
-    """What the head sees: float32 [B, 3, S, S] in [0, 1] -> features [B, D]."""
+    """The head's input: float32 [B, 3, S, S] in [0, 1] -> features [B, D]."""
     normalised = (images - classifier.mean.view(1, 3, 1, 1)) / classifier.std.view(1, 3, 1, 1)
     backbone = classifier.backbone
     if isinstance(backbone, nn.Sequential):

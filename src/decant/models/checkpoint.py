@@ -1,4 +1,4 @@
-"""Checkpoints that carry all that export and prediction need: `model.safetensors` and `model.json`."""
+"""Checkpoints with everything that export and prediction need: `model.safetensors` and `model.json`."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from decant.workspace import replacing, write_json
 class Checkpoint:
     """A classifier with its classes, its preprocessing and a card.
 
-    card: at least `architecture`; further `model_args`, `weights` (the source taken), `recipe`, `fingerprint`.
+    card: at least `architecture`; further `model_args`, `weights` (the source that was taken).
     """
 
     classifier: Classifier
@@ -43,10 +43,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Inverse of `save_checkpoint`, in evaluation mode. UserError for missing or damaged files."""
+    """Inverse of `save_checkpoint`, in evaluation mode. Raises UserError for missing or damaged files."""
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing; {folder} does not hold a checkpoint")
+            raise UserError(f"{folder / name} is missing; {folder} contains no checkpoint")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")

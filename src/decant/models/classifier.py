@@ -1,4 +1,4 @@
-"""A network that normalises its own input, so that mean and std cannot be lost on the way to a user."""
+"""A network that normalises its own input, so that mean and std always travel with it."""
 
 from collections.abc import Sequence
 
@@ -26,5 +26,5 @@ class Classifier(nn.Module):
 
 
 def placed(classifier: Classifier, device: torch.device) -> Classifier:
-    """The classifier on `device`, its weights channels last: on CPUs a training step is nearly twice as fast so."""
+    """The classifier on `device`, weights channels last: a CPU training step is nearly twice as fast this way."""
     return classifier.to(device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Inference from original pictures: the evaluation transform, batched, and what networks say of it."""
+"""Inference from original images: the evaluation transform, in batches, and the network's outputs."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
-from decant.data.pixels import parallel
+from decant.data.pool import batched, parallel
 from decant.data.predictions import Predictions
 from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import embed
@@ -22,21 +22,14 @@ IDENTITY: Members = {"identity": lambda images: images}
 def evaluation_batches(
     pictures: Iterable[tuple[str, bytes]], preprocessing: Preprocessing, batch_size: int = 64
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Decode and prepare `pictures` (id, encoded bytes): ids and float32 [B, 3, S, S] in [0, 1]."""
+    """Decode and prepare images (id, encoded bytes): yield ids and float32 [B, 3, S, S] in [0, 1]."""
 
     def prepare(picture: tuple[str, bytes]) -> tuple[str, Tensor]:
         return picture[0], evaluation_transform(decode(picture[1]), preprocessing)
 
-    ids: list[str] = []
-    images: list[Tensor] = []
-    for id_, image in parallel(prepare, pictures):
-        ids.append(id_)
-        images.append(image)
-        if len(ids) == batch_size:
-            yield ids, torch.stack(images)
-            ids, images = [], []
-    if ids:
-        yield ids, torch.stack(images)
+    for batch in batched(parallel(prepare, pictures), batch_size):
+        ids, images = zip(*batch, strict=True)
+        yield list(ids), torch.stack(images)
 
 
 def predict(
@@ -45,7 +38,7 @@ def predict(
     device: torch.device,
     members: Members = IDENTITY,
 ) -> Predictions:
-    """Log-probabilities of every TTA member for every picture."""
+    """Log-probabilities of every TTA member for every image."""
     classifier = placed(classifier, device).eval()
     ids: list[str] = []
     rows: dict[str, list[np.ndarray]] = {name: [] for name in members}
@@ -63,12 +56,12 @@ def predict(
 
 
 def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:
-    """float32 [B, K] of float32 [B, 3, S, S] in [0, 1]; the caller has set evaluation mode."""
+    """float32 [B, K] for images float32 [B, 3, S, S] in [0, 1]; the classifier must be in evaluation mode."""
     logits = classifier(images.contiguous(memory_format=torch.channels_last)).float()
     return F.log_softmax(logits, dim=1).cpu().numpy()
 
 
 def features_of(classifier: Classifier, images: Tensor) -> np.ndarray:
-    """Features before the head, float32 [B, D]; the caller has set evaluation mode."""
+    """Features before the head, float32 [B, D]; the classifier must be in evaluation mode."""
     with torch.inference_mode():
         return embed(classifier, images.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()

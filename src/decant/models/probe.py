@@ -1,4 +1,4 @@
-"""Linear probe: a logistic regression on frozen features, folded back into the network's own head."""
+"""Linear probe: a logistic regression on frozen features, written into the network's own head."""
 
 import warnings
 
@@ -15,7 +15,7 @@ REGULARISATION = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn,
 class LinearProbe:
     """Multinomial logistic regression on standardised features (L-BFGS, as in Radford et al. 2021, A.3).
 
-    Classes that the targets lack get a log-probability far below the others.
+    Classes that are absent from the targets get a log-probability far below the others.
     """
 
     def __init__(self, classes: int, strength: float) -> None:
@@ -26,11 +26,11 @@ class LinearProbe:
         self.mean = features.mean(axis=0, dtype=np.float64)
         self.scale = features.std(axis=0, dtype=np.float64) + 1e-6
         regression = LogisticRegression(C=self.strength, max_iter=300, tol=1e-3)
-        # One thread: the optimiser calls BLAS for vectors so short that two threads spend their time waiting.
+        # One thread: the optimiser calls BLAS for short vectors, where a second thread costs more than it saves.
         with warnings.catch_warnings(), threadpool_limits(1, "blas"):
-            # 300 steps are enough for ranking; the last digits of a separable problem never settle
+            # 300 steps suffice for ranking; a separable problem never converges
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images per class
             regression.fit((features - self.mean) / self.scale, targets, sample_weight=weight)
         self.weight = np.zeros((self.classes, features.shape[1]))
         self.bias = np.full(self.classes, -20.0)
@@ -48,7 +48,7 @@ class LinearProbe:
         return (features - self.mean) / self.scale @ self.weight.T + self.bias
 
     def write_into(self, head: nn.Linear) -> None:
-        """Fold standardisation and regression into a linear layer."""
+        """Write standardisation and regression into a linear layer."""
         weight = self.weight / self.scale
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight))

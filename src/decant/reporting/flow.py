@@ -59,7 +59,7 @@ def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
     for name, reads in arrows.items():
         earliest[name] = 1 + max((earliest[read] for read in reads), default=-1)
     steps: dict[str, int] = {}
-    for name in reversed(arrows):
+    for name in reversed(list(arrows)):
         readers = [steps[reader] for reader in steps if name in arrows[reader]]
         steps[name] = min(readers, default=max(earliest.values()) + 1) - 1
     return steps

@@ -20,7 +20,7 @@ from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import decode
 from decant.data.manifest import Manifest, draw_splits, read_manifest, write_manifest
-from decant.data.pixels import parallel
+from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing
 from decant.data.splits import folds, separate_groups
 from decant.errors import UserError
@@ -120,19 +120,10 @@ def prepared_batches(
         small = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
         return encoded[0], evaluation_transform(pixels, preprocessing), np.asarray(small)
 
-    batch: list[tuple[str, torch.Tensor, np.ndarray]] = []
-    for image in progress(parallel(prepare, experiment.encoded_images(rows)), "examining", len(rows), "images"):
-        batch.append(image)
-        if len(batch) == batch_size:
-            yield stacked(batch)
-            batch = []
-    if batch:
-        yield stacked(batch)
-
-
-def stacked(batch: list[tuple[str, torch.Tensor, np.ndarray]]) -> tuple[list[str], torch.Tensor, np.ndarray]:
-    ids, images, thumbnails = zip(*batch, strict=True)
-    return list(ids), torch.stack(images), np.stack(thumbnails)
+    prepared = progress(parallel(prepare, experiment.encoded_images(rows)), "examining", len(rows), "images")
+    for batch in batched(prepared, batch_size):
+        ids, images, thumbnails = zip(*batch, strict=True)
+        yield list(ids), torch.stack(images), np.stack(thumbnails)
 
 
 def grouped(

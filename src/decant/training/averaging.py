@@ -1,4 +1,4 @@
-"""Exponential moving average of weights (Polyak & Juditsky 1992), the network that is used if it is on."""
+"""Exponential moving average of weights (Polyak & Juditsky 1992)."""
 
 import copy
 
@@ -16,7 +16,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, classifier: Classifier, step: int) -> None:
-        """After step `step` (from 0). Early steps count more, so that the start is forgotten."""
+        """Update after step `step` (from 0). The decay is lower in early steps, so that the start is forgotten."""
         if self.decay == 0:
             return
         decay = min(self.decay, (1 + step) / (10 + step))

@@ -1,7 +1,7 @@
-"""The training loop: read top to bottom, it is all there is to training a network here.
+"""The training loop, complete in this file.
 
-Everything random is a function of seed, epoch and step, so a run that was killed goes on from its last epoch
-and ends in the same weights, bit for bit on one machine's CPU.
+Everything random is a function of seed, epoch and step, so a run that was killed continues after its last epoch and
+ends with the same weights, bit for bit on one machine's CPU.
 """
 
 import json
@@ -38,7 +38,7 @@ ViewOfEpoch = Callable[[int], int]
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the cache rows (int64 [n]), their views, and the loss of a view's logits."""
+    """What to learn: the cache rows (int64 [n]), their views, and the loss of a view's logits."""
 
     rows: np.ndarray
     views: ViewSet
@@ -53,15 +53,15 @@ def train(
     seed: int,
     folder: Path,
     evaluate: Evaluate,
-    precision: str,
+    dtype: str,
     device: torch.device,
     track: Log,
 ) -> Classifier:
     """Train in place and return the network to use (the averaged one if `ema_decay` is set).
 
-    Writes `folder/history.csv` and, while unfinished, `folder/resume.safetensors`, from which a later call
-    with the same arguments goes on. evaluate: metrics of the network to use, on val, after each epoch.
-    Raises UserError with advice when the loss is not finite.
+    Writes `folder/history.csv` and, while unfinished, `folder/resume.safetensors`, from which a later call with the
+    same arguments continues. evaluate: metrics on val of the network to use, after each epoch. dtype: fp32 | bf16.
+    Raises UserError with advice if the loss is not finite.
     """
     classifier = placed(classifier, device)
     averaged = Averaged(classifier, settings.ema_decay)
@@ -79,7 +79,7 @@ def train(
             share = rate_at(now, settings.epochs * steps, round(settings.warmup_epochs * steps))
             set_rate(optimizer, settings, share, head_only=epoch < settings.freeze_epochs)
             torch.manual_seed(step_seed(seed, now))  # dropout and stochastic depth
-            losses.append(train_step(classifier, optimizer, task, rows, epoch, settings.input_px, precision, device))
+            losses.append(train_step(classifier, optimizer, task, rows, epoch, settings.input_px, dtype, device))
             averaged.update(classifier, now)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         seconds = time.monotonic() - started
@@ -95,7 +95,7 @@ def train(
 
 
 def training_mode(classifier: Classifier, freeze_norm: bool) -> None:
-    """Training mode; with `freeze_norm` the batch norms keep using, and not updating, the statistics they have.
+    """Training mode; with `freeze_norm` batch norms use their stored statistics and do not update them.
 
     Statistics of small batches are noisy enough to undo what a fitted head relies on.
     """
@@ -113,13 +113,13 @@ def train_step(
     rows: np.ndarray,
     epoch: int,
     size: int,
-    precision: str,
+    dtype: str,
     device: torch.device,
 ) -> Tensor:
     """One step on one batch; returns the detached loss."""
     view = task.view_of_epoch(epoch)
     images = network_input(task.views.render(rows, view, size), device)
-    with autocast(precision, device):
+    with autocast(dtype, device):
         logits = classifier(images)
     loss = task.criterion(logits.float(), rows, view)
     optimizer.zero_grad(set_to_none=True)
@@ -134,14 +134,14 @@ def network_input(views: Tensor, device: torch.device) -> Tensor:
     return views.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    if precision == "bf16":
+def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
+    if dtype == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:
-    """The precision in which a training step of this network is faster here, by trying both."""
+    """The number format in which a training step of this network is faster here, by timing both."""
     batch = min(settings.batch_size, 32)
     images = torch.rand(batch, 3, settings.input_px, settings.input_px, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -163,8 +163,8 @@ def measured_dtype(classifier: Classifier, settings: Training, classes: int, dev
 
 
 def epoch_rows(rows: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The epoch's batches: a permutation that depends on seed and epoch; a short last batch is left out."""
-    # The epoch counts in the highest word: streams that start one apart in the lowest share nearly all their numbers.
+    """The epoch's batches: a permutation from seed and epoch; an incomplete last batch is left out."""
+    # The epoch is the highest word of the counter: streams whose lowest words differ by one share nearly all numbers.
     order = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch])).permutation(rows)
     whole = max(1, len(order) // batch_size)
     return [order[i * batch_size : (i + 1) * batch_size] for i in range(whole)]
@@ -178,7 +178,7 @@ def check_finite(loss: float, epoch: int, settings: Training) -> float:
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} in epoch {epoch + 1}: try learning_rate={settings.learning_rate / 3:.2g}, "
-            f"a longer warm-up (warmup_epochs={settings.warmup_epochs + 1:g}) or precision=fp32"
+            f"a longer warm-up (warmup_epochs={settings.warmup_epochs + 1:g}) or dtype=fp32"
         )
     return loss
 
@@ -189,7 +189,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 class Resume:
-    """The unfinished training in `folder`: network, average, optimiser and history, in one atomic file."""
+    """An unfinished training in `folder`: network, average, optimiser and history, in one atomic file."""
 
     def __init__(
         self, folder: Path, classifier: Classifier, averaged: Averaged, optimizer: torch.optim.Optimizer
@@ -209,13 +209,13 @@ class Resume:
             save_file(plain, beside, metadata={"history": json.dumps(history)})
 
     def load(self) -> list[dict[str, Any]]:
-        """Restore all and return the history; an empty one where there is nothing to go on from."""
+        """Restore everything and return the history; an empty one if there is nothing to continue."""
         if not self.path.is_file():
             return []
         try:
             tensors = load_file(self.path)
         except SafetensorError:
-            log.warning("%s is damaged; training starts anew", self.path)
+            log.warning("%s is damaged; training starts from the beginning", self.path)
             return []
         self.classifier.load_state_dict(part(tensors, "network."))
         if self.averaged.module is not self.classifier:
@@ -227,7 +227,7 @@ class Resume:
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": state["param_groups"]})
         history: list[dict[str, Any]] = json.loads(history_of(self.path))
-        log.info("going on after epoch %d", len(history))
+        log.info("continuing after epoch %d", len(history))
         return history
 
     def clear(self) -> None:

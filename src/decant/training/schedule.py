@@ -1,4 +1,4 @@
-"""Learning rates over steps, and the groups of parameters that they apply to."""
+"""Learning rates over the steps, and the parameter groups that they apply to."""
 
 import math
 
@@ -17,7 +17,7 @@ def rate_at(step: int, steps: int, warmup_steps: int) -> float:
 
 
 def parameter_groups(backbone: nn.Module, settings: Training) -> list[dict[str, object]]:
-    """Body and head, each with and without weight decay (norms and biases go without)."""
+    """Body and head, each with and without weight decay (norms and biases have none)."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         groups.setdefault((is_head(name), parameter.ndim > 1), []).append(parameter)

@@ -14,9 +14,9 @@ def supervised_loss(
 ) -> Criterion:
     """Weighted mean over the batch of the cross-entropy with soft targets.
 
-    targets: int64 [len(cache)], -1 where a picture has no label (such rows must not be trained on). weight:
-    float [len(cache)], sample weights. smoothing: Szegedy et al. 2016, eq. 7's epsilon. balance: exponent on
-    inverse class frequency.
+    targets: int64 [len(cache)], -1 for an image without a label (such rows must not be trained on). weight: float
+    [len(cache)], sample weights. smoothing: epsilon of Szegedy et al. 2016, eq. 7. balance: exponent of the inverse
+    class frequency.
     """
     factor = torch.from_numpy(weight * class_factors(targets, classes, balance)[targets]).float()
 
@@ -31,7 +31,7 @@ def supervised_loss(
 
 
 def view_targets(views: ViewSet, targets: np.ndarray, classes: int, rows: np.ndarray, view: int) -> Tensor:
-    """One-hot labels of a view, mixed in the shares of its pictures (Zhang et al. 2018), float32 [B, K]."""
+    """One-hot labels of a view, mixed in the shares of its images (Zhang et al. 2018), float32 [B, K]."""
     onehot = F.one_hot(torch.from_numpy(targets[rows]), classes).float()
     parameters = views.draw(rows, view)
     mixed = np.flatnonzero(parameters.partner >= 0)

@@ -10,11 +10,7 @@ from decant.data.views import ViewSet, draw_views, view_keys
 from decant.study import Views
 
 PLAIN = Views(scale=(1, 1), ratio=(1, 1), flip=0, brightness=0, contrast=0, saturation=0)
-
-
 VARIED = Views(rotate_deg=20, erase=0.5, mix=0.5)
-
-
 NO_PARTNERS = np.array([], dtype=np.int64)
 
 

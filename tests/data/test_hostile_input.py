@@ -1,4 +1,4 @@
-"""What strangers and failing disks put before us: a clear error or a row with a reason, and nothing is lost."""
+"""Hostile and damaged input and failing disks: a clear error, or a row with a reason; no file is lost."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from decant.errors import UserError
 from decant.study import Data
 
 
-def photo(name: str) -> bytes:
+def png(name: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), tuple(zlib.crc32(name.encode()).to_bytes(4)[:3])).save(file, "PNG")
     return file.getvalue()
@@ -31,16 +31,16 @@ def photo(name: str) -> bytes:
 def zipped(root: Path, *names: str) -> Path:
     with zipfile.ZipFile(root / "data.zip", "w") as archive:
         for name in names:
-            archive.writestr(name, photo(name))
+            archive.writestr(name, png(name))
     return root / "data.zip"
 
 
 def tarred(root: Path, members: list[tarfile.TarInfo], mode: str = "w") -> Path:
-    """data.tar with two good photos and `members`, each of which holds a photo if it is a file."""
+    """data.tar with two good images and `members`; each regular file contains an image."""
     path = root / ("data.tar.gz" if mode == "w:gz" else "data.tar")
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for info in [tarfile.TarInfo("a/1.png"), tarfile.TarInfo("b/1.png"), *members]:
-            content = photo(info.name) if info.isfile() else b""
+            content = png(info.name) if info.isfile() else b""
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
@@ -51,7 +51,7 @@ def opened(path: Path) -> Source:
 
 
 def built(path: Path) -> Manifest:
-    """The manifest, of which kept and set aside are all that the source found."""
+    """The manifest, after a check that it has one row for each file that the source lists."""
     source = opened(path)
     manifest = build_manifest(source, Data(), 0)
     assert manifest.rows["path"].tolist() == [item.path for item in source.found()]
@@ -68,15 +68,15 @@ OUTSIDE = ["../evil.png", "a/../../evil.png", "/etc/evil.png", "C:/evil.png", ".
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_zip_member_that_leads_out_has_a_row_with_a_reason(tmp_path: Path, name: str) -> None:
-    found = reasons(zipped(tmp_path, "a/1.png", "b/1.png", name))
-    assert found.pop(name.replace("\\", "/")) == "broken: its name leads out of the archive"
-    assert found == {"a/1.png": "", "b/1.png": ""}
+    reason_of = reasons(zipped(tmp_path, "a/1.png", "b/1.png", name))
+    assert reason_of.pop(name.replace("\\", "/")) == "broken: its name leads out of the archive"
+    assert reason_of == {"a/1.png": "", "b/1.png": ""}
 
 
 @pytest.mark.parametrize("name", OUTSIDE[:4])
 def test_a_tar_member_that_leads_out_has_a_row_with_a_reason(tmp_path: Path, name: str) -> None:
-    found = reasons(tarred(tmp_path, [tarfile.TarInfo(name)]))
-    assert found == {"a/1.png": "", "b/1.png": "", name: "broken: its name leads out of the archive"}
+    reason_of = reasons(tarred(tmp_path, [tarfile.TarInfo(name)]))
+    assert reason_of == {"a/1.png": "", "b/1.png": "", name: "broken: its name leads out of the archive"}
 
 
 def test_nothing_is_written_beside_the_archive(tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def test_a_device_in_a_tar_is_not_opened(tmp_path: Path, kind: bytes) -> None:
     assert reasons(tarred(tmp_path, [device]))["a/device.png"] == "broken: not a regular file in the archive"
 
 
-def test_a_name_that_comes_twice_keeps_the_last_and_tells_of_the_first(tmp_path: Path) -> None:
+def test_the_last_of_two_members_with_one_name_is_used_and_the_first_has_a_row_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "data.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("b/1.png", photo("b"))
-        archive.writestr("a/1.png", photo("first"))
+        archive.writestr("b/1.png", png("b"))
+        archive.writestr("a/1.png", png("first"))
         with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a/1.png", photo("last"))
-    found = reasons(path)
-    assert set(found) == {"a/1.png", "a/1.png (earlier copy 1)", "b/1.png"}
-    assert "more than once" in found["a/1.png (earlier copy 1)"]
-    assert dict(opened(path).read(["a/1.png"])) == {"a/1.png": photo("last")}
+            archive.writestr("a/1.png", png("last"))
+    reason_of = reasons(path)
+    assert set(reason_of) == {"a/1.png", "a/1.png (earlier copy 1)", "b/1.png"}
+    assert "more than once" in reason_of["a/1.png (earlier copy 1)"]
+    assert dict(opened(path).read(["a/1.png"])) == {"a/1.png": png("last")}
 
 
 def test_an_encrypted_member_has_a_row_with_a_reason(tmp_path: Path) -> None:
@@ -135,15 +135,15 @@ def test_an_encrypted_member_has_a_row_with_a_reason(tmp_path: Path) -> None:
 def test_a_member_whose_bytes_are_damaged_has_a_row_with_a_reason(tmp_path: Path) -> None:
     path = zipped(tmp_path, "a/1.png", "b/1.png", "a/2.png")
     data = bytearray(path.read_bytes())
-    data[data.index(photo("a/2.png")) + 20] ^= 0xFF
+    data[data.index(png("a/2.png")) + 20] ^= 0xFF
     path.write_bytes(data)
-    found = reasons(path)
-    assert found.pop("a/2.png").startswith("broken: damaged in the archive: Bad CRC-32")
-    assert set(found.values()) == {""}
+    reason_of = reasons(path)
+    assert reason_of.pop("a/2.png").startswith("broken: damaged in the archive: Bad CRC-32")
+    assert set(reason_of.values()) == {""}
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_tar_that_was_cut_off_is_an_error(tmp_path: Path, mode: str) -> None:
+def test_a_truncated_tar_is_an_error(tmp_path: Path, mode: str) -> None:
     noise = [tarfile.TarInfo(f"a/{number}.png") for number in range(2, 30)]
     path = tarred(tmp_path, noise, mode)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - 7])
@@ -151,7 +151,7 @@ def test_a_tar_that_was_cut_off_is_an_error(tmp_path: Path, mode: str) -> None:
         built(path)
 
 
-def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "data.zip"
     path.write_bytes(b"<html>404</html>")
     with pytest.raises(UserError, match="neither a folder nor a readable zip or tar"):
@@ -183,7 +183,7 @@ def test_an_archive_that_is_too_large_unpacked_is_refused(tmp_path: Path, monkey
         opened(zipped(tmp_path, "a/1.png", "b/1.png"))
 
 
-def test_a_file_too_large_for_a_photo_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = zipped(tmp_path, "a/1.png", "b/1.png")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("a/huge.png", bytes(5000))
@@ -193,7 +193,7 @@ def test_a_file_too_large_for_a_photo_is_not_read(tmp_path: Path, monkeypatch: p
 
 def test_an_image_bomb_has_a_row_with_a_reason(tmp_path: Path) -> None:
     path = zipped(tmp_path, "a/1.png", "b/1.png")
-    bomb = bytearray(photo("bomb"))
+    bomb = bytearray(png("bomb"))
     bomb[16:24] = struct.pack(">II", 20_000, 20_000)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
     with zipfile.ZipFile(path, "a") as archive:
@@ -206,12 +206,12 @@ def test_an_image_bomb_has_a_row_with_a_reason(tmp_path: Path) -> None:
 def in_folder(root: Path, *names: str) -> Path:
     for name in names:
         (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "data" / name).write_bytes(photo(name))
+        (root / "data" / name).write_bytes(png(name))
     return root / "data"
 
 
 def test_an_unreadable_folder_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated, since tests may run as root, whom no permission stops."""
+    """Simulated, because tests may run as root, who may read everything."""
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
     real = os.scandir
 
@@ -238,7 +238,7 @@ def test_an_unreadable_file_has_a_row_with_a_reason(tmp_path: Path, monkeypatch:
     assert reasons(path)["b/2.png"] == "broken: cannot be read: Permission denied"
 
 
-def test_a_file_that_vanishes_after_the_manifest_is_an_error_and_no_other_image(tmp_path: Path) -> None:
+def test_reading_a_file_that_was_deleted_after_the_manifest_is_an_error(tmp_path: Path) -> None:
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
     source = opened(path)
     build_manifest(source, Data(), 0)
@@ -247,33 +247,31 @@ def test_a_file_that_vanishes_after_the_manifest_is_an_error_and_no_other_image(
         list(source.read(["a/1.png"]))
 
 
-def test_links_on_disk_are_followed_broken_ones_told_and_circles_left(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_links_on_disk_are_followed_unless_broken_or_circular(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
     (path / "a/linked.png").symlink_to(path / "b/1.png")
     (path / "a/broken.png").symlink_to(path / "nowhere.png")
     (path / "a/circle").symlink_to(path)
-    found = reasons(path)
-    assert found.pop("a/broken.png") == "broken: cannot be read: No such file or directory (a link)"
-    assert found == {"a/1.png": "", "a/linked.png": "", "b/1.png": ""}
+    reason_of = reasons(path)
+    assert reason_of.pop("a/broken.png") == "broken: cannot be read: No such file or directory (a link)"
+    assert reason_of == {"a/1.png": "", "a/linked.png": "", "b/1.png": ""}
     assert "link to a folder above it" in caplog.text
 
 
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
-    os.mkfifo(path / "a/pipe.png")  # reading it would wait for ever
+    os.mkfifo(path / "a/pipe.png")  # reading it would block for ever
     assert reasons(path)["a/pipe.png"] == "broken: not a regular file"
 
 
-def test_a_name_that_is_no_text_has_a_row_and_its_bytes(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_utf8_has_a_row_and_can_be_read(tmp_path: Path) -> None:
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
     os.rename(path / "a/1.png", os.fsencode(path / "a") + b"/caf\xe9.png")
     assert reasons(path) == {"a/caf\\xe9.png": "", "b/1.png": ""}
-    assert dict(opened(path).read(["a/caf\\xe9.png"])) == {"a/caf\\xe9.png": photo("a/1.png")}
+    assert dict(opened(path).read(["a/caf\\xe9.png"])) == {"a/caf\\xe9.png": png("a/1.png")}
 
 
-def test_one_photo_in_two_class_folders_keeps_both_rows(tmp_path: Path) -> None:
+def test_one_image_in_two_class_folders_keeps_both_rows(tmp_path: Path) -> None:
     path = in_folder(tmp_path, "a/1.png", "b/1.png")
     (path / "b/same.png").write_bytes((path / "a/1.png").read_bytes())
     rows = built(path).rows.set_index("path")
@@ -299,7 +297,7 @@ def tarred_and_packed(root: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred_and_packed])
-def test_any_damage_to_an_archive_gives_rows_or_an_error_for_people(tmp_path: Path, pack: Callable[..., Path]) -> None:
+def test_a_damaged_archive_gives_rows_or_a_user_error(tmp_path: Path, pack: Callable[..., Path]) -> None:
     draw = random.Random(0)
     path = pack(tmp_path, "a/1.png", "b/1.png", *(f"a/{number}.png" for number in range(2, 6)))
     whole = path.read_bytes()

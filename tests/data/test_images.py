@@ -1,4 +1,4 @@
-"""Images in every disguise come out as upright RGB; everything else comes out as a reason."""
+"""Every kind of image is decoded to upright RGB; any other file raises BrokenImage with a reason."""
 
 import io
 import struct
@@ -12,8 +12,8 @@ from decant.data import images
 from decant.data.images import BrokenImage, decode, probe
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-# What an EXIF orientation asks a viewer to do, as NumPy operations on the stored rows (EXIF 2.32, tag 0x0112).
-ASKED = {
+# Each EXIF orientation as a NumPy operation on the stored rows (EXIF 2.32, tag 0x0112).
+TO_UPRIGHT = {
     1: lambda a: a,
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -32,7 +32,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def corners() -> np.ndarray:
-    """Four colours, one a corner, in a picture that is wider than high: every turn of it differs."""
+    """One colour per corner of an image that is wider than high, so that every orientation differs."""
     pixels = np.zeros((16, 24, 3), np.uint8)
     pixels[:8, :12], pixels[:8, 12:], pixels[8:, :12], pixels[8:, 12:] = RED, GREEN, BLUE, WHITE
     return pixels
@@ -45,24 +45,24 @@ def test_every_exif_orientation_is_applied_once(orientation: int, kind: str) -> 
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     data = saved(Image.fromarray(corners()), kind, exif=exif, **options)
-    expected = ASKED[orientation](corners())
+    expected = TO_UPRIGHT[orientation](corners())
     np.testing.assert_array_equal(decode(data), expected)
     assert probe(data) == (expected.shape[1], expected.shape[0])
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> None:
+def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(decode(saved(Image.fromarray(corners()), "PNG", exif=exif)), corners())
 
 
-def test_damaged_exif_spoils_no_pixels() -> None:
+def test_damaged_exif_does_not_change_the_pixels() -> None:
     data = saved(Image.fromarray(corners()), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
     np.testing.assert_array_equal(decode(data), corners())
 
 
-def test_transparent_parts_lie_on_white() -> None:
+def test_transparent_parts_become_white() -> None:
     pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
     grey = round(255 * (1 - 128 / 255))  # half of black over white
     expected = [[RED, WHITE, (grey, grey, grey)]]
@@ -77,7 +77,7 @@ def test_a_palette_colour_marked_as_transparent_is_white() -> None:
     np.testing.assert_array_equal(decode(saved(image, "PNG", transparency=1)), [[RED, WHITE]])
 
 
-def test_grey_with_alpha_lies_on_white() -> None:
+def test_transparent_grey_becomes_white() -> None:
     image = Image.merge("LA", (Image.new("L", (2, 2), 10), Image.new("L", (2, 2), 0)))
     np.testing.assert_array_equal(decode(saved(image, "PNG")), np.full((2, 2, 3), 255))
 
@@ -102,7 +102,7 @@ def test_sixteen_bit_colour_is_scaled_to_eight() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0])
-def test_floats_are_scaled_by_what_they_hold(scale: float) -> None:
+def test_floats_are_scaled_by_their_largest_value(scale: float) -> None:
     image = Image.fromarray(np.array([[0.0, 0.2, 1.0]], np.float32) * np.float32(scale))
     np.testing.assert_array_equal(decode(saved(image, "TIFF"))[0, :, 0], [0, 51, 255])
 
@@ -112,7 +112,7 @@ def test_cmyk_jpeg_keeps_its_colours() -> None:
     assert np.abs(decode(saved(image, "JPEG", quality=95)).astype(int) - RED).max() <= 4
 
 
-def test_an_animation_gives_its_first_frame() -> None:
+def test_the_first_frame_of_an_animation_is_decoded() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (GREEN, BLUE, RED)]
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -127,7 +127,7 @@ def test_bilevel_becomes_black_and_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_file_that_was_cut_off_is_broken_whatever_the_process_tolerates(
+def test_a_truncated_file_is_broken_even_if_pillow_is_set_to_load_it(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
@@ -138,7 +138,7 @@ def test_a_file_that_was_cut_off_is_broken_whatever_the_process_tolerates(
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (b"", "empty"),
         (b"not a picture at all", "not an image"),
@@ -148,8 +148,8 @@ def test_a_file_that_was_cut_off_is_broken_whatever_the_process_tolerates(
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
-def test_what_is_no_image_says_what_it_is(data: bytes, said: str) -> None:
-    with pytest.raises(BrokenImage, match=said):
+def test_the_reason_names_the_kind_of_file_that_is_not_an_image(data: bytes, reason: str) -> None:
+    with pytest.raises(BrokenImage, match=reason):
         decode(data)
 
 
@@ -162,8 +162,8 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("side_px", [10_000, 30_000])
-def test_a_header_that_promises_too_many_pixels_is_refused(side_px: int) -> None:
-    """Above Pillow's own limits too, one of which warns and one of which raises."""
+def test_a_header_that_declares_too_many_pixels_is_refused(side_px: int) -> None:
+    """Also above Pillow's two limits: above the lower it warns, above the higher it raises."""
     data = bytearray(saved(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = struct.pack(">II", side_px, side_px)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
@@ -171,7 +171,7 @@ def test_a_header_that_promises_too_many_pixels_is_refused(side_px: int) -> None
         decode(bytes(data))
 
 
-def test_any_damage_of_any_byte_gives_a_picture_or_a_reason() -> None:
+def test_random_damage_gives_an_image_or_a_reason() -> None:
     rng = np.random.default_rng(1)
     noise = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
     for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "TGA", "ICO", "PPM"):
@@ -180,9 +180,9 @@ def test_any_damage_of_any_byte_gives_a_picture_or_a_reason() -> None:
             data = whole.copy()
             data[rng.integers(0, len(data), 4)] = rng.integers(0, 256, 4)
             try:
-                picture = decode(data.tobytes())
+                pixels = decode(data.tobytes())
             except BrokenImage as error:
                 assert str(error)
             else:
-                assert picture.dtype == np.uint8
-                assert picture.shape[2] == 3
+                assert pixels.dtype == np.uint8
+                assert pixels.shape[2] == 3

@@ -1,4 +1,4 @@
-"""The manifest: every found image has its row, rows survive the disk, and a full disk leaves the old file."""
+"""The manifest: every listed file has a row, files store rows exactly, and a full disk leaves the old file."""
 
 import errno
 import hashlib
@@ -29,17 +29,17 @@ from decant.errors import UserError
 from decant.study import Data
 
 
-def photo(shade: int, size: tuple[int, int] = (8, 6)) -> bytes:
+def png(shade: int, size: tuple[int, int] = (8, 6)) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, (shade, 0, 0)).save(file, "PNG")
     return file.getvalue()
 
 
-class Shelf(BaseSource):
-    """A source made of what it is given."""
+class MemorySource(BaseSource):
+    """A source in memory."""
 
     def __init__(self, found: Sequence[Found], files: dict[str, bytes | BrokenImage], classes: list[str]) -> None:
-        super().__init__(Path("shelf"))
+        super().__init__(Path("memory"))
         self.items, self.files, self.classes = found, files, classes
 
     def digest(self) -> str:
@@ -54,24 +54,24 @@ class Shelf(BaseSource):
                 yield path, self.files[path]
 
 
-def shelf() -> Shelf:
-    """Two classes of three, and one of each kind of trouble."""
-    files: dict[str, bytes | BrokenImage] = {f"{label}/{n}.png": photo(n) for label in "ab" for n in range(3)}
-    files |= {"a/bad.png": b"no image", "a/off.png": BrokenImage("bad sector"), "new/1.png": photo(7)}
+def memory_source() -> MemorySource:
+    """Two classes with three images each, and one file for each kind of problem."""
+    files: dict[str, bytes | BrokenImage] = {f"{label}/{n}.png": png(n) for label in "ab" for n in range(3)}
+    files |= {"a/bad.png": b"no image", "a/off.png": BrokenImage("bad sector"), "new/1.png": png(7)}
     found = [Found(path, path[0], None) for path in files if path[0] != "n"]
     found += [Found("a/known.png", "a", None, "a link"), Found("a/lost.png", "a", "train")]
     found += [Found("new/1.png", None, "predict"), Found("c/1.png", None, "train")]
-    files["c/1.png"] = photo(9, (5, 9))
-    return Shelf(found, files, ["a", "b", "c"])
+    files["c/1.png"] = png(9, (5, 9))
+    return MemorySource(found, files, ["a", "b", "c"])
 
 
 def built() -> Manifest:
-    return build_manifest(shelf(), Data(), 0)
+    return build_manifest(memory_source(), Data(), 0)
 
 
-def test_kept_and_set_aside_are_all_that_was_found() -> None:
+def test_every_listed_file_has_a_row_kept_or_set_aside() -> None:
     rows = built().rows.set_index("path")
-    assert list(rows.index) == [item.path for item in shelf().found()]
+    assert list(rows.index) == [item.path for item in memory_source().found()]
     reasons = rows["reason"][rows["action"] == "drop"].to_dict()
     assert reasons == {
         "a/bad.png": "broken: not an image, or one of an unknown format",
@@ -82,15 +82,15 @@ def test_kept_and_set_aside_are_all_that_was_found() -> None:
     assert (rows["action"][~rows.index.isin(reasons)] == "none").all()
 
 
-def test_a_row_says_what_its_file_is() -> None:
+def test_a_row_has_the_id_digest_size_and_label_of_its_file() -> None:
     row = built().rows.set_index("path").loc["b/2.png"]
     assert row["id"] == hashlib.sha256(b"b/2.png").hexdigest()[:16] == row_id("b/2.png")
-    assert row["content"] == row["group"] == hashlib.sha256(photo(2)).hexdigest()
+    assert row["content"] == row["group"] == hashlib.sha256(png(2)).hexdigest()
     assert (row["width"], row["height"], row["weight"]) == (8, 6, 1.0)
     assert row["given_label"] == row["label"] == "b"
 
 
-def test_exact_duplicates_share_content_and_group_but_no_id() -> None:
+def test_exact_duplicates_share_content_and_group_but_not_id() -> None:
     rows = built().rows.set_index("path").loc[["a/1.png", "b/1.png"]]
     assert rows["content"].nunique() == rows["group"].nunique() == 1
     assert rows["id"].nunique() == 2
@@ -106,12 +106,12 @@ def test_splits_that_were_not_given_are_none_until_they_are_drawn() -> None:
     assert (drawn.groupby("group")["split"].nunique() == 1).all()
 
 
-def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_say_so(
+def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_have_a_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    source = shelf()
+    source = memory_source()
     source.items = [*source.items, Found("val/c.png", "c", "val")]
-    source.files["val/c.png"] = photo(8)
+    source.files["val/c.png"] = png(8)
     result = build_manifest(source, Data(), 0)
     assert result.classes == ["a", "b"]
     assert result.rows.iloc[-1]["action"] == "drop"
@@ -119,50 +119,50 @@ def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_say_so(
     assert "left out: c" in caplog.text
 
 
-def test_one_class_is_nothing_to_classify() -> None:
-    source = shelf()
+def test_a_single_class_is_an_error() -> None:
+    source = memory_source()
     source.items = [item for item in source.items if item.given_label != "b"]
     with pytest.raises(UserError, match=r"too few classes: 1 class .*\(a\).*1 × broken: a link"):
         build_manifest(source, Data(), 0)
 
 
-def test_each_image_is_read_once_and_progress_is_told() -> None:
-    told = []
+def test_each_image_is_read_once_and_reported_as_progress() -> None:
+    reported = []
 
     def progress(items: Iterator, what: str, total: int, unit: str) -> Iterator:
         for item in items:
-            told.append(item[0])
+            reported.append(item[0])
             yield item
-        assert total == 11  # the lost one among them
+        assert total == 11  # including the lost image
 
-    build_manifest(shelf(), Data(), 0, progress)
-    assert sorted(told) == sorted({*shelf().files})
+    build_manifest(memory_source(), Data(), 0, progress)
+    assert sorted(reported) == sorted({*memory_source().files})
 
 
 def test_workers_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = built().rows
     monkeypatch.setattr(manifest_module, "BATCH_IMAGES", 2)
-    pd.testing.assert_frame_equal(build_manifest(shelf(), Data(), 0, workers=5).rows, expected)
+    pd.testing.assert_frame_equal(build_manifest(memory_source(), Data(), 0, workers=5).rows, expected)
 
 
-def test_a_manifest_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
+def test_a_manifest_is_unchanged_after_writing_and_reading(tmp_path: Path) -> None:
     manifest = built()
     write_manifest(manifest, tmp_path / "manifest.parquet")
-    back = read_manifest(tmp_path / "manifest.parquet")
-    pd.testing.assert_frame_equal(back.rows, manifest.rows)
-    assert back.classes == manifest.classes
-    assert back.rows["split"][0] is None
+    read = read_manifest(tmp_path / "manifest.parquet")
+    pd.testing.assert_frame_equal(read.rows, manifest.rows)
+    assert read.classes == manifest.classes
+    assert read.rows["split"][0] is None
     assert pq.read_schema(tmp_path / "manifest.parquet").names == COLUMNS
 
 
-def test_names_in_any_script_survive(tmp_path: Path) -> None:
-    source = shelf()
+def test_paths_in_any_script_are_stored_exactly(tmp_path: Path) -> None:
+    source = memory_source()
     source.items = [*source.items, Found("ä/車 🚗.png", "a", None, "odd")]
     write_manifest(build_manifest(source, Data(), 0), tmp_path / "m.parquet")
     assert read_manifest(tmp_path / "m.parquet").rows["path"].iloc[-1] == "ä/車 🚗.png"
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_manifest_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "manifest.parquet"
     write_manifest(built(), path)
     before = path.read_bytes()
@@ -179,18 +179,18 @@ def test_a_full_disk_is_told_and_leaves_the_old_manifest_whole(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "foreign"])
-def test_an_unreadable_manifest_is_an_error_for_people(tmp_path: Path, damage: str) -> None:
+def test_an_unreadable_manifest_is_a_user_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "manifest.parquet"
     if damage == "cut":
         write_manifest(built(), path)
         path.write_bytes(path.read_bytes()[:-40])
     elif damage == "foreign":
         pd.DataFrame({"x": [1]}).to_parquet(path)
-    with pytest.raises(UserError, match="no readable manifest"):
+    with pytest.raises(UserError, match=r"manifest\.parquet is not a readable manifest"):
         read_manifest(path)
 
 
-def test_rows_of_a_split_are_kept_ones_in_order_of_id() -> None:
+def test_the_rows_of_a_split_are_kept_rows_ordered_by_id() -> None:
     manifest = draw_splits(built(), 0, 0.3, 0.3)
     rows = manifest.of_split("train", "val")
     assert rows["id"].is_monotonic_increasing
@@ -210,13 +210,13 @@ def test_targets_are_indices_and_minus_one_without_a_label() -> None:
         manifest.targets(manifest.rows.assign(label="truck"))
 
 
-def test_an_id_may_not_come_twice() -> None:
+def test_a_repeated_id_is_an_error() -> None:
     rows = built().rows
     with pytest.raises(ValueError, match="twice"):
         Manifest(pd.concat([rows, rows[:1]]), ["a", "b"])
 
 
-def test_a_missing_label_stays_none_after_pandas_had_its_way() -> None:
+def test_a_missing_label_stays_none_in_a_text_column_of_pandas() -> None:
     manifest = built()
-    mangled = manifest.rows.assign(label=pd.Series(manifest.rows["label"].tolist(), dtype="str"))
-    assert Manifest(mangled, manifest.classes).rows["label"].iloc[-1] is None
+    retyped = manifest.rows.assign(label=pd.Series(manifest.rows["label"].tolist(), dtype="str"))
+    assert Manifest(retyped, manifest.classes).rows["label"].iloc[-1] is None

@@ -1,4 +1,4 @@
-"""Predictions come back as they were written, and their mean is one of probabilities."""
+"""Predictions are read as they were written, and their mean is the mean of probabilities."""
 
 import json
 
@@ -19,7 +19,7 @@ def drawn(members, n=5, classes=3, seed=0, spread=3.0):
     return Predictions([f"{row:016x}" for row in range(n)], logs)
 
 
-def test_predictions_come_back_bit_for_bit(tmp_path):
+def test_predictions_are_read_bit_for_bit_as_written(tmp_path):
     written = drawn(["identity", "hflip"])
     write_predictions(tmp_path, "val", written)
     read = read_predictions(tmp_path, "val")
@@ -28,7 +28,7 @@ def test_predictions_come_back_bit_for_bit(tmp_path):
         assert read.members[name].dtype == np.float32 and np.array_equal(read.members[name], values)
 
 
-def test_splits_lie_side_by_side(tmp_path):
+def test_splits_do_not_overwrite_each_other(tmp_path):
     for seed, split in enumerate(("val", "test", "predict")):
         write_predictions(tmp_path, split, drawn(["identity"], n=3 + seed, seed=seed))
     assert [len(read_predictions(tmp_path, split).ids) for split in ("val", "test", "predict")] == [3, 4, 5]
@@ -45,13 +45,13 @@ def test_double_precision_is_stored_as_float32(tmp_path):
     assert np.load(tmp_path / "val" / "identity.npy", allow_pickle=False).dtype == np.float32
 
 
-def test_a_split_of_no_pictures_comes_back_empty(tmp_path):
+def test_an_empty_split_is_read_as_empty(tmp_path):
     write_predictions(tmp_path, "predict", drawn(["identity"], n=0))
     read = read_predictions(tmp_path, "predict")
     assert read.ids == [] and read.members["identity"].shape == (0, 3)
 
 
-def test_a_split_that_was_not_written_to_the_end_is_not_read(tmp_path, monkeypatch):
+def test_a_partly_written_split_is_not_read(tmp_path, monkeypatch):
     def full_disk(*arguments, **options):
         raise OSError("no space left on device")
 
@@ -63,14 +63,14 @@ def test_a_split_that_was_not_written_to_the_end_is_not_read(tmp_path, monkeypat
         read_predictions(tmp_path, "val")
 
 
-def test_writing_again_leaves_no_member_of_the_first_time(tmp_path):
+def test_writing_again_removes_earlier_members(tmp_path):
     write_predictions(tmp_path, "val", drawn(["identity", "hflip"], n=5))
     write_predictions(tmp_path, "val", drawn(["identity"], n=4))
     read = read_predictions(tmp_path, "val")
     assert list(read.members) == ["identity"] and len(read.ids) == 4
 
 
-def test_files_hold_numbers_and_json_alone(tmp_path):
+def test_a_split_consists_of_npy_and_json_files(tmp_path):
     write_predictions(tmp_path, "val", drawn(["identity"], n=2))
     assert sorted(path.name for path in (tmp_path / "val").iterdir()) == ["identity.npy", "ids.json"]
     assert json.loads((tmp_path / "val" / "ids.json").read_text()) == [f"{row:016x}" for row in range(2)]
@@ -87,7 +87,7 @@ def test_the_mean_is_the_log_of_the_mean_of_probabilities(members, n, classes, s
     np.testing.assert_allclose(np.exp(mean.astype(np.float64)).sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_mean_is_not_that_of_the_logs():
+def test_the_mean_is_not_the_mean_of_the_logs():
     predictions = Predictions(["a"], {"identity": np.log([[0.98, 0.02]]), "hflip": np.log([[0.5, 0.5]])})
     np.testing.assert_allclose(np.exp(predictions.mean()), [[0.74, 0.26]], rtol=1e-5)
 
@@ -97,12 +97,12 @@ def test_the_mean_of_one_member_is_that_member():
     np.testing.assert_allclose(predictions.mean(), predictions.members["identity"], atol=1e-6)
 
 
-def test_probabilities_far_below_what_float32_can_say_do_not_vanish():
+def test_probabilities_below_the_range_of_float32_keep_their_logs():
     logs = np.array([[0.0, -500.0]], dtype=np.float32)
     np.testing.assert_allclose(Predictions(["a"], {"identity": logs, "hflip": logs}).mean(), logs)
 
 
-def test_an_impossible_class_stays_impossible_only_where_all_members_say_so():
+def test_the_mean_of_a_class_is_zero_only_if_it_is_zero_in_all_members():
     with np.errstate(divide="ignore"):
         certain, unsure = np.log([[1.0, 0.0, 0.0]]), np.log([[0.5, 0.5, 0.0]])
     mean = Predictions(["a"], {"identity": certain, "hflip": unsure}).mean()
@@ -121,5 +121,5 @@ def test_aligned_rows_follow_their_ids(order, count):
 
 
 def test_an_id_without_a_prediction_is_an_error():
-    with pytest.raises(KeyError, match="stranger"):
-        drawn(["identity"]).aligned(["0" * 16, "stranger"])
+    with pytest.raises(KeyError, match="unknown"):
+        drawn(["identity"]).aligned(["0" * 16, "unknown"])

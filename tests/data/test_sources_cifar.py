@@ -1,4 +1,4 @@
-"""CIFAR by name: torchvision's checked files where they are, a clear error where they are not."""
+"""CIFAR by name: torchvision's checked files, or a clear error if they are missing."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from decant.errors import UserError
 from decant.study import Data
 
 
-class Fake:
-    """What torchvision's data sets offer, without their files."""
+class FakeCifar:
+    """The interface of torchvision's data sets, without their files."""
 
     classes = ("airplane", "automobile")
-    asked: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] = ()
 
     def __init__(self, root: str, train: bool, download: bool) -> None:
-        Fake.asked = (root, download)
+        FakeCifar.arguments = (root, download)
         count = 4 if train else 2
         self.data = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), np.uint8)
         self.targets = [0, 1] * (count // 2)
@@ -31,29 +31,27 @@ class Fake:
 def test_rows_pixels_and_classes_are_those_of_torchvision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", Fake)
+    monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", FakeCifar)
     data = Data(source=name, path="cifar", download=True)  # type: ignore[arg-type]
     source = open_source(data, tmp_path, tmp_path)
-    assert Fake.asked == (str(tmp_path / "cifar"), True)
+    assert FakeCifar.arguments == (str(tmp_path / "cifar"), True)
     assert list(source.found())[3:5] == [
         Found("train#3", "automobile", "train"),
         Found("test#0", "airplane", "test"),
     ]
     pixels = {path: decode(content) for path, content in source.read(["test#1", "train#2"])}
-    np.testing.assert_array_equal(pixels["test#1"], Fake("", False, False).data[1])
-    np.testing.assert_array_equal(pixels["train#2"], Fake("", True, False).data[2])
+    np.testing.assert_array_equal(pixels["test#1"], FakeCifar("", False, False).data[1])
+    np.testing.assert_array_equal(pixels["train#2"], FakeCifar("", True, False).data[2])
     assert build_manifest(source, data, 0).rows["split"].value_counts().to_dict() == {"train": 4, "test": 2}
     assert source.digest() == open_source(data, tmp_path, tmp_path).digest()
 
 
-def test_absent_files_are_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:
+def test_missing_files_are_an_error_with_instructions(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cifar-10-python\.tar\.gz.*download: true.*DECANT_DATA.*parquet"):
         open_source(Data(source="cifar10"), tmp_path, tmp_path)
 
 
-def test_a_download_without_a_network_is_an_error_and_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_without_a_network_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: Any, **options: Any) -> None:
         raise OSError("Network is unreachable")
 

@@ -1,4 +1,4 @@
-"""A table beside its photos: every row and every photo has its place, and each row the right photo."""
+"""A table and its images: every row and every image is listed, and each row has the right image."""
 
 import io
 import zipfile
@@ -15,18 +15,18 @@ from decant.errors import UserError
 from decant.study import Data
 
 
-def photo(name: str) -> bytes:
+def png(name: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), tuple(zlib.crc32(name.encode()).to_bytes(4)[:3])).save(file, "PNG")
     return file.getvalue()
 
 
-def packed(root: Path, table: str, *names: str, **more: bytes) -> None:
-    """data.zip with the photos `names` and train.csv."""
+def packed(root: Path, table: str, *names: str) -> None:
+    """data.zip with the images `names` and train.csv."""
     with zipfile.ZipFile(root / "data.zip", "w") as archive:
         archive.writestr("train.csv", table)
         for name in names:
-            archive.writestr(name, photo(name))
+            archive.writestr(name, png(name))
 
 
 def opened(root: Path, **options: object) -> Source:
@@ -35,9 +35,9 @@ def opened(root: Path, **options: object) -> Source:
 
 
 def items(source: Source) -> dict[str, Found]:
-    found = list(source.found())
-    assert len({item.path for item in found}) == len(found)
-    return {item.path: item for item in found}
+    listed = list(source.found())
+    assert len({item.path for item in listed}) == len(listed)
+    return {item.path: item for item in listed}
 
 
 def labels(source: Source) -> dict[str, str | None]:
@@ -58,7 +58,7 @@ def test_the_layout_of_a_kaggle_archive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["1", "1.png", "car/1.png", "car/1", "train/car/1.png", "./train/car/1.png", "car\\1.png", "1.PNG"]
 )
-def test_a_row_may_name_its_photo_in_many_ways(tmp_path: Path, name: str) -> None:
+def test_a_row_may_name_its_image_in_many_ways(tmp_path: Path, name: str) -> None:
     packed(tmp_path, f"id,label\n{name},car\n2,van\n", "train/car/1.png", "train/van/2.png")
     assert labels(opened(tmp_path, images="train")) == {"train/car/1.png": "car", "train/van/2.png": "van"}
 
@@ -66,35 +66,35 @@ def test_a_row_may_name_its_photo_in_many_ways(tmp_path: Path, name: str) -> Non
 def test_folders_that_wrap_everything_are_ignored(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("contest/v2/train.csv", "id,label\n1,car\n")
-        archive.writestr("contest/v2/photos/1.png", photo("1"))
+        archive.writestr("contest/v2/photos/1.png", png("1"))
     assert labels(opened(tmp_path, images="photos")) == {"photos/1.png": "car"}
 
 
-def test_an_id_with_dots_and_no_extension(tmp_path: Path) -> None:
+def test_an_id_with_a_dot_and_no_extension_is_matched(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\ncam.1,car\ncam.2,van\n", "cam.1.png", "cam.2.png")
     assert labels(opened(tmp_path)) == {"cam.1.png": "car", "cam.2.png": "van"}
 
 
 def test_composed_and_decomposed_letters_are_the_same_name(tmp_path: Path) -> None:
-    packed(tmp_path, "id,label\nK\u00fcbel,car\n", "Ku\u0308bel.png")  # macOS stores the latter
+    packed(tmp_path, "id,label\nK\u00fcbel,car\n", "Ku\u0308bel.png")  # macOS stores decomposed letters
     assert labels(opened(tmp_path)) == {"Ku\u0308bel.png": "car"}
 
 
-def test_a_photo_that_the_table_names_and_that_is_not_there_has_its_row(tmp_path: Path) -> None:
+def test_a_row_whose_image_is_missing_has_a_problem(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n9,van\n", "1.png")
     lost = items(opened(tmp_path))["9#row 3"]
     assert (lost.given_label, lost.problem) == ("van", "the table names '9', but no such file exists")
 
 
-def test_a_name_that_fits_two_photos_takes_neither(tmp_path: Path) -> None:
+def test_a_name_that_matches_two_images_is_assigned_to_neither(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n2,van\n", "a/1.png", "b/1.png", "a/2.png")
-    found = items(opened(tmp_path))
-    assert found["1#row 2"].problem == "2 files are called '1': a/1.png, b/1.png"
-    assert found["a/1.png"].given_label is None
-    assert found["b/1.png"].given_label is None
+    listed = items(opened(tmp_path))
+    assert listed["1#row 2"].problem == "2 files are called '1': a/1.png, b/1.png"
+    assert listed["a/1.png"].given_label is None
+    assert listed["b/1.png"].given_label is None
 
 
-def test_a_photo_that_the_table_does_not_name_is_unlabelled(tmp_path: Path) -> None:
+def test_an_image_without_a_row_is_unlabelled(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n2,van\n", "1.png", "2.png", "3.png")
     manifest = build_manifest(opened(tmp_path), Data(), 0).rows.set_index("path")
     assert manifest["split"]["3.png"] == "unlabelled"
@@ -108,7 +108,7 @@ def test_a_row_without_a_label_is_unlabelled(tmp_path: Path, empty: str) -> None
     assert manifest["label"]["2.png"] is None
 
 
-def test_a_repeated_row_is_set_aside_and_a_contradiction_is_kept_for_the_cleaning(tmp_path: Path) -> None:
+def test_a_repeated_row_is_set_aside_and_a_conflicting_label_is_kept_for_cleaning(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n1.png,car\n2,van\n2,car\n", "1.png", "2.png")
     source = opened(tmp_path)
     rows = build_manifest(source, Data(), 0).rows.set_index("path")
@@ -116,10 +116,10 @@ def test_a_repeated_row_is_set_aside_and_a_contradiction_is_kept_for_the_cleanin
     assert rows["action"]["2.png#row 5"] == "none"
     assert rows["label"][["2.png", "2.png#row 5"]].tolist() == ["van", "car"]
     assert rows["content"]["2.png"] == rows["content"]["2.png#row 5"]
-    assert dict(source.read(["2.png#row 5", "2.png"])) == {"2.png": photo("2.png"), "2.png#row 5": photo("2.png")}
+    assert dict(source.read(["2.png#row 5", "2.png"])) == {"2.png": png("2.png"), "2.png#row 5": png("2.png")}
 
 
-def test_a_missing_column_names_those_that_exist_and_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_names_the_existing_and_the_nearest(tmp_path: Path) -> None:
     packed(tmp_path, "id,make,body\n1,VW,van\n", "1.png")
     with pytest.raises(UserError, match=r"no column 'bdy'; it has 'id', 'make', 'body'\. Did you mean 'body'\?"):
         opened(tmp_path, label_column="bdy")
@@ -128,42 +128,44 @@ def test_a_missing_column_names_those_that_exist_and_the_nearest(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ("", "is empty"),
         ("id,id\n1,2\n", "has a column name twice"),
         ("id,label\n1,car,red\n", "row 2: 3 cells, but the header has 2"),
     ],
 )
-def test_a_table_that_is_none_is_an_error(tmp_path: Path, table: str, said: str) -> None:
+def test_a_malformed_table_is_an_error(tmp_path: Path, table: str, message: str) -> None:
     packed(tmp_path, table, "1.png")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         opened(tmp_path)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("characters", ["utf-8", "utf-8-sig", "cp1252"])
-def test_tables_as_spreadsheets_save_them(tmp_path: Path, delimiter: str, characters: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_tables_may_have_any_delimiter_and_encoding_of_spreadsheets(
+    tmp_path: Path, delimiter: str, encoding: str
+) -> None:
     packed(tmp_path, "unused", "1.png", "2.png")
     text = f"id{delimiter}label\r\n1{delimiter}Coupé\r\n2{delimiter}van\r\n"
-    (tmp_path / "beside.csv").write_bytes(text.encode(characters))
+    (tmp_path / "beside.csv").write_bytes(text.encode(encoding))
     assert opened(tmp_path, table="beside.csv").classes == ["Coupé", "van"]
 
 
-def test_numbered_classes_with_a_file_of_names(tmp_path: Path) -> None:
+def test_a_class_file_names_numbered_classes(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,0\n2,10\n3,2\n", "1.png", "2.png", "3.png")
     assert opened(tmp_path).classes == ["0", "2", "10"]  # in numerical order
     (tmp_path / "names.txt").write_text("\n".join("abcdefghijk"))
     assert labels(opened(tmp_path, class_file="names.txt")) == {"1.png": "a", "2.png": "k", "3.png": "c"}
 
 
-def test_a_folder_of_images_that_is_not_there_is_an_error_naming_those_that_are(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_image_folder_names_the_existing(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n", "train/1.png")
     with pytest.raises(UserError, match=r"'trian' .* contains no image\. Folders with images: train"):
         opened(tmp_path, images="trian")
 
 
-def test_a_table_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_table_names_the_places_searched(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n", "1.png")
     with pytest.raises(UserError, match=r"the table \(not in .*data\.zip either\) is missing: .*labels\.csv"):
         opened(tmp_path, table="labels.csv")
@@ -180,11 +182,11 @@ def test_a_table_beside_the_archive_is_part_of_the_digest(tmp_path: Path) -> Non
     assert len(digests) == 2
 
 
-def test_photos_to_predict_are_no_match_for_a_row(tmp_path: Path) -> None:
+def test_a_row_is_not_matched_to_an_image_to_predict(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n", "test_upload/1.png", "train/car/1.png")
-    found = items(opened(tmp_path, predict="test_upload"))
-    assert found["train/car/1.png"].given_label == "car"
-    assert found["test_upload/1.png"] == Found("test_upload/1.png", None, "predict")
+    listed = items(opened(tmp_path, predict="test_upload"))
+    assert listed["train/car/1.png"].given_label == "car"
+    assert listed["test_upload/1.png"] == Found("test_upload/1.png", None, "predict")
 
 
 @pytest.mark.data
@@ -195,7 +197,7 @@ def test_photos_to_predict_are_no_match_for_a_row(tmp_path: Path) -> None:
         ("make", 49, {"train": 3974, "val": 857, "test": 857, "predict": 2456}),
     ],
 )
-def test_the_cars_have_a_row_for_every_photo(
+def test_the_cars_have_a_row_for_every_image(
     real_data: Path, tmp_path: Path, column: str, classes: int, counts: dict[str, int]
 ) -> None:
     data = Data(

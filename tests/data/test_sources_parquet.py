@@ -1,4 +1,4 @@
-"""Parquet tables: the hub's layout and its relatives."""
+"""Parquet tables: the layout of the Hugging Face hub and similar layouts."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from decant.study import Data
 HUB = {b"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})}
 
 
-def photo(shade: int) -> bytes:
+def png(shade: int) -> bytes:
     file = io.BytesIO()
     Image.new("L", (4, 4), shade).save(file, "PNG")
     return file.getvalue()
@@ -28,7 +28,7 @@ def photo(shade: int) -> bytes:
 def written(path: Path, labels: list | None, metadata: dict | None = None, shade: int = 0, **columns: Any) -> None:
     """A table of len(labels) images in row groups of two; the shade of each is `shade` plus its index."""
     count = len(labels) if labels is not None else 3
-    cells = [{"bytes": photo(shade + index), "path": f"{index}.png"} for index in range(count)]
+    cells = [{"bytes": png(shade + index), "path": f"{index}.png"} for index in range(count)]
     table = pa.table({"image": cells, **({} if labels is None else {"label": labels}), **columns})
     pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=2)
 
@@ -37,7 +37,7 @@ def opened(root: Path, **options: object) -> Source:
     return open_source(Data(source="parquet", path=".", **options), root, root / "work")  # type: ignore[arg-type]
 
 
-def test_rows_have_the_key_file_and_index_and_the_names_of_the_schema(tmp_path: Path) -> None:
+def test_paths_are_file_and_index_and_labels_are_the_names_of_the_schema(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [1, 0, 1], HUB)
     written(tmp_path / "test.parquet", [0], HUB)
     source = opened(tmp_path)
@@ -50,14 +50,14 @@ def test_rows_have_the_key_file_and_index_and_the_names_of_the_schema(tmp_path: 
     assert source.classes == ["cat", "dog"]
 
 
-def test_reading_gives_the_bytes_of_the_asked_rows_across_row_groups(tmp_path: Path) -> None:
+def test_read_yields_the_bytes_of_the_requested_rows_across_row_groups(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1, 0, 1, 0], HUB)
     written(tmp_path / "test.parquet", [0, 1], HUB, shade=100)
     wanted = ["train.parquet#4", "test.parquet#1", "train.parquet#1", "train.parquet#4"]
     assert sorted(opened(tmp_path).read(wanted)) == [
-        ("test.parquet#1", photo(101)),
-        ("train.parquet#1", photo(1)),
-        ("train.parquet#4", photo(4)),
+        ("test.parquet#1", png(101)),
+        ("train.parquet#1", png(1)),
+        ("train.parquet#4", png(4)),
     ]
 
 
@@ -70,7 +70,7 @@ def test_reading_gives_the_bytes_of_the_asked_rows_across_row_groups(tmp_path: P
         {b"class_names": "cat, dog"},
     ],
 )
-def test_class_names_come_from_any_of_the_usual_places_in_the_metadata(tmp_path: Path, metadata: dict) -> None:
+def test_class_names_are_read_from_any_usual_key_of_the_metadata(tmp_path: Path, metadata: dict) -> None:
     written(tmp_path / "train.parquet", [1, 0], metadata)
     assert [item.given_label for item in opened(tmp_path).found()] == ["dog", "cat"]
 
@@ -84,7 +84,7 @@ def test_class_names_come_from_any_of_the_usual_places_in_the_metadata(tmp_path:
         ([True, False], ["False", "True"]),
     ],
 )
-def test_without_names_the_values_are_the_names(tmp_path: Path, labels: list, classes: list[str]) -> None:
+def test_without_names_the_labels_are_the_class_names(tmp_path: Path, labels: list, classes: list[str]) -> None:
     written(tmp_path / "train.parquet", labels)
     assert opened(tmp_path).classes == classes
 
@@ -100,14 +100,14 @@ def test_names_that_do_not_fit_the_labels_are_not_used(tmp_path: Path) -> None:
     assert opened(tmp_path).classes == ["1", "7"]
 
 
-def test_another_label_column_for_train_and_the_plain_labels_for_test(tmp_path: Path) -> None:
+def test_the_label_column_applies_to_train_and_test_falls_back_to_label(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
     written(tmp_path / "test.parquet", [0], HUB)
     labels = {item.path: item.given_label for item in opened(tmp_path, label_column="worse").found()}
     assert labels == {"train.parquet#0": "dog", "train.parquet#1": "dog", "test.parquet#0": "cat"}
 
 
-def test_a_column_that_train_does_not_have_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
     with pytest.raises(UserError, match=r"no column 'wors'; it has 'image', 'label', 'worse'\. Did you mean 'worse'"):
         opened(tmp_path, label_column="wors")
@@ -116,11 +116,11 @@ def test_a_column_that_train_does_not_have_is_an_error_with_the_nearest(tmp_path
 
 
 @pytest.mark.parametrize("labels", [None, [-1, -1, -1], [None, None, None]])
-def test_a_test_file_without_labels_holds_photos_to_predict(tmp_path: Path, labels: list | None) -> None:
+def test_a_test_file_without_labels_contains_images_to_predict(tmp_path: Path, labels: list | None) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB)
     written(tmp_path / "test.parquet", labels, HUB)
-    found = [item for item in opened(tmp_path).found() if item.path.startswith("test")]
-    assert found == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
+    listed = [item for item in opened(tmp_path).found() if item.path.startswith("test")]
+    assert listed == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
 
 
 def test_a_train_row_without_a_label_is_unlabelled(tmp_path: Path) -> None:
@@ -129,26 +129,26 @@ def test_a_train_row_without_a_label_is_unlabelled(tmp_path: Path) -> None:
     assert rows["split"].tolist() == ["train", "unlabelled", "train"]
 
 
-def test_plain_bytes_and_missing_ones(tmp_path: Path) -> None:
-    table = pa.table({"image": [photo(1), photo(2), None], "label": ["a", "b", "a"]})
+def test_cells_may_be_plain_bytes_and_a_missing_image_has_a_reason(tmp_path: Path) -> None:
+    table = pa.table({"image": [png(1), png(2), None], "label": ["a", "b", "a"]})
     pq.write_table(table, tmp_path / "train.parquet")
     rows = build_manifest(opened(tmp_path), Data(), 0).rows
     assert rows["reason"].tolist() == ["", "", "broken: the table contains no bytes for this row"]
 
 
-def test_several_files_of_a_split_are_found_by_pattern(tmp_path: Path) -> None:
+def test_a_pattern_selects_several_files_of_a_split(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for shard in range(2):
         written(tmp_path / f"data/train-0000{shard}.parquet", [0, 1], HUB)
     written(tmp_path / "data/dev.parquet", [1], HUB)
-    found = list(opened(tmp_path, train="data/train-*.parquet", val="data/dev.parquet").found())
-    assert [item.path for item in found if item.split == "train"] == [
+    listed = list(opened(tmp_path, train="data/train-*.parquet", val="data/dev.parquet").found())
+    assert [item.path for item in listed if item.split == "train"] == [
         f"data/train-0000{shard}.parquet#{index}" for shard in range(2) for index in range(2)
     ]
-    assert found[-1] == Found("data/dev.parquet#0", "dog", "val")
+    assert listed[-1] == Found("data/dev.parquet#0", "dog", "val")
 
 
-def test_a_folder_without_a_train_file_says_what_there_is(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_train_file_names_the_existing_files(tmp_path: Path) -> None:
     written(tmp_path / "all.parquet", [0, 1])
     with pytest.raises(UserError, match=r"contains no train\*\.parquet \(all\.parquet\).*data\.train"):
         opened(tmp_path)
@@ -158,13 +158,13 @@ def test_a_folder_without_a_train_file_says_what_there_is(tmp_path: Path) -> Non
         opened(tmp_path, train="al.parquet")
 
 
-def test_a_damaged_file_is_an_error_for_people(tmp_path: Path) -> None:
+def test_a_damaged_file_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(UserError, match=r"train\.parquet .*damaged"):
         opened(tmp_path)
 
 
-def test_a_damaged_row_group_sets_its_rows_aside_and_no_others(tmp_path: Path) -> None:
+def test_only_the_rows_of_a_damaged_row_group_are_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     written(path, [0, 1, 0, 1], HUB)
     row_group = pq.read_metadata(path).row_group(1)
@@ -177,7 +177,7 @@ def test_a_damaged_row_group_sets_its_rows_aside_and_no_others(tmp_path: Path) -
     assert rows["reason"].str.contains("damaged").tolist() == [False, False, True, True]
 
 
-def test_any_byte_of_any_file_is_in_the_digest(tmp_path: Path) -> None:
+def test_the_digest_depends_on_every_file(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB)
     written(tmp_path / "test.parquet", [0, 1], HUB)
     before = opened(tmp_path).digest()
@@ -199,4 +199,4 @@ def test_cifar10_has_its_noisy_and_its_clean_labels(real_data: Path, tmp_path: P
     wrong = [path for path, item in clean.items() if item.given_label != worse[path].given_label]
     assert len(wrong) == 20104
     assert all(clean[path].split == "train" for path in wrong)
-    assert clean["train.parquet#0"].given_label == "frog"  # the first picture of CIFAR-10's first batch
+    assert clean["train.parquet#0"].given_label == "frog"  # the first image of CIFAR-10's first batch

@@ -35,7 +35,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 @given(rows=tables(), seed=st.integers(0, 5))
 @settings(max_examples=100)
-def test_no_group_spans_two_drawn_splits_and_every_class_trains(rows: pd.DataFrame, seed: int) -> None:
+def test_no_group_is_in_two_drawn_splits_and_every_class_has_a_train_row(rows: pd.DataFrame, seed: int) -> None:
     rows["split"] = assign_splits(rows, seed, 0.3, 0.3)
     labelled = rows[rows["label"].notna()]
     assert (rows["split"][rows["label"].isna()] == "unlabelled").all()
@@ -45,33 +45,33 @@ def test_no_group_spans_two_drawn_splits_and_every_class_trains(rows: pd.DataFra
 
 @given(rows=tables(), order=st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_the_order_of_the_rows_decides_nothing(rows: pd.DataFrame, order: object) -> None:
-    places = list(range(len(rows)))
-    order.shuffle(places)  # type: ignore[attr-defined]
-    shuffled = assign_splits(rows.iloc[places], 3, 0.2, 0.2)
+def test_the_order_of_the_rows_does_not_matter(rows: pd.DataFrame, order: object) -> None:
+    positions = list(range(len(rows)))
+    order.shuffle(positions)  # type: ignore[attr-defined]
+    shuffled = assign_splits(rows.iloc[positions], 3, 0.2, 0.2)
     pd.testing.assert_series_equal(shuffled.sort_index(), assign_splits(rows, 3, 0.2, 0.2))
 
 
-def test_each_class_gives_its_share() -> None:
+def test_each_class_is_split_in_proportion() -> None:
     rows = table(["a"] * 200 + ["b"] * 100 + ["c"] * 20)
     drawn = pd.crosstab(rows["label"], assign_splits(rows, 0, 0.15, 0.15))
     assert drawn["test"].to_dict() == drawn["val"].to_dict() == {"a": 30, "b": 15, "c": 3}
 
 
-def test_the_seed_changes_the_draw_and_nothing_else_does() -> None:
+def test_the_draw_depends_on_the_seed() -> None:
     rows = table(["a", "b"] * 50)
     first = assign_splits(rows, 0, 0.2, 0.2)
     assert first.equals(assign_splits(rows, 0, 0.2, 0.2))
     assert not first.equals(assign_splits(rows, 1, 0.2, 0.2))
 
 
-def test_a_further_class_moves_no_row_of_the_others() -> None:
+def test_another_class_does_not_change_the_splits_of_the_others() -> None:
     rows = table(["a"] * 40 + ["b"] * 40 + ["c"] * 40)
     alone = assign_splits(rows[:80], 0, 0.2, 0.2)
     pd.testing.assert_series_equal(assign_splits(rows, 0, 0.2, 0.2)[:80], alone)
 
 
-def test_given_splits_stay_and_only_the_missing_one_is_drawn_from_train() -> None:
+def test_given_splits_are_kept_and_the_missing_one_is_drawn_from_train() -> None:
     rows = table(["a", "b"] * 100, splits=["train"] * 160 + ["val"] * 40)
     split = assign_splits(rows, 0, 0.15, 0.15)
     assert (split[160:] == "val").all()
@@ -88,12 +88,12 @@ def test_a_row_without_split_follows_the_given_split_of_its_group() -> None:
     assert assign_splits(rows, 0, 0.2, 0.2).tolist() == ["test", "test", "val", "train"]
 
 
-def test_photos_to_predict_and_unlabelled_rows_stay_out_of_the_draw() -> None:
+def test_rows_to_predict_and_unlabelled_rows_are_not_drawn() -> None:
     rows = table(["a", "b"] * 20 + [None] * 2, splits=[None] * 40 + ["predict", "unlabelled"])
     assert assign_splits(rows, 0, 0.3, 0.3)[40:].tolist() == ["predict", "unlabelled"]
 
 
-def test_rows_set_aside_do_not_count() -> None:
+def test_rows_that_were_set_aside_do_not_count() -> None:
     rows = table(["a"] * 40 + ["b"] * 40)
     rows.loc[:19, "action"] = "drop"
     split = assign_splits(rows, 0, 0.2, 0.2)
@@ -101,12 +101,12 @@ def test_rows_set_aside_do_not_count() -> None:
     assert (split[:20] == "train").all()
 
 
-def test_a_class_with_one_image_trains() -> None:
+def test_the_only_image_of_a_class_is_in_train() -> None:
     split = assign_splits(table(["rare"] + ["a"] * 30 + ["b"] * 30), 0, 0.45, 0.45)
     assert split[0] == "train"
 
 
-def test_a_class_known_from_one_large_group_trains() -> None:
+def test_the_only_group_of_a_class_is_in_train() -> None:
     rows = table(["a"] * 12 + ["b"] * 30, ["one"] * 12 + [f"g{n}" for n in range(30)])
     assert (assign_splits(rows, 0, 0.45, 0.45)[:12] == "train").all()
 
@@ -122,10 +122,10 @@ def test_train_rows_that_share_a_group_with_test_are_set_aside() -> None:
         "leak: its group has a row in val",
         "leak: its group has a row in test",
     ]
-    assert (rows["action"] == "none").all()  # the table it was given is left alone
+    assert (rows["action"] == "none").all()  # the given table is unchanged
 
 
-def test_a_row_that_is_set_aside_or_to_predict_leaks_nothing() -> None:
+def test_rows_that_were_set_aside_or_are_to_predict_do_not_leak() -> None:
     rows = table(["a", "a", "a", None], ["x", "x", "y", "y"], ["train", "test", "train", "predict"])
     rows.loc[1, "action"] = "drop"
     assert separate_groups(rows)["action"].tolist() == ["none", "drop", "none", "none"]
@@ -141,26 +141,26 @@ def test_folds_keep_groups_whole_and_classes_in_proportion() -> None:
     assert np.abs(counts - 9).max() <= 3
 
 
-def test_folds_do_not_depend_on_the_order_of_the_rows_but_on_the_seed() -> None:
+def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_rows() -> None:
     groups, labels = [f"g{number // 2}" for number in range(80)], [number // 2 % 2 for number in range(80)]
-    places = np.random.default_rng(0).permutation(80)
+    order = np.random.default_rng(0).permutation(80)
     fold = folds(groups, labels, 4, 7)
-    np.testing.assert_array_equal(fold[places], folds([groups[p] for p in places], [labels[p] for p in places], 4, 7))
+    np.testing.assert_array_equal(fold[order], folds([groups[n] for n in order], [labels[n] for n in order], 4, 7))
     assert (fold != folds(groups, labels, 4, 8)).any()
 
 
-def test_too_few_groups_for_the_folds_is_an_error_for_people() -> None:
+def test_too_few_groups_for_the_folds_is_a_user_error() -> None:
     with pytest.raises(UserError, match="too few for 5 folds"):
         folds(["a", "a", "b", "b", "c", "c"], [0, 0, 1, 1, 0, 1], 5, 0)
 
 
-def test_a_limit_holds_for_train_and_takes_the_same_share_of_everything_else() -> None:
-    found = [Found(f"{label}/{n}.jpg", label, "train") for label in "ab" for n in range(100)]
-    found += [Found(f"b/few{n}.jpg", "c", "train") for n in range(5)]
-    found += [Found(f"test/{label}{n}.jpg", label, "test") for label in "ab" for n in range(40)]
-    found += [Found(f"val/{label}{n}.jpg", label, "val") for label in "ab" for n in range(20)]
-    found += [Found(f"predict/{n}.jpg", None, "predict") for n in range(50)]
-    kept = pd.DataFrame(limited(found, 10, 0.15, 0.15, 0)).fillna("")
+def test_a_limit_applies_to_train_and_its_share_to_all_other_images() -> None:
+    items = [Found(f"{label}/{n}.jpg", label, "train") for label in "ab" for n in range(100)]
+    items += [Found(f"b/few{n}.jpg", "c", "train") for n in range(5)]
+    items += [Found(f"test/{label}{n}.jpg", label, "test") for label in "ab" for n in range(40)]
+    items += [Found(f"val/{label}{n}.jpg", label, "val") for label in "ab" for n in range(20)]
+    items += [Found(f"predict/{n}.jpg", None, "predict") for n in range(50)]
+    kept = pd.DataFrame(limited(items, 10, 0.15, 0.15, 0)).fillna("")
     counts = kept.value_counts(["given_label", "split"]).to_dict()
     assert counts == {
         ("a", "train"): 10, ("b", "train"): 10, ("c", "train"): 5, ("a", "test"): 4, ("b", "test"): 4,
@@ -169,8 +169,8 @@ def test_a_limit_holds_for_train_and_takes_the_same_share_of_everything_else() -
 
 
 def test_a_limit_leaves_room_for_the_splits_that_are_drawn_later() -> None:
-    found = [Found(f"{label}/{n}.jpg", label, None) for label in "ab" for n in range(100)]
-    kept = limited(found, 14, 0.15, 0.15, 0)
+    items = [Found(f"{label}/{n}.jpg", label, None) for label in "ab" for n in range(100)]
+    kept = limited(items, 14, 0.15, 0.15, 0)
     rows = table([item.given_label for item in kept], [item.path for item in kept])
     split = assign_splits(rows, 0, 0.15, 0.15)
     assert pd.crosstab(rows["label"], split)["train"].to_dict() == {"a": 14, "b": 14}

@@ -31,11 +31,10 @@ def test_stripes_that_are_too_fine_for_a_small_view_become_grey(tmp_path, size):
 
 def test_fine_stripes_are_attenuated_at_sizes_between_two_levels(tmp_path):
     cache = cache_of(tmp_path, [stripes(128, 4)], 128)
-    assert (
-        max(deviation(render_one(cache, PLAIN, size)) for size in range(24, 64)) < 64
-    )  # the original deviates by 127.5
+    sizes = range(24, 64)
+    assert max(deviation(render_one(cache, PLAIN, size)) for size in sizes) < 64  # the original deviates by 127.5
     without_pyramid(cache)
-    assert max(deviation(render_one(cache, PLAIN, size)) for size in range(24, 64)) > 120
+    assert max(deviation(render_one(cache, PLAIN, size)) for size in sizes) > 120
 
 
 def test_a_view_between_two_levels_is_nearly_as_sharp_as_an_antialiased_resize(tmp_path):

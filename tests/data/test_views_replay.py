@@ -50,9 +50,8 @@ def test_views_are_bit_identical_in_another_process(mixed_cache, tmp_path, repos
     arguments = [folder, VARIED.model_dump_json(), str(tmp_path / "other_process.npy")]
     environment = {**os.environ, "PYTHONPATH": str(repository / "src"), "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, *arguments], env=environment, check=True)
-    expected = ViewSet.of(mixed_cache, VARIED, 5, np.arange(len(mixed_cache))).render(
-        np.arange(len(mixed_cache)), 3, 40
-    )
+    rows = np.arange(len(mixed_cache))
+    expected = ViewSet.of(mixed_cache, VARIED, 5, rows).render(rows, 3, 40)
     assert np.array_equal(np.load(tmp_path / "other_process.npy", allow_pickle=False)[::-1], expected.numpy())
 
 

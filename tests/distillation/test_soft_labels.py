@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from decant.distillation import soft_labels
 from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.errors import UserError
 

@@ -81,7 +81,7 @@ def test_rows_with_other_columns_are_refused_and_the_old_file_stays(tmp_path: Pa
     write_results_table([{"a": 1}], tmp_path / "t.csv")
     with pytest.raises(ValueError, match=r"row 1 .*\['b'\]"):
         write_results_table([{"a": 1}, {"a": 1, "b": 2}], tmp_path / "t.csv")
-    with pytest.raises(ValueError, match="needs its columns"):
+    with pytest.raises(ValueError, match="needs column names"):
         write_results_table([], tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "a\n1\n"
 

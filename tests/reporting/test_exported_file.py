@@ -59,9 +59,9 @@ def test_every_table_has_its_numbers_and_its_link(folder: Path) -> None:
     inside, picture, start, effort = [line for line in lines if line.startswith("- ")]
     assert "takes 0.980 to 1.049 times as long" in inside and "0.900 to 10.500 times as much" in inside
     assert "(2 photos, threads: 1, 2)" in inside
-    assert "within 0.0089 grey levels" in picture and "on 1,200 pictures" in picture
+    assert "at most 0.0089 grey levels" in picture and "on 1,200 images" in picture
     assert "after 0.168 s, imports included (0.159 to 0.215 s in 15 processes)" in start
-    assert "Export takes 0.543 s and verification on 200 pictures 14.7 s, 15.2 s together:" in effort
+    assert "Export takes 0.543 s and verification on 200 images 14.7 s, 15.2 s together:" in effort
     for line, name in (
         (inside, "preprocessing"),
         (picture, "fidelity"),
@@ -86,7 +86,7 @@ def test_what_was_measured_on_which_machine_is_said_where_it_is_known(folder: Pa
         "model": {"name": "runs/student.onnx", "digest": "0123"},
     }  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps({"cold_start.csv": entry}))
-    said = " Measured on Zen 4, 2 cores, by the code of `abc+`: runs/student.onnx (`0123`)."
+    said = " Measured on Zen 4, 2 cores, with the code of `abc+`, for runs/student.onnx (`0123`)."
     text = exported_file_section(folder, folder)
     assert text == before.replace("(cold_start.csv).", f"(cold_start.csv).{said}")
 

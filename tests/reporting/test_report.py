@@ -24,7 +24,7 @@ SECTIONS = [
     "Benchmarks: precision",
     "Benchmarks: latency",
     "Limits",
-    "Where this comes from",
+    "Provenance",
 ]
 
 
@@ -56,7 +56,7 @@ def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
         interval = f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
         assert text.count(interval) >= 2  # in the sentence and in the table
     timing = row_of(study, "student_onnx", "latency", batch_size="1")
-    assert f"takes {timing['p50_ms']} ms" in text and f"is {timing['file_mb']} MB" in text
+    assert f"is {timing['p50_ms']} ms" in text and f"has {timing['file_mb']} MB" in text
 
 
 @pytest.mark.parametrize("model", ["lite0", "lite2", "ensemble", "student_alone", "student", "student_onnx"])
@@ -71,7 +71,7 @@ def test_the_precision_table_has_the_numbers_of_the_csv(study: Path, model: str)
     ]
 
 
-def dtype_of(study: Path) -> str:
+def precision_text(study: Path) -> str:
     return report_text(study, study).split("## Benchmarks: precision")[1].split("\n## ")[0]
 
 
@@ -81,7 +81,7 @@ def change_study(study: Path, **changes: object) -> None:
 
 
 def test_accuracy_with_and_without_duplicates_stands_beside_their_number(study: Path) -> None:
-    section = dtype_of(study)
+    section = precision_text(study)
     assert (
         "Of 150 images of test, 12 had a near duplicate in train (images of train that cleaning set aside: 9; "
         "that were trained on: 5)." in section
@@ -105,50 +105,50 @@ def test_that_there_are_no_duplicates_is_one_sentence(study: Path) -> None:
     table = study / "benchmarks" / "precision" / "near_duplicates.csv"
     lines = [line for line in table.read_text(encoding="utf-8").splitlines() if ",test," not in line]
     table.write_text("\n".join(lines).replace(",val,", ",test,") + "\n", encoding="utf-8")  # val has none
-    assert "\n\nNo image of test has a near duplicate in train." in dtype_of(study)
-    assert "with a duplicate (" not in dtype_of(study)
+    assert "\n\nNo image of test has a near duplicate in train." in precision_text(study)
+    assert "with a duplicate (" not in precision_text(study)
     change_study(study, clean={"policy": "report", "near_duplicates": False})
-    assert "No image of test has an exact duplicate in train." in dtype_of(study)
+    assert "No image of test has an exact duplicate in train." in precision_text(study)
 
 
 def test_results_from_before_duplicates_were_counted_have_a_report(study: Path) -> None:
     (study / "benchmarks" / "precision" / "near_duplicates.csv").unlink()
-    assert "duplicate" not in dtype_of(study) and "student_onnx on test, by class:" in dtype_of(study)
+    assert "duplicate" not in precision_text(study) and "student_onnx on test, by class:" in precision_text(study)
 
 
 def test_the_report_says_whose_probabilities_are_calibrated(study: Path) -> None:
-    assert "the probabilities of ensemble and student_onnx carry temperatures" in dtype_of(study)
-    assert "no answer of a single network" in dtype_of(study)
-    assert "The ensemble's temperatures are its teachers': they are applied before pooling" in dtype_of(study)
+    assert "the probabilities of ensemble and student_onnx are calibrated" in precision_text(study)
+    assert "does not change the predictions of a single network" in precision_text(study)
+    assert "The ensemble's temperatures are applied to its teachers before pooling" in precision_text(study)
     table = study / "benchmarks" / "precision" / "metrics.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     raw = [line for line in lines if not line.startswith(("ensemble,", "student_onnx,"))]
     table.write_text("\n".join(raw) + "\n", encoding="utf-8")
-    assert "temperature" not in dtype_of(study)
+    assert "temperature" not in precision_text(study)
 
 
 def test_without_an_ensemble_nothing_is_said_of_its_temperatures(study: Path) -> None:
     table = study / "benchmarks" / "precision" / "metrics.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(line for line in lines if not line.startswith("ensemble,")) + "\n", encoding="utf-8")
-    assert "of student_onnx carry temperatures" in dtype_of(study) and "pooling" not in dtype_of(study)
+    assert "of student_onnx are calibrated" in precision_text(study) and "pooling" not in precision_text(study)
 
 
 def test_the_report_says_who_is_not_calibrated_in_the_picture_of_reliability(study: Path) -> None:
-    said = "The picture of accuracy against confidence shows student_alone as it was trained"
-    assert said not in dtype_of(study)  # there is no picture yet
+    said = "shows student_alone uncalibrated"
+    assert said not in precision_text(study)  # there is no picture yet
     picture = study / "benchmarks" / "precision" / "reliability.png"
     picture.touch()
-    assert said in dtype_of(study)
+    assert said in precision_text(study)
     table = study / "benchmarks" / "precision" / "reliability.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(line for line in lines if "student_alone" not in line) + "\n", encoding="utf-8")
-    assert said not in dtype_of(study)
+    assert said not in precision_text(study)
 
 
 def test_issues_are_counted_in_findings_and_actions_in_images(study: Path) -> None:
     section = report_text(study, study).split("## Cleaning")[1].split("\n## ")[0]
-    assert "| issue | findings |" in section and "| action | images |" in section
+    assert "| issue | issues found |" in section and "| action | images |" in section
 
 
 def test_the_commits_that_built_the_stages_are_named_with_them(study: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_commits_that_built_the_stages_are_named_with_them(study: Path) -> N
     }
     found = json.loads((study / "provenance.json").read_text())
     (study / "provenance.json").write_text(json.dumps(found | {"stages_built_by": built_by}))
-    lines = report_text(study, study).split("## Where this comes from")[1].splitlines()
+    lines = report_text(study, study).split("## Provenance")[1].splitlines()
     assert "- Published at: `abc1234`" in lines
     assert (
         "- Stages built by: `abc` (clean, teachers, benchmarks/precision), "
@@ -193,7 +193,7 @@ def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
         precision, f1 = 0.5 + number / 100, 0.9 - number / 100  # worst by one is best by the other
         rows.append(f"student_onnx,student_onnx,test,c{number},30,{number},{precision:.4f},0.8,{f1:.4f},0.9")
     table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    section = dtype_of(study)
+    section = precision_text(study)
     assert f"student_onnx on test, the 25 classes of 40 with the lowest {name}:" in section
     worst = min(rows, key=lambda row: float(row.split(",")[column])).split(",")
     shown = [line for line in section.splitlines() if re.match(r"\| c\d", line)]
@@ -204,7 +204,7 @@ def test_of_many_classes_those_are_shown_that_are_worst_by_what_counts(
 def test_the_latency_table_is_the_csv_at_the_quoted_setting(study: Path) -> None:
     left_out = ("kind", "batch_size", "threads", "calls", "processes", "p50_low_ms", "p50_high_ms")
     section = report_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
-    table = section.partition("Images a second")[0]
+    table = section.partition("Images per second")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
     expected = [
         "| " + " | ".join(row[name] for name in row if name not in left_out) + " |"
@@ -212,7 +212,7 @@ def test_the_latency_table_is_the_csv_at_the_quoted_setting(study: Path) -> None
         if row["batch_size"] == "1"
     ]
     assert lines == expected
-    assert "Measured on Zen 4, 2 cores, with pictures of 400 × 300 pixels" in section
+    assert "Measured on Zen 4, 2 cores, with images of 400 × 300 pixels" in section
     assert "The ensemble takes 6.4 times as long" in section  # (6 + 14.4) ms against 3.2 ms
 
 
@@ -237,7 +237,7 @@ def test_every_decimal_of_the_report_comes_from_a_file(study: Path) -> None:
         ("ensemble", "Ensemble"),
         ("export", "The ONNX file"),
         ("benchmarks/latency", "Benchmarks: latency"),
-        ("provenance.json", "Where this comes from"),
+        ("provenance.json", "Provenance"),
     ],
 )
 def test_a_section_without_its_files_leaves_no_trace(study: Path, missing: str, section: str) -> None:
@@ -245,7 +245,7 @@ def test_a_section_without_its_files_leaves_no_trace(study: Path, missing: str, 
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     text = report_text(study, study)
     assert headings(text) == [name for name in SECTIONS if name != section]
-    assert "None" not in text and "nan" not in text.lower().replace("finance", "")
+    assert "None" not in text and "nan" not in text.lower().replace("provenance", "")
 
 
 def test_a_study_without_any_file_is_only_its_name(tmp_path: Path) -> None:
@@ -320,8 +320,8 @@ def test_the_profile_of_int8_says_where_the_time_goes_on(study: Path) -> None:
     profiled = {"kernels_ms": 2.0, "kernels_ms_fp32": 3.456, "convolutions_ms": 1.0, "convolutions_ms_fp32": 2.5}
     (study / "export" / "int8.json").write_text(json.dumps(found | profiled))
     assert (
-        "gives the convolutions 2.50 ms in fp32 and 1.00 ms in int8, 2.5 times as fast, and all other operators, which "
-        "prepare the picture among other things, 0.956 ms and 1.00 ms."
+        "the convolutions take 2.50 ms in fp32 and 1.00 ms in int8 (2.5 times as fast) and all other operators, "
+        "preprocessing included, 0.956 ms and 1.00 ms"
     ) in report_text(study, study)
     (study / "export" / "int8.json").write_text(json.dumps(found))
     assert "profiler" not in report_text(study, study)
@@ -330,11 +330,11 @@ def test_the_profile_of_int8_says_where_the_time_goes_on(study: Path) -> None:
 def test_a_list_of_findings_that_was_cut_says_of_how_many(study: Path) -> None:
     counts = study / "clean" / "metrics.json"
     counts.write_text(json.dumps({"issues": {"label": 1}, "kept": 9}))
-    assert "Every finding with its score and what was done: [clean/issues.csv](clean/issues.csv)." in report_text(
+    assert "Every issue with its score and what was done: [clean/issues.csv](clean/issues.csv)." in report_text(
         study, study
     )
     counts.write_text(json.dumps({"issues": {"label": 2058, "odd": 3}}))
-    assert "The surest 1 of 2,061 findings, chosen kind by kind, each with" in report_text(study, study)
+    assert "The highest-scoring 1 of 2,061 issues, chosen per type, each with" in report_text(study, study)
 
 
 def test_pictures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
@@ -441,13 +441,13 @@ def test_training_on_the_photos_to_predict_is_said(study: Path) -> None:
     assert "took part" not in report_text(study, study)
     asked["soft_labels"]["transductive"] = True
     (study / "study.json").write_text(json.dumps(asked))
-    assert "took part in the student's training" in report_text(study, study)
+    assert "the student was trained on them" in report_text(study, study)
 
 
 def test_the_report_says_how_right_the_soft_labels_are(study: Path) -> None:
     said = (
-        "The soft labels name the given label on a share of 0.667 of the stored views of train, and give it a "
-        "probability of 0.567 on average."
+        "agree with the given label for a share of 0.667 of the stored views of train, and give it a mean "
+        "probability of 0.567"
     )
     assert said in report_text(study, study)
     (study / "benchmarks" / "precision" / "soft_labels.csv").unlink()

@@ -54,7 +54,7 @@ class Entry:
     """One file of a container. `path` is relative, separated by "/", printable and unique in the container."""
 
     path: str
-    key: Any  # by which the container finds it
+    key: Any  # identifies the file in its container
     size: int  # bytes, unpacked
     is_image: bool
     problem: str = ""
@@ -65,7 +65,7 @@ class Container(ABC):
 
     def __init__(self, where: Path) -> None:
         self.where = where
-        self.folders: set[str] = set()  # that were listed, including empty ones
+        self.folders: set[str] = set()  # filled by listing; includes empty folders
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -107,7 +107,7 @@ class Container(ABC):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _entry(self, name: str, key: Any, size: int, problem: str, head: Callable[[], bytes]) -> Entry:
-        """The entry of a listed file. head: returns its first bytes; called if the extension is no image's."""
+        """The entry of a listed file. head: returns its first bytes; called unless the extension is an image's."""
         path = printable(name)
         if not problem and size > MAX_FILE_BYTES:
             problem = f"{size} bytes, more than {MAX_FILE_BYTES}"
@@ -150,10 +150,10 @@ class FolderContainer(Container):
         total = hashlib.sha256()
         for path, entry in self.entries.items():
             if self.digest_contents and not entry.problem:
-                mark: object = hashlib.sha256(Path(entry.key).read_bytes()).hexdigest()
+                version: object = hashlib.sha256(Path(entry.key).read_bytes()).hexdigest()
             else:
-                mark = (entry.size, os.stat(entry.key).st_mtime_ns if not entry.problem else 0)
-            total.update(repr((path, mark)).encode())
+                version = (entry.size, os.stat(entry.key).st_mtime_ns if not entry.problem else 0)
+            total.update(repr((path, version)).encode())
         return total.hexdigest()
 
     def _list(self) -> Iterator[Entry]:
@@ -238,7 +238,7 @@ class TarContainer(Container):
         unpacked = 0
         try:
             with tarfile.open(self.where, "r:*") as archive:
-                for place, member in enumerate(archive):
+                for position, member in enumerate(archive):
                     unpacked += member.size
                     self._guard(unpacked)
                     if member.isdir():
@@ -246,10 +246,10 @@ class TarContainer(Container):
                     else:
                         yield self._entry(
                             member.name,
-                            place,
+                            position,
                             member.size,
                             tar_problem(member),
-                            partial(tar_head, archive, member),
+                            partial(read_member, archive, member, 16),
                         )
         except DAMAGED as error:
             raise self._damaged(error) from error
@@ -258,11 +258,11 @@ class TarContainer(Container):
         paths = {entry.key: entry.path for entry in entries}
         try:
             with tarfile.open(self.where, "r:*") as archive:
-                for place, member in enumerate(archive):
+                for position, member in enumerate(archive):
                     if not paths:
                         return
-                    if place in paths:
-                        yield paths.pop(place), tar_head(archive, member, -1)
+                    if position in paths:
+                        yield paths.pop(position), read_member(archive, member)
         except DAMAGED as error:
             raise self._damaged(error) from error
 
@@ -327,7 +327,7 @@ def tar_problem(member: tarfile.TarInfo) -> str:
     return ""
 
 
-def tar_head(archive: tarfile.TarFile, member: tarfile.TarInfo, count: int = 16) -> bytes:
+def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, count: int = -1) -> bytes:
     """The first `count` bytes of a member; all of them for -1."""
     file = archive.extractfile(member)
     return b"" if file is None else file.read(count)

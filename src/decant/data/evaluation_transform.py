@@ -11,10 +11,10 @@ from decant.data.preprocessing import Preprocessing
 def evaluation_transform(image: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     """Resize an image in float, bilinear and antialiased, then crop its centre.
 
-    image: uint8 [H, W, 3], RGB, orientation already applied. Returns float32 [3, S, S] in [0, 1]. Memory is that of the
-    whole resized image: one that is 1 px thin and 10,000 px long takes 2 GB before a crop of 128 px.
+    image: uint8 [H, W, 3], RGB, orientation already applied. Returns float32 [3, S, S] in [0, 1]. The whole
+    resized image is held in memory: 2 GB for an image of 1 x 10,000 px and a crop of 128 px.
     """
-    # Pillow and memory maps lend read-only arrays, which torch warns about: they are copied.
+    # torch warns about read-only arrays, which Pillow and memory maps return: they are copied.
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None].float()
     shape = preprocessing.resized_shape(*image.shape[:2])
     if shape != tuple(image.shape[:2]):

@@ -21,7 +21,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-NO_IMAGE = {
+OTHER_FORMATS = {
     b"<!doctype": "a web page",
     b"<html": "a web page",
     b"<svg": "an SVG drawing, convert it to PNG",
@@ -115,14 +115,14 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def reason(data: bytes, error: Exception) -> str:
-    """Why a file cannot be decoded, short and without the decoder's internal words."""
+    """The reason why a file cannot be decoded, short and without the decoder's internal terms."""
     if not data:
         return "empty file"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {MAX_PIXELS} pixels (an image bomb?)"
     if isinstance(error, UnidentifiedImageError):
         start = data[:16].lstrip().lower()
-        kind = next((kind for sign, kind in NO_IMAGE.items() if start.startswith(sign)), "")
+        kind = next((kind for signature, kind in OTHER_FORMATS.items() if start.startswith(signature)), "")
         if not kind and data[4:8] == b"ftyp":
             kind = "a HEIC image or a video, convert it to JPEG"
         return f"not an image: {kind}" if kind else "not an image, or one of an unknown format"

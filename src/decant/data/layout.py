@@ -1,4 +1,4 @@
-"""What folder names mean: which are splits, and which merely wrap a data set."""
+"""Meaning of folder names: which folders are splits, and which only wrap a data set."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ SPLIT_NAMES = {
 def wrapping(paths: Sequence[str], levels: int = 1, keep: Sequence[str] = ()) -> str:
     """The folders, "a/b/" or "", that contain all of `paths` and so carry no information.
 
-    Split folders carry information, and so do those of `keep`. levels: how many folder levels some file must keep
-    below the wrapping (1: the classes).
+    Split folders and those of `keep` never count as wrapping. levels: at least one file keeps this many folder levels
+    below the wrapping (1: the class folders).
     """
     prefix = ""
     while paths:

@@ -49,7 +49,7 @@ Progress = Callable[..., Iterator["tuple[str, Look]"]]
 
 
 class Look(NamedTuple):
-    """What decoding a file once tells. content: SHA-256 of its bytes, or "". width, height: pixels, or 0."""
+    """Facts from decoding a file. content: SHA-256 (hex) of its bytes, or "". width, height: pixels, or 0."""
 
     content: str
     width: int
@@ -85,7 +85,7 @@ class Manifest:
         index = {name: number for number, name in enumerate(self.classes)}
         unknown = set(rows["label"].dropna()) - set(index)
         if unknown:
-            raise ValueError(f"labels that are no class of the manifest: {sorted(unknown)}")
+            raise ValueError(f"labels that are not classes of the manifest: {sorted(unknown)}")
         return np.array([index.get(label, -1) for label in rows["label"]], dtype=np.int64)
 
 
@@ -97,40 +97,41 @@ def row_id(key: str) -> str:
 def build_manifest(
     source: Source, data: Data, seed: int, progress: Progress | None = None, workers: int = 2
 ) -> Manifest:
-    """Decode every image of the source once, in `workers` threads, and give each its row.
+    """The manifest of a source: every image is decoded once, in `workers` threads, and has one row.
 
-    A file that cannot be decoded is set aside with a reason that begins with "broken: ". The split is None where
-    the source gives none: `draw_splits` fills it after duplicates are grouped. seed: which images `data.limit`
-    picks. progress: as `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image
-    to train on.
+    A file that cannot be decoded is set aside with a reason that begins with "broken: ". The split is None if
+    the source does not define it: `draw_splits` fills it after duplicates are grouped. seed: selects the images
+    that `data.limit` keeps. progress: as `decant.tracking.progress`. Raises UserError if fewer than two classes have a
+    usable image to train on.
     """
-    found = list(source.found())
+    items = list(source.found())
     if data.limit is not None:
-        found = limited(found, data.limit, data.val_fraction, data.test_fraction, seed)
-    readable = [item.path for item in found if not item.problem]
+        items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
+    readable = [item.path for item in items if not item.problem]
     looks: Iterator[tuple[str, Look]] = look_at_all(source.contents(readable), workers)
     if progress is not None:
         looks = progress(looks, "reading images", total=len(readable), unit="images")
-    seen = dict(looks)
+    look_of = dict(looks)
     unread = Look("", 0, 0, "it could not be read")
     rows = [
-        row_of(item, Look("", 0, 0, item.problem) if item.problem else seen.get(item.path, unread)) for item in found
+        row_of(item, Look("", 0, 0, item.problem) if item.problem else look_of.get(item.path, unread)) for item in items
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     classes = trainable_classes(table, source.classes)
-    without = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
-    table.loc[without, "reason"] = "broken: no usable image of its class to train on: " + table.loc[without, "label"]
-    table.loc[without, "action"] = "drop"
+    untrainable = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
+    table.loc[untrainable, "reason"] = (
+        "broken: no usable image of its class to train on: " + table.loc[untrainable, "label"]
+    )
+    table.loc[untrainable, "action"] = "drop"
     if len(classes) < 2:
         raise UserError(too_few_classes(table, classes))
     return Manifest(table, classes)
 
 
 def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> Manifest:
-    """Fill in the splits that the source did not give (`assign_splits`).
+    """The manifest with a split in every row: missing splits are drawn (`assign_splits`).
 
-    Call it once, on the manifest of `build_manifest` with its groups: drawn splits cannot be told from given ones
-    later.
+    Call it once, after duplicates are grouped: drawn splits cannot be distinguished from given splits later.
     """
     split = assign_splits(manifest.rows, seed, val_fraction, test_fraction)
     return Manifest(manifest.rows.assign(split=split), manifest.classes)
@@ -142,8 +143,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(schema.metadata)
     try:
-        with replacing(path) as beside:
-            pq.write_table(table, beside, compression="zstd")
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"The disk is full: {path} was not written. Make room on it and run again.") from error
@@ -157,14 +158,16 @@ def read_manifest(path: Path) -> Manifest:
         classes = json.loads(table.schema.metadata[b"classes"])
         return Manifest(table.to_pandas(), classes)
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no readable manifest ({error}). Delete it and run again to rebuild it.") from error
+        raise UserError(
+            f"{path} is not a readable manifest ({error}). Delete it and run again to rebuild it."
+        ) from error
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with COLUMNS alone, of the types that Manifest promises. Raises ValueError if one is missing."""
+    """The COLUMNS of `rows` with the types of Manifest. Raises ValueError for a missing column or a repeated id."""
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise ValueError(f"a manifest needs the columns {missing}")
+        raise ValueError(f"the manifest lacks the columns {missing}")
     if rows["id"].duplicated().any():
         raise ValueError(f"ids occur twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
     return pd.DataFrame({field.name: typed(rows[field.name], field) for field in SCHEMA}, columns=COLUMNS)
@@ -176,7 +179,7 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
         return values.astype("float64" if field.type == pa.float64() else "int64")
     missing = values.isna()
     if missing.any() and field.name not in MAY_BE_NONE:
-        raise ValueError(f"the manifest's column {field.name} has a row without a value")
+        raise ValueError(f"a row of the manifest has no value in the column {field.name}")
     return values.astype(object).where(~missing, None)
 
 
@@ -192,7 +195,7 @@ def row_of(item: Found, look: Look) -> tuple[object, ...]:
 
 
 def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:
-    """Yield (path, Look) of each file. Threads decode, this one reads, and few files are in memory at once."""
+    """Yield (path, Look) of each file. The calling thread reads, `workers` threads decode; few files are in memory."""
     for looks in parallel(look_at_batch, batches(contents), workers, ahead=2 * workers + 1):
         yield from looks
 

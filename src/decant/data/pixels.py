@@ -21,7 +21,11 @@ SMALLEST_PX = 16
 
 
 class PixelCache:
-    """n images in the order of `contents` (sorted). sizes: int32 [n, 2], width and height of the originals."""
+    """n decoded images, ordered by `contents`, the sorted SHA-256 (hex) of their files.
+
+    sizes: int32 [n, 2], width and height of the originals. levels: memory maps, uint8 [n, side, side, 3], largest
+    first.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.contents: list[str] = json.loads((folder / "contents.json").read_text())
@@ -45,8 +49,8 @@ class PixelCache:
         """The level to sample for crops of `side` (share of the image's side) at `size` px, and the samples per pixel.
 
         Returns int64 [B] each. The level is the smallest with at least one pixel per pixel of the view, because
-        enlarging a smaller one blurs; if none has, the largest. Single samples of a much finer level would alias, so
-        about as many samples per axis are averaged as the level has pixels per pixel of the view.
+        enlarging a smaller one blurs; if no level has, the largest. Single samples of a much finer level would alias:
+        so the number of samples per axis that are averaged is about the level's pixels per pixel of the view.
         """
         sides = np.array([level.shape[1] for level in self.levels], dtype=np.float64)  # largest first
         per_pixel = side[:, None] * sides[None, :] / size
@@ -60,16 +64,18 @@ def level_sides(px: int) -> list[int]:
     return [side for level in range(LEVELS) if (side := px // 2**level) >= SMALLEST_PX] or [px]
 
 
-def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], contents: list[str], px: int) -> None:
-    """Decode `images` (content, encoded bytes; each content once, in any order) into `folder`.
+def build_pixel_cache(folder: Path, images: Iterable[tuple[str, bytes]], contents: list[str], px: int) -> None:
+    """Decode `images` (content, encoded bytes; each content once, in any order) and write the cache to `folder`.
 
-    px: side of the largest level. Raises BrokenImage for an image that cannot be decoded, although all were probed
-    before, and ValueError if the image of a content is missing.
+    px: side of the largest level. Raises BrokenImage for an image that cannot be decoded (the manifest excludes
+    them), ValueError if the image of a content is missing, and UserError if the disk is too full.
     """
     order = {content: row for row, content in enumerate(sorted(contents))}
     bytes_needed = len(order) * 3 * sum(side**2 for side in level_sides(px))
-    if shutil.disk_usage(folder).free < bytes_needed:  # writing to a mapped file on a full disk ends in a bus error
-        raise UserError(f"the pixel cache needs {bytes_needed / 1e9:.1f} GB in {folder}: free some, or lower cache_px")
+    if shutil.disk_usage(folder).free < bytes_needed:  # writing to a memory map on a full disk is a bus error
+        raise UserError(
+            f"the pixel cache needs {bytes_needed / 1e9:.1f} GB in {folder}: free space there, or lower data.cache_px"
+        )
     arrays = [
         np.lib.format.open_memmap(
             folder / f"level_{number}.npy", mode="w+", dtype=np.uint8, shape=(len(order), side, side, 3)
@@ -78,8 +84,8 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
     ]
     sizes = np.zeros((len(order), 2), dtype=np.int32)
 
-    def store(picture: tuple[str, bytes]) -> None:
-        content, data = picture
+    def store(encoded: tuple[str, bytes]) -> None:
+        content, data = encoded
         pixels = decode(data)
         row = order[content]
         sizes[row] = pixels.shape[1], pixels.shape[0]
@@ -87,7 +93,7 @@ def build_pixel_cache(folder: Path, pictures: Iterable[tuple[str, bytes]], conte
         for array in arrays:
             array[row] = np.asarray(image.resize(array.shape[1:3], Image.Resampling.BILINEAR))
 
-    for _ in parallel(store, pictures):
+    for _ in parallel(store, images):
         pass
     missing = [content for content, row in order.items() if not sizes[row].all()]
     if missing:

@@ -1,4 +1,4 @@
-"""Predictions of one model for one split: log-probabilities per TTA member, in the files that pooling reads."""
+"""Predictions of one model for one split: log-probabilities per TTA member, and the files that store them."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-SPLITS = ("val", "test", "predict")  # that trained models predict
+SPLITS = ("val", "test", "predict")  # the splits that trained models predict
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Predictions:
 def write_predictions(folder: Path, split: str, predictions: Predictions) -> None:
     """Write `folder/split/<member>.npy` and, last, `ids.json`, which marks the split as complete.
 
-    Earlier predictions in that place are removed first.
+    Earlier predictions of the split are removed first.
     """
     target = folder / split
     target.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write_predictions(folder: Path, split: str, predictions: Predictions) -> Non
 
 
 def read_predictions(folder: Path, split: str) -> Predictions:
-    """Inverse of `write_predictions`; "identity" comes first."""
+    """Inverse of `write_predictions`; "identity" is the first member."""
     source = folder / split
     names = sorted((path.stem for path in source.glob("*.npy")), key=lambda name: (name != "identity", name))
     members = {name: np.load(source / f"{name}.npy", allow_pickle=False) for name in names}

@@ -1,14 +1,14 @@
-"""Preprocessing: how an image becomes a network's input, as one value with the only arithmetic of its geometry.
+"""Preprocessing: the sizes that turn an image into a network's input, and the only arithmetic on them.
 
-Evaluation, the ONNX graph, its metadata, verification and the export targets all take their sizes from here. Pillow's
-reference in `decant.export.verification` repeats the arithmetic on purpose: it is the independent check.
+Evaluation, the ONNX graph, its metadata, verification and the export targets all take their sizes from here. The
+Pillow reference in `decant.export.verification` repeats the arithmetic on purpose, as an independent check.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-MAX_INPUT_PX = 4096  # no classifier is larger; an untrusted file that asks for more would exhaust the memory
+MAX_INPUT_PX = 4096  # larger than any classifier's input; a limit, because untrusted files could exhaust the memory
 
 
 class Side(Protocol):
@@ -37,7 +37,7 @@ class Preprocessing:
         return round(self.input_px / self.crop_ratio)
 
     def resized(self, side: Side, shorter: Side) -> Any:
-        """Length of a side after resizing: side * resize_px / shorter, rounded, in integers that a graph can repeat."""
+        """Length of a side after resizing: side * resize_px / shorter, rounded, in integers as in the ONNX graph."""
         half = shorter // 2
         return (side * self.resize_px + half) // shorter
 
@@ -58,11 +58,13 @@ class Preprocessing:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`; further keys are ignored. Raises ValueError for impossible values."""
         try:
-            made = cls(int(values["input_px"]), float(values["crop_ratio"]))
-            known = 1 <= made.input_px <= MAX_INPUT_PX and 0 < made.crop_ratio <= 1
-            known = known and made.resize_px == values.get("resize_px", made.resize_px)
+            preprocessing = cls(int(values["input_px"]), float(values["crop_ratio"]))
+            valid = 1 <= preprocessing.input_px <= MAX_INPUT_PX and 0 < preprocessing.crop_ratio <= 1
+            valid = valid and preprocessing.resize_px == values.get("resize_px", preprocessing.resize_px)
         except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-            raise ValueError(f"no preprocessing: {error!r}") from None
-        if not known:
-            raise ValueError(f"impossible preprocessing: input_px {made.input_px}, crop_ratio {made.crop_ratio}")
-        return made
+            raise ValueError(f"not a preprocessing: {error!r}") from None
+        if not valid:
+            raise ValueError(
+                f"impossible preprocessing: input_px {preprocessing.input_px}, crop_ratio {preprocessing.crop_ratio}"
+            )
+        return preprocessing

@@ -1,4 +1,4 @@
-"""Which images train, which choose and which measure: given splits are kept, missing ones are drawn."""
+"""Splits: given splits are kept and missing ones drawn; groups stay whole. Also folds, and a limit per class."""
 
 import hashlib
 import warnings
@@ -14,12 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from decant.data.sources.base import Found
 from decant.errors import UserError
 
-STRICTNESS = {
-    "test": 2,
-    "val": 1,
-    "train": 0,
-}  # a group in several splits stays in the strictest
-EACH_SPLIT_FROM_GROUPS = 4  # a class with so many groups gets an image in every split
+STRICTNESS = {"test": 2, "val": 1, "train": 0}  # a group in several splits stays in the strictest
+EACH_SPLIT_FROM_GROUPS = 4  # a class with at least this many groups has an image in every split
 
 
 @dataclass
@@ -59,12 +55,9 @@ def assign_splits(rows: pd.DataFrame, seed: int, val_fraction: float, test_fract
     wanted = {split: fraction for split, fraction in fractions.items() if split not in given}
     candidates = [group for name, group in groups.items() if name not in drawn]
     drawn.update(draw(candidates, wanted, seed))
-    return pd.Series(
-        [settle(*row, drawn, set(wanted)) for row in zip(rows["split"], rows["label"], rows["group"], strict=True)],
-        index=rows.index,
-        dtype=object,
-        name="split",
-    )
+    columns = zip(rows["split"], rows["label"], rows["group"], strict=True)
+    splits = [final_split(*row, drawn, set(wanted)) for row in columns]
+    return pd.Series(splits, index=rows.index, dtype=object, name="split")
 
 
 def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,10 +66,10 @@ def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
     A train row is set aside if its group also has a kept val or test row, a val row if it has a test row; the
     action becomes "drop" and the reason begins with "leak: ". Rows to predict have no label and cannot leak one.
     """
-    live = rows[(rows["action"] != "drop") & rows["split"].isin(list(STRICTNESS))]
-    rank = live["split"].map(STRICTNESS)
-    strictest = rank.groupby(live["group"]).transform("max")
-    leaking = live.index[rank < strictest]
+    counted = rows[(rows["action"] != "drop") & rows["split"].isin(list(STRICTNESS))]
+    rank = counted["split"].map(STRICTNESS)
+    strictest = rank.groupby(counted["group"]).transform("max")
+    leaking = counted.index[rank < strictest]
     names = {number: split for split, number in STRICTNESS.items()}
     result = rows.copy()
     result.loc[leaking, "action"] = "drop"
@@ -93,7 +86,7 @@ def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> ND
     if len(set(names.tolist())) < k or np.unique(target, return_counts=True)[1].max(initial=0) < k:
         raise UserError(
             f"{len(target)} images in {len(set(names.tolist()))} groups of near duplicates are too few for "
-            f"{k} folds; set fewer folds or give more images."
+            f"{k} folds; set fewer folds or add images."
         )
     order = np.lexsort((target, names))
     result = np.full(len(target), -1, dtype=np.int64)
@@ -105,43 +98,43 @@ def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> ND
     return result
 
 
-def limited(found: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int) -> list[Found]:
+def limited(items: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int) -> list[Found]:
     """About `limit` images of each class to train on, and the same share of everything else; a fixed choice.
 
     Images whose split is still to be drawn leave room for the draw. Every class keeps an image in each split in
     which it has one.
     """
-    given = {item.split for item in found if item.given_label is not None}
+    given = {item.split for item in items if item.given_label is not None}
     drawn = (test_fraction if "test" not in given else 0) + (val_fraction if "val" not in given else 0)
     kinds: dict[tuple[str | None, str | None], list[Found]] = defaultdict(list)
-    for item in found:
+    for item in items:
         to_train = item.given_label is not None and item.split in (None, "train")
         kinds[item.given_label, "train" if to_train else item.split].append(item)
-    pools = {label: len(items) for (label, split), items in kinds.items() if label is not None and split == "train"}
+    pools = {label: len(alike) for (label, split), alike in kinds.items() if label is not None and split == "train"}
     room = int(limit / (1 - drawn) + 1e-9)
     shares = {label: min(1.0, room / size) for label, size in pools.items()}
     overall = sum(min(room, size) for size in pools.values()) / max(1, sum(pools.values()))
     chosen = set()
-    for (label, split), items in kinds.items():
-        count = min(room, len(items)) if split == "train" else round(len(items) * shares.get(label or "", overall))
-        chosen |= {item.path for item in by_hash(items, seed)[: max(1, count)]}
-    return [item for item in found if item.path in chosen]
+    for (label, split), alike in kinds.items():
+        count = min(room, len(alike)) if split == "train" else round(len(alike) * shares.get(label or "", overall))
+        chosen |= {item.path for item in in_random_order(alike, seed)[: max(1, count)]}
+    return [item for item in items if item.path in chosen]
 
 
-def by_hash(items: Iterable[Found], seed: int) -> list[Found]:
-    return sorted(items, key=lambda item: shuffled(seed, item.path))
+def in_random_order(items: Iterable[Found], seed: int) -> list[Found]:
+    return sorted(items, key=lambda item: random_key(seed, item.path))
 
 
-def shuffled(seed: int, name: str) -> bytes:
+def random_key(seed: int, name: str) -> bytes:
     """A key that sorts names at random; the order of two names does not depend on the others."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def labelled_groups(rows: pd.DataFrame) -> dict[str, Group]:
     """The groups of the kept, labelled rows that are not to be predicted."""
-    live = rows[(rows["action"] != "drop") & rows["label"].notna() & ~rows["split"].isin(["predict", "unlabelled"])]
+    counted = rows[(rows["action"] != "drop") & rows["label"].notna() & ~rows["split"].isin(["predict", "unlabelled"])]
     groups: dict[str, Group] = {}
-    for name, label, split in zip(live["group"], live["label"], live["split"], strict=True):
+    for name, label, split in zip(counted["group"], counted["label"], counted["split"], strict=True):
         group = groups.setdefault(name, Group(name, Counter(), set()))
         group.counts[label] += 1
         if isinstance(split, str):
@@ -152,7 +145,7 @@ def labelled_groups(rows: pd.DataFrame) -> dict[str, Group]:
 def draw(groups: Sequence[Group], wanted: dict[str, float], seed: int) -> dict[str, str]:
     """Group name -> drawn split, class by class; a group counts for its most frequent class."""
     classes: dict[str, list[Group]] = defaultdict(list)
-    for group in sorted(groups, key=lambda group: shuffled(seed, group.name)):
+    for group in sorted(groups, key=lambda group: random_key(seed, group.name)):
         classes[group.main_class].append(group)
     drawn: dict[str, str] = {}
     for members in classes.values():
@@ -191,7 +184,7 @@ def give_back(groups: Sequence[Group], drawn: dict[str, str]) -> dict[str, str]:
     return drawn
 
 
-def settle(split: str | None, label: str | None, group: str, drawn: dict[str, str], wanted: set[str]) -> str:
+def final_split(split: str | None, label: str | None, group: str, drawn: dict[str, str], wanted: set[str]) -> str:
     """The final split of one row. A row given to train moves only if a missing split was drawn from train."""
     if split in ("predict", "unlabelled", "val", "test"):
         return split

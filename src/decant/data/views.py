@@ -1,8 +1,9 @@
 """Views: training augmentations that can be replayed bit for bit from `(image, view number)`.
 
 The parameters of a view come from a counter-based generator, Philox4x32-10 (Salmon et al. 2011, "Parallel random
-numbers: as easy as 1, 2, 3"), with a key from seed and content and a counter from the view number: no state, no
-order. Geometry is relative to the image, so a view shows the same crop at any resolution.
+numbers: as easy as 1, 2, 3"), with a key from the seed and the content (SHA-256 of the image file) and a counter
+from the view number: there is no state, and the order does not matter. Geometry is relative to the image, so a view
+shows the same crop at any resolution.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from decant.data.pixels import PixelCache
 from decant.study import Views
 
-VERSION = 3  # of the mapping from (seed, content, view number) to pixels; stored labels name it
+VERSION = 3  # of the mapping from (seed, content, view number) to pixels; recorded with stored soft labels
 BLOCKS = 5  # of four uniforms each
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -177,7 +178,7 @@ class ViewSet:
 
 
 def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: int) -> Tensor:
-    """The views without mixing: float32 [B, 3, size, size] in [0, 255]."""
+    """The views before mixing: float32 [B, 3, size, size] in [0, 255]."""
     images = torch.empty(len(rows), 3, size, size)
     levels, samples = cache.levels_for(parameters.side, size)
     affine = torch.from_numpy(parameters.affine)
@@ -193,7 +194,7 @@ def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: 
 
 # No matrix products below: their rounding may depend on the batch, and views must replay exactly.
 def sampling_grid(affine: Tensor, size: int) -> Tensor:
-    """float32 [B, size, size, 2] of picture coordinates; affine: float32 [B, 2, 3]."""
+    """float32 [B, size, size, 2] of image coordinates; affine: float32 [B, 2, 3]."""
     x, y = pixel_centres(size)
     a = affine.view(-1, 6, 1, 1)
     return torch.stack([a[:, 0] * x + a[:, 1] * y + a[:, 2], a[:, 3] * x + a[:, 4] * y + a[:, 5]], dim=-1)
@@ -214,7 +215,7 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, box: Tensor, fill: Tensor) -> Tensor:
-    """Fill each box with its colour."""
+    """Fill each view's box with its colour, in place; float32 [B, 3, S, S] in [0, 255]."""
     boxed = torch.nonzero(box[:, 2] > box[:, 0]).flatten()
     if len(boxed) == 0:
         return images

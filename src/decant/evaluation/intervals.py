@@ -1,8 +1,8 @@
-"""How sure a number is: bootstrap intervals, paired comparisons, McNemar's test.
+"""Uncertainty of a metric: bootstrap intervals, paired comparisons, McNemar's test.
 
-Accuracy and macro precision of a resample depend only on how often each (target, answer) pair was drawn, and
-those counts are multinomial. Drawing the counts instead of n indices per resample is the same bootstrap
-(Efron 1979) at a cost that does not grow with n.
+Accuracy and macro precision of a resample depend only on how often each (target, prediction) pair was drawn, and
+those counts are multinomial. Drawing the counts instead of n indices per resample is the same bootstrap (Efron
+1979) at a cost that does not grow with n.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def comparison_row(
 ) -> dict[str, object]:
     """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
 
-    Differences are `model` − `other`; their intervals come from resampling images, both answers together.
+    Differences are `model` − `other`; their intervals come from resampling images, with both predictions together.
     """
     if not len(targets) == len(model_answers) == len(other_answers):
         raise ValueError(f"{model} and {other} must answer the same {len(targets)} images")
@@ -72,10 +72,10 @@ def comparison_row(
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Exact two-sided p-value that both models are right equally often (McNemar 1947, exact form).
+    """Exact two-sided p-value of the hypothesis that both models are right equally often (McNemar 1947, exact form).
 
     Args:
-        first_only, second_only: images that only the first and only the second model gets right. Under the
+        first_only, second_only: images that only the first or only the second model classifies correctly. Under the
             null hypothesis the first is Binomial(first_only + second_only, 1/2).
     """
     n = first_only + second_only
@@ -90,7 +90,7 @@ def _difference(measure: Measure, cells: Integers, counts: Counts) -> npt.NDArra
 
 
 def _cells(columns: Integers) -> tuple[Integers, Counts]:
-    """The distinct rows of `columns` [n, c] as [C, c] and how often each occurs [C]."""
+    """The distinct rows of `columns` [n, c] as [C, c], and how often each occurs [C]."""
     cells, counts = np.unique(columns, axis=0, return_counts=True)
     return cells, counts
 
@@ -109,12 +109,12 @@ def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _accuracy(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
-    """[C] targets and answers, [R, C] counts → [R]."""
+    """[C] targets and predictions, [R, C] counts → [R]."""
     return counts[:, targets == answers].sum(axis=1) / counts.sum(axis=1)
 
 
 def _precision_macro(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
-    """As `_accuracy`. The mean is over the classes that occur in the resample, 0 for one never answered."""
+    """As `_accuracy`. The mean is over the classes that occur in the resample, 0 for one never predicted."""
     labels = np.arange(int(max(targets.max(), answers.max())) + 1)
     weights = counts.astype(np.float64)  # integers have no fast matrix product
     answered = weights @ (answers[:, None] == labels).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Pieces of Markdown: sections that vanish when empty, pictures that vanish when missing, tables, links."""
+"""Pieces of Markdown: sections that vanish if empty, images that vanish if missing, tables, links."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading with its non-empty parts; "" if there are none."""
+    """A heading with its non-empty parts; "" if all are empty."""
     body = paragraphs(*parts)
     return f"## {title}\n\n{body}" if body else ""
 
@@ -22,7 +22,7 @@ def picture(file: Path, base: Path, caption: str) -> str:
 
 
 def link(file: Path, base: Path) -> str:
-    """The path from the folder `base` to the file, as Markdown wants it."""
+    """The path from the folder `base` to the file, escaped for Markdown."""
     relative = Path(os.path.relpath(file.resolve(), base.resolve())).as_posix()
     return relative.replace(" ", "%20")
 
@@ -43,6 +43,6 @@ def _escaped(texts: Sequence[str]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Text from a file or a user, such as a class name, so that Markdown shows it as it is, on one line."""
+    """Text from a file or a user, such as a class name, escaped so that Markdown shows it unchanged, on one line."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([|*$`\[\]\\])", r"\\\1", line)

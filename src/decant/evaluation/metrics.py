@@ -1,4 +1,4 @@
-"""How good a model's answers are: the columns of `benchmarks/precision/`."""
+"""How good a model's predictions are: the columns of `benchmarks/precision/`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -35,7 +35,7 @@ SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 
 ECE_BINS = 15
-LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # one underflow must not make the mean infinite
+LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # so that an underflow does not make the mean infinite
 
 
 def precision_row(
@@ -49,8 +49,8 @@ def precision_row(
 ) -> dict[str, object]:
     """One row of `benchmarks/precision/metrics.csv`; its keys are PRECISION_COLUMNS, in order.
 
-    Macro precision, recall and F1 average over the classes that occur among the targets or the answers, as
-    scikit-learn does, with 0 for a class that is never answered.
+    Macro precision, recall and F1 average over the classes that occur among the targets or the predictions, as
+    scikit-learn does, with 0 for a class that is never predicted.
 
     Args:
         kind: one of KINDS.
@@ -60,8 +60,8 @@ def precision_row(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: an unknown kind, no images, shapes that do not match, targets outside [0, K), rows that
-            are not log-probabilities (logits, for example).
+        ValueError: an unknown kind, no images, shapes that do not match, targets outside [0, K), rows that are not
+            log-probabilities (logits, for example).
     """
     if kind not in KINDS:
         raise ValueError(f"{model}: the kind {kind!r} is none of {', '.join(KINDS)}")
@@ -99,8 +99,8 @@ def per_class_rows(
 ) -> list[dict[str, object]]:
     """One row per class, in the order of `classes` ([K] names); keys are PER_CLASS_COLUMNS.
 
-    `n` counts the images of the class, `predicted` the images answered so. Precision of a class that is never
-    answered is 0; recall and average precision of a class without images are empty.
+    `n` counts the images of the class, `predicted` the images predicted as the class. Precision of a class that is
+    never predicted is 0; recall and average precision of a class without images are empty.
     """
     _check(model, log_probabilities, targets, len(classes))
     matrix = confusion(log_probabilities, targets)
@@ -128,7 +128,7 @@ def per_class_rows(
 
 
 def confusion(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.int64]:
-    """[K, K] counts: row = the target, column = the answer."""
+    """[K, K] counts: row = target, column = prediction."""
     _check("confusion", log_probabilities, targets)
     labels = np.arange(log_probabilities.shape[1])
     return np.asarray(confusion_matrix(targets, log_probabilities.argmax(axis=1), labels=labels), dtype=np.int64)
@@ -137,7 +137,7 @@ def confusion(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.in
 def confusion_rows(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, object]]:
     """The rows of `benchmarks/precision/confusion_<model>.csv`: `target`, then a column per class."""
     if len(set(classes)) != len(classes) or "target" in classes:
-        classes = [f"{number} {name}" for number, name in enumerate(classes)]  # columns must be told apart
+        classes = [f"{number} {name}" for number, name in enumerate(classes)]  # column names must differ
     return [
         {"target": name, **dict(zip(classes, map(int, counts), strict=True))}
         for name, counts in zip(classes, matrix, strict=True)
@@ -165,7 +165,7 @@ def expected_calibration_error(log_probabilities: Floats, targets: Integers, bin
 def reliability_rows(
     model: str, kind: str, split: str, log_probabilities: Floats, targets: Integers, bins: int = ECE_BINS
 ) -> list[dict[str, object]]:
-    """The bins of the calibration error; keys are RELIABILITY_COLUMNS, empty cells in bins without images."""
+    """The bins of the calibration error; keys are RELIABILITY_COLUMNS, with empty cells in bins without images."""
     _check(model, log_probabilities, targets)
     n, confidence, accuracy = _reliability(log_probabilities, targets, bins)
     return [
@@ -197,7 +197,7 @@ def near_duplicate_rows(
 
     Args:
         repeated: [n], whether an image has a duplicate in train.
-        in_train: images of train that are such duplicates: set aside by cleaning, and kept.
+        in_train: the numbers of such duplicates in train that cleaning set aside and kept.
         seed: of the bootstrap.
     """
     _check(model, log_probabilities, targets)
@@ -215,7 +215,7 @@ def near_duplicate_rows(
 
 
 def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str, object]:
-    """Accuracy and its interval, empty of no images."""
+    """Accuracy and its interval; empty without images."""
     if not len(targets):
         return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
     low, high = bootstrap_intervals(targets, answers, seed=seed)["accuracy"]
@@ -223,9 +223,9 @@ def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str
 
 
 def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats, Integers]]) -> dict[str, object]:
-    """How right soft labels are of what they label; keys are SOFT_LABEL_COLUMNS.
+    """How often soft labels agree with the given labels; keys are SOFT_LABEL_COLUMNS.
 
-    labelled_views: of each view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
+    labelled_views: per view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
     """
     views, right, given = 0, [], []
     for probabilities, targets in labelled_views:
@@ -244,7 +244,7 @@ def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats,
 
 
 def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> list[dict[str, object]]:
-    """The rows of `data/classes.csv` from each image's split and class name, "" where it has none."""
+    """The rows of `data/classes.csv` from each image's split and class name, "" for an unlabelled image."""
     counts: dict[tuple[str, str], int] = {}
     for split, label in zip(splits, labels, strict=True):
         key = (split, label if isinstance(label, str) else "")
@@ -253,7 +253,7 @@ def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> lis
 
 
 def _reliability(log_probabilities: Floats, targets: Integers, bins: int) -> tuple[Floats, Floats, Floats]:
-    """Per bin: images, mean confidence and accuracy (NaN where empty), each [bins]."""
+    """Per bin: images, mean confidence and accuracy (NaN if empty), each [bins]."""
     confidence = np.exp(np.asarray(log_probabilities, dtype=np.float64).max(axis=1))
     right = (log_probabilities.argmax(axis=1) == targets).astype(np.float64)
     which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -267,7 +267,7 @@ def _reliability(log_probabilities: Floats, targets: Integers, bins: int) -> tup
 
 
 def _average_precision_per_class(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.float64]:
-    """[K], NaN for a class without images (recall is undefined there)."""
+    """[K], NaN for a class without images, whose recall is undefined."""
     scores = np.exp(np.asarray(log_probabilities, dtype=np.float64))
     result = np.full(scores.shape[1], np.nan)
     for label in np.unique(targets):

@@ -1,4 +1,4 @@
-"""The few numbers that training shows and choices are made by."""
+"""The few metrics that training logs and that choices are made by."""
 
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, precision_score
@@ -7,7 +7,7 @@ from decant.evaluation.metrics import negative_log_likelihood
 
 
 def scores(log_probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """accuracy, precision_macro, f1_macro and nll of log-probabilities [n, K] against targets int [n]."""
+    """accuracy, precision_macro, f1_macro and nll of log-probabilities [n, K] for targets int [n]."""
     answers = log_probabilities.argmax(axis=1)
     return {
         "accuracy": float(accuracy_score(targets, answers)),

@@ -1,7 +1,6 @@
-"""The one place that turns numbers into text: CSV cells for files, short ones for people.
+"""The one place that formats numbers: CSV cells for files, short texts for people.
 
-A file's text is what every later reader sees, so that a report repeats the digits of the CSV and never those
-of a value that was in memory when the CSV was written.
+A report repeats the digits of the CSV and never formats a value from memory again.
 """
 
 import csv
@@ -21,8 +20,8 @@ SIGNIFICANT_DIGITS = 3
 def cell(column: str, value: object) -> str:
     """The CSV text of a value: plain decimal, never an exponent.
 
-    Rates and everything dimensionless have 4 decimals; columns whose name ends in a unit (`_ms`, `_s`, `_mb`,
-    `_per_second`, `_millions`, `gmacs`) have 3 significant digits. `None` and NaN are empty cells.
+    Rates and dimensionless values have 4 decimals; columns whose name ends in a unit (`_ms`, `_s`, `_mb`,
+    `_per_second`, `_millions`, `gmacs`) have 3 significant digits. None and NaN are empty cells.
     """
     if value is None:
         return ""
@@ -32,7 +31,7 @@ def cell(column: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int) or hasattr(value, "__index__"):
         return str(value)
-    number = float(value)  # type: ignore[arg-type]  # numpy's scalars are floats to float()
+    number = float(value)  # type: ignore[arg-type]  # float() accepts numpy's scalars
     if math.isnan(number):
         return ""
     if math.isinf(number):
@@ -46,7 +45,7 @@ def significant(number: float, digits: int = SIGNIFICANT_DIGITS) -> str:
     """`number` rounded to that many significant digits, in plain decimal: 0.01234 → 0.0123, 1234 → 1230."""
     if number == 0:
         return "0"
-    rounded = Decimal(f"{number:.{digits - 1}e}")  # e-notation rounds first: 9.999 is 10.0, not 10.00
+    rounded = Decimal(f"{number:.{digits - 1}e}")  # e-notation rounds first: 9.999 becomes 10.0, not 10.00
     places = max(0, digits - 1 - rounded.adjusted())
     return f"{rounded:.{places}f}"
 
@@ -56,21 +55,21 @@ def _without_negative_zero(text: str) -> str:
 
 
 def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] | None = None) -> None:
-    """Writes rows as CSV in the given order; the columns are `columns`, or the first row's in its order.
+    """Write rows as CSV in the given order; the columns are `columns`, or the first row's in its order.
 
-    The file appears whole or not at all. The same rows give the same bytes.
+    Atomic. The same rows give the same bytes.
 
     Raises:
-        ValueError: rows that do not all have the same columns, or no rows and no columns.
+        ValueError: rows with different columns, or no rows and no columns.
     """
     if columns is None:
         if not rows:
-            raise ValueError(f"{path}: a table without rows needs its columns named")
+            raise ValueError(f"{path}: a table without rows needs column names")
         columns = list(rows[0])
     for number, row in enumerate(rows):
         if set(row) != set(columns):
             difference = sorted(set(row) ^ set(columns))
-            raise ValueError(f"{path}: row {number} does not have the table's columns; they differ in {difference}")
+            raise ValueError(f"{path}: row {number} does not have the table's columns; the difference is {difference}")
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -78,7 +77,7 @@ def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, column
 
 
 def read_results_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as text; [] if there is no such file.
+    """The rows of a CSV file as text; [] if the file does not exist.
 
     Raises:
         UserError: a row with more or fewer cells than the header.
@@ -95,41 +94,41 @@ def read_results_table(path: Path) -> list[dict[str, str]]:
 
 
 def number(text: str | None) -> float:
-    """The value of a cell; NaN where it is empty or missing."""
+    """The value of a cell; NaN if it is empty or missing."""
     return float(text) if text else math.nan
 
 
 def rounded(column: str, value: float) -> float:
-    """The number that a cell of that column would show."""
+    """The number that a cell of that column would contain."""
     return number(cell(column, value))
 
 
 def short(text: str | None, digits: int = 3) -> str:
-    """A cell for people: that many decimals of the cell's own digits, halves away from zero; "–" if empty."""
+    """A cell for people: that many decimals of the cell's digits, halves away from zero; "–" if empty."""
     if not text or not math.isfinite(float(text)):
         return text or "–"
     return str(Decimal(text).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
 
 
 def with_interval(row: Mapping[str, str], column: str) -> str:
-    """ "0.942 (0.912–0.965)": a rate and its 95 % interval, where the row has one."""
+    """ "0.942 (0.912–0.965)": a rate and its 95 % interval, if the row has one."""
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
     value = short(row.get(column))
     return f"{value} ({short(low)}–{short(high)})" if low and high else value
 
 
 def ratio(one: str, other: str) -> str:
-    """How many times the one cell the other is, with one decimal: "14.4" and "3.20" give "4.5"."""
+    """The quotient of two cells with one decimal: "14.4" and "3.20" give "4.5"."""
     return f"{number(one) / number(other):.1f}"
 
 
 def points(low: str | None, high: str | None) -> str:
-    """How far two shares lie apart, in percentage points with one decimal: "0.9562" and "0.9781" give "2.2"."""
+    """The difference of two shares in percentage points with one decimal: "0.9562" and "0.9781" give "2.2"."""
     return f"{100 * (number(high) - number(low)):.1f}"
 
 
 def magnitude(value: float) -> str:
-    """A number of which the size alone matters: 0.0000084 is "8.4e-06"."""
+    """A number whose order of magnitude matters: 0.0000084 gives "8.4e-06"."""
     return f"{value:.1e}"
 
 
@@ -149,5 +148,5 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value read from JSON is a number; true and false are none."""
+    """True for a number read from JSON; booleans are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The section on what belongs to no study: what `results/export/` says of an exported file."""
+"""The section on the exported file, from `results/export/`, which belongs to no study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ FORMAT_HEADER = {
     "format": "format",
     "file_mb": "file MB",
     "val_accuracy": "val accuracy",
-    "as_fp32": "answered as fp32",
+    "as_fp32": "as fp32",
     "p50_ms": "p50 ms",
     "times_as_fast": "times as fast",
 }
 
 
 def exported_file_section(folder: Path, base: Path) -> str:
-    """A line for each table in `folder` with its link and origin, and the number formats; "" if there is none.
+    """A line per table in `folder` with its link and origin, and the number formats; "" if there is no table.
 
     Links are relative to the folder `base`.
     """
@@ -37,28 +37,28 @@ def exported_file_section(folder: Path, base: Path) -> str:
         "\n".join(f"- {line}" for line in told.values()),
         formats,
         _formats_table(read_results_table(folder / "formats.csv")) if formats else "",
-        f"Where the time of a call goes: [{profile}]({profile})." if (folder / "format_profile.csv").is_file() else "",
+        f"Time per operator: [{profile}]({profile})." if (folder / "format_profile.csv").is_file() else "",
     )
 
 
 def _origin(entry: Mapping[str, Any]) -> str:
-    """Which machine, code and model a table is of; "" for a table from before that was written down."""
+    """The machine, code and model of a table; "" for a table from before these were recorded."""
     if not entry:
         return ""
     machine, model = entry["machine"], entry["model"]
     digest = f" (`{model['digest']}`)" if model["digest"] else ""
     return (
-        f" Measured on {machine['processor']}, {plural(machine['cores'], 'core')}, by the code of "
-        f"`{entry['commit'] or 'unknown'}`: {model['name']}{digest}."
+        f" Measured on {machine['processor']}, {plural(machine['cores'], 'core')}, with the code of "
+        f"`{entry['commit'] or 'unknown'}`, for {model['name']}{digest}."
     )
 
 
 def _preprocessing(rows: Sequence[Row]) -> str:
     photos = len({(row["height_px"], row["width_px"]) for row in rows})
     return (
-        f"Preparing the photo inside takes {_range(rows, 'full_to_apart')} times as long as the bare graph and the "
-        f"cheapest right preparation outside take together, and {_range(rows, 'cpu_full_to_apart')} times as much of "
-        f"the processor's time ({plural(photos, 'photo')}, threads: {', '.join(sorted({r['threads'] for r in rows}))}):"
+        f"The file with preprocessing takes {_range(rows, 'full_to_apart')} times as long as the bare graph with the "
+        f"fastest correct preprocessing outside, and {_range(rows, 'cpu_full_to_apart')} times as much processor "
+        f"time ({plural(photos, 'photo')}, threads: {', '.join(sorted({r['threads'] for r in rows}))}):"
     )
 
 
@@ -66,15 +66,15 @@ def _fidelity(rows: Sequence[Row]) -> str:
     cells = [row[column] for row in rows for column in ("border_grey_levels", "inner_grey_levels")]
     pictures = sum(int(row["pictures"]) for row in rows)
     return (
-        f"The picture that the network sees is within {short(max(cells, key=number), 4)} grey levels (of 255) of the "
-        f"evaluation transform's, on {plural(pictures, 'picture')}:"
+        f"The file's prepared image differs by at most {short(max(cells, key=number), 4)} grey levels (of 255) from "
+        f"the evaluation transform's, on {plural(pictures, 'image')}:"
     )
 
 
 def _cold_start(rows: Sequence[Row]) -> str:
     (row,) = rows
     return (
-        f"A fresh process has its first answer after {row['total_s']} s, imports included ({row['total_low_s']} to "
+        f"A new process gives its first prediction after {row['total_s']} s, imports included ({row['total_low_s']} to "
         f"{row['total_high_s']} s in {plural(int(row['processes']), 'process', 'processes')}):"
     )
 
@@ -82,19 +82,19 @@ def _cold_start(rows: Sequence[Row]) -> str:
 def _export_time(rows: Sequence[Row]) -> str:
     (row,) = rows
     return (
-        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'picture')} "
+        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'image')} "
         f"{row['verify_s']} s, {row['total_s']} s together{'' if row['passed'] == 'true' else '; it **failed**'}:"
     )
 
 
 def _formats(rows: Sequence[Row]) -> str:
     threads = plural(quoted_threads({int(row["threads"]) for row in rows}), "thread")
-    return f"The student of {rows[0]['study']} in several number formats, one picture on {threads}:"
+    return f"The student of {rows[0]['study']} in several number formats, one image per call on {threads}:"
 
 
 def _formats_table(rows: Sequence[Row]) -> str:
     threads = str(quoted_threads({int(row["threads"]) for row in rows}))
-    shown = ("file_mb", "p50_ms")  # have their digits already
+    shown = ("file_mb", "p50_ms")  # are rounded already
     return markdown_table(
         list(FORMAT_HEADER.values()),
         [
@@ -106,7 +106,7 @@ def _formats_table(rows: Sequence[Row]) -> str:
 
 
 def _range(rows: Sequence[Row], column: str) -> str:
-    """ "0.980 to 1.049": the least and the largest value of a column."""
+    """ "0.980 to 1.049": the smallest and the largest value of a column."""
     cells = [row[column] for row in rows]
     return f"{short(min(cells, key=number))} to {short(max(cells, key=number))}"
 

@@ -1,4 +1,4 @@
-"""The pictures of a study, each drawn from a file in `results/<study>/` and written beside it."""
+"""The figures of a study, each drawn from a file in `results/<study>/` and written beside it."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ CALIBRATION_KINDS = ("ensemble", "student_alone", "student_onnx")
 
 
 def render_figures(results_folder: Path) -> list[Path]:
-    """Draws every picture whose numbers are there; returns the files written."""
+    """Draw every figure whose numbers exist; return the files written."""
     results = read_results_files(results_folder)
     written = [
         *_class_balance(results),
@@ -73,7 +73,7 @@ def _learning_curves(results: ResultsFiles) -> list[Path]:
     for teacher, rows in results.histories.items():
         history = {column: [_number_or_nan(row[column]) for row in rows] for column in rows[0]}
         if not metrics_by_split(history):
-            continue  # a probe fitted in one step
+            continue  # a probe has no epochs
         learning_curves(history, results.folder / curves_png(teacher), teacher)
         written.append(results.folder / curves_png(teacher))
     return written
@@ -143,10 +143,10 @@ def _pareto(results: ResultsFiles) -> list[Path]:
 
 
 def pareto_rows(results: ResultsFiles) -> list[tuple[Row, Row]]:
-    """(precision row, latency row) of what somebody might serve, all timed as the shipped student is.
+    """(precision row, latency row) of the models that could be used, all timed as the shipped student is.
 
-    The student alone is the same network and has the student's time. An int8 file that is not offered is left out, and
-    so is what was timed without its preprocessing alone.
+    The student alone is the same network and has the student's time. An int8 file that is not offered is left out,
+    and so is a model that was timed only without its preprocessing.
     """
     split = main_split(results)
     student = student_row(results, split)
@@ -164,4 +164,4 @@ def _number_or_nan(text: str) -> float:
     try:
         return number(text)
     except ValueError:
-        return float("nan")  # a history may hold words, such as a phase
+        return float("nan")  # a history may contain words, such as a phase

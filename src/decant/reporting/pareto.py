@@ -1,4 +1,4 @@
-"""The picture to choose a model by: accuracy against latency, the file's size as area."""
+"""The figure for choosing a model: accuracy against latency, with the file's size as area."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,12 +61,12 @@ def pareto(
 
 
 def disc_areas(size_mb: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Area of each file's disc, points²: of the smallest that is seen, and beyond that proportional to its size."""
+    """Area of each file's disc, points²: a minimum that is visible, and beyond that proportional to the size."""
     return SMALLEST_DISC + LARGEST_MORE * np.asarray(size_mb, dtype=float) / max(max(size_mb), 1e-9)
 
 
 def pareto_front(accuracy: Sequence[float], latency_ms: Sequence[float]) -> list[int]:
-    """Positions of the models than which none is both as fast and as accurate, fastest first."""
+    """Positions of the models for which no other is both as fast and as accurate, fastest first."""
     order = sorted(range(len(accuracy)), key=lambda i: (latency_ms[i], -accuracy[i]))
     front: list[int] = []
     for position in order:
@@ -83,9 +83,9 @@ def _place_labels(
     y: Sequence[float],
     radii_pt: npt.NDArray[np.float64],
 ) -> None:
-    figure.draw_without_rendering()  # the layout is only settled now
+    figure.draw_without_rendering()  # the layout is final only now
     pixel = figure.dpi / 72
-    halo = [withStroke(linewidth=2.5, foreground="white")]  # readable across the line of undominated models, too
+    halo = [withStroke(linewidth=2.5, foreground="white")]  # readable on the line of undominated models too
     labels = [
         ax.annotate(
             text, at, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8.5, color=INK,
@@ -113,8 +113,8 @@ def label_boxes(
 ) -> list[Box]:
     """Where a text of each (width, height) stands beside its disc; all in pixels.
 
-    Each takes that of eight sides where it covers least of the discs and of the other texts, and twice round, since the
-    first were placed before there were others to make room for.
+    Each takes the one of eight sides where it covers least of the discs and of the other texts; two rounds, because
+    the first labels were placed before the others existed.
     """
     discs: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii, strict=True)]
     boxes: dict[int, Box] = {}
@@ -126,7 +126,7 @@ def label_boxes(
 
 
 def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, height: float) -> list[Box]:
-    """Where a text of that size may stand around a disc, the best-looking side first; pixels."""
+    """Where a text of that size may stand around a disc, the preferred side first; pixels."""
     sides = [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
     boxes = []
     for right, up in sides:
@@ -138,7 +138,7 @@ def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, 
 
 
 def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    """Area of what `box` covers of the others and of what it has outside the frame."""
+    """The area of `box` that covers others or lies outside the frame."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     return sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
 

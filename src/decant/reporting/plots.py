@@ -1,7 +1,7 @@
-"""Images of results: each function draws from values and writes one PNG; the same values, the same bytes.
+"""Figures of results: each function draws from values and writes one PNG; the same values give the same bytes.
 
-Colours are Okabe and Ito's (2008), which people with colour-blindness can tell apart; kinds of models keep
-their colour and marker over all pictures.
+Colours are Okabe and Ito's (2008), which colour-blind people can distinguish; each kind of model keeps its colour and
+marker in all figures.
 """
 
 import warnings
@@ -28,12 +28,12 @@ KIND_STYLE = {  # kind: colour, marker, what it is called in a legend
     "student_onnx": (GREEN, "s", "student, ONNX"),
     "student_onnx_int8": (VERMILION, "P", "student, ONNX int8"),
 }
-WIDTH_IN = 7.6  # at 150 dpi a little wider than a README's column, so that text is about its size there
+WIDTH_IN = 7.6  # at 150 dpi slightly wider than a README's column, so that text has about its size there
 DPI = 150
 LONGEST_NAME = 28
-MANY_CLASSES = 25  # beyond this, no number fits into a cell and no name beside a bar
-MOST_NAMES = 60  # beyond this, no name fits beside a row of a matrix
-LEAST_IMAGES = 5  # the accuracy of fewer is noise
+MANY_CLASSES = 25  # above this, no number fits into a cell and no name beside a bar
+MOST_NAMES = 60  # above this, no name fits beside a row of a matrix
+LEAST_IMAGES = 5  # the accuracy of fewer images is noise
 BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#b9d7ea", BLUE, "#08304f"])
 
 
@@ -41,11 +41,11 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
     """One panel per metric, one line per split.
 
     Args:
-        history: column → values; `epoch`, the train loss as `loss`, the rest as `<split>_<metric>` with the
-            splits train and val.
+        history: column → values; `epoch`, the train loss as `loss`, the rest as `<split>_<metric>` with the splits
+            train and val.
 
     Raises:
-        ValueError: nothing of that is among the columns, or no numbers are in them.
+        ValueError: no loss and no metric is among the columns, or they contain no numbers.
     """
     panels = metrics_by_split(history)
     if not panels:
@@ -69,7 +69,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path: Path, title: str = "") -> None:
-    """Rows are the targets, columns the answers; shade is the share of the row, numbers are images.
+    """Rows are targets, columns predictions; shade is the share of the row, numbers are images.
 
     Args:
         matrix: [K, K] counts.
@@ -79,10 +79,10 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
     figure = new_figure(min(7.6, 2.6 + 0.42 * count) if few else 7.6, layout="compressed")
     ax = figure.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # Without room for numbers the shade must show a mistake: by the square root, 2 % of a row is a shade of 14 %.
+    # Without numbers the shade must show a mistake: with the square root, 2 % of a row has a shade of 14 %.
     shade = PowerNorm(1 if few else 0.5, vmin=0, vmax=1)
     image = ax.imshow(share, cmap=BLUES, norm=shade, aspect="equal")
-    ax.set_xlabel("answer")
+    ax.set_xlabel("prediction")
     ax.set_ylabel("target")
     if count <= MOST_NAMES:
         _name_classes(ax, classes)
@@ -90,7 +90,7 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
         ax.set_yticks(np.arange(count + 1) - 0.5, minor=True)
         ax.grid(which="minor", color=FAINT, linewidth=0.6 if few else 0.3)
     else:
-        ax.set_xlabel("answer: number of the class, from 0, in the table's order")
+        ax.set_xlabel("prediction: number of the class, from 0, in the table's order")
     if few:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             colour = "white" if share[row, column] > 0.45 else INK
@@ -107,7 +107,7 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
 
 
 def _name_classes(ax: Axes, classes: Sequence[str]) -> None:
-    """Class names on both axes of a matrix: slanted while they are few, upright and small where they are many."""
+    """Class names on both axes of a matrix: slanted if few, upright and small if many."""
     count = len(classes)
     names = [plain_text(name) for name in classes]
     size = 9 if count <= 16 else 8 if count <= MANY_CLASSES else 5.5
@@ -127,7 +127,7 @@ def precision_bars(
 ) -> None:
     """A dot and its 95 % interval per model, in the given order from the top.
 
-    Bars from zero would hide the differences, and bars cut off would overstate them: so dots.
+    Bars from zero would hide the differences, and truncated bars would exaggerate them.
     """
     figure = new_figure(1.0 + 0.36 * len(models))
     ax = figure.subplots()
@@ -157,7 +157,7 @@ def precision_bars(
 
 
 def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
-    """Accuracy against confidence, a line per model, with how many images each bin holds below it.
+    """Accuracy against confidence, a line per model, with the number of images per bin below.
 
     Args:
         bins: "kind" or "kind:model" → (confidence, accuracy, n) of each bin; empty bins have n = 0.
@@ -190,7 +190,7 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Pa
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     below.yaxis.set_minor_locator(NullLocator())
     below.set_ylabel("images")
-    below.set_xlabel("confidence: probability of the answer")
+    below.set_xlabel("confidence: probability of the prediction")
     plain_axes(above, grid="both")
     plain_axes(below, grid="both")
     save(figure, path, title)
@@ -247,7 +247,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
 
 
 def metrics_by_split(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
-    """metric → split → column of at most three metrics, the loss first; only columns that hold numbers."""
+    """metric → split → column, of at most three metrics, the loss first; only columns that contain numbers."""
     found: dict[str, dict[str, str]] = {"loss": {}}
     for column in history:
         metric, split = _metric_and_split(column)
@@ -257,11 +257,11 @@ def metrics_by_split(history: Mapping[str, Sequence[float]]) -> dict[str, dict[s
 
 
 def _metric_and_split(column: str) -> tuple[str, str]:
-    """`val_accuracy` → accuracy on val; ("", "") for what is no metric."""
+    """`val_accuracy` → accuracy on val; ("", "") for another column."""
     if column == "loss":
         return "loss", "train"
     split, _, metric = column.partition("_")
-    # The likelihood is the loss but for label smoothing and soft labels, so one panel shows both.
+    # Except for label smoothing and soft labels the likelihood is the loss, so one panel shows both.
     return ("loss" if metric == "nll" else metric, split) if split in ("train", "val") else ("", "")
 
 
@@ -287,12 +287,12 @@ def save(figure: Figure, path: Path, title: str) -> None:
         figure.suptitle(title.replace("$", r"\$"), fontsize=11, color=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     with any_script():
-        figure.savefig(path, metadata={"Software": None})  # matplotlib's version would change the bytes
+        figure.savefig(path, metadata={"Software": None})  # matplotlib writes its version, which would change the bytes
 
 
 @contextmanager
 def any_script() -> Iterator[None]:
-    """Class names may be in any script: a glyph that the font lacks is drawn as a box and no reason to stop."""
+    """Class names may be in any script: a glyph that the font lacks is drawn as a box and is no error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

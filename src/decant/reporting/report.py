@@ -1,7 +1,7 @@
-"""`results/<study>/REPORT.md` and the root REPORT.md, made from files in `results/` alone.
+"""`results/<study>/REPORT.md` and the root REPORT.md, made from the files in `results/` alone.
 
-A section whose files are missing is left out. The text has no dates and no values from memory, so that making
-it again from the same files gives the same bytes: that is how a stale report is found.
+A section whose files are missing is left out. The text contains no dates and no values from memory, so the same
+files give the same bytes: a stale report is found by making it again.
 """
 
 from pathlib import Path
@@ -53,9 +53,9 @@ SECTIONS = (
 REPORT = "REPORT.md"
 README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 TABLE_NOTE = (
-    "Accuracy with its 95 % bootstrap interval. px is the side of the square that the student sees, p50 ms its ONNX "
-    "file's median time for one picture; in int8 under the same conditions, and marked where that file lost too much "
-    "accuracy, changed too many answers in a batch or was not faster. The size is that of the file in fp32."
+    "Accuracy with its 95 % bootstrap interval. px: side of the student's input. p50 ms: median time per image of its "
+    "ONNX file; int8 under the same conditions, marked if that file is not offered because it lost too much accuracy, "
+    "gave other predictions in a batch or was not faster. file MB: the fp32 file."
 )
 STUDIES_HEADER = (
     "study", "images", "classes", "split", *HEADLINE_MODELS, "px", "p50 ms", "int8 p50 ms", "file MB",
@@ -63,27 +63,27 @@ STUDIES_HEADER = (
 
 
 def write_report(results_folder: Path, out: Path) -> None:
-    """Writes a study's report. Raises UserError where its folder or a readable file in it is missing."""
+    """Write a study's report. Raises UserError if its folder is missing or a file in it cannot be read."""
     _write(out, report_text(results_folder, out.parent))
 
 
 def write_root_report(results: Path, out: Path) -> None:
-    """Writes the report that gathers all studies below `results`."""
+    """Write the report that gathers all studies below `results`."""
     _write(out, root_report_text(results, out.parent))
 
 
 def is_stale(results_folder: Path, out: Path) -> bool:
-    """Whether `out` is missing or is not what `write_report` would write now."""
+    """True if `out` is missing or differs from what `write_report` would write."""
     return _differs(out, report_text(results_folder, out.parent))
 
 
 def is_root_stale(results: Path, out: Path) -> bool:
-    """Whether `out` is missing or is not what `write_root_report` would write now."""
+    """True if `out` is missing or differs from what `write_root_report` would write."""
     return _differs(out, root_report_text(results, out.parent))
 
 
 def headline(results_folder: Path) -> str:
-    """The one line that says what came out: the shipped student beside the ensemble and the student alone.
+    """The result in one line: the shipped student beside the ensemble and the student alone.
 
     Raises:
         UserError: the study has no precision table with a student in it.
@@ -107,14 +107,14 @@ def headline(results_folder: Path) -> str:
 
 
 def report_text(results_folder: Path, base: Path) -> str:
-    """The report's Markdown; links are relative to the folder `base` in which it will lie."""
+    """The report's Markdown; links are relative to the folder `base`."""
     results = _results_files(results_folder)
     title = results.study.get("title") or results.name
     return paragraphs(f"# {title}", *(section(results, base) for section in SECTIONS)) + "\n"
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """A row per study, in the order of their names, and the exported file; links are relative to the folder `base`."""
+    """A row per study, ordered by name, and the exported file; links are relative to the folder `base`."""
     return (
         paragraphs(
             "# Results",
@@ -128,15 +128,15 @@ def root_report_text(results: Path, base: Path) -> str:
 
 
 def study_folders(results: Path) -> list[Path]:
-    """The folders of the published studies below `results`, in the order of their names."""
+    """The folders of the published studies below `results`, ordered by name."""
     return sorted(path.parent for path in results.glob("*/study.json"))
 
 
 def stale_reports(results: Path) -> list[Path]:
-    """The reports that are not what the files below `results` say: of each study, of all, and the README.
+    """The reports that do not agree with the files below `results`: of each study, of all, and the README.
 
-    Texts are compared, so a picture that is missing is noticed and one that is drawn differently is not: how it comes
-    out depends on fonts and on matplotlib's version.
+    Texts are compared. A figure that is missing is found; one that is drawn differently is not, because that
+    depends on fonts and on matplotlib's version.
     """
     stale = [folder / REPORT for folder in study_folders(results) if is_stale(folder, folder / REPORT)]
     root_report, readme = results.parent / REPORT, results.parent / "README.md"
@@ -154,11 +154,11 @@ def studies_table(results: Path, base: Path) -> str:
 
 
 def readme_text(readme: Path, results: Path) -> str:
-    """The README with the table and the picture between its marks made anew. UserError where it has no marks."""
+    """The README with the block between its marks made anew. Raises UserError if it has no marks."""
     before, begin, rest = readme.read_text(encoding="utf-8").partition(README_MARKS[0])
     _, end, after = rest.partition(README_MARKS[1])
     if not (begin and end):
-        raise UserError(f"{readme} lacks the marks {' and '.join(README_MARKS)} between which the table stands")
+        raise UserError(f"{readme} lacks the marks {' and '.join(README_MARKS)} around the table")
     block = paragraphs(
         TABLE_NOTE, studies_table(results, readme.parent), _picture_of_the_largest(results, readme.parent)
     )
@@ -166,22 +166,22 @@ def readme_text(readme: Path, results: Path) -> str:
 
 
 def _picture_of_the_largest(results: Path, base: Path) -> str:
-    """Accuracy against latency in the study with the most images, of those that have the picture; "" without any."""
+    """The figure of accuracy against latency of the study with the most images; "" if no study has it."""
     drawn = [read_results_files(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
     if not drawn:
         return ""
-    largest = max(drawn, key=image_count)  # the first by name, where several are as large
+    largest = max(drawn, key=image_count)  # the first by name, if several are equally large
     image = picture(largest.folder / PARETO_PNG, base, largest.name)
     return f"Accuracy against latency in the study with the most images, {largest.name}: {image}"
 
 
 def write_readme(readme: Path, results: Path) -> None:
-    """Makes the table in the README anew."""
+    """Write the README's table again."""
     _write(readme, readme_text(readme, results))
 
 
 def is_readme_stale(readme: Path, results: Path) -> bool:
-    """Whether the README's table is not what `write_readme` would write now."""
+    """True if the README's table differs from what `write_readme` would write."""
     return _differs(readme, readme_text(readme, results))
 
 
@@ -206,7 +206,7 @@ def _root_row(results: ResultsFiles, base: Path) -> list[str]:
 
 
 def _int8_cell(results: ResultsFiles, timing: Row) -> str:
-    """The int8 file's median milliseconds under the conditions of `timing`, and whether it is not offered."""
+    """The int8 file's median milliseconds under the conditions of `timing`, marked if it is not offered."""
     for row in results.latency:
         if row["kind"] == "student_onnx_int8" and row["engine"] == timing["engine"] and comparable(row, timing):
             return row["p50_ms"] + ("" if int8_is_offered(results) else " (not offered)")

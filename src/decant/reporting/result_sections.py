@@ -1,4 +1,4 @@
-"""Sections on what came out: the headline, precision, limits. "" where the files are missing."""
+"""Sections on the results: headline, precision, limits. "" if the files are missing."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FEW_IMAGES = 20  # below this many test images the precision of a class or an in
 
 
 def headline_section(results: ResultsFiles, base: Path) -> str:
-    """What came out, in three sentences and one table."""
+    """The result in three sentences and one table."""
     split = main_split(results)
     student = student_row(results, split)
     if student is None:
@@ -46,7 +46,7 @@ def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list
     ]
     others = {
         "ensemble": "the ensemble",
-        "student_alone": "the same student trained alone on the given labels",
+        "student_alone": "the same network trained on the given labels alone",
     }
     found = [(name, row) for kind, name in others.items() if (row := of_kind(results, kind, split))]
     if found:
@@ -55,8 +55,8 @@ def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list
     timing = reported_latency(results, student["model"])
     if timing:
         sentences.append(
-            f"One picture takes {timing['p50_ms']} ms (median) on "
-            f"{plural(int(timing['threads']), 'CPU thread')} and the file is {timing['file_mb']} MB."
+            f"The median time per image is {timing['p50_ms']} ms on {plural(int(timing['threads']), 'CPU thread')}, "
+            f"and the file has {timing['file_mb']} MB."
         )
     return sentences
 
@@ -117,29 +117,29 @@ def precision_section(results: ResultsFiles, base: Path) -> str:
 
 
 def _calibration_sentence(results: ResultsFiles) -> str:
-    """Which probabilities are calibrated: one column holds both kinds, and so does the picture of reliability."""
+    """Which probabilities are calibrated: one column, and one figure, contain both kinds."""
     names = {row["model"]: row["kind"] for row in results.precision if row["kind"] in CALIBRATED_KINDS}
     if not names:
         return ""
     sentences = [
-        f"NLL and ECE do not compare like with like: the probabilities of {' and '.join(names)} carry temperatures "
-        "fitted on val, those of the other models are as they were trained.",
-        "A temperature changes no answer of a single network, so its accuracy, precision, recall and F1 do not depend "
-        "on it.",
+        f"NLL and ECE are not comparable between all rows: the probabilities of {' and '.join(names)} are calibrated "
+        "with temperatures fitted on val, those of the other models are not.",
+        "A temperature does not change the predictions of a single network, so its accuracy, precision, recall and F1 "
+        "do not depend on it.",
     ]
     if "ensemble" in names.values():
         sentences.append(
-            "The ensemble's temperatures are its teachers': they are applied before pooling and can change its answers."
+            "The ensemble's temperatures are applied to its teachers before pooling and can change its predictions."
         )
     split = main_split(results)
     is_drawn = any(row["kind"] == "student_alone" and row["split"] == split for row in results.reliability)
     if is_drawn and (results.folder / RELIABILITY_PNG).is_file():
-        sentences.append("The picture of accuracy against confidence shows student_alone as it was trained, too.")
+        sentences.append("The figure of accuracy against confidence shows student_alone uncalibrated.")
     return " ".join(sentences)
 
 
 def _near_duplicates(results: ResultsFiles) -> str:
-    """Accuracy with and without the images that have a duplicate in train, of the models of the headline."""
+    """Accuracy with and without the images that have a duplicate in train, for the models of the headline."""
     split = main_split(results)
     rows = {(row["model"], row["subset"]): row for row in results.near_duplicates if row["split"] == split}
     models = [row["model"] for row in headline_rows(results, split) if (row["model"], "all") in rows]
@@ -163,7 +163,7 @@ def _near_duplicates(results: ResultsFiles) -> str:
 
 
 def _subset_accuracy(row: Row) -> str:
-    """Without an interval where there are few images: all right, and it would claim certainty."""
+    """Without an interval if there are few images: with all of them right it would claim certainty."""
     return short(row["accuracy"]) if int(row["n"]) < FEW_IMAGES else with_interval(row, "accuracy")
 
 
@@ -177,7 +177,7 @@ def _per_class_table(results: ResultsFiles, model: str) -> str:
     if len(rows) > MANY_CLASSES:
         shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[judged]))[:MANY_CLASSES]
     table = markdown_table(
-        ["class", "images", "answered", "precision", "recall", "F1", "average precision"],
+        ["class", "images", "predicted", "precision", "recall", "F1", "average precision"],
         [
             [
                 r["class"],
@@ -199,21 +199,21 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
         return ""
     width = points(student.get("accuracy_low"), student.get("accuracy_high"))
     lines = [
-        f"{plural(int(student['n']), 'image')} of {split} leave an interval of {width} points "
-        "around the student's accuracy. A smaller difference between two models is settled, if at all, by "
-        "comparing them on the same images."
+        f"With {plural(int(student['n']), 'image')} of {split}, the interval of the student's accuracy is {width} "
+        "points wide. A smaller difference between two models can only be shown by the paired comparison "
+        "on the same images."
     ]
     if split != "test":
-        lines.append(f"There is no labelled test split: the numbers are of {split}.")
+        lines.append(f"There is no labelled test split: the numbers are for {split}.")
     few = [r["class"] for r in results.per_class if _is_few(r, student["model"], split)]
     if few:
         names = ", ".join(few[:8]) + (" and others" if len(few) > 8 else "")
-        lines.append(f"Fewer than {FEW_IMAGES} images of {split} stand behind the figures of {names}.")
+        lines.append(f"The figures of {names} rest on fewer than {FEW_IMAGES} images of {split}.")
     if results.study.get("soft_labels", {}).get("transductive"):
-        lines.append("The photos to predict were labelled by the teachers and took part in the student's training.")
+        lines.append("The teachers labelled the images to predict, and the student was trained on them.")
     if results.latency:
-        lines.append("Times are of one machine, on its CPU; on another the order may differ.")
-    lines.append("The intervals are of the images; how far another training seed would move them is not in them.")
+        lines.append("Times were measured on the CPU of one machine; on another one the order may differ.")
+    lines.append("The intervals come from resampling images; they do not include the effect of another training seed.")
     return section("Limits", "\n".join(f"- {line}" for line in lines))
 
 

@@ -1,4 +1,4 @@
-"""What a study left in `results/<study>/`, read once; every section and picture is made from this alone."""
+"""The files of a study in `results/<study>/`, read once; every section and figure is made from these alone."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ STUDENT_KINDS = ("student_onnx", "student", "student_onnx_int8")
 
 @dataclass(frozen=True)
 class ResultsFiles:
-    """The files of one study; what is not there is an empty list or dict."""
+    """The files of one study; a missing file is an empty list or dict."""
 
     folder: Path
     study: dict[str, Any]
@@ -46,7 +46,7 @@ class ResultsFiles:
 
 
 def read_results_files(folder: Path) -> ResultsFiles:
-    """Reads what there is below `results/<study>/`. Raises UserError for a file that is not readable."""
+    """Read the files below `results/<study>/`. Raises UserError for a file that cannot be read."""
     precision, latency = folder / "benchmarks" / "precision", folder / "benchmarks" / "latency"
     histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
     return ResultsFiles(
@@ -72,19 +72,19 @@ def read_results_files(folder: Path) -> ResultsFiles:
 
 
 def image_count(results: ResultsFiles) -> int:
-    """The images that cleaning kept, of every split; 0 where they were not counted."""
+    """The number of images that cleaning kept, in all splits; 0 if they were not counted."""
     return sum(int(row["images"]) for row in results.class_counts)
 
 
 def main_split(results: ResultsFiles) -> str:
-    """The split of the headlines: test, else the photos to predict, else what there is; "" if nothing."""
+    """The split of the headline: test, else the images to predict, else any other; "" if there is none."""
     splits = {row["split"] for row in results.precision}
     known = [split for split in SPLIT_ORDER if split in splits]
     return (known or sorted(splits) or [""])[0]
 
 
 def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
-    """The precision row of that kind on that split, None if there is none."""
+    """The precision row of a kind on a split, None if there is none."""
     rows = [row for row in results.precision if row["kind"] == kind and row["split"] == split]
     return rows[0] if rows else None
 
@@ -92,7 +92,7 @@ def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
 def best_teacher(results: ResultsFiles, split: str) -> Row | None:
     """The row on `split` of the teacher that is best on val by the study's metric, without test-time augmentation.
 
-    Where val was not scored, of the one that is best on `split` itself: the hardest to beat.
+    If val was not scored, the teacher that is best on `split` itself: the hardest one to beat.
     """
     teachers = [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
     metric = results.study.get("metric", "accuracy")
@@ -105,9 +105,9 @@ def best_teacher(results: ResultsFiles, split: str) -> Row | None:
 
 
 def reported_latency(results: ResultsFiles, model: str) -> Row | None:
-    """The row that stands for a model: one picture at a time, 2 threads, with preprocessing, in ONNX Runtime.
+    """The latency row that represents a model: batch size 1, 2 threads, with preprocessing, in ONNX Runtime.
 
-    That is how the exported file is served. Without such a row: the smallest batch, the most threads, the bare
+    That is how the exported file is used. If there is no such row: the smallest batch, the most threads, the bare
     graph, the fastest engine.
     """
     rows = [row for row in results.latency if row["model"] == model]
@@ -140,29 +140,29 @@ HEADLINE_MODELS: dict[str, Callable[[ResultsFiles, str], Row | None]] = {
 
 
 def int8_is_offered(results: ResultsFiles) -> bool:
-    """Whether the int8 file is one to serve; one of which nothing is said is."""
+    """True if the int8 file is offered, and also if no verdict was recorded."""
     return bool(results.int8.get("offered", True))
 
 
 def headline_rows(results: ResultsFiles, split: str) -> list[Row]:
-    """The rows of HEADLINE_MODELS, in that order: those that there are."""
+    """The existing rows of HEADLINE_MODELS, in that order."""
     rows = [find(results, split) for find in HEADLINE_MODELS.values()]
     return [row for row in rows if row]
 
 
 def comparable(one: Row, other: Row) -> bool:
-    """Whether two latency rows were measured under the same conditions."""
+    """True if two latency rows were measured under the same conditions."""
     return all(one[column] == other[column] for column in ("graph", "batch_size", "threads"))
 
 
 def splits_in_order(names: Sequence[str]) -> list[str]:
-    """Distinct split names in the order in which data flow, others after them by name."""
+    """Distinct split names in the order of the flow, others after them by name."""
     flow = ("train", "val", "test", "predict", "unlabelled")
     return sorted(set(names), key=lambda name: (flow.index(name) if name in flow else len(flow), name))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, {} if there is none. Raises UserError where the file holds something else."""
+    """The JSON object in a file, {} if the file does not exist. Raises UserError if it contains anything else."""
     if not path.is_file():
         return {}
     try:

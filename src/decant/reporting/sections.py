@@ -1,4 +1,4 @@
-"""Sections on how a student came to be. Each is text from the study's files, "" where they are missing."""
+"""Sections on data, teachers, student and file. Each is text from the study's files, "" if they are missing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from decant.reporting.results_files import (
 )
 
 SLOWEST = 5  # stages whose minutes are named
-COUNTED = {"issues": "findings"}  # an image may have several; whatever else cleaning counts are images
+COUNTED = {"issues": "issues found"}  # an image may have several; everything else that is counted are images
 
 
 def data_section(results: ResultsFiles, base: Path) -> str:
@@ -76,14 +76,16 @@ def cleaning_section(results: ResultsFiles, base: Path) -> str:
 
 
 def _listed_issues(results: ResultsFiles, base: Path) -> str:
-    """Where the findings are listed, and how many of them."""
+    """Where the issues are listed, and how many of them."""
     if not results.issues:
         return ""
     listed = link(results.folder / "clean" / "issues.csv", base)
     found = sum(results.clean_metrics.get("issues", {}).values())
-    which = "Every finding"
+    which = "Every issue"
     if found > len(results.issues):
-        which = f"The surest {thousands(len(results.issues))} of {thousands(found)} findings, chosen kind by kind, each"
+        which = (
+            f"The highest-scoring {thousands(len(results.issues))} of {thousands(found)} issues, chosen per type, each"
+        )
     return f"{which} with its score and what was done: [{listed}]({listed})."
 
 
@@ -185,21 +187,21 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         sentences.append(
             f"The student is {asked['architecture']} at {asked.get('input_px')} px, trained for "
             f"{plural(int(asked.get('epochs', 0)), 'epoch')} on the ensemble's probabilities"
-            + (f" for {plural(views, 'stored view')} of every picture." if views else ".")
+            + (f" for {plural(views, 'stored view')} of every image." if views else ".")
         )
     if "hard_weight" in asked:
-        sentences.append(f"The given label has the weight {asked['hard_weight']} in its loss.")
+        sentences.append(f"In its loss the given label has the weight {asked['hard_weight']}.")
     taught = next((row for row in results.soft_labels if row["kind"] == "ensemble"), None)
     if taught and taught["accuracy"]:
         sentences.append(
-            f"The soft labels name the given label on a share of {short(taught['accuracy'])} of the stored views of "
-            f"train, and give it a probability of {short(taught['probability'])} on average."
+            f"The soft labels agree with the given label for a share of {short(taught['accuracy'])} of the stored "
+            f"views of train, and give it a mean probability of {short(taught['probability'])}."
         )
     compared = [row for row in results.comparisons if row["model"] == student["model"] and row["split"] == split]
     return section(
         "Distillation and student",
         " ".join(sentences),
-        f"On {split}, {student['model']} less the other model, on the same images:" if compared else "",
+        f"{student['model']} minus the other model, on the same images of {split}:" if compared else "",
         markdown_table(
             ["against", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
             [_comparison_cells(row) for row in compared],
@@ -233,7 +235,7 @@ def export_section(results: ResultsFiles, base: Path) -> str:
     sentences = []
     if "n" in found and "top1_agreement" in found:
         sentences.append(
-            f"From image file to class, the ONNX file gives the PyTorch student's answer on a share of "
+            f"From image file to class, the ONNX file gives the PyTorch student's class for a share of "
             f"{short(str(found['top1_agreement']), 4)} of {plural(int(found['n']), 'image')}."
         )
     if is_number(found.get("max_abs_logit_difference")):
@@ -243,12 +245,12 @@ def export_section(results: ResultsFiles, base: Path) -> str:
     if "passed" in found:
         sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
     card = results.folder / "export" / "MODEL_CARD.md"
-    about = f"What lies beside it for its users: [its model card]({link(card, base)})." if card.is_file() else ""
+    about = f"For its users: [the model card]({link(card, base)})." if card.is_file() else ""
     return section("The ONNX file", " ".join(sentences), _int8_sentences(results.int8), about)
 
 
 def _batch_sizes(sizes: Sequence[int], images: Mapping[str, int]) -> str:
-    """ "the batch sizes 1 (204 images), 7 (69) and 32 (24)"; older results give the sizes alone."""
+    """ "the batch sizes 1 (204 images), 7 (69) and 32 (24)"; older results contain the sizes alone."""
     if not all(str(size) in images for size in sizes):
         return f"the batch sizes {', '.join(map(str, sizes))}"
     first, *others = sizes
@@ -260,27 +262,27 @@ def _batch_sizes(sizes: Sequence[int], images: Mapping[str, int]) -> str:
 
 
 def _int8_sentences(found: Mapping[str, Any]) -> str:
-    """Whether the int8 file is offered and why; milliseconds are the latency section's, measured beside all models."""
+    """Whether the int8 file is offered and why. The latency section has times measured beside all models."""
     if not found:
         return ""
     offered = "is offered" if found["offered"] else "is **not** offered"
     return (
         f"The int8 file {offered}: {found['why']}. On val it has an accuracy of {short(str(found['val_accuracy']))} "
         f"and fp32 {short(str(found['val_accuracy_fp32']))}; it has {found['file_mb']} MB. The two files were timed "
-        f"for this alone, taking turns on {plural(int(found['threads']), 'CPU thread')}.{_profile_sentence(found)}"
+        f"in turns on {plural(int(found['threads']), 'CPU thread')}.{_profile_sentence(found)}"
     )
 
 
 def _profile_sentence(found: Mapping[str, Any]) -> str:
-    """Why int8 is as fast as that; "" for a file from before it was profiled."""
+    """Where int8 saves time; "" for a file from before it was profiled."""
     if "convolutions_ms" not in found:
         return ""
     before, after = found["convolutions_ms_fp32"], found["convolutions_ms"]
     left_before, left_after = (found[f"kernels_ms{ending}"] - part for ending, part in (("_fp32", before), ("", after)))
     return (
-        f" On one thread ONNX Runtime's profiler gives the convolutions {significant(before)} ms in fp32 and "
-        f"{significant(after)} ms in int8, {before / after:.1f} times as fast, and all other operators, which prepare "
-        f"the picture among other things, {significant(left_before)} ms and {significant(left_after)} ms."
+        f" On one thread the convolutions take {significant(before)} ms in fp32 and {significant(after)} ms in int8 "
+        f"({before / after:.1f} times as fast) and all other operators, preprocessing included, "
+        f"{significant(left_before)} ms and {significant(left_after)} ms (ONNX Runtime's profiler)."
     )
 
 
@@ -295,7 +297,7 @@ def provenance_section(results: ResultsFiles, base: Path) -> str:
         slowest = sorted(seconds, key=lambda stage: -seconds[stage])[:SLOWEST]
         said = ", ".join(f"{stage} {seconds[stage] / 60:.1f}" for stage in slowest)
         lines.append(f"- Minutes: {sum(seconds.values()) / 60:.0f} in all stages ({said})")
-    return section("Where this comes from", "\n".join(lines)) if lines else ""
+    return section("Provenance", "\n".join(lines)) if lines else ""
 
 
 def _builders(built_by: Mapping[str, Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""The section on latency: what the times say of the student beside the others. "" where the files are missing."""
+"""The section on latency: the student's times beside the other models'. "" if the files are missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,13 +51,13 @@ def latency_section(results: ResultsFiles, base: Path) -> str:
         return ""
     place = results.folder / "benchmarks" / "latency"
     batch_size, threads = quoted_setting(results)
-    pictures = "One picture" if batch_size == "1" else f"{batch_size} pictures"
+    images = "One image" if batch_size == "1" else f"{batch_size} images"
     return section(
         "Benchmarks: latency",
         " ".join(_conditions(results)),
         " ".join(_sentences(results)),
         picture(results.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
-        f"{pictures} a call on {plural(int(threads), 'thread')}; "
+        f"{images} per call on {plural(int(threads), 'thread')}; "
         f"[all batch sizes and threads]({link(place / 'metrics.csv', base)}):",
         markdown_table(
             list(HEADER.values()),
@@ -82,11 +82,11 @@ def quoted_rows(results: ResultsFiles) -> list[Row]:
 
 
 def dominating(results: ResultsFiles, split: str) -> list[tuple[Row, Row]]:
-    """(precision row, latency row) of the models that leave no reason to choose the student.
+    """(precision row, latency row) of the models that are better than the student in every respect.
 
-    They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with the
-    student's graph at the quoted setting, in its fastest engine. Its own int8 file is no other model. The student alone
-    is the same network, so where it was not timed its times are the student's.
+    They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with
+    the student's graph at the quoted setting, in its fastest engine. The student's int8 file does not count as
+    another model. The student alone is the same network, so if it was not timed its times are the student's.
     """
     student = student_row(results, split)
     timing = reported_latency(results, student["model"]) if student else None
@@ -128,19 +128,19 @@ def _in_engine(results: ResultsFiles, model: str, engine: str, timing: Row) -> R
 
 
 def _conditions(results: ResultsFiles) -> Iterator[str]:
-    """What was measured on which machine, and where a time leaves out what the accuracy beside it had."""
+    """The machine and the images of the measurement, and what the times leave out."""
     machine = results.latency_machine
     if machine.get("processor"):
         cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
         size = machine.get("picture_px")
-        pictures = f", with pictures of {size[1]} × {size[0]} pixels where the graph prepares them" if size else ""
+        pictures = f", with images of {size[1]} × {size[0]} pixels if the graph prepares them" if size else ""
         yield f"Measured on {machine['processor']}{cores}{pictures}."
     views = results.study.get("ensemble", {}).get("tta")
-    without = ", without the test-time augmentation that its accuracy has" if views else ""
-    yield f"The ensemble's time is the sum of its teachers', each in its fastest engine{without}."
+    without = ", without the test-time augmentation of its accuracy" if views else ""
+    yield f"The ensemble's time is the sum of its teachers' times, each in its fastest engine{without}."
     folds = [name for name, asked in results.study.get("teachers", {}).items() if asked.get("folds")]
     if folds:
-        yield f"Of {' and '.join(folds)} one model is timed, and the accuracy is that of the mean over the folds."
+        yield f"For {' and '.join(folds)} one model is timed; the accuracy is that of the mean over the folds."
 
 
 def _sentences(results: ResultsFiles) -> Iterator[str]:
@@ -149,11 +149,10 @@ def _sentences(results: ResultsFiles) -> Iterator[str]:
     timing = reported_latency(results, student["model"]) if student else None
     if student is None or timing is None:
         return
-    pictures = "one picture" if timing["batch_size"] == "1" else f"{timing['batch_size']} pictures"
+    images = "one image" if timing["batch_size"] == "1" else f"{timing['batch_size']} images"
     yield (
-        f"{student['model']} answers {pictures} in "
-        f"{timing['p50_ms']} ms (median; {ENGINES[timing['engine']]}, {plural(int(timing['threads']), 'thread')}, "
-        f"{GRAPHS[timing['graph']]}{_spread(timing)})."
+        f"{student['model']} takes {timing['p50_ms']} ms for {images} (median; {ENGINES[timing['engine']]}, "
+        f"{plural(int(timing['threads']), 'thread')}, {GRAPHS[timing['graph']]}{_spread(timing)})."
     )
     own = _fastest(results, student["model"], timing)
     if own and own["engine"] != timing["engine"]:
@@ -164,9 +163,9 @@ def _sentences(results: ResultsFiles) -> Iterator[str]:
 
 
 def _spread(timing: Row) -> str:
-    """How far single processes are apart; "" of one alone, and in tables from before that was kept."""
+    """The range of the medians of single processes; "" for one process, and in tables without that column."""
     low, high = timing.get("p50_low_ms"), timing.get("p50_high_ms")
-    return f"; {low} to {high} ms in single processes" if low and high and timing["processes"] != "1" else ""
+    return f"; single processes {low} to {high} ms" if low and high and timing["processes"] != "1" else ""
 
 
 def _ratio_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[str]:
@@ -183,7 +182,7 @@ def _ratio_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator
 
 
 def _in_torch(results: ResultsFiles, model: str, batch_size: str) -> Row | None:
-    """The model's row in eager PyTorch at that batch size, on the number of threads that suits it best."""
+    """The model's row in eager PyTorch at that batch size, with its best number of threads."""
     rows = [
         row
         for row in results.latency
@@ -193,7 +192,7 @@ def _in_torch(results: ResultsFiles, model: str, batch_size: str) -> Row | None:
 
 
 def _times_as_long(row: Row, timing: Row) -> str:
-    """ "4.5 times as long in PyTorch on 1 thread, without preprocessing": what differs from `timing` is said."""
+    """ "4.5 times as long in PyTorch on 1 thread, without preprocessing": the differences from `timing` are named."""
     threads = "" if row["threads"] == timing["threads"] else f" on {plural(int(row['threads']), 'thread')}"
     graph = "" if row["graph"] == timing["graph"] else f", {GRAPHS[row['graph']]}"
     return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{threads}{graph}"
@@ -203,16 +202,16 @@ def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: 
     found = dominating(results, split)
     if not found:
         yield (
-            f"No other model dominates it: none is as accurate on {split} and as fast, and better in one of the two, "
-            "each in its fastest engine."
+            f"No other model dominates it: none is at least as accurate on {split} and at least as fast, and better in "
+            "one of the two, each in its fastest engine."
         )
     for row, timing in found:
         twin = " (the same network, so the same time)" if timing is own else ""
         doubts = []
         if _accuracies_overlap(results, split, student["model"], row["model"]):
-            doubts.append("the 95 % interval of the difference in accuracy holds 0")
+            doubts.append("the 95 % interval of the difference in accuracy contains 0")
         if own and not twin and _times_overlap(timing, own):
-            doubts.append("not every process of the one was faster than every process of the other")
+            doubts.append("the times of single processes overlap")
         yield (
             f"It is dominated by {row['model']}: an accuracy of {short(row['accuracy'])} against "
             f"{short(student['accuracy'])} on {split} in {timing['p50_ms']} ms{twin}"
@@ -221,7 +220,7 @@ def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: 
 
 
 def _accuracies_overlap(results: ResultsFiles, split: str, model: str, other: str) -> bool:
-    """Whether the two models' accuracies cannot be told apart on these images."""
+    """True if the interval of the difference in accuracy contains 0."""
     for row in results.comparisons:
         if (row["model"], row["other"], row["split"]) == (model, other, split):
             return number(row["accuracy_difference_low"]) <= 0 <= number(row["accuracy_difference_high"])
@@ -229,7 +228,7 @@ def _accuracies_overlap(results: ResultsFiles, split: str, model: str, other: st
 
 
 def _times_overlap(one: Row, other: Row) -> bool:
-    """Whether the medians of the two models' processes overlap; not where they were not kept."""
+    """True if the medians of the two models' processes overlap; False if they were not kept."""
     return all(number(a.get("p50_low_ms")) <= number(b.get("p50_high_ms")) for a, b in ((one, other), (other, one)))
 
 
@@ -245,7 +244,7 @@ def _int8_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[
     yield (
         f"In int8{'' if offered else ', which is not offered,'} it takes {small['p50_ms']} ms against "
         f"{plain['p50_ms']} ms in fp32{_int8_on_one_thread(results, timing)}; its file has {small['file_mb']} MB "
-        f"against {plain['file_mb']} MB{accuracy}."
+        f"instead of {plain['file_mb']} MB{accuracy}."
     )
     if not offered:
         return
@@ -256,11 +255,11 @@ def _int8_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[
     ]
     said = [f"{name} takes {_times_as_long(row, small)}" for name, row in filter(None, others) if row]
     if said:
-        yield f"Beside int8, in fp32 {' and '.join(said)}."
+        yield f"Compared with the int8 file, in fp32 {' and '.join(said)}."
 
 
 def _int8_on_one_thread(results: ResultsFiles, timing: Row) -> str:
-    """The two times on one thread, where dividing the work costs nothing; "" where they are what was said."""
+    """The two times on one thread, where dividing the work costs nothing; "" if they are quoted already."""
     alone = {**timing, "threads": "1"}
     plain, small = (_in_engine(results, kind, timing["engine"], alone) for kind in SHIPPED_KINDS)
     if timing["threads"] == "1" or not plain or not small:
@@ -269,7 +268,7 @@ def _int8_on_one_thread(results: ResultsFiles, timing: Row) -> str:
 
 
 def _throughput(results: ResultsFiles) -> str:
-    """Images a second of the files on offer by batch size and threads; "" where there is one setting alone."""
+    """Images per second of the offered files by batch size and threads; "" if there is only one setting."""
     shipped = SHIPPED_KINDS if int8_is_offered(results) else SHIPPED_KINDS[:1]
     rows = [row for row in results.latency if row["kind"] in shipped]
     graph = "full" if any(row["graph"] == "full" for row in rows) else "bare"
@@ -282,7 +281,7 @@ def _throughput(results: ResultsFiles) -> str:
     if len(cells) * len(sizes) < 2:
         return ""
     return paragraphs(
-        f"Images a second of the shipped file, {GRAPHS[graph]}:",
+        f"Images per second of the shipped file, {GRAPHS[graph]}:",
         markdown_table(
             ["engine", "precision", "threads", *(f"batch {size}" for size in sizes)],
             [[*line, *(found.get(size, "–") for size in sizes)] for line, found in cells.items()],

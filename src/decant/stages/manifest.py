@@ -9,7 +9,7 @@ from decant.stages.support.resolve import Inputs
 from decant.study import non_defaults
 from decant.tracking import progress
 
-VERSION = 1
+VERSION = 2  # 2: reasons in plain words
 NOT_READ = ("cache_px", "may_be_shared", "class_names", "download")
 
 

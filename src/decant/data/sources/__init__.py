@@ -23,7 +23,7 @@ Splits = Mapping[str, str] | None
 
 @dataclass(frozen=True)
 class SourceFolders:
-    """data_root: paths in a study are relative to it. work: where toy vehicles are drawn, once per seed."""
+    """data_root: paths in a study are relative to it. work: contains the drawn toy vehicles, a folder per seed."""
 
     data_root: Path
     work: Path
@@ -32,7 +32,7 @@ class SourceFolders:
 
 @dataclass(frozen=True)
 class SourceKind:
-    """needs_path: whether `data.path` must be set."""
+    """How to open a kind of source, and its caption in reports. needs_path: True if `data.path` must be set."""
 
     open: Callable[[Data, SourceFolders, Splits], Source]
     caption: str
@@ -42,8 +42,8 @@ class SourceKind:
 def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Source:
     """Open the source that the study's `data` section names.
 
-    work: the folder into which toy vehicles are drawn. Raises UserError if something is missing: what, where it was
-    looked for and what to do.
+    work: the folder into which toy vehicles are drawn. Raises UserError if a file or folder is missing,
+    with the places that were searched.
     """
     splits = None
     if data.split_file:
@@ -94,9 +94,9 @@ def open_cifar(data: Data, folders: SourceFolders, splits: Splits) -> Source:
 
 
 def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Source:
-    """Draw the toy vehicles if they are not drawn yet; a folder that was half drawn is not taken for whole."""
+    """Draw the toy vehicles unless they were drawn before; a half-drawn folder is drawn again."""
     from decant.tracking import progress
-    from toy_vehicles import generate  # the drawing program, which no other source needs
+    from toy_vehicles import generate  # imported here, because no other source needs it
 
     toy, folder = data.toy, toy_vehicles_folder(data, folders.work, folders.seed)
     try:
@@ -109,7 +109,7 @@ def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Sou
 
 
 def toy_vehicles_folder(data: Data, work: Path, seed: int) -> Path:
-    """The folder of the toy vehicles of a study, drawn or not."""
+    """The folder of a study's toy vehicles; it need not exist yet."""
     toy = data.toy
     return work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
 

@@ -1,4 +1,4 @@
-"""The interface of every source of images, and what sources share: tables, class names, splits from a file."""
+"""The interface of all sources of images, and the code they share: tables, class names and split files."""
 
 import csv
 import difflib
@@ -17,15 +17,15 @@ from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 
-CHARACTERS = ("utf-8-sig", "cp1252")
+ENCODINGS = ("utf-8-sig", "cp1252")
 
 
 @dataclass(frozen=True)
 class Found:
-    """One candidate file or row.
+    """One file or table row that a source lists.
 
-    path: source-relative, unique. given_label: the source's class name, or None. split: None if the source gives
-    none. problem: why the image cannot be read, if that is known before reading; else empty.
+    path: source-relative, unique. given_label: the source's class name, or None. split: None if the source
+    does not define it. problem: why the image cannot be read, if known before reading; else empty.
     """
 
     path: str
@@ -45,20 +45,20 @@ class Source(Protocol):
         """SHA-256 (hex) of everything that the source reads; for a folder, of paths, sizes and times."""
 
     def found(self) -> Iterator[Found]:
-        """Yield every candidate file or row once; no image file and no row is left out."""
+        """Yield every image file and every table row once."""
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
-        """Yield the bytes of each path once, in any order; a BrokenImage for one that cannot be read."""
+        """Yield the bytes of each path once, in any order; a BrokenImage for a file that cannot be read."""
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """As `contents`, for paths that were readable before; raises UserError for one that no longer is."""
+        """Yield the bytes of each path once, in any order. Raises UserError if one can no longer be read."""
 
     def sample_submission(self) -> bytes | None:
-        """The bytes of the sample submission, None if the study names none."""
+        """The bytes of the sample submission; None if the study names no sample submission."""
 
 
 class BaseSource:
-    """What all sources implement alike."""
+    """The methods that all sources share."""
 
     def __init__(self, where: Path, splits: Mapping[str, str] | None = None) -> None:
         self.where = where
@@ -95,7 +95,7 @@ class BaseSource:
 
 
 def locate(data_root: Path, relative: str, what: str) -> Path:
-    """data_root / relative. Raises UserError if it is missing: what was looked for and how to name it."""
+    """data_root / relative. Raises UserError with the path and the nearest name if it is missing."""
     path = data_root / relative
     if path.exists():
         return path
@@ -103,22 +103,22 @@ def locate(data_root: Path, relative: str, what: str) -> Path:
     while not missing.parent.exists():
         missing = missing.parent
     try:
-        there = sorted(item for item in os.listdir(missing.parent) if not item.startswith("."))
+        siblings = sorted(item for item in os.listdir(missing.parent) if not item.startswith("."))
     except OSError:
-        there = []
-    near = difflib.get_close_matches(missing.name, there, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+        siblings = []
+    similar = difflib.get_close_matches(missing.name, siblings, n=1)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
     raise UserError(
         f"{what} is missing: looked for {path}.{hint} Put it there, or set DECANT_DATA to the folder that "
-        f"holds it (paths in a study are relative to it; now {data_root})."
+        f"contains it (paths in a study are relative to DECANT_DATA, now {data_root})."
     )
 
 
 def text_of(content: bytes) -> str:
     """Decode a text file: UTF-8, with or without a byte order mark, else Windows-1252."""
-    for characters in CHARACTERS:
+    for encoding in ENCODINGS:
         try:
-            return content.decode(characters)
+            return content.decode(encoding)
         except UnicodeDecodeError:
             continue
     return content.decode("latin-1")
@@ -138,7 +138,7 @@ def read_table(content: bytes, where: str) -> list[dict[str, str]]:
     except csv.Error as error:
         raise UserError(f"{where} is not a CSV file: {error} (line {reader.line_num})") from error
     if not lines or not any(lines[0]):
-        raise UserError(f"{where} is empty: it needs a header line with the names of its columns")
+        raise UserError(f"{where} is empty: its first line must contain the names of the columns")
     columns = lines[0]
     if len(set(columns)) < len(columns):
         raise UserError(f"{where} has a column name twice: {', '.join(columns)}")
@@ -152,11 +152,11 @@ def read_table(content: bytes, where: str) -> list[dict[str, str]]:
 
 
 def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
-    """Raise UserError, naming the existing columns, unless all exist. wanted: key of the study -> column."""
+    """Raise UserError, with the existing columns, if one is missing. wanted: key of the study -> column."""
     for key, column in wanted.items():
         if column not in columns:
-            near = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            similar = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
+            hint = f" Did you mean {similar[0]!r}?" if similar else ""
             raise UserError(
                 f"{where} has no column {column!r}; it has {', '.join(map(repr, columns)) or 'none'}.{hint} "
                 f"Set data.{key} in the study."
@@ -164,20 +164,20 @@ def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) 
 
 
 def class_lines(content: bytes, where: str) -> list[str]:
-    """Class names, one per line. Raises UserError if there is none or one occurs twice."""
+    """Class names, one per line. Raises UserError if there is no name or a name occurs twice."""
     names = [line.strip() for line in text_of(content).splitlines() if line.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        repeated = f"; {twice[0]} occurs twice" if twice else ""
-        raise UserError(f"{where} must contain one class name per line{repeated}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if not names or repeated:
+        detail = f"; {repeated[0]} occurs twice" if repeated else ""
+        raise UserError(f"{where} must contain one class name per line{detail}")
     return names
 
 
 def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """(class names in order, label as the source writes it -> class name).
 
-    Without `names` the labels are the names, numbers in numerical order first, then the rest in alphabetical order.
-    With `names`, a label is a name or its number, counted from 0. Raises UserError for any other label.
+    Without `names`, each label is a class name: numbers in numerical order, then the others in alphabetical order.
+    With `names`, a label is a name or its index from 0. Raises UserError for any other label.
     """
     labels = sorted(
         set(values), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
@@ -189,15 +189,18 @@ def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[li
     mapping = {}
     for label in labels:
         if not label.isdecimal() or int(label) >= len(names):
-            near = difflib.get_close_matches(label, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            similar = difflib.get_close_matches(label, names, n=1)
+            hint = f" Did you mean {similar[0]!r}?" if similar else ""
             raise UserError(f"The label {label!r} is not among the {len(names)} class names.{hint}")
         mapping[label] = names[int(label)]
     return list(names), mapping
 
 
 def read_splits(content: bytes, where: str) -> dict[str, str]:
-    """path -> train | val | test | predict, from a CSV with columns path, split. Raises UserError for other splits."""
+    """path -> train | val | test | predict, from a CSV with the columns path and split.
+
+    Raises UserError for an unknown split or a path in two splits.
+    """
     rows = read_table(content, where)
     need_columns(list(rows[0]) if rows else [], {"split_file": "path"}, where)
     need_columns(list(rows[0]), {"split_file": "split"}, where)
@@ -205,7 +208,7 @@ def read_splits(content: bytes, where: str) -> dict[str, str]:
     for number, row in enumerate(rows, 2):
         split = {**SPLIT_NAMES, "predict": "predict"}.get(row["split"].lower())
         if split is None:
-            raise UserError(f"{where}, row {number}: split {row['split']!r}; known are train, val, test and predict")
+            raise UserError(f"{where}, row {number}: unknown split {row['split']!r}; write train, val, test or predict")
         if splits.setdefault(row["path"], split) != split:
             raise UserError(f"{where}, row {number}: {row['path']} is in two splits")
     return splits
@@ -215,7 +218,7 @@ def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> l
     """`items` with the splits of a split file; items that the file does not name keep their own.
 
     The file may name paths with or without the folders that wrap the data set. Raises UserError if it names none of
-    the items: then it belongs to other data.
+    the items.
     """
     paths = {item.path for item in items}
     matched = {path: split for path, split in splits.items() if path in paths}
@@ -228,7 +231,10 @@ def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> l
                 matched.setdefault(inner, split)
     if not matched:
         example = next(iter(splits), "nothing")
-        raise UserError(f"The split file names none of the images in {where} (it names {example}, for example).")
+        raise UserError(
+            f"The split file names none of the images in {where} (it names {example}, for example). Check "
+            "data.split_file."
+        )
     absent = len(splits) - len(matched)
     if absent:
         log.warning("the split file names %d images that are not in %s", absent, where)

@@ -17,7 +17,7 @@ from decant.errors import UserError
 class CifarSource(BaseSource):
     """The 32 px images (Krizhevsky 2009) as lossless PNG, with paths "train#<index>" and "test#<index>".
 
-    torchvision checks the MD5 of every file before reading it; `download` allows it to fetch them.
+    torchvision checks the MD5 of every file before it reads the file. download: True lets it download missing files.
     """
 
     def __init__(self, name: str, root: Path, download: bool, splits: Mapping[str, str] | None = None) -> None:
@@ -45,16 +45,20 @@ class CifarSource(BaseSource):
 
 def load(name: str, root: Path, train: bool, download: bool) -> Any:
     """torchvision's data set. Raises UserError if its files are missing and cannot be downloaded."""
-    from torchvision import datasets  # slow to import, and needed by this source alone
+    from torchvision import datasets  # slow to import, and no other source needs it
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     archive = "cifar-10-python.tar.gz" if name == "cifar10" else "cifar-100-python.tar.gz"
     try:
         return kind(root=str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
-        fetch = f"The download failed ({error}): is there a network?" if download else "data.download: true fetches it."
+        advice = (
+            f"The download failed ({error}): is there a network?"
+            if download
+            else "Set data.download: true to download it."
+        )
         raise UserError(
-            f"{name} is missing or damaged: looked below {root} for what {archive} holds. {fetch} Else "
+            f"{name} is missing or damaged: looked below {root} for the files of {archive}. {advice} Or "
             "unpack that archive there, set DECANT_DATA, or name a folder of parquet files as data.path."
         ) from error
 

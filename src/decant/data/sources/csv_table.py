@@ -1,4 +1,4 @@
-"""A CSV and a folder or an archive of images, as Kaggle distributes data."""
+"""A CSV of labels and a folder or an archive of images, the layout of Kaggle competitions."""
 
 import logging
 import unicodedata
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where a table source finds its files. Folders are relative to the container without the folders that wrap it."""
+    """Where a table source finds its files. Folders are relative to the container, below the folders that wrap it."""
 
     table: str
     id_column: str = "id"
@@ -34,7 +34,7 @@ class TableSource(ContainerSource):
     """Rows of a table matched to files by name, with or without extension; nested folders are searched.
 
     Each row and each image file occurs once: a row without a file has a problem, a file without a row is unlabelled
-    (or to predict), and a file with two labels occurs under both, for cleaning to decide.
+    (or to predict), and a file with two labels occurs once with each; cleaning decides between them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TableSource(ContainerSource):
         need_columns(list(rows[0]) if rows else [], columns, layout.table)
         labels = [row[layout.label_column] for row in rows]
         self.classes, named_labels = name_classes(filter(None, labels), names)
-        self._alias: dict[str, str] = {}  # path of a further row of a file -> path of the file
+        self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
         ids = [row[layout.id_column] for row in rows]
         self._items = list(self._matched(ids, [named_labels.get(label) for label in labels]))
 
@@ -89,14 +89,14 @@ class TableSource(ContainerSource):
                 first[path] = (number, label)
                 yield Found(path, label, None, images[path].problem)
             else:
-                yield self._again(path, number, label, first[path])
+                yield self._repeated(path, number, label, first[path])
         for path, entry in images.items():
             if path not in first:
                 split = "predict" if is_below(path, self.predict_folder) else None
                 yield Found(path, None, split, entry.problem)
 
-    def _again(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
-        """A further row of a file: a conflicting label is kept, a repetition gets a problem."""
+    def _repeated(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
+        """The item of another row of the same file: a conflicting label is kept, a repetition has a problem."""
         row = f"{path}#row {number}"
         self._alias[row] = path
         problem = "" if label not in (None, first[1]) else f"the table names it twice (rows {first[0]} and {number})"
@@ -112,7 +112,7 @@ class TableSource(ContainerSource):
 
 
 class FileLookup:
-    """Files by the names that a table may use: path or file name, with or without extension, in any case."""
+    """Finds files by the names that a table may use: path or file name, with or without extension, in any case."""
 
     def __init__(self, paths: Sequence[str], folder: str) -> None:
         self.folder = folder
@@ -125,10 +125,10 @@ class FileLookup:
         """(path, "") of the file called `name`, or ("", the reason). The strictest match wins."""
         if not name:
             return "", "the table names no file in this row"
-        plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
-        plain = plain.removeprefix(f"{self.folder}/") if self.folder else plain
+        normalised = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+        normalised = normalised.removeprefix(f"{self.folder}/") if self.folder else normalised
         for names in self._by_name:
-            paths = names.get(plain, []) if names is not self._by_name[-1] else names.get(plain.lower(), [])
+            paths = names.get(normalised, []) if names is not self._by_name[-1] else names.get(normalised.lower(), [])
             if len(paths) == 1:
                 return paths[0], ""
             if paths:

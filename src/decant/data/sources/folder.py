@@ -1,4 +1,4 @@
-"""A folder of class folders, or an archive of one; with or without train, val and test above the classes."""
+"""A folder or archive with one sub-folder per class, with or without split folders above the classes."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class ContainerSource(BaseSource):
-    """Files of one container under paths without the folders that merely wrap the data set."""
+    """Files of one container by their paths below the folders that only wrap the data set."""
 
     def __init__(self, container: Container, prefix: str, splits: Mapping[str, str] | None) -> None:
         super().__init__(container.where, splits)
@@ -55,13 +55,13 @@ class ContainerSource(BaseSource):
             )
 
     def images(self) -> dict[str, Entry]:
-        """The image files, and files with an image's extension."""
+        """Files that have an image's extension or first bytes, by their path without the wrapping folders."""
         return {path: entry for path, entry in self.files().items() if entry.is_image}
 
     def side_file(self, name: str, data_root: Path, what: str) -> bytes:
-        """Read a file that the study names: inside the container, else beside it, else in the data folder.
+        """Read a file that the study names: from the container, else beside it, else in the data folder.
 
-        Raises UserError if it is in none of them.
+        Raises UserError if none of them contains it.
         """
         if name in self._stored:
             return self._also_digest(self.container.read_one(self._stored[name]))
@@ -93,17 +93,17 @@ class FolderSource(ContainerSource):
         if sample_submission:
             self.sample = self.side_file(sample_submission, data_root, "the sample submission")
         names = class_lines(self.side_file(class_file, data_root, "the class file"), class_file) if class_file else None
-        self._items = laid_out(list(self.images().items()), predict)
+        self._items = items_of(list(self.images().items()), predict)
         labels = (item.given_label for item in self._items if item.given_label is not None)
         self.classes, self._named = name_classes(labels, names)
-        self._tell_empty_classes()
+        self._warn_of_empty_classes()
 
     def _found(self) -> Iterator[Found]:
         for item in self._items:
             label = None if item.given_label is None else self._named[item.given_label]
             yield Found(item.path, label, item.split, item.problem)
 
-    def _tell_empty_classes(self) -> None:
+    def _warn_of_empty_classes(self) -> None:
         has_splits = any(item.split == "train" for item in self._items)
         for folder in sorted(unwrapped(folder, self.prefix) for folder in self.container.folders):
             parts = folder.split("/")
@@ -112,30 +112,30 @@ class FolderSource(ContainerSource):
                 log.warning("the class folder %s in %s contains no image; left out", folder, self.where)
 
 
-def laid_out(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
+def items_of(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
     """Label and split of each image from its path.
 
     Folder names count as splits only if one for training contains class folders: `train` may also be a class. A
     test folder without a sub-folder that is a training class contains the images to predict.
     """
-    parts = {path: path.split("/") for path, _ in images if not leads_out(path)}
-    has_splits = any(len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train" for p in parts.values())
-    classes = {p[1] for p in parts.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train"}
-    tested = {p[1] for p in parts.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "test"}
-    has_test = bool(tested & classes)
+    parts_of = {path: path.split("/") for path, _ in images if not leads_out(path)}
+    has_splits = any(len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train" for p in parts_of.values())
+    classes = {p[1] for p in parts_of.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train"}
+    in_test = {p[1] for p in parts_of.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "test"}
+    has_test = bool(in_test & classes)
     items = []
     for path, entry in images:
         label, split = None, None
-        place = parts.get(path, [])
+        parts = parts_of.get(path, [])
         if is_below(path, predict):
             split = "predict"
-        elif has_splits and place:
-            split = SPLIT_NAMES.get(place[0].lower())
-            label = place[1] if split and len(place) > 2 else None
+        elif has_splits and parts:
+            split = SPLIT_NAMES.get(parts[0].lower())
+            label = parts[1] if split and len(parts) > 2 else None
             if split == "test" and (not has_test or label is None):
                 label, split = None, "predict"
-        elif len(place) > 1:
-            label = place[0]
+        elif len(parts) > 1:
+            label = parts[0]
         items.append(Found(path, label, split, entry.problem))
     strays = sum(item.given_label is None and item.split != "predict" and not item.problem for item in items)
     if strays:

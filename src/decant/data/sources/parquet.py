@@ -1,4 +1,4 @@
-"""Parquet tables with the image bytes in a column, as the Hugging Face hub serves image data sets."""
+"""Parquet tables with the image bytes in a column, the layout of image data sets on the Hugging Face hub."""
 
 import glob
 import hashlib
@@ -37,8 +37,8 @@ class ParquetLayout:
 class ParquetSource(BaseSource):
     """One image per row; the path of a row is "<file>#<index>", counted from 0 in its file.
 
-    label_column: the given labels of train. A val or test file without that column uses `label`; one with neither
-    contains the images to predict.
+    label_column: contains the given labels of train. If a val or test file lacks it, its column `label` is used; a test
+    file with neither contains the images to predict.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class ParquetSource(BaseSource):
             labels = self._labels[name]
             if labels is None or (split == "test" and all(label is None for label in labels)):
                 count = pq.read_metadata(self.where / name).num_rows
-                to = "predict" if split == "test" else None
-                yield from (Found(f"{name}#{index}", None, to) for index in range(count))
+                unlabelled_split = "predict" if split == "test" else None
+                yield from (Found(f"{name}#{index}", None, unlabelled_split) for index in range(count))
                 continue
             for index, label in enumerate(labels):
                 yield Found(f"{name}#{index}", self._named[label] if label is not None else None, split)
@@ -96,7 +96,7 @@ class ParquetSource(BaseSource):
         elif column not in schema.names:
             if "label" not in schema.names:
                 return None
-            log.info("%s has no column %s; its labels are those of its column label", name, column)
+            log.info("%s has no column %s; its column label is used instead", name, column)
             column = "label"
         try:
             values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()
@@ -137,7 +137,7 @@ class ParquetSource(BaseSource):
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """The schema of a file. UserError when the file is damaged."""
+    """The schema of a file. Raises UserError if the file is damaged."""
     try:
         return pq.read_schema(path)
     except DAMAGED as error:
@@ -145,7 +145,7 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is no readable parquet file, or damaged ({error}). Fetch it again.")
+    return UserError(f"{path} is not a Parquet file or is damaged ({error}). Fetch it again.")
 
 
 def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
@@ -154,16 +154,16 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
         raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
     files: list[tuple[str, str]] = []
     for split in ("train", "val", "test"):
-        asked = getattr(layout, split)
-        pattern = asked or f"{split}*.parquet"
+        requested = getattr(layout, split)
+        pattern = requested or f"{split}*.parquet"
         matches = sorted(glob.glob(pattern, root_dir=folder))
-        if asked and not matches:
-            locate(folder, asked, f"data.{split}")
+        if requested and not matches:
+            locate(folder, requested, f"data.{split}")
         files += [(split, name) for name in matches]
     if not any(split == "train" for split, _ in files):
-        there = sorted(item.name for item in folder.glob("*.parquet"))
+        present = sorted(item.name for item in folder.glob("*.parquet"))
         raise UserError(
-            f"{folder} contains no train*.parquet ({', '.join(there) or 'no parquet file at all'}). Name the "
+            f"{folder} contains no train*.parquet ({', '.join(present) or 'no parquet file at all'}). Name the "
             "file to train on as data.train, relative to data.path."
         )
     return files

@@ -1,4 +1,4 @@
-"""How long a fresh program takes from its start to the class of its first photo, and where that time goes."""
+"""Cold start: the time from the start of a program to the class of its first photo, step by step."""
 
 import argparse
 import tempfile
@@ -10,9 +10,10 @@ from PIL import Image
 from decant.evaluation.tables import write_results_table
 from decant.stages.support.command import at_least_one, run
 from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.timing.cold_start import COLD_START_COLUMNS, cold_start_row
 from decant.timing.random_student import drawn_photo, exported_random_student
+from decant.workspace import followed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/cold_start.py --model runs/demo/export/latest/student.onnx",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="a student.onnx (default: an EfficientNet-Lite0 of"
-                        " random weights, 128 px)")  # fmt: skip
+    parser.add_argument("--model", type=followed, metavar="FILE", help="a student.onnx (default: an EfficientNet-Lite0"
+                        " with random weights, 128 px)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="FILE", help="the image (default: a drawn one, 400 x 300 JPEG)")
-    parser.add_argument("--processes", type=at_least_one, default=15, help="that are timed (default: 15)")
+    parser.add_argument("--processes", type=at_least_one, default=15, help="number of timed processes (default: 15)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )

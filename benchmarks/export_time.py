@@ -1,4 +1,4 @@
-"""How long export and verification of a student take, on drawn photos: neither data nor a study are needed."""
+"""How long export and verification of a student take. It uses drawn photos and needs neither data nor a study."""
 
 import argparse
 import tempfile
@@ -9,9 +9,10 @@ from decant.evaluation.tables import write_results_table
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support.command import at_least_one, run
 from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.timing.export_time import EXPORT_TIME_COLUMNS, export_time_row
 from decant.timing.random_student import random_student
+from decant.workspace import followed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/export_time.py --pictures 200",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a student's (default: an EfficientNet-Lite0"
-                        " of random weights, 128 px, ten classes)")  # fmt: skip
-    parser.add_argument("--pictures", type=at_least_one, default=200, help="to verify on (default: 200)")
+    parser.add_argument("--checkpoint", type=followed, metavar="FOLDER", help="a student's (default: an"
+                        " EfficientNet-Lite0 with random weights, 128 px, ten classes)")  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=at_least_one, default=200, help="number of images to verify on (default: 200)"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )

@@ -7,7 +7,7 @@ from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.support.number_formats import measure_formats
 from decant.stages.support.provenance import measured_file, record_measurement
 from decant.stages.support.resolve import stage_result
-from decant.study import ROOT
+from decant.study_files import ROOT
 
 DEFAULT_OUT = ROOT / "results" / "export"
 

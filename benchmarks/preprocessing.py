@@ -1,4 +1,4 @@
-"""What the preprocessing inside an exported file costs, and whether it is right: against Pillow, NumPy and PyTorch."""
+"""Cost and error of the preprocessing inside an exported file, compared with Pillow, NumPy and PyTorch."""
 
 import argparse
 import tempfile
@@ -12,10 +12,11 @@ from decant.errors import UserError
 from decant.evaluation.tables import write_results_table
 from decant.stages.support.command import at_least_one, run
 from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.timing.preprocessing_cost import COST_COLUMNS, cost_row
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS, preprocessing_error_rows
 from decant.timing.random_student import drawn_photo, exported_random_student
+from decant.workspace import followed
 
 SIZES = ((300, 400), (208, 300), (100, 100))  # height and width of the drawn photos, pixels
 
@@ -26,12 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/preprocessing.py --model runs/demo/export/latest/student.onnx",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="a student.onnx, its bare graph beside it (default:"
-                        " an EfficientNet-Lite0 of random weights, 128 px)")  # fmt: skip
+    parser.add_argument("--model", type=followed, metavar="FILE", help="a student.onnx with its bare graph in the same"
+                        " folder (default: an EfficientNet-Lite0 with random weights, 128 px)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="FILE", help="time on this image (default: drawn ones)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of ONNX Runtime (default: 1 2)")
-    parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls of each contender (default: 500)")
-    parser.add_argument("--pictures", type=at_least_one, default=1000, help="compared with PyTorch's (default: 1000)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of ONNX Runtime (default: 1 2)")
+    parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls per contender (default: 500)")
+    parser.add_argument(
+        "--pictures", type=at_least_one, default=1000, help="number of images compared with PyTorch (default: 1000)"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decant.reporting.report import headline
 from decant.stages.publish import publish
 from decant.stages.support.command import experiment_of, parser, run
-from decant.study import study_files
+from decant.study_files import study_files
 from decant.workspace import LATEST, followed
 
 

@@ -22,7 +22,7 @@ from decant.reporting.report import (
 )
 from decant.stages import GRAPH, reads_in_table
 from decant.stages.support.command import run
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.workspace import replacing
 
 FLOW = ROOT / "docs" / "flow.svg"

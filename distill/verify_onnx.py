@@ -22,7 +22,7 @@ from decant.export.verification.contact_sheet import write_contact_sheet
 from decant.export.verification.images import ImageFiles, Images
 from decant.export.verification.verify import BATCH_SIZES, verify
 from decant.tracking import progress
-from decant.workspace import write_json
+from decant.workspace import followed, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = "python distill/verify_onnx.py student.onnx --data photos.zip --worst worst.png"
@@ -65,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, epilog=f"example:\n  {EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("file", nargs="?", type=Path, metavar="FILE", help="exported file (default: the study's newest)")
+    made.add_argument(
+        "file", nargs="?", type=followed, metavar="FILE", help="exported file (default: the study's newest)"
+    )
     made.add_argument(
         "--data",
         type=Path,
@@ -74,13 +76,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--split", metavar="NAME", help="train, val or test (default: val, else all images)")
     made.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="folder of the student, to compare with PyTorch"
+        "--checkpoint", type=followed, metavar="FOLDER", help="folder of the student, to compare with PyTorch"
     )
     made.add_argument("--study", metavar="NAME|FILE", help="take images and student from a finished study")
     made.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are (default: runs/)")
     made.add_argument(
         "--fp32",
-        type=Path,
+        type=followed,
         metavar="FILE",
         help="the file that an int8 file replaces (default: the study's, else student.onnx beside it)",
     )

@@ -46,7 +46,7 @@ def skeleton(repository: Path, tmp_path: Path) -> Path:
         (package / name / "__init__.py").touch()
     (tmp_path / "src" / "toy_vehicles").mkdir()
     (tmp_path / "src" / "toy_vehicles" / "__init__.py").touch()
-    for name in ["__init__", "budget", "errors", *FOUNDATIONS]:
+    for name in ["__init__", "budget", "errors", "study_files", *FOUNDATIONS]:
         (package / f"{name}.py").touch()
     return tmp_path
 
@@ -68,6 +68,7 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
     [
         ("errors", "study"),
         ("study", "data"),
+        ("study_files", "study"),
         ("workspace", "study"),
         ("tracking", "workspace"),
         ("machine", "tracking"),

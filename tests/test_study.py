@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from decant.errors import UserError
-from decant.study import RECIPE_FOLDERS, Ensemble, Student, Study, Teacher, describe, load_study, study_files
+from decant.study import Ensemble, Student, Study, Teacher, describe, load_study
+from decant.study_files import RECIPE_FOLDERS, study_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((REPOSITORY / "research" / "studies").glob("*.yaml"))

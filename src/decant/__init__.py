@@ -4,9 +4,10 @@ import os
 
 __version__ = "0.1.0"
 
-UNTUNED = "DECANT_UNTUNED"  # set where a process times a model as its users will run it: see reporting/candidates.py
+# Set in a process that times a model as its users will run it: see decant.timing.models.
+UNTUNED = "DECANT_UNTUNED"
 
-# OpenMP threads that spin while they wait starve each other as soon as anything else uses a core, and a training step
-# takes several times as long. Read when torch is loaded, so it has to be set here.
+# OpenMP threads that spin while they wait take the cores from those that work: a training step takes several times as
+# long as soon as another program runs. OpenMP reads the variable when torch is loaded, so it is set here.
 if UNTUNED not in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""The machine: its memory allocator, device, fastest precision, and what identifies it beside a number."""
+"""The machine: memory allocator, device, fastest number format, and the description that measurements need."""
 
 import ctypes
 import os
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-KEEP_BYTES = 2**31 - 1  # the largest that mallopt's int can say
+KEEP_BYTES = 2**31 - 1  # the largest value of mallopt's int
 CPUINFO = Path("/proc/cpuinfo")
-# What decides about the speed of int8 and bf16, by the names that Linux gives on x86 and on ARM.
+# They decide the speed of int8 and bf16. The names are those of Linux on x86 and ARM.
 INSTRUCTION_SETS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
     "asimddp", "i8mm", "bf16", "sve",
@@ -23,10 +23,10 @@ INSTRUCTION_SETS = (
 
 
 def keep_memory() -> bool:
-    """Tell glibc's malloc to keep freed blocks instead of giving them back to the kernel at once.
+    """Tell glibc's malloc to keep freed memory instead of returning it to the kernel at once.
 
-    A CPU training step frees and takes hundreds of megabytes; with fresh pages each time, page faults cost up
-    to a third of it. Returns whether the allocator accepted; other C libraries are left alone.
+    A training step on the CPU frees and allocates hundreds of megabytes. With new pages each time, page faults take up
+    to a third of the step. Returns True if the allocator accepted; other C libraries are not changed.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
@@ -35,14 +35,15 @@ def keep_memory() -> bool:
 
 
 def device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
+    """Return the first GPU, or the CPU if there is no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def faster_dtype(step: Callable[[torch.dtype], Any], repeats: int = 3) -> str:
-    """ "fp32" or "bf16", whichever runs `step` (called with the autocast dtype) in less time, interleaved.
+    """Return "fp32" or "bf16": the format in which `step` (called with the autocast dtype) takes less time.
 
-    bf16 must win by 10 %: depthwise networks are slower in it on CPUs, matrix products are faster.
+    Both are run in turn. bf16 must be 10 % faster: on CPUs it makes matrix products faster and depthwise convolutions
+    slower.
     """
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     for round_ in range(repeats + 1):
@@ -55,7 +56,7 @@ def faster_dtype(step: Callable[[torch.dtype], Any], repeats: int = 3) -> str:
 
 
 def description() -> dict[str, Any]:
-    """What a reader must know of the machine to place a measured number."""
+    """Return the facts about the machine that a reader of a measured number needs."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         **cpu(),
@@ -76,23 +77,23 @@ def description() -> dict[str, Any]:
 
 
 def cpu() -> dict[str, Any]:
-    """The processor and what decides there about int8 and bf16: their speed, and how int8 rounds."""
+    """Return the processor's name and the instruction sets that decide the speed of int8 and bf16."""
     return {"processor": processor_name(), "instruction_sets": instruction_sets()}
 
 
 def processor_name() -> str:
-    """The processor's model name; the machine type where the system does not tell."""
-    return told_by_linux("model name") or platform.processor() or platform.machine()
+    """Return the processor's model name, or the machine type if the system does not know the name."""
+    return cpuinfo_value("model name") or platform.processor() or platform.machine()
 
 
 def instruction_sets() -> list[str]:
-    """Which of INSTRUCTION_SETS the processor has; [] where the system does not tell."""
-    flags = (told_by_linux("flags") or told_by_linux("Features")).split()  # x86, ARM
+    """Return those of INSTRUCTION_SETS that the processor has; [] if the system does not list them."""
+    flags = (cpuinfo_value("flags") or cpuinfo_value("Features")).split()  # x86, ARM
     return [name for name in INSTRUCTION_SETS if name in flags]
 
 
-def told_by_linux(key: str) -> str:
-    """A value of /proc/cpuinfo, of the first core that has it; "" if there is none."""
+def cpuinfo_value(key: str) -> str:
+    """Return the value of a key in /proc/cpuinfo, from the first core that has it; "" if no core has it."""
     if CPUINFO.is_file():
         for line in CPUINFO.read_text().splitlines():
             name, _, value = line.partition(":")
@@ -102,12 +103,12 @@ def told_by_linux(key: str) -> str:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on, which can be fewer than the machine has."""
+    """Return how many cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def distribution_name() -> str:
-    """The Linux distribution and its version; "" on other systems."""
+    """Return the Linux distribution and its version; "" on other systems."""
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
@@ -115,7 +116,7 @@ def distribution_name() -> str:
 
 
 def version_of(package: str) -> str:
-    """The version of an installed package; "" if it is not installed."""
+    """Return the version of an installed package; "" if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

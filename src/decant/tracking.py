@@ -1,4 +1,4 @@
-"""Tracking: W&B runs that never block, and progress that suits a terminal or a log."""
+"""W&B runs that never block or fail a study, and progress for a terminal or a log."""
 
 import importlib.util
 import logging
@@ -23,12 +23,12 @@ LINE_EVERY_S = 15
 def wandb_run(
     mode: Mode, folder: Path, project: str, name: str, config: dict[str, Any], share_code: bool = False
 ) -> Iterator[Log]:
-    """A W&B run as a function that logs a dict of metrics.
+    """Open a W&B run and yield a function that logs a dict of metrics.
 
-    Offline files go to `folder`. A server that cannot be reached within 20 s turns the run into an offline
-    one, one that is lost later holds up the end for 60 s at most (`wandb sync` sends the rest), and an error of
-    W&B's own is logged once and then ignored: tracking never fails a run. A block that raises ends its run as failed.
-    No code and no git diff is sent unless `share_code`.
+    Offline files are written to `folder`. If the server cannot be reached within 20 s, the run becomes an offline one.
+    If the connection is lost later, the end of the run waits at most 60 s; `wandb sync` sends the rest. An error inside
+    W&B is logged once and then ignored. If the block raises, the run is marked as failed. Code and git diff are sent
+    only with `share_code`.
     """
     if mode == "disabled":
         yield lambda metrics: None
@@ -48,10 +48,10 @@ def wandb_run(
 
 
 def start_wandb(mode: Mode, folder: Path, project: str, name: str, config: dict[str, Any], share_code: bool) -> Any:
-    import wandb  # slow to import, and not needed when disabled
+    import wandb  # slow to import, and not needed when tracking is disabled
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Passed to each run: W&B reads the environment once a process, so its switches there hold for the first run only.
+    # Passed to each run, because W&B reads environment variables only for the first run of a process.
     wanted: dict[str, Any] = {
         "init_timeout": ONLINE_TIMEOUT_S,
         "login_timeout": ONLINE_TIMEOUT_S,
@@ -59,7 +59,7 @@ def start_wandb(mode: Mode, folder: Path, project: str, name: str, config: dict[
         "disable_code": not share_code,
         "disable_git": not share_code,
     }
-    if "finish_timeout" in wandb.Settings.model_fields:  # not in the oldest versions that serve
+    if "finish_timeout" in wandb.Settings.model_fields:  # missing in the oldest supported versions
         wanted["finish_timeout"] = FINISH_TIMEOUT_S
     attempts: Sequence[Mode] = ("online", "offline") if mode == "online" else ("offline",)
     for attempt in attempts:
@@ -72,7 +72,7 @@ def start_wandb(mode: Mode, folder: Path, project: str, name: str, config: dict[
 
 
 def quietly(run: Any) -> Log:
-    """Log to the run; the first failure is told, all are survived."""
+    """Return a function that logs to the run and never raises. After the first failure it warns and stops."""
     failed = False
 
     def log_metrics(metrics: dict[str, Any]) -> None:
@@ -89,19 +89,19 @@ def quietly(run: Any) -> Log:
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
-    """Pass `items` through with a bar on a terminal, or a line every 15 s where there is none (or no tqdm)."""
+    """Yield `items` and show a progress bar on a terminal, or log a line every 15 s without a terminal or tqdm."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None:
-        from tqdm import tqdm  # not above: a machine that only verifies a file may lack it
+        from tqdm import tqdm  # optional: `verify_onnx.py` must run without it
 
         yield from tqdm(items, desc=what, total=total, unit=unit, leave=False)
         return
-    started = said = time.monotonic()
+    started = last_line = time.monotonic()
     for count, item in enumerate(items):
         now = time.monotonic()
-        if now - said >= LINE_EVERY_S:
-            said = now
+        if now - last_line >= LINE_EVERY_S:
+            last_line = now
             log.info("%s", progress_line(what, count, total, now - started, unit))
         yield item
 

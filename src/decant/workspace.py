@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from decant.errors import UserError
+
 log = logging.getLogger(__name__)
 STORE = "store"
 LATEST = "latest"
@@ -50,6 +52,8 @@ class Workspace:
     _said: ClassVar[set[str]] = set()  # messages that this process has logged already
 
     def __init__(self, runs: Path, study: str, code: str = "") -> None:
+        if study == STORE:
+            raise UserError(f"a study cannot be called {STORE}: {runs / STORE} holds the finished stages; rename it")
         self.store = runs / STORE
         self.folder = runs / study
         self.code = code
@@ -251,8 +255,9 @@ def point_latest(stage_folder: Path, target: Path) -> None:
             beside.write_text(relative + "\n", encoding="utf-8")
 
 
-def followed(path: Path) -> Path:
-    """Return `path` with a `latest` in it that is a text file replaced by the folder that the file names."""
+def followed(path: Path | str) -> Path:
+    """Return `path`, in which a `latest` that is a text file is replaced by the folder that the file names."""
+    path = Path(path)
     for part in (path, *path.parents):
         if part.name == LATEST and part.is_file():
             target = part.parent / part.read_text(encoding="utf-8").strip()

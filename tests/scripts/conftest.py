@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.workspace import Workspace
 
 

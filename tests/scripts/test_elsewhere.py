@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from decant.study import ROOT
+from decant.study_files import ROOT
 
 Micro = Any
 

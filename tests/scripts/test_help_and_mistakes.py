@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from decant.stages.support.command import run
-from decant.study import ROOT
+from decant.study_files import ROOT
 
 FOLDERS = ("research", "ensembles", "distill", "benchmarks")
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decant.study import ROOT
+from decant.study_files import ROOT
 
 Micro = Any
 FORKED = multiprocessing.get_context("forkserver")

@@ -18,7 +18,8 @@ from decant.models.backbones import blank_classifier, build_classifier, embed, h
 from decant.models.classifier import Classifier
 from decant.models.inference import features_of
 from decant.models.probe import LinearProbe
-from decant.study import RECIPE_FOLDERS, ROOT, Student, Teacher, load_study, read_yaml
+from decant.study import Student, Teacher, load_study
+from decant.study_files import RECIPE_FOLDERS, ROOT, read_yaml
 from decant.training.loop import Task, network_input, train
 
 RECIPES = sorted(path for kind in ("teacher", "student") for path in (ROOT / RECIPE_FOLDERS[kind]).glob("*.yaml"))

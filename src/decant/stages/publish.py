@@ -25,7 +25,7 @@ from decant.stages.support.experiment import Experiment, git
 from decant.stages.support.onnx_predictions import CARD
 from decant.stages.support.provenance import PROVENANCE, command, digest, short_path
 from decant.stages.support.resolve import stage_result
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""From file to first class in a fresh process that has imported nothing: where the seconds go."""
+"""Cold start: the time from starting Python to the first predicted class, step by step."""
 
 import subprocess
 import sys
@@ -18,10 +18,10 @@ COLD_START_COLUMNS = ("processes", *STEPS, "total_s", "total_low_s", "total_high
 
 
 def cold_start_row(model: Path, photo: Path, processes: int) -> dict[str, object]:
-    """Medians over fresh processes; keys are COLD_START_COLUMNS.
+    """Return the medians over `processes` fresh processes; keys are COLD_START_COLUMNS.
 
-    model: a full graph; photo: an image file. One process more runs before the first that counts: after it all files
-    lie in the system's cache. Raises UserError where a process fails.
+    model: a full graph; photo: an image file. One more process runs first and is not counted, so that all files are in
+    the system's cache. Raises UserError if a process fails.
     """
     spent = np.array([first_answer_s(model, photo) for _ in range(processes + 1)][1:])  # [processes, steps]
     total = spent.sum(axis=1)
@@ -35,9 +35,9 @@ def cold_start_row(model: Path, photo: Path, processes: int) -> dict[str, object
 
 
 def first_answer_s(model: Path, photo: Path) -> list[float]:
-    """The seconds of each of STEPS in one process; their sum is from its start to its answer."""
+    """Return the seconds of each of STEPS in one process; their sum is the time from its start to its answer."""
     environment = child_environment(1)
-    del environment["OMP_NUM_THREADS"]  # a user sets none
+    del environment["OMP_NUM_THREADS"]  # users do not set it
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-P", str(PROGRAM), str(model), str(photo)],
@@ -47,6 +47,6 @@ def first_answer_s(model: Path, photo: Path) -> list[float]:
         check=False,
     )
     if done.returncode:
-        raise UserError(f"{model}: asking it for the class of {photo} failed:\n{done.stderr.strip()[-800:]}")
+        raise UserError(f"{model}: predicting the class of {photo} failed:\n{done.stderr.strip()[-800:]}")
     _, *stamps = done.stdout.split()
     return list(np.diff([start, *map(float, stamps)]))

@@ -1,4 +1,4 @@
-"""How long it takes to make the file and to prove it."""
+"""How long it takes to export a student and to verify the file."""
 
 import time
 from pathlib import Path
@@ -13,9 +13,9 @@ EXPORT_TIME_COLUMNS = ("classes", "input_px", "pictures", "export_s", "verify_s"
 
 
 def export_time_row(checkpoint: Checkpoint, folder: Path, pictures: int) -> dict[str, object]:
-    """Export a student into `folder` and verify it against PyTorch on so many drawn photos of odd sizes.
+    """Export a student into `folder` and verify it against PyTorch on `pictures` drawn photos of odd sizes.
 
-    Keys are EXPORT_TIME_COLUMNS. `passed`: what verification said.
+    Keys are EXPORT_TIME_COLUMNS. `passed`: whether verification passed.
     """
     input_px = checkpoint.preprocessing.input_px
     photos = [(str(n), photo) for n, photo in enumerate(drawn_pictures("photo", "odd", input_px, pictures, seed=0))]

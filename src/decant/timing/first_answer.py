@@ -1,19 +1,19 @@
-"""The class of one photo, and when each step on the way was done: a program of its own.
+"""A separate program that predicts the class of one photo and prints when each step was finished.
 
     python first_answer.py student.onnx photo.jpg
 
-imports what a user's program imports and nothing of the project, and writes the class's number and the stamps, seconds
-of the system's monotonic clock, on one line. `decant.timing.cold_start` starts it.
+It imports what a user's program imports and nothing of this project. It prints one line: the number of the class, then
+the times in seconds of the system's monotonic clock. `decant.timing.cold_start` starts it.
 """
 
 import sys
 import time
 
-STARTED = time.monotonic()  # the interpreter is there
+STARTED = time.monotonic()  # the interpreter has started
 
 
 def main(model: str, photo: str) -> None:
-    """Answers, and tells when. The imports stand where they are timed."""
+    """Print the class and the times. The imports are inside because they are timed."""
     stamps = [STARTED]
     import numpy as np
 
@@ -26,9 +26,9 @@ def main(model: str, photo: str) -> None:
     stamps.append(time.monotonic())
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     stamps.append(time.monotonic())
-    picture = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert("RGB"))
+    image = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert("RGB"))
     stamps.append(time.monotonic())
-    (probabilities,) = session.run(["probabilities"], {"images": picture[None]})
+    (probabilities,) = session.run(["probabilities"], {"images": image[None]})
     best = int(probabilities[0].argmax())
     stamps.append(time.monotonic())
     sys.stdout.write(f"{best} {' '.join(map(repr, stamps))}\n")

@@ -1,8 +1,8 @@
-"""The rows of `benchmarks/latency/metrics.csv`: every model measured in fresh processes, in rounds.
+"""The latency table: every model is timed in fresh processes, in rounds.
 
-A machine's speed drifts (heat, neighbours, clocks). Measuring all calls of one model and then all of the next
-would book the drift to a model; here every round visits every model, and a row merges its samples of all
-rounds.
+The speed of a machine drifts (heat, other programs, clock rate). If all calls of one model were timed before all calls
+of the next, the drift would look like a difference between the models. Here each round times every model, and a row
+merges the samples of all rounds.
 """
 
 import json
@@ -34,13 +34,15 @@ SUMMED_COLUMNS = (
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
     "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
-# A training process may ask malloc to keep its memory, and waiting threads to sleep; nobody's server does.
+# Settings of a training process (malloc keeps memory, waiting threads sleep) that a server does not have.
 NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_WAIT_POLICY")
 ONNX_ENGINES = ("onnxruntime", "openvino")
-MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs their rows and nothing else
-LEAST_CALLS, LEAST_WARMUP = 30, 2  # of large batches, whose times vary less
+MAY_FAIL = ("openvino", "torch_compile")  # if an operator or compiler is missing, only their rows are left out
+LEAST_CALLS, LEAST_WARMUP = 30, 2  # for large batches, whose times vary less
 FEW_ROUNDS = 2
-TEACHERS_BATCH = 8  # pictures a call up to which teachers are timed at more than the quoted threads, and in PyTorch
+TEACHERS_BATCH = (
+    8  # largest batch at which teachers are timed with other thread counts than the quoted one, and in PyTorch
+)
 LONGEST_CAUSE = 300  # characters of a log line
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model as somebody might serve it."""
+    """A model, the engine that runs it, and the inputs that it is timed with."""
 
     model: str
     kind: str  # as in the precision table
@@ -56,7 +58,7 @@ class Candidate:
     path: Path  # the ONNX file, or the checkpoint's folder
     inputs: Inputs
     dtype: str = "fp32"
-    params_millions: float | None = None  # of the network, from `network_cost`
+    params_millions: float | None = None  # from `network_cost`
     gmacs: float | None = None
 
 
@@ -68,18 +70,18 @@ def onnx_candidate(
     checkpoint: Path | None = None,
     dtype: str = "fp32",
 ) -> Candidate:
-    """An ONNX file under ONNX Runtime; parameters and multiply-adds are counted on its checkpoint."""
+    """Return the candidate of an ONNX file in ONNX Runtime; its checkpoint gives parameters and multiply-adds."""
     params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
     return Candidate(model, kind, "onnxruntime", path, inputs, dtype, params_millions, gmacs)
 
 
 def in_onnx_engines(candidate: Candidate) -> list[Candidate]:
-    """The same file in each engine that reads it."""
+    """Return the same file for each engine that reads ONNX."""
     return [replace(candidate, engine=engine) for engine in ONNX_ENGINES]
 
 
 def torch_candidate(model: str, kind: str, checkpoint: Path, engine: str = "torch") -> Candidate:
-    """A checkpoint in PyTorch, channels_last, fed with prepared pictures; eager, or compiled by "torch_compile"."""
+    """Return the candidate of a checkpoint in PyTorch, for prepared images; "torch_compile" compiles the network."""
     from decant.models.checkpoint import load_checkpoint
 
     input_px = load_checkpoint(checkpoint).preprocessing.input_px
@@ -95,19 +97,19 @@ def measure_candidates(
     warmup: int = 10,
     rounds: int = 4,
 ) -> list[dict[str, object]]:
-    """One row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
+    """Return one row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
 
-    At least `calls` timed calls per row (`calls_of`), spread over `rounds` fresh processes (`rounds_of`), each with
-    `warmup` untimed calls (`warmup_of`). `cold_start_s` is the median of the processes, `peak_rss_mb` their largest,
-    `p50_low_ms` and `p50_high_ms` the lowest and the highest median of one process. Not every row is measured (see
-    `is_timed`), and a candidate of an engine in MAY_FAIL that fails is left out; a log line says why.
+    A row has at least `calls` timed calls (see `calls_of`), spread over `rounds` fresh processes (`rounds_of`), each
+    with `warmup` untimed calls (`warmup_of`). `cold_start_s` is the median over the processes, `peak_rss_mb` the
+    maximum; `p50_low_ms` and `p50_high_ms` are the lowest and the highest median of one process. Rows for which
+    `is_timed` is False are skipped. A candidate that fails in an engine in MAY_FAIL is left out, with a warning.
 
     Raises:
-        UserError: a measuring process of another engine fails; the message ends with its last words.
+        UserError: a file is missing, or a process of another engine fails; the message ends with its last output.
     """
     for candidate in candidates:
         if not candidate.path.exists():
-            raise UserError(f"{candidate.path}: not there, so {candidate.model} cannot be timed; export it first")
+            raise UserError(f"{candidate.path} does not exist, so {candidate.model} cannot be timed; export it first")
     rows: list[dict[str, object]] = []
     for batch_size in batch_sizes:
         settings = [
@@ -118,7 +120,7 @@ def measure_candidates(
         ]
         samples, failed = sample_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
         pairs = zip(settings, samples, strict=True)
-        rows += [latency_row(*setting, found) for setting, found in pairs if setting[0] not in failed]
+        rows += [latency_row(*setting, parts) for setting, parts in pairs if setting[0] not in failed]
         candidates = [candidate for candidate in candidates if candidate not in failed]
     return rows
 
@@ -126,15 +128,15 @@ def measure_candidates(
 def measure_speedups(
     candidates: Sequence[Candidate], threads: Sequence[int], calls: int, rounds: int, warmup: int = 10
 ) -> list[dict[str, object]]:
-    """As `measure_candidates`, of one picture a call in ONNX files, with `times_as_fast`: against the first candidate.
+    """As `measure_candidates` for ONNX files and batches of one image; each row also has `times_as_fast`.
 
-    That is the median over the rounds of the ratio of two processes that ran one soon after the other. A machine that
-    others use, too, has fast and slow minutes: where medians over all processes fall into different ones, their ratio
-    says more of the machine than of the files.
+    `times_as_fast` is the speed relative to the first candidate: the median over the rounds of the ratio of two
+    processes that ran shortly after each other. A shared machine has fast and slow minutes, and this ratio depends
+    less on them than the ratio of the medians over all processes.
     """
     settings = [(candidate, 1, count) for candidate in candidates for count in threads]
     samples, _ = sample_rounds(settings, calls, warmup, rounds)
-    medians = np.array([[np.median(one.call_ms) for one in found] for found in samples])
+    medians = np.array([[np.median(part.call_ms) for part in parts] for parts in samples])
     return [
         {
             **latency_row(*setting, samples[index]),
@@ -145,11 +147,12 @@ def measure_speedups(
 
 
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
-    """Whether a row is worth its time: PyTorch takes seconds to import, and far longer to compile a network.
+    """Return whether this row is measured. PyTorch takes seconds to import, and much longer to compile a network.
 
-    The student's ONNX files, and the student in PyTorch, are timed at every setting; its compiled form, compiled anew
-    for every setting, at one picture a call on the quoted number of threads. Teachers are timed at one picture a call
-    on every number of threads, at more pictures on the quoted one, and in PyTorch at no more than 8 pictures.
+    The student is timed at every setting, in ONNX files and in PyTorch. Its compiled form is compiled again for every
+    setting, so it is timed only with one image and the quoted number of threads. Teachers are timed with one image at
+    every number of threads. Larger batches are timed up to 8 images, or with the quoted number of threads; in PyTorch
+    both must hold.
     """
     if candidate.engine == "torch_compile":
         return (batch_size, threads) == (1, quoted)
@@ -161,32 +164,32 @@ def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -
 
 
 def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
-    """How many fresh processes measure a row.
+    """Return how many fresh processes time a row.
 
-    One process may be faster than the next for all of its life, by where its memory and threads came to lie: what is
-    quoted, one picture in an ONNX file, takes part in every round, large batches and PyTorch in two.
+    A process may be faster than another during all its life, depending on where its memory and threads are placed.
+    One image in an ONNX file is the number that is quoted, so it is timed in every round; other rows in two rounds.
     """
     return rounds if batch_size == 1 and candidate.engine in ONNX_ENGINES else min(rounds, FEW_ROUNDS)
 
 
 def calls_of(candidate: Candidate, batch_size: int, calls: int) -> int:
-    """Timed calls of a row: `calls`; of a large batch in PyTorch as many pictures, at least 30 calls."""
+    """Return the timed calls of a row: `calls`, or in PyTorch calls / batch size, but at least 30."""
     return calls if candidate.engine in ONNX_ENGINES else max(calls // batch_size, min(calls, LEAST_CALLS))
 
 
 def warmup_of(batch_size: int, warmup: int) -> int:
-    """Untimed calls of a process: as many pictures, at least 2 calls."""
+    """Return the untimed calls of a process: warmup / batch size, but at least 2."""
     return max(warmup // batch_size, min(warmup, LEAST_WARMUP))
 
 
 def sample_rounds(
     settings: Sequence[tuple[Candidate, int, int]], calls: int, warmup: int, rounds: int
 ) -> tuple[list[list[Samples]], set[Candidate]]:
-    """For each (candidate, batch size, threads) what its processes report, and the candidates that failed and may."""
+    """Return the samples of each (candidate, batch size, threads), and the candidates of MAY_FAIL that failed."""
     samples: list[list[Samples]] = [[] for _ in settings]
     failed: set[Candidate] = set()
     for round_number in range(rounds):
-        # Every second round runs backwards: a drift that is linear in time cancels.
+        # Every second round runs in reverse order, so that a linear drift cancels.
         order = range(len(settings)) if round_number % 2 == 0 else reversed(range(len(settings)))
         for index in order:
             candidate, batch_size, _ = settings[index]
@@ -208,20 +211,20 @@ def sample_rounds(
     return samples, failed
 
 
-def cause_of(last_words: str) -> str:
-    """From a process's last words, what was raised: from the last line that begins with its name to a blank one."""
-    starts = [match.start() for match in re.finditer(r"^[\w.]+: ", last_words, flags=re.MULTILINE)]
-    raised = last_words[starts[-1] if starts else 0 :].partition("\n\n")[0]
+def cause_of(stderr: str) -> str:
+    """Return the last exception in a process's error output: from the line that names it to the next blank line."""
+    starts = [match.start() for match in re.finditer(r"^[\w.]+: ", stderr, flags=re.MULTILINE)]
+    raised = stderr[starts[-1] if starts else 0 :].partition("\n\n")[0]
     return " ".join(raised.split())[:LONGEST_CAUSE]
 
 
 def run_fresh(job: Job) -> Samples:
-    """Runs a job in a process of its own. Raises UserError with the process's last words if it fails."""
-    with tempfile.TemporaryDirectory() as place:
+    """Run a job in its own process. Raises UserError with the end of the process's error output if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "decant.timing.process", json.dumps(asdict(job))],
-            # A cold start with what an earlier process compiled would be a warm one.
-            env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": place},
+            # An empty cache: with code that an earlier process compiled, the start would not be cold.
+            env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": folder},
             capture_output=True,
             text=True,
             check=False,
@@ -232,18 +235,18 @@ def run_fresh(job: Job) -> Samples:
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """The environment of a measuring process: this one's package, that many threads, nothing tuned for training."""
+    """Return the environment of a timing process: the same package, `threads` threads, no settings of training."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    places = [str(Path(decant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(decant.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return environment | {
         "OMP_NUM_THREADS": str(threads),
         decant.UNTUNED: "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, places)),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
 
 
 def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Sequence[Samples]) -> dict[str, object]:
-    """One row from the samples of all rounds."""
+    """Return one row of the table from the samples of all rounds."""
     call_ms = np.concatenate([np.asarray(part.call_ms) for part in samples])
     p50, p90, p99 = np.percentile(call_ms, [50, 90, 99])
     medians = [float(np.median(part.call_ms)) for part in samples]
@@ -275,15 +278,14 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
 def ensemble_rows(
     rows: Sequence[Mapping[str, object]], teachers: Sequence[str], name: str = "ensemble"
 ) -> list[dict[str, object]]:
-    """The ensemble's rows: the sum of its teachers, each in its fastest engine, without TTA.
+    """Return the rows of the ensemble: the sum over its teachers, each in its fastest engine, without TTA.
 
-    One row per graph, batch size and number of threads at which every teacher was measured. Sums of
-    percentiles and of peak memory are upper bounds; `input_px` is the largest; `engine` is `mixed` if the
-    teachers' differ.
+    There is one row per graph, batch size and number of threads at which every teacher was timed. Sums of percentiles
+    and of peak memory are upper bounds; `input_px` is the largest; `engine` is `mixed` if the teachers' differ.
 
     Args:
         rows: rows of `measure_candidates`.
-        teachers: the models with a weight above 0, each once.
+        teachers: names of the models with a weight above 0.
     """
     fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}
     for row in rows:
@@ -314,7 +316,7 @@ def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, objec
 
 
 def network_cost(checkpoint: Path) -> tuple[float, float]:
-    """(millions of parameters, billions of multiply-adds for one picture) of a checkpoint's network."""
+    """Return (parameters in millions, multiply-adds for one image in billions) of a checkpoint's network."""
     from decant.models.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
@@ -322,10 +324,10 @@ def network_cost(checkpoint: Path) -> tuple[float, float]:
 
 
 def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """As `network_cost`, of a torch module that takes [1, 3, input_px, input_px].
+    """As `network_cost`, for a torch module that takes [1, 3, input_px, input_px].
 
-    Multiply-adds are half of the floating-point operations that torch counts in convolutions and matrix
-    products; normalisation, activations and resizing are not among them.
+    Multiply-adds are half of the floating-point operations that torch counts in convolutions and matrix products;
+    normalisation, activations and resizing are not counted.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -333,7 +335,7 @@ def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[n
 
     network.eval()
     counter = FlopCounterMode(display=False)
-    # The counter does not know every device's fused attention; the plain one is two matrix products.
+    # The counter does not know the fused attention of every device; plain attention is two matrix products.
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, input_px, input_px))
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -341,7 +343,7 @@ def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[n
 
 
 def file_mb(path: Path) -> float:
-    """The size of an ONNX file, or of the weights in a checkpoint's folder, in MB of 10⁶ bytes."""
+    """Return the size of an ONNX file, or of the weights in a checkpoint's folder, in MB (10⁶ bytes)."""
     return (path if path.is_file() else path / "model.safetensors").stat().st_size / MEGABYTE
 
 
@@ -358,5 +360,5 @@ def _job(candidate: Candidate, batch_size: int, threads: int, calls: int, warmup
 
 
 def value_of(row: Mapping[str, object], column: str) -> float:
-    """A cell that is a number."""
-    return float(row[column])  # type: ignore[arg-type]  # a cell of a row is a number here
+    """Return a cell that contains a number."""
+    return float(row[column])  # type: ignore[arg-type]  # the caller asks only for cells with numbers

@@ -1,8 +1,8 @@
-"""What preparing a picture costs, inside the file and outside it.
+"""The cost of preprocessing inside the exported file, compared with Pillow and NumPy outside it.
 
-Outside, a program prepares with Pillow and NumPy and asks the bare graph. That is fair only if its picture is as right
-as the file's, so of several ways to write those lines the fastest that is within a grey level counts. Both start from
-a photo that Pillow has decoded: the one gives it to the graph as an array, the other resizes it.
+Outside, a program prepares the image with Pillow and NumPy and runs the bare graph. The comparison is fair only if that
+image is as exact as the file's. So several ways to write those lines are tried, and the fastest that differs by at most
+one grey level counts. Both sides start from a photo that Pillow has decoded.
 """
 
 import time
@@ -33,19 +33,19 @@ SHARE = np.float32(1 / 255)
 Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]  # RGB photo -> float32 [1, 3, S, S] in [0, 1]
 
 
-def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[str, object]:
-    """The file against its bare graph with the preparation outside, in turns, in this process.
+def cost_row(path: Path, image: np.ndarray, threads: int, calls: int) -> dict[str, object]:
+    """Time the file and its bare graph with preprocessing outside, interleaved in this process.
 
-    path: `student.onnx`, with `student_bare.onnx` beside it. picture: uint8 [H, W, 3]. Times are medians of `calls`
-    (`COST_COLUMNS`). Raises UserError where a file is missing.
+    path: `student.onnx`, with `student_bare.onnx` in the same folder. image: uint8 [H, W, 3]. Keys are COST_COLUMNS;
+    times are medians over `calls`. Raises UserError if a file is missing.
     """
     preprocessing = preprocessing_of(OnnxClassifier(path, threads=1), path)
     beside = path.with_name(f"{path.stem}_bare.onnx")
     if not beside.is_file():
-        raise UserError(f"{beside} does not exist; export the student again, both graphs are compared")
+        raise UserError(f"{beside} does not exist; export the student again: both graphs are needed")
     full, bare = session_of(path, threads), session_of(beside, threads)
-    name, off = cheapest(picture, preprocessing)
-    photo, prepare = Image.fromarray(picture), OUTSIDE[name]
+    name, off = cheapest(image, preprocessing)
+    photo, prepare = Image.fromarray(image), OUTSIDE[name]
     prepared = prepare(photo, preprocessing)
     medians = in_turns(
         {
@@ -57,8 +57,8 @@ def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[
         calls,
     )
     return {
-        "height_px": picture.shape[0],
-        "width_px": picture.shape[1],
+        "height_px": image.shape[0],
+        "width_px": image.shape[1],
         "threads": threads,
         "calls": calls,
         **{f"{name}_ms": wall for name, (wall, _) in medians.items()},
@@ -71,7 +71,7 @@ def cost_row(path: Path, picture: np.ndarray, threads: int, calls: int) -> dict[
 
 
 def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A session whose threads sleep between calls: two pools that spin would each slow the other's graph."""
+    """Open a session whose threads sleep between calls: two pools of spinning threads would slow each other."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -79,13 +79,13 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def cheapest(picture: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
-    """The fastest way of OUTSIDE that is right for this picture, and how many grey levels it is off."""
-    expected, photo = evaluation_transform(picture, preprocessing).numpy(), Image.fromarray(picture)
+def cheapest(image: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
+    """Return the fastest way in OUTSIDE that is exact for this image, and its largest error in grey levels."""
+    expected, photo = evaluation_transform(image, preprocessing).numpy(), Image.fromarray(image)
     off = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
     right = {name: OUTSIDE[name] for name in off if off[name] <= MAX_GREY_LEVELS}
     if not right:
-        raise UserError("no way to prepare outside the graph is within a grey level; add one that is")
+        raise UserError("every way to prepare outside the graph differs by more than one grey level; add an exact one")
     medians = in_turns({name: partial(way, photo, preprocessing) for name, way in right.items()}, calls)
     name = min(medians, key=lambda name: medians[name][1])
     return name, off[name]
@@ -94,10 +94,10 @@ def cheapest(picture: np.ndarray, preprocessing: Preprocessing, calls: int = 50)
 def in_turns(
     contenders: Mapping[str, Callable[[], object]], calls: int, warmup: int = 10
 ) -> dict[str, tuple[float, float]]:
-    """Median times of each, ms: by the clock, and of all the process's threads on the processors.
+    """Return the median times of each contender in ms: wall time, and CPU time of all threads of this process.
 
-    Each round calls all of them, every second one backwards: drifts fall on all. The second time hardly depends on
-    what else the machine does.
+    Each round calls all contenders, every second round in reverse order, so that a drift affects all equally. CPU time
+    depends little on other programs of the machine.
     """
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(-warmup, calls):
@@ -111,7 +111,7 @@ def in_turns(
 
 
 def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """All of the photo resized, then cropped: uint8 [S, S, 3]."""
+    """Resize the whole photo, then crop: uint8 [S, S, 3]."""
     size = preprocessing.input_px
     height, width = preprocessing.resized_shape(photo.height, photo.width)
     resized = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
@@ -120,7 +120,7 @@ def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarra
 
 
 def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """What the crop keeps resized and no more: uint8 [S, S, 3]."""
+    """Resize only what the crop keeps: uint8 [S, S, 3]."""
     size = preprocessing.input_px
     box = cropped_box(photo.height, photo.width, preprocessing)
     return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
@@ -132,12 +132,12 @@ def turned_first(resized: np.ndarray) -> np.ndarray:
 
 
 def scaled_first(resized: np.ndarray) -> np.ndarray:
-    """Floats of HWC, then to CHW."""
+    """Convert and scale in HWC order, then transpose to CHW."""
     return np.ascontiguousarray((resized.astype(np.float32) * SHARE).transpose(2, 0, 1))[None]
 
 
 def in_one(resized: np.ndarray) -> np.ndarray:
-    """Converted, scaled and turned in one pass."""
+    """Convert, scale and transpose in one pass."""
     prepared = np.empty((1, 3, *resized.shape[:2]), np.float32)
     np.multiply(resized.transpose(2, 0, 1), SHARE, out=prepared[0])
     return prepared
@@ -149,7 +149,7 @@ def both(
     photo: Image.Image,
     preprocessing: Preprocessing,
 ) -> np.ndarray:
-    """Resized to bytes, then converted: float32 [1, 3, S, S]."""
+    """Resize in uint8, then convert: float32 [1, 3, S, S]."""
     return convert(resize(photo, preprocessing))
 
 

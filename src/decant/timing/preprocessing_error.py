@@ -1,4 +1,4 @@
-"""How far the picture that a file's network sees is from the evaluation transform's, on pictures of odd sizes."""
+"""How much the file's own preprocessing differs from the evaluation transform, on images of odd sizes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,9 +30,9 @@ Shape = tuple[int, int]  # height, width
 
 
 def preprocessing_error_rows(path: Path, pictures: int, seed: int = 0) -> list[dict[str, object]]:
-    """A row for each kind of pixels and of shape; `pictures` are spread evenly over them, and rounded up.
+    """Return one row per kind of pixels and of shape; the images are divided evenly between the rows, rounded up.
 
-    path: an exported `student.onnx`. Keys are PREPROCESSING_ERROR_COLUMNS; grey levels are of 255.
+    path: an exported `student.onnx`. Keys are PREPROCESSING_ERROR_COLUMNS; grey levels range from 0 to 255.
     """
     tap, preprocessing = (
         open_session(tapped(path.read_bytes()), threads=1),
@@ -50,9 +50,9 @@ def preprocessing_error_rows(path: Path, pictures: int, seed: int = 0) -> list[d
 def differences(
     tap: onnxruntime.InferenceSession, preprocessing: Preprocessing, pictures: Iterator[np.ndarray]
 ) -> dict[str, float]:
-    """Largest difference in the outermost rows and columns, largest elsewhere, and the mean; in grey levels.
+    """Return three differences in grey levels: the largest at the border, the largest elsewhere, and the mean.
 
-    tap: a session that gives `prepared` for `images`.
+    tap: a session with the input `images` and the output `prepared`. The border is the outermost rows and columns.
     """
     border, inner, means = 0.0, 0.0, []
     for picture in pictures:
@@ -67,19 +67,19 @@ def differences(
 
 
 def drawn_pictures(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """`count` pictures, uint8 [H, W, 3]; the same numbers give the same pictures."""
+    """Yield `count` images, uint8 [H, W, 3]; the same arguments give the same images."""
     draw = np.random.default_rng([seed, list(PIXELS_OF).index(pixels), list(SHAPES).index(shape)])
     for _ in range(count):
         yield PIXELS_OF[pixels](draw, *SHAPES[shape](draw, input_px))
 
 
 def noise(draw: Draw, height: int, width: int) -> np.ndarray:
-    """Nothing smooths out what a wrong weight does."""
+    """Noise shows every wrong weight: no neighbour hides it."""
     return draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def photo(draw: Draw, height: int, width: int) -> np.ndarray:
-    """A drawn vehicle, brought to the size."""
+    """A drawn vehicle, resized."""
     drawn = Image.fromarray(drawn_photo(96, 128, seed=int(draw.integers(20))))
     return np.array(drawn.resize((width, height), Image.Resampling.BICUBIC))
 
@@ -99,14 +99,14 @@ def tall(draw: Draw, input_px: int) -> Shape:
 
 
 def as_input(draw: Draw, input_px: int) -> Shape:
-    """One side or both as the network's, or a pixel off."""
+    """One or both sides within a pixel of the network's input."""
     near = input_px + int(draw.integers(-1, 2))
     other = near if draw.random() < 0.3 else int(draw.integers(input_px // 2, 3 * input_px))
     return (near, other) if draw.random() < 0.5 else (other, near)
 
 
 def odd(draw: Draw, input_px: int) -> Shape:
-    """Such as photos have: odd numbers, smaller and larger than the input."""
+    """Odd numbers as photos have, smaller and larger than the input."""
     return 2 * int(draw.integers(10, 300)) + 1, 2 * int(draw.integers(10, 300)) + 1
 
 

@@ -1,10 +1,9 @@
-"""How fast one model is, measured in the process that this module is started in.
+"""Times one model in a process of its own.
 
     python -m decant.timing.process '{"engine": "onnxruntime", "path": "student.onnx", ...}'
 
-writes one JSON object. It imports numpy and the one engine that it measures, so that `peak_rss_mb` and
-`cold_start_s` are those of a small server and not of a training process. `decant.timing.models` starts
-it.
+prints one JSON object. It imports only numpy and the one engine, so that `peak_rss_mb` and `cold_start_s` are those of
+a small server and not of a training process. `decant.timing.models` starts it.
 """
 
 import json
@@ -22,17 +21,20 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a batch is. `full` graphs take uint8 [B, height, width, 3], `bare` ones float32 [B, 3, S, S]."""
+    """Shape and type of a batch.
+
+    `full` graphs take uint8 [B, height, width, 3], `bare` graphs float32 [B, 3, S, S].
+    """
 
     graph: str  # full | bare
     input_px: int
-    height: int = 300  # of the picture given to a full graph
+    height: int = 300  # of the image given to a full graph
     width: int = 400
 
 
 @dataclass(frozen=True)
 class Job:
-    """One fresh process: which model, how fed, how often called."""
+    """The task of one process: which model, which inputs, how many calls."""
 
     engine: str  # a key of LOADERS
     path: str  # the ONNX file, or the checkpoint's folder
@@ -45,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a process reports: from opening the file to the first answer, each call, the most memory."""
+    """The result of one process: seconds from opening the file to the first answer, each call, peak memory."""
 
     cold_start_s: float
     call_ms: list[float]
@@ -56,7 +58,7 @@ Answer = Callable[[npt.NDArray[np.generic]], object]
 
 
 def make_batch(inputs: Inputs, batch_size: int) -> npt.NDArray[np.generic]:
-    """A batch of seeded noise (times do not depend on content): uint8 NHWC, or float32 NCHW in [0, 1]."""
+    """Return a batch of seeded noise: uint8 NHWC, or float32 NCHW in [0, 1]. Times do not depend on the content."""
     draw = np.random.default_rng(0)
     if inputs.graph == "full":
         return draw.integers(0, 256, (batch_size, inputs.height, inputs.width, 3), dtype=np.uint8)
@@ -64,10 +66,9 @@ def make_batch(inputs: Inputs, batch_size: int) -> npt.NDArray[np.generic]:
 
 
 def measure(job: Job) -> Samples:
-    """Loads the model, answers `warmup` batches untimed and `calls` batches timed.
+    """Load the model, run `warmup` batches untimed and `calls` batches timed.
 
-    Imports are outside the cold start: they depend on the disk and on who imported them before. Compiling is
-    inside: who starts the process waits for it.
+    The cold start does not include imports, whose time depends on the disk and its cache. It includes compilation.
     """
     load = LOADERS[job.engine](job)
     batch = make_batch(job.inputs, job.batch_size)
@@ -108,7 +109,7 @@ def _openvino_loader(job: Job) -> Callable[[], Answer]:
         "INFERENCE_NUM_THREADS": job.threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        # Its default is bf16 where the processor has it, which would be another number format than the table names.
+        # OpenVINO uses bf16 by default if the processor has it; the table says fp32.
         "INFERENCE_PRECISION_HINT": "f32",
     }
 
@@ -125,13 +126,13 @@ def _torch_loader(job: Job) -> Callable[[], Answer]:
     from decant.models.checkpoint import load_checkpoint
 
     if job.inputs.graph != "bare":
-        raise ValueError("a checkpoint takes prepared pictures: measure it with graph 'bare'")
+        raise ValueError("a checkpoint takes prepared images: time it with graph 'bare'")
     torch.set_num_threads(job.threads)
 
     def load() -> Answer:
         classifier = load_checkpoint(Path(job.path)).classifier.eval().to(memory_format=torch.channels_last)
         compiled = job.engine == "torch_compile"
-        # Without fullgraph, what cannot be compiled would run eagerly and be timed as if it were.
+        # Without fullgraph, parts that cannot be compiled would run eagerly and be timed as compiled.
         network = torch.compile(classifier, fullgraph=True, dynamic=False) if compiled else classifier
 
         def answer(batch: npt.NDArray[np.generic]) -> object:
@@ -153,9 +154,9 @@ LOADERS: dict[str, Callable[[Job], Callable[[], Answer]]] = {
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process ever held, in MB of 10⁶ bytes.
+    """Return the peak memory of this process in MB (10⁶ bytes).
 
-    On Linux from VmHWM: `ru_maxrss` survives exec and would report the process that started this one.
+    On Linux it is VmHWM: `ru_maxrss` is kept across exec and could be that of the parent process.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -169,7 +170,7 @@ def peak_rss_mb() -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the job that is the one argument, as JSON, and writes its samples to standard output."""
+    """Run the job given as JSON and print its samples as JSON."""
     fields = json.loads(arguments[0])
     samples = measure(Job(**{**fields, "inputs": Inputs(**fields["inputs"])}))
     sys.stdout.write(json.dumps(asdict(samples)))

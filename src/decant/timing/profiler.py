@@ -1,4 +1,4 @@
-"""Where the time of a call goes: what ONNX Runtime's profiler says of each operator."""
+"""The time per operator within a call, measured by ONNX Runtime's profiler."""
 
 import json
 import tempfile
@@ -17,15 +17,15 @@ CALLS = 100
 class KernelTime:
     operator: str
     nodes: int
-    milliseconds: float  # a call, of all its nodes
+    milliseconds: float  # per call, summed over its nodes
 
 
 def kernel_times(file: Path, inputs: Inputs) -> list[KernelTime]:
-    """What ONNX Runtime's kernels take of a call with one picture on one thread, the slowest operator first."""
-    with tempfile.TemporaryDirectory() as place:
+    """Return the time of each operator for one image on one thread, slowest first."""
+    with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_profiling, options.profile_file_prefix = True, str(Path(place) / "profile")
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         batch = make_batch(inputs, 1)
         for _ in range(CALLS):

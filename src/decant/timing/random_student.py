@@ -1,6 +1,6 @@
-"""What to measure on where nothing was trained: a student of random weights, and a drawn photo.
+"""A student with random weights and a drawn photo, for timing where nothing was trained.
 
-Neither the time of a network nor that of a resize depends on what weights or pixels say.
+The time of a network or of a resize does not depend on the values of weights or pixels.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from decant.models.backbones import build_classifier
 from decant.models.checkpoint import Checkpoint
 from toy_vehicles.scene import draw
 
-ARCHITECTURE = "tf_efficientnet_lite0"  # the photo student's
+ARCHITECTURE = "tf_efficientnet_lite0"  # of the student in the photo studies
 
 
 def random_student(input_px: int = 128, classes: int = 10) -> Checkpoint:
-    """The photo student as it is before it has learned anything; always the same one."""
+    """Return an untrained student; the weights are the same in every call."""
     classifier, source = build_classifier(ARCHITECTURE, classes, input_px, ["none"], seed=0)
     names = [f"class {number}" for number in range(classes)]
     card = {"architecture": ARCHITECTURE, "weights": source}
@@ -25,11 +25,11 @@ def random_student(input_px: int = 128, classes: int = 10) -> Checkpoint:
 
 
 def exported_random_student(folder: Path) -> Path:
-    """`student.onnx` of the random_student, exported into `folder` with the files beside it."""
+    """Export the random student into `folder` and return the path of its `student.onnx`."""
     export_student(random_student(), folder)
     return folder / "student.onnx"
 
 
 def drawn_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A vehicle in its surroundings: uint8 [height, width, 3], RGB."""
+    """Return a drawn vehicle with background: uint8 [height, width, 3], RGB."""
     return np.array(draw("van", np.random.default_rng(seed), width, height))

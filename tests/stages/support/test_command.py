@@ -9,7 +9,7 @@ import pytest
 from decant.errors import UserError
 from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.support.experiment import default_data_root
-from decant.study import ROOT
+from decant.study_files import ROOT
 
 
 def test_without_arguments_the_demo_study_is_meant() -> None:

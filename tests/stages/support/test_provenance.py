@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from decant.stages.support.provenance import RANDOM_STUDENT, measured_file, record_measurement, short_path
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.timing.random_student import ARCHITECTURE, random_student
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from decant import machine
 from decant.errors import exit_on_user_error
 from decant.stages.support.experiment import Experiment, are_committed, default_data_root
-from decant.study import ROOT, describe, load_study, study_files
+from decant.study import describe, load_study
+from decant.study_files import ROOT, study_files
 
 DEFAULT_STUDY = "demo"
 

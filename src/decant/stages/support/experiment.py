@@ -14,7 +14,8 @@ import torch
 
 from decant import machine
 from decant.data.sources import Source, open_source, toy_vehicles_folder
-from decant.study import ROOT, Study
+from decant.study import Study
+from decant.study_files import ROOT
 from decant.tracking import Log, Mode, wandb_run
 from decant.workspace import StageResult, Undecided, Workspace, locked
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decant import machine
 from decant.stages.support.experiment import code_version
-from decant.study import ROOT
+from decant.study_files import ROOT
 from decant.workspace import write_json
 
 PROVENANCE = "provenance.json"

@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--checkpoint", type=followed, metavar="FOLDER", help="a student's (default: an"
                         " EfficientNet-Lite0 with random weights, 128 px, ten classes)")  # fmt: skip
-    parser.add_argument(
-        "--pictures", type=at_least_one, default=200, help="number of images to verify on (default: 200)"
-    )
+    parser.add_argument("--pictures", type=at_least_one, default=200, help="images to verify on (default: 200)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of ONNX Runtime (default: 1 2)")
     parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls per contender (default: 500)")
     parser.add_argument(
-        "--pictures", type=at_least_one, default=1000, help="number of images compared with PyTorch (default: 1000)"
+        "--pictures", type=at_least_one, default=1000, help="images compared with PyTorch (default: 1000)"
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"

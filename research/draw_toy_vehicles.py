@@ -1,4 +1,4 @@
-"""Draw the embedded toy-vehicles set into a folder, with its planted faults in truth.csv, or a sheet of samples."""
+"""Draw the toy-vehicles data set into a folder, with its planted faults in truth.csv, or draw a sheet of samples."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("target", type=Path, help="a folder that does not exist yet; with --sheet, a .png file")
     parser.add_argument("--images", type=int, default=2000, help="about how many images (default: 2000)")
-    parser.add_argument("--size-px", type=int, default=96, help="typical side of a picture, pixels (default: 96)")
+    parser.add_argument("--size-px", type=int, default=96, help="typical side of an image, pixels (default: 96)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
-    parser.add_argument("--sheet", action="store_true", help="one picture with clean samples of every class instead")
-    parser.add_argument("--force", action="store_true", help="with --sheet: write over an existing picture")
+    parser.add_argument("--sheet", action="store_true", help="draw one image with clean samples of every class instead")
+    parser.add_argument("--force", action="store_true", help="with --sheet: overwrite an existing image")
     given = parser.parse_args(arguments)
     if given.sheet and (given.target.suffix != ".png" or given.target.exists()) and not given.force:
-        raise UserError(f"{given.target} must end in .png and not exist yet; --force writes over it")
+        raise UserError(f"{given.target} must end in .png and must not exist yet; --force overwrites it")
     if given.sheet:
         sample_sheet(seed=given.seed, columns=10, rows=3).save(given.target)
     else:

@@ -1,4 +1,4 @@
-"""What vehicles share: paint, glass, wheels, lamps and riders."""
+"""Parts that several vehicles have: paint, glass, wheels, lamps and riders."""
 
 from collections.abc import Sequence
 
@@ -92,7 +92,7 @@ def wheel_face(x: float, y: float, radius: float, rim: Colour, arch_from: float 
 
 
 def treads(xs: Sequence[float], half_width: float, radius: float, width: float, under: float) -> list[Part]:
-    """What shows of wheels below a body whose underside is at height `under`: painted before the body."""
+    """Return the visible part of wheels below a body whose underside is at height `under`; drawn before the body."""
     parts = []
     for x in xs:
         for side in (-1.0, 1.0):

@@ -1,4 +1,4 @@
-"""The bytes of one planned file: its picture, spoilt as planned, in its format."""
+"""Writes the bytes of one planned file: its image, with the planned fault, in its format."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ _FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "B
 
 
 def file_bytes(plan: Plan, seed: int) -> bytes:
-    """What the file holds, from the plan and the seed alone: files can be written in any order."""
+    """Return the bytes of the file. They depend only on plan and seed, so files can be written in any order."""
     rng = np.random.default_rng([seed, 3, plan.key])
     if plan.treatment == "non_image":
         return _not_an_image(rng)
@@ -41,7 +41,7 @@ def _encoded(picture: Image.Image, encoding: str, quality: int = 90, **options: 
     return buffer.getvalue()
 
 
-# retouches: a picture for a picture
+# faults of the image: image to image
 
 
 def _resized(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -79,11 +79,11 @@ _RETOUCHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]]
     "too_dark": _too_dark, "too_bright": _too_bright, "blurred": _blurred,
 }  # fmt: skip
 
-# containers: a picture for bytes
+# file formats: image to bytes
 
 
 def _exif_rotated(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    """Stored turned, with the orientation tag by which a reader turns it back."""
+    """Store the image rotated, with the EXIF orientation tag that tells readers to rotate it back."""
     turn = Image.Transpose
     stored = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
               6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}  # fmt: skip
@@ -98,7 +98,7 @@ def _cmyk(picture: Image.Image, encoding: str, rng: np.random.Generator) -> byte
 
 
 def _sixteen_bit(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    """16 bits a channel: grey through Pillow, colour as a PNG written here since Pillow writes none."""
+    """Store 16 bits per channel: grey with Pillow, colour with our own PNG writer, because Pillow has none."""
     if encoding == "png" and rng.random() < 0.6:
         return _colour_png_16(np.asarray(picture).astype(np.uint16) * 257)
     grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
@@ -106,7 +106,7 @@ def _sixteen_bit(picture: Image.Image, encoding: str, rng: np.random.Generator) 
 
 
 def _colour_png_16(pixels: np.ndarray) -> bytes:
-    """uint16 [H, W, 3] as PNG (colour type 2, bit depth 16, no filter)."""
+    """Encode uint16 [H, W, 3] as PNG (colour type 2, bit depth 16, no filter)."""
     height, width, _ = pixels.shape
     rows = pixels.astype(">u2").tobytes()
     stride = width * 6
@@ -124,7 +124,7 @@ def _palette(picture: Image.Image, encoding: str, rng: np.random.Generator) -> b
 
 
 def _alpha(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    """Rounded corners that let the page show through; the colour below them is black."""
+    """Make the corners transparent; their colour is black."""
     mask = Image.new("L", picture.size, 0)
     w, h = picture.size
     ImageDraw.Draw(mask).rounded_rectangle(
@@ -136,7 +136,7 @@ def _alpha(picture: Image.Image, encoding: str, rng: np.random.Generator) -> byt
 
 
 def _animated(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    """Three frames that scroll; the first is the picture."""
+    """Store three frames that scroll; the first is the image."""
     step = max(1, picture.width // 12)
     frames = [picture, ImageChops.offset(picture, step, 0), ImageChops.offset(picture, 2 * step, 0)]
     if encoding == "gif":
@@ -150,7 +150,7 @@ def _truncated(picture: Image.Image, encoding: str, rng: np.random.Generator) ->
 
 
 def _corrupt(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    """Random bytes over the header (JPEG) or over the compressed rows (PNG, whose checksums then fail)."""
+    """Overwrite the header (JPEG) or the compressed rows (PNG, whose checksums then fail) with random bytes."""
     whole = bytearray(_encoded(picture, encoding))
     start = 0 if encoding == "jpg" else len(whole) // 3
     noise = rng.integers(0, 256, 220, dtype=np.uint8).tobytes()
@@ -165,7 +165,7 @@ _CONTAINERS: dict[str, Callable[[Image.Image, str, np.random.Generator], bytes]]
 
 
 def _not_an_image(rng: np.random.Generator) -> bytes:
-    """What downloads leave behind under an image's name."""
+    """Return what a failed download leaves in a file with an image's name."""
     contents = (
         b"",
         b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body>Not Found</body></html>\n",

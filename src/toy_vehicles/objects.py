@@ -1,4 +1,4 @@
-"""What stands about: buildings, trees, bushes, lamps, signs and fences."""
+"""Objects around the vehicle: buildings, trees, bushes, lamps, signs and fences."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ AUTUMN: tuple[Colour, ...] = ((0.8, 0.52, 0.18), (0.72, 0.34, 0.16), (0.82, 0.68
 
 
 def scenery(setting: Setting, camera: Camera, rng: np.random.Generator) -> list[list[Part]]:
-    """Objects beyond the vehicle, each a list of parts at its place."""
+    """Return the objects behind the vehicle, each a list of parts at its position."""
     away = -1.0 if camera.eye[1] > 0 else 1.0
     ends_on = abs(camera.forward[0]) > 0.75
     objects: list[list[Part]] = []
@@ -143,7 +143,7 @@ def _building(at: tuple[float, float], setting: Setting, rng: np.random.Generato
 
 
 def _clear_of_view(thing: list[Part], camera: Camera) -> bool:
-    """Whether the object stands well behind the vehicle, which is at the origin."""
+    """Return whether the object is far enough behind the vehicle, which is at the origin."""
     middle = (thing[0].low + thing[0].high) / 2
     behind = float((middle - camera.eye) @ camera.forward)
     return behind > float(-camera.eye @ camera.forward) + 1.5

@@ -1,4 +1,4 @@
-"""The painter: a camera, a light and solids drawn far to near with Pillow, a small low-poly renderer."""
+"""A small low-poly renderer: camera, light, and solids that Pillow draws from far to near."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from PIL import ImageDraw
 
 from toy_vehicles.solids import Floats, Item, Kind, Part
 
-NEAR_M = 0.4  # what is closer to the camera than this is not drawn
+NEAR_M = 0.4  # parts nearer to the camera are not drawn
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Camera:
     horizon_v: float = 0.0
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
-        """float64 [n, 3] in metres -> pixels [n, 2] and distance along the view [n]."""
+        """Project float64 [n, 3] in metres; return pixels [n, 2] and the distance along the view [n]."""
         offset = points - self.eye
         depth = offset @ self.forward
         safe = np.maximum(depth, NEAR_M)
@@ -38,19 +38,19 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """sun: unit vector towards the light. Its colours multiply paint; haze is what distance fades to."""
+    """sun: unit vector towards the light. Its colours multiply paint; haze is the colour of far things."""
 
     sun: Floats
     sun_colour: Floats
     sky_colour: Floats
     haze_colour: Floats
-    haze_m: float  # distance at which two thirds are haze
+    haze_m: float  # distance at which haze has two thirds of the colour
 
 
 def placed(camera: Camera, light: Light, at: tuple[float, float], about: bool) -> tuple[Camera, Light]:
-    """Camera and light as seen by a thing that stands at `at`, turned about by half a turn or not.
+    """Return camera and light relative to an object at `at`, rotated by half a turn or not.
 
-    Moving the one camera instead of the thing's many points gives the same picture.
+    It is the same image as with the object's points moved, and the camera is only one point.
     """
     way = np.array([-1.0, -1.0, 1.0]) if about else np.ones(3)
     eye = (camera.eye - np.array([at[0], at[1], 0.0])) * way
@@ -59,12 +59,12 @@ def placed(camera: Camera, light: Light, at: tuple[float, float], about: bool) -
 
 
 def paint(draw: ImageDraw.ImageDraw, parts: list[Part], camera: Camera, light: Light) -> None:
-    """Draw parts far to near with flat shading, haze and hidden backs."""
+    """Draw parts from far to near with flat shading and haze; back faces are skipped."""
     paint_in_order(draw, [item for p in back_to_front(parts, camera.eye) for item in p.items], camera, light)
 
 
 def paint_in_order(draw: ImageDraw.ImageDraw, items: list[Item], camera: Camera, light: Light) -> None:
-    """Draw items in the order given, polygons that face away left out."""
+    """Draw items in the given order; back faces are skipped."""
     counts = np.array([len(item.points) for item in items])
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     points = np.concatenate([item.points for item in items])
@@ -90,7 +90,7 @@ def paint_in_order(draw: ImageDraw.ImageDraw, items: list[Item], camera: Camera,
 
 
 def _normals(points: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp], outward: Floats) -> Floats:
-    """Unit normals [items, 3] by Newell's method, turned to the side of `outward`."""
+    """Return unit normals [items, 3] by Newell's method, on the side of `outward`."""
     following = np.arange(1, len(points) + 1)
     following[starts + counts - 1] = starts
     normals = np.add.reduceat(np.cross(points, points[following]), starts)
@@ -100,7 +100,7 @@ def _normals(points: Floats, starts: NDArray[np.intp], counts: NDArray[np.intp],
 
 
 def _shaded(items: list[Item], normals: Floats, depth: Floats, light: Light) -> list[tuple[int, int, int]]:
-    """Paint times (skylight, more from above, plus sunlight by Lambert's law), faded by distance."""
+    """Multiply paint by skylight (more from above) plus sunlight (Lambert's law), then blend with haze."""
     paint_colour = np.array([item.colour for item in items])
     kinds = np.array([item.kind for item in items])
     thin = kinds >= Kind.STROKE
@@ -125,7 +125,7 @@ def _draw_ball(
     draw: ImageDraw.ImageDraw, centre: Floats, radius: float, colour: tuple[int, int, int],
     camera: Camera, light: Light,
 ) -> None:  # fmt: skip
-    """A disc in shade with a smaller one in light, shifted towards the sun."""
+    """Draw a disc in shade and a smaller disc in light, shifted towards the sun."""
     u, v = centre
     shade = (int(colour[0] * 0.78), int(colour[1] * 0.78), int(colour[2] * 0.8))
     draw.ellipse((u - radius, v - radius, u + radius, v + radius), fill=shade)
@@ -134,10 +134,10 @@ def _draw_ball(
 
 
 def back_to_front(parts: list[Part], eye: Floats) -> list[Part]:
-    """Parts in an order in which none is painted over by one behind it.
+    """Return the parts in an order in which no part is drawn over one in front of it.
 
-    Where a plane across an axis separates two boxes, the one on the far side of it cannot hide the other;
-    what no plane decides, the distance of the centres does.
+    If a plane across an axis separates two boxes, the box on its far side cannot hide the other. Otherwise the distance
+    of the centres decides.
     """
     low, high = np.stack([p.low for p in parts]), np.stack([p.high for p in parts])
     slack = 0.04

@@ -1,4 +1,4 @@
-"""What the messy set holds: every file's place, true and given label and fault, before any is painted."""
+"""Plans the messy set: path, true label, given label and fault of each file, before any is drawn."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,33 +34,33 @@ ODDITIES = {
     "animated": 0.004, "unicode_name": 0.006, "long_name": 0.004,
 }  # fmt: skip
 FAULTS: tuple[str, ...] = ("wrong_label", *DUPLICATES, *BROKEN, *NO_IMAGE, *ODDITIES)
-"""Every kind that the column `fault` of truth.csv can hold, besides the empty one."""
+"""All values of the column `fault` of truth.csv, besides the empty one."""
 
 _ENCODINGS = {"jpg": 0.8, "png": 0.08, "webp": 0.05, "gif": 0.02, "bmp": 0.02, "tiff": 0.03}
-# where duplicates go in turn: (split, under another label)
+# the destinations of duplicates, in turn: (split, with another label)
 _DESTINATIONS = (("train", False), ("val", False), ("train", True), ("test", False), ("train", False))
 _WORDS = ("straßenbahn_größe", "автомобиль", "自転車", "véhicule_été", "مركبة", "차량", "ποδήλατο", "🚜_åker")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One file; scene and key number the generators of its picture and of its encoding (the format)."""
+    """The plan of one file. scene and key select the random numbers of its image and of its encoding."""
 
     path: str
-    true_label: str  # "" where the file is no picture
+    true_label: str  # "" if the file is not an image
     given_label: str
-    fault: str  # "" where there is none
+    fault: str  # "" for no fault
     of: str  # the original's path, for duplicates
     scene: int
     key: int
     width_px: int
     height_px: int
     encoding: str
-    treatment: str  # what is done to the picture or its bytes; an exact duplicate's is its original's
+    treatment: str  # how image or bytes are changed; an exact duplicate has the treatment of its original
 
 
 def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]:
-    """Plans of exactly `images` files, ordered by path. ValueError where the numbers leave no sensible set."""
+    """Return the plans of exactly `images` files, ordered by path. ValueError if the numbers are too small."""
     if not 2 <= classes <= len(CLASSES):
         raise ValueError(f"toy-vehicles: classes is {classes}; choose 2 to {len(CLASSES)}")
     if images < 6 * classes:
@@ -82,13 +82,13 @@ def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]
 
 
 def class_shares(classes: int) -> np.ndarray:
-    """float64 [classes], falling geometrically from 5 : 1, of sum 1."""
+    """Return the share of each class: float64 [classes], geometric, first to last 5 : 1, with sum 1."""
     weights = IMBALANCE ** (-np.arange(classes) / max(classes - 1, 1))
     return np.asarray(weights / weights.sum())
 
 
 def _fault_counts(images: int) -> dict[str, int]:
-    """Files per kind but for wrong labels: each at least once in a large set, else rounded in total."""
+    """Return the files per fault, without wrong labels: at least one each in a large set, else rounded in total."""
     shares = {**DUPLICATES, **BROKEN, **NO_IMAGE, **ODDITIES}
     if images >= ALL_KINDS_FROM:
         return {kind: max(1, round(share * images)) for kind, share in shares.items()}
@@ -97,7 +97,7 @@ def _fault_counts(images: int) -> dict[str, int]:
 
 
 def _allocated(total: int, shares: np.ndarray) -> list[int]:
-    """Whole numbers of the given sum near total * shares, none of them 0."""
+    """Return positive whole numbers near total * shares whose sum is total."""
     counts = np.maximum(np.floor(total * shares).astype(int), 1)
     while counts.sum() != total:
         gap = total * shares - counts
@@ -127,7 +127,7 @@ def _originals(
 
 
 def _size(size_px: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Square in half of the cases, else upright or wide, 3/4 to 5/3 of size_px."""
+    """Return width and height: square in half of the cases, else upright or wide, 3/4 to 5/3 of size_px."""
     if rng.random() < 0.5:
         return size_px, size_px
     if rng.random() < 0.3:
@@ -136,7 +136,7 @@ def _size(size_px: int, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _name(number: int, ending: str, rng: np.random.Generator) -> str:
-    """A file name that says nothing of the class, in one of several habits."""
+    """Return a file name in one of several styles; it does not depend on the class."""
     style = rng.random()
     if style < 0.6:
         return f"img_{number:05d}.{ending}"
@@ -150,7 +150,7 @@ def _name(number: int, ending: str, rng: np.random.Generator) -> str:
 def _with_faults(
     plans: list[Plan], counts: dict[str, int], names: Sequence[str], rng: np.random.Generator
 ) -> list[Plan]:
-    """Spread the faults of single files: labels and broken files in train, one oddity in seven held out."""
+    """Distribute the faults: labels and broken files in train, one of seven oddities in val or test."""
     plans = list(plans)
     free = {True: [], False: []}  # type: dict[bool, list[int]]
     for index in rng.permutation(len(plans)).tolist():
@@ -182,7 +182,7 @@ def _wrong_label(label: str, names: Sequence[str], rng: np.random.Generator) -> 
 
 
 def _spoiled(plan: Plan, kind: str, rng: np.random.Generator) -> Plan:
-    """The plan with a fault: the format, name and size that the fault needs."""
+    """Return the plan with a fault, and with the format, name and size that the fault needs."""
     folder, _, name = plan.path.rpartition("/")
     stem = name.rpartition(".")[0]
     plan = replace(plan, fault=kind, treatment=kind)
@@ -215,7 +215,7 @@ def _duplicates(
     originals: list[Plan], counts: dict[str, int], names: Sequence[str], numbers: Iterator[int],
     rng: np.random.Generator,
 ) -> list[Plan]:  # fmt: skip
-    """Copies of unspoilt train images, in turn to train, val, train under another label, test, train."""
+    """Return copies of faultless train images, in turn to train, val, train with another label, test, train."""
     kinds = [kind for kind in DUPLICATES for _ in range(counts[kind])]
     sources = [plan for plan in originals if not plan.fault and plan.path.startswith("train/")]
     order = rng.permutation(len(sources)).tolist()

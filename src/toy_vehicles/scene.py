@@ -1,4 +1,4 @@
-"""One clean picture: a vehicle of a class on a drawn scene, from a generator's numbers alone."""
+"""Draws one clean image: a vehicle of a class in its surroundings, from random numbers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,10 +36,10 @@ def draw(
     label: str, rng: np.random.Generator, width_px: int, height_px: int, *, supersampling: int = 3,
     fair: bool = False,
 ) -> Image.Image:  # fmt: skip
-    """A picture (RGB, width_px x height_px) of a vehicle of class `label`.
+    """Draw an image (RGB, width_px x height_px) of a vehicle of class `label`.
 
-    rng alone decides what is drawn. fair: clear weather, nothing in front, a vehicle well in frame (for
-    show); otherwise rain, snow, fog, poles, bushes and other vehicles interfere.
+    The image depends only on the arguments. fair: clear weather, nothing in front, the whole vehicle in the frame;
+    otherwise there may be rain, snow, fog, poles, bushes and other vehicles.
     Raises KeyError for an unknown label.
     """
     width, height = width_px * supersampling, height_px * supersampling
@@ -63,7 +63,7 @@ def draw(
 
 
 def _viewpoint(rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """A camera's direction as seen from the vehicle: eye (unit distance, height 0), forward, right."""
+    """Return the camera's direction from the vehicle: eye (distance 1, height 0), forward, right."""
     chances = np.array([row[2] for row in _BEARINGS])
     middle, spread, _ = _BEARINGS[int(rng.choice(len(_BEARINGS), p=chances))]
     bearing = np.radians(rng.normal(middle, spread)) * (1 if rng.random() < 0.5 else -1)
@@ -75,7 +75,7 @@ def _aimed(
     points: Floats, eye: Floats, forward: Floats, right: Floats, width: int, height: int, fair: bool,
     rng: np.random.Generator,
 ) -> Camera:  # fmt: skip
-    """A camera that holds the vehicle's outline at a drawn size and place in the frame."""
+    """Return a camera that shows the vehicle at a random size and position in the frame."""
     size = np.ptp(points, axis=0)
     distance = size[0] * float(rng.uniform(0.9, 2.2)) + 3.0
     level = float(rng.uniform(1.2, 2.4) if rng.random() < 0.65 else rng.uniform(2.4, 5.5))
@@ -126,7 +126,7 @@ def _background(
 
 
 def _another_vehicle(pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rng: np.random.Generator) -> None:
-    """A vehicle of any class on the road's far side, partly hidden or cut by the frame."""
+    """Draw a vehicle of any class on the far side of the road, partly hidden or cut by the frame."""
     label = CLASSES[int(rng.integers(len(CLASSES)))]
     away = -1.0 if camera.eye[1] > 0 else 1.0
     along = -float(np.sign(camera.eye[0])) * float(rng.uniform(3, 14))
@@ -136,7 +136,7 @@ def _another_vehicle(pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting,
 
 
 def _cast_shadow(canvas: Image.Image, points: Floats, camera: Camera, setting: Setting) -> None:
-    """The shadow, a hull of the vehicle thrown on the ground along the light, the darker one right below."""
+    """Draw the shadow: the hull of the vehicle projected along the light, and a darker one below the vehicle."""
     scale = 3
     mask = Image.new("L", (canvas.width // scale, canvas.height // scale), 0)
     pen = ImageDraw.Draw(mask)
@@ -154,7 +154,7 @@ def _cast_shadow(canvas: Image.Image, points: Floats, camera: Camera, setting: S
 
 
 def _hull(points: Floats, directions: int = 28) -> Floats:
-    """The farthest points in evenly spread directions: a convex hull good enough for a soft shadow."""
+    """Return the farthest points in evenly spaced directions: an approximate convex hull."""
     if len(points) == 0:
         return points
     angles = np.arange(directions) * (2 * np.pi / directions)
@@ -166,7 +166,7 @@ def _hull(points: Floats, directions: int = 28) -> Floats:
 def _in_front(
     pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting, extent: Floats, rng: np.random.Generator
 ) -> None:
-    """Something between camera and vehicle, in about a third of the pictures."""
+    """Draw an object between camera and vehicle, in about a third of the images."""
     kind = rng.random()
     if kind > 0.36:
         return
@@ -190,7 +190,7 @@ def _in_front(
 
 
 def _with_bloom(canvas: Image.Image, parts: list[Part], camera: Camera) -> Image.Image:
-    """A glow around lit lamps."""
+    """Add a glow around lit lamps."""
     scale = 3
     layer = Image.new("RGB", (canvas.width // scale, canvas.height // scale))
     pen = ImageDraw.Draw(layer)
@@ -207,7 +207,7 @@ def _with_bloom(canvas: Image.Image, parts: list[Part], camera: Camera) -> Image
 
 
 def _with_weather(canvas: Image.Image, setting: Setting, rng: np.random.Generator) -> Image.Image:
-    """Fog's veil, streaks of rain, flakes of snow."""
+    """Add fog, streaks of rain or flakes of snow."""
     if setting.weather == "clear":
         return canvas
     r, g, b = np.clip(setting.horizon * 255, 0, 255).astype(int).tolist()
@@ -231,7 +231,7 @@ def _with_weather(canvas: Image.Image, setting: Setting, rng: np.random.Generato
 
 
 def _graded(picture: Image.Image, fair: bool, rng: np.random.Generator) -> Image.Image:
-    """Exposure, cast, vignette, grain and now and then a soft focus, as of many different cameras."""
+    """Vary exposure, colour cast, vignette, grain and sharpness, as different cameras do."""
     if not fair and rng.random() < 0.15:
         picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
     pixels = np.asarray(picture, dtype=np.float32) / 255

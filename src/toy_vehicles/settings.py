@@ -1,4 +1,4 @@
-"""Where and when a picture is taken: time of day, weather, place, and the light that follows from them."""
+"""The setting of an image: time of day, weather, place, and the light that follows from them."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ _TINTS: dict[str, Colour] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What a picture's surroundings are; snow, wet and night change several layers at once."""
+    """The surroundings of an image; snow, wet and night change several layers."""
 
     hour: str
     place: str
@@ -44,7 +44,7 @@ class Setting:
 
 
 def choose_setting(rng: np.random.Generator, forward: Floats, right: Floats, fair: bool = False) -> Setting:
-    """Draw a setting; the sun stands beside or behind the camera. fair: clear weather only."""
+    """Choose a random setting; the sun is beside or behind the camera. fair: clear weather only."""
     chances = np.array([row[0] for row in _HOURS.values()])
     hour = str(rng.choice(list(_HOURS), p=chances / chances.sum()))
     weather = "clear" if fair else str(rng.choice(["clear", "fog", "rain", "snow"], p=[0.74, 0.08, 0.1, 0.08]))

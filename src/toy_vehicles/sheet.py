@@ -1,4 +1,4 @@
-"""A contact sheet of clean pictures, for people."""
+"""A contact sheet of clean images."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -7,9 +7,9 @@ from toy_vehicles.scene import CLASSES, draw
 
 
 def sample_sheet(seed: int, columns: int = 10, rows: int = 4, *, cell_px: int = 144) -> Image.Image:
-    """Clean samples with their class below: an RGB picture, one column a class where `columns` is 10.
+    """Return an RGB image of clean samples with their class names; with 10 columns, one column per class.
 
-    Cells are filled row by row, going round the classes. Same arguments -> same pixels.
+    Cells are filled row by row with the classes in turn. The same arguments give the same pixels.
     """
     gap, caption = max(6, cell_px // 12), max(18, cell_px // 7)
     step_x, step_y = cell_px + gap, cell_px + caption + gap

@@ -1,8 +1,8 @@
 """Flat-coloured solids in metres, which `painter` draws.
 
 Axes: x along the vehicle (front is +x), y to its left, z up; the ground is z = 0. A drawing is a list of
-`Part`s (about convex, with an axis-aligned box by which it is sorted), a part a list of `Item`s
-painted in order, so that windows follow the wall they sit in.
+`Part`s (about convex, with an axis-aligned box by which it is sorted), a part is a list of `Item`s
+drawn in order, so that a window is drawn after its wall.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Kind(IntEnum):
     """How an item is painted."""
 
     SOLID = 0  # polygon, shaded, seen from outside only
-    GLOW = 1  # polygon, seen from outside only, its colour kept whatever the light
+    GLOW = 1  # polygon, seen from outside only, not shaded
     STROKE = 2  # polyline of a given thickness (tubes, poles, limbs)
     BALL = 3  # sphere
 
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Items painted in order; low, high: float64 [3], corners of the box that stands for them in sorting."""
+    """Items painted in order; low, high: float64 [3], corners of their box, by which parts are sorted."""
 
     items: list[Item]
     low: Floats
@@ -48,7 +48,7 @@ class Part:
 
 
 def part(items: list[Item], low: Sequence[float] | None = None, high: Sequence[float] | None = None) -> Part:
-    """A part whose box is that of its points unless given."""
+    """Return a part; its box is that of its points unless given."""
     points = np.concatenate([item.points for item in items])
     reach = max(item.radius_m for item in items)
     return Part(
@@ -88,7 +88,11 @@ def rounded(profile: Sequence[tuple[float, float]], radius: float, steps: int = 
     return smooth
 
 
-_AXES = {"y": (0, 2, 1), "x": (1, 2, 0), "z": (0, 1, 2)}  # where profile's first, second and the depth go
+_AXES = {
+    "y": (0, 2, 1),
+    "x": (1, 2, 0),
+    "z": (0, 1, 2),
+}  # axes of the profile's coordinates and of the depth
 
 
 def _lift(plane: Floats, depth: float, axis: str) -> Floats:

@@ -66,7 +66,7 @@ def celestial(
 def backdrop(
     draw: ImageDraw.ImageDraw, setting: Setting, width: int, horizon_v: float, rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """What stands on the horizon: hills, a skyline, woods or the sea."""
+    """Draw the horizon: hills, a skyline, woods or the sea."""
     for layer in range(int(rng.integers(1, 4))):
         blend = 0.62 - 0.2 * layer
         tall = width * float(rng.uniform(0.04, 0.2)) * (0.75 if layer else 1.0)
@@ -84,7 +84,7 @@ def backdrop(
 
 
 def ground(canvas: Image.Image, setting: Setting, horizon_v: float, rng: np.random.Generator) -> Colour:
-    """Fill what lies below the horizon; the colour of the ground is returned."""
+    """Fill the area below the horizon; return the colour of the ground."""
     base = SNOW if setting.snowy and rng.random() < 0.8 else pick(rng, _GROUNDS[setting.place])
     r, g, b = np.clip(np.array(base) + rng.normal(0, 0.025, 3), 0, 1)
     lit = np.array([r, g, b]) * (setting.light.sky_colour + 0.5 * setting.light.sun_colour)
@@ -116,12 +116,12 @@ def strips(
         pixels, distance = camera.project(outline)
         clear = float(np.exp(-distance.min() / light.haze_m))
         r, g, b = np.clip((lit * clear + light.haze_colour * (1 - clear)) * 255, 0, 255).astype(int).tolist()
-        # Pillow draws slowly and wrongly far outside of the canvas
+        # Pillow is slow and inexact far outside the canvas
         draw.polygon(np.clip(pixels, -9000, 9000).ravel().tolist(), fill=(r, g, b))
 
 
 def _cut(corners: Floats, depth: Floats) -> Floats:
-    """What of a polygon [n, 3] lies at positive depth [n]; empty where nothing does."""
+    """Return the part of a polygon [n, 3] at positive depth [n]; empty if there is none."""
     kept = []
     for i in range(len(corners)):
         j = (i + 1) % len(corners)

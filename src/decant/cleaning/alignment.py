@@ -1,13 +1,14 @@
-"""How well one thumbnail can be laid over another: the results that two pictures are the same photo.
+"""Image alignment: how strongly two thumbnails correlate after the best flip, scale and shift.
 
-A copy that was resized or re-encoded fits as it is; a cropped one fits after a scale and a shift along each axis; a
-mirrored one after a flip. `aligned_correlation` looks for that fit and returns the correlation of the pixels that
-overlap, once of the pixels (composition, colour) and once of their detail alone (edges, texture). Two different photos
-of similar things agree in the first and not in the second.
+A copy that was resized or re-encoded matches without a change, a cropped copy after a scale and a shift per axis, a
+mirrored copy after a flip. `aligned_correlation` searches for this alignment and returns two correlations of the pixels
+that overlap: of the pixels themselves (composition, colour) and of their detail (edges, texture). Two different photos
+of similar things have a high first correlation and a low second one.
 
-The fit starts from a coarse grid of crop windows and is refined by Gauss-Newton steps on the zero-mean, unit-variance
-residual, which makes it blind to brightness and contrast (the additive form of Evangelidis & Psarakis, "Parametric
-image alignment using enhanced correlation coefficient maximization", 2008, restricted to scale and shift per axis).
+The search starts from a coarse grid of crop windows and is refined by Gauss-Newton steps on the residual. Both images
+have zero mean and unit variance, so brightness and contrast have no effect. (The additive form of Evangelidis &
+Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization", 2008, restricted to scale
+and shift per axis.)
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 
-SIDE_PX = 32  # thumbnails are squashed to this square, whatever their aspect
+SIDE_PX = 32  # thumbnails are resized to this square, whatever their aspect ratio
 COARSE_PX = 8
-SHORTEST_WINDOW, LONGEST_WINDOW = 0.68, 1.47  # a crop of 80 % a side is a window of 0.8; the rest is slack
-LARGEST_SHIFT = 0.5  # of the half side: what a window of 0.5 at an edge would need
+SHORTEST_WINDOW, LONGEST_WINDOW = 0.68, 1.47  # a crop of 80 % per side is a window of 0.8; the rest is margin
+LARGEST_SHIFT = 0.5  # as a share of the half side: a window of 0.5 at an edge needs it
 SMALLEST_OVERLAP = 0.5
-COARSE_FLOOR, HALF_FLOOR = 0.78, 0.8  # correlation at 8 px and at 16 px below which a pair is given up
-CHUNK = 256  # pairs fitted at once: small enough for the processor's cache
+COARSE_FLOOR, HALF_FLOOR = 0.78, 0.8  # pairs with a lower correlation at 8 px and at 16 px are dropped
+CHUNK = 256  # pairs per batch: small enough for the cache of the processor
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Per pair, all float32 [m] in [-1, 1] but for `mirrored`, bool [m]."""
+    """Results per pair: float32 [m] in [-1, 1]; `mirrored` is bool [m]."""
 
     correlation: Float
     detail: Float
@@ -40,8 +41,9 @@ class Fit:
 def aligned_correlation(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> Fit:
     """Correlate pairs of thumbnails after the best mirroring, scale and shift.
 
-    `thumbnails`: uint8 [n, 32, 32, 3]; `pairs`: int64 [m, 2], indices into them. Order within a pair hardly matters:
-    windows of both are tried. Pairs that cannot match are given up early: their detail is 0. So it is of flat pictures.
+    `thumbnails`: uint8 [n, 32, 32, 3]; `pairs`: int64 [m, 2], indices into them. The order within a pair has
+    almost no effect, because windows of both are tried. Pairs that cannot match are dropped early and have detail 0, as
+    have images without contrast.
     """
     parts = [
         _fit_chunk(thumbnails[pairs[start : start + CHUNK, 0]], thumbnails[pairs[start : start + CHUNK, 1]])
@@ -57,7 +59,7 @@ def aligned_correlation(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64])
 
 
 def _fit_chunk(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Fit:
-    """Fit coarsely, then finer, giving up a pair as soon as it cannot become a match."""
+    """Align coarsely, then more finely, and drop a pair as soon as it cannot match."""
     moving, fixed = first.astype(np.float32), second.astype(np.float32)
     mirrored, window, correlation = _best_window(moving, fixed)
     moving = np.where(mirrored[:, None, None, None], moving[:, :, ::-1], moving)
@@ -67,7 +69,7 @@ def _fit_chunk(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Fit:
         if len(alive) == 0:
             return Fit(correlation, detail, mirrored)
         left, right = _shrunk(moving[alive], level_px), _shrunk(fixed[alive], level_px)
-        if level_px == SIDE_PX:  # colour has done its part by then; grey steps cost a third
+        if level_px == SIDE_PX:  # colour no longer helps at this level; grey takes a third of the time
             left, right = left.mean(axis=3, keepdims=True), right.mean(axis=3, keepdims=True)
         window[alive], correlation[alive] = _refine(left, right, window[alive], steps)
     correlation[alive], detail[alive] = _agreement(moving[alive], fixed[alive], window[alive])
@@ -78,21 +80,21 @@ def _fit_chunk(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Fit:
 
 
 def _coarse_windows() -> Float:
-    """Crop windows of 1, 0.9 and 0.8 of each side, at its two ends and its middle; float32 [49, 4]."""
-    axis = [(1.0, 0.0)] + [(side, (1 - side) * place) for side in (0.9, 0.8) for place in (-1, 0, 1)]
+    """Return crop windows of 1, 0.9 and 0.8 per side, at both ends and in the middle; float32 [49, 4]."""
+    axis = [(1.0, 0.0)] + [(side, (1 - side) * end) for side in (0.9, 0.8) for end in (-1, 0, 1)]
     return np.array([(*vertical, *horizontal) for vertical in axis for horizontal in axis], np.float32)
 
 
 def _inverse(window: Float) -> Float:
-    """The window that undoes another: if a crop of A looks like B, B enlarged looks like A."""
+    """Return the inverse window: if a crop of A matches B, then B enlarged matches A."""
     scale, shift = window[:, 0::2], window[:, 1::2]
     return np.stack([1 / scale, -shift / scale], axis=2).reshape(-1, 4).astype(np.float32)
 
 
 def _best_window(moving: Float, fixed: Float) -> tuple[NDArray[np.bool_], Float, Float]:
-    """The best of 2 mirrorings x 2 directions x 49 windows by correlation at 8 px: mirrored, window, correlation."""
+    """Try 2 flips x 2 directions x 49 windows at 8 px; return mirrored, window and correlation of the best."""
     windows = _coarse_windows()
-    # A crop of the mirrored picture is a mirrored crop, so only the targets are mirrored.
+    # A crop of the mirrored image is a mirrored crop, so it is enough to mirror the targets.
     scores = np.concatenate([_coarse_scores(moving, fixed, windows), _coarse_scores(fixed, moving, windows)], axis=1)
     best = scores.argmax(axis=1)
     way, chosen = best // len(windows), windows[best % len(windows)]
@@ -102,7 +104,7 @@ def _best_window(moving: Float, fixed: Float) -> tuple[NDArray[np.bool_], Float,
 
 
 def _coarse_scores(cropped: Float, target: Float, windows: Float) -> Float:
-    """Correlation at 8 px of every window of `cropped` with the target and with the mirrored target.
+    """Correlate every window of `cropped` at 8 px with the target and with the mirrored target.
 
     Returns float32 [m, 2 * windows].
     """
@@ -114,49 +116,49 @@ def _coarse_scores(cropped: Float, target: Float, windows: Float) -> Float:
     small = _shrunk(target, COARSE_PX)
     small = small - small.mean(axis=(1, 2), keepdims=True)
     both = np.stack([small, small[:, :, ::-1]], axis=1).reshape(len(target), 2, count, 3).transpose(0, 3, 2, 1)
-    product = np.matmul(crops, both).sum(axis=1)  # the target has zero mean, so the crop's own drops out
+    product = np.matmul(crops, both).sum(axis=1)  # the target has zero mean, so the mean of the crop cancels
     deviation = np.sqrt(np.maximum(spread, 0) * (small**2).sum(axis=(1, 2, 3))[:, None])
     scores = product / np.maximum(deviation, 3 * count * 0.25)[..., None]
     return np.ascontiguousarray(scores.transpose(0, 2, 1).reshape(len(cropped), -1), np.float32)
 
 
 def _window_operator(windows: Float) -> Float:
-    """Every crop as one matrix from 16 x 16 to 8 x 8 pixels; float32 [256, windows * 64]."""
+    """Return all crops as one matrix from 16 x 16 to 8 x 8 pixels; float32 [256, windows * 64]."""
     rows = _hat(windows[:, 0], windows[:, 1], COARSE_PX, 2 * COARSE_PX)
     columns = _hat(windows[:, 2], windows[:, 3], COARSE_PX, 2 * COARSE_PX)
     operator = np.einsum("wyi,wxj->ijwyx", rows, columns)
     return np.ascontiguousarray(operator.reshape(4 * COARSE_PX**2, -1), np.float32)
 
 
-def _shrunk(pictures: Float, side_px: int) -> Float:
-    """Box-averaged to side_px; the full size is returned as it is."""
-    factor = pictures.shape[1] // side_px
+def _shrunk(images: Float, side_px: int) -> Float:
+    """Average boxes of pixels down to side_px; return full-size images unchanged."""
+    factor = images.shape[1] // side_px
     if factor == 1:
-        return pictures
-    return pictures.reshape(len(pictures), side_px, factor, side_px, factor, pictures.shape[3]).mean(axis=(2, 4))
+        return images
+    return images.reshape(len(images), side_px, factor, side_px, factor, images.shape[3]).mean(axis=(2, 4))
 
 
 def _hat(scale: Float, shift: Float, out_px: int, in_px: int) -> Float:
-    """Linear interpolation along one axis as a matrix, edges repeated; float32 [m, out_px, in_px]."""
+    """Return linear interpolation along one axis as a matrix, edges repeated; float32 [m, out_px, in_px]."""
     position = np.clip(_positions(scale, shift, out_px, in_px), 0, in_px - 1)
     return np.maximum(0, 1 - np.abs(position[:, :, None] - np.arange(in_px, dtype=np.float32)))
 
 
 def _positions(scale: Float, shift: Float, out_px: int, in_px: int) -> Float:
-    """Which input pixel each output pixel reads; float32 [m, out_px]."""
+    """Return the position in the input that each output pixel reads; float32 [m, out_px]."""
     unit = (np.arange(out_px, dtype=np.float32) + 0.5) / out_px * 2 - 1
     return ((scale[:, None] * unit + shift[:, None] + 1) * in_px / 2 - 0.5).astype(np.float32)
 
 
-def _resample(pictures: Float, rows: Float, columns: Float) -> Float:
-    """rows @ picture @ columns^T per channel."""
-    channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+def _resample(images: Float, rows: Float, columns: Float) -> Float:
+    """Compute rows @ image @ columns^T per channel."""
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     out = np.matmul(np.matmul(rows[:, None], channels_first), columns[:, None].transpose(0, 1, 3, 2))
     return np.asarray(out.transpose(0, 2, 3, 1), np.float32)
 
 
 def _warped(moving: Float, window: Float) -> tuple[Float, Float]:
-    """The window of each picture, and which of its pixels lie inside the picture (float32 0 or 1, [m, s, s, 1])."""
+    """Return the window of each image, and a mask (float32 0 or 1, [m, s, s, 1]) of its pixels inside the image."""
     side_px = moving.shape[1]
     inside = []
     for axis in (0, 2):
@@ -168,16 +170,16 @@ def _warped(moving: Float, window: Float) -> tuple[Float, Float]:
     return _resample(moving, rows, columns), mask
 
 
-def _normalised(pictures: Float, mask: Float) -> tuple[Float, Float]:
-    """Zero mean per channel and unit variance under the mask, zero outside it; also the deviation [m, 1, 1, 1]."""
+def _normalised(images: Float, mask: Float) -> tuple[Float, Float]:
+    """Scale to zero mean per channel and unit variance inside the mask, 0 outside; also return the deviation."""
     count = np.maximum(mask.sum(axis=(1, 2), keepdims=True), 1)
-    centred = (pictures - (pictures * mask).sum(axis=(1, 2), keepdims=True) / count) * mask
-    deviation = np.sqrt((centred**2).sum(axis=(1, 2, 3), keepdims=True) / (count * pictures.shape[3]))
+    centred = (images - (images * mask).sum(axis=(1, 2), keepdims=True) / count) * mask
+    deviation = np.sqrt((centred**2).sum(axis=(1, 2, 3), keepdims=True) / (count * images.shape[3]))
     return centred / np.maximum(deviation, 0.5), deviation
 
 
 def _refine(moving: Float, fixed: Float, window: Float, steps: int) -> tuple[Float, Float]:
-    """Gauss-Newton steps on the window; each pair keeps the best window that it met, and its correlation."""
+    """Run Gauss-Newton steps on the window; return the best window per pair and its correlation."""
     best, best_score = window, np.full(len(window), -np.inf, np.float32)
     for step in range(steps + 1):
         warped, mask = _warped(moving, window)
@@ -196,13 +198,13 @@ def _refine(moving: Float, fixed: Float, window: Float, steps: int) -> tuple[Flo
 
 
 def _gauss_newton(warped: Float, deviation: Float, mask: Float, residual: Float, window: Float) -> Float:
-    """The change of (scale, shift) per axis that best explains the residual, damped; float32 [m, 4]."""
+    """Return the damped least-squares change of (scale, shift) per axis for the residual; float32 [m, 4]."""
     side_px = warped.shape[1]
     unit = (np.arange(side_px, dtype=np.float32) + 0.5) / side_px * 2 - 1
     gradients = []
     for axis, scale in ((1, window[:, 0]), (2, window[:, 2])):
         slope = np.gradient(warped, axis=axis) * (side_px / 2) / np.maximum(deviation, 0.5)
-        slope = slope / scale[:, None, None, None] * mask  # per unit of the moving picture's own coordinate
+        slope = slope / scale[:, None, None, None] * mask  # per unit of the moving image's coordinate
         along = unit[None, :, None, None] if axis == 1 else unit[None, None, :, None]
         gradients += [slope * along, slope]
     jacobian = np.stack(gradients, axis=1).reshape(len(warped), 4, -1)
@@ -211,7 +213,7 @@ def _gauss_newton(warped: Float, deviation: Float, mask: Float, residual: Float,
     normal = normal + np.eye(4, dtype=np.float32) * (1e-3 * trace + 1e-3)
     right = np.matmul(jacobian, residual.reshape(len(warped), -1, 1))
     change = np.linalg.solve(normal, right)[..., 0]
-    return np.clip(change, -0.1, 0.1).astype(np.float32)  # steps beyond a pixel or two leave the linear range
+    return np.clip(change, -0.1, 0.1).astype(np.float32)  # the linear approximation holds for one or two pixels
 
 
 def _limited(window: Float) -> Float:
@@ -221,7 +223,7 @@ def _limited(window: Float) -> Float:
 
 
 def _agreement(moving: Float, fixed: Float, window: Float) -> tuple[Float, Float]:
-    """Correlation under the final window of the pixels, and of what a 5 x 5 blur takes from them."""
+    """Return two correlations in the final window: of the pixels, and of the pixels minus their 5 x 5 blur."""
     warped, mask = _warped(moving, window)
     enough = mask.mean(axis=(1, 2, 3)) >= SMALLEST_OVERLAP
     count = np.maximum(3 * mask.sum(axis=(1, 2, 3)), 1)
@@ -232,14 +234,14 @@ def _agreement(moving: Float, fixed: Float, window: Float) -> tuple[Float, Float
     return results[0], results[1]
 
 
-def _blurred(pictures: Float) -> Float:
+def _blurred(images: Float) -> Float:
     """A 5 x 5 box blur, edges repeated, by running sums."""
     for axis in (1, 2):
         padding = [(0, 0)] * 4
         padding[axis] = (3, 2)
-        sums = np.cumsum(np.pad(pictures, padding, mode="edge"), axis=axis, dtype=np.float32)
-        length = pictures.shape[axis]
+        sums = np.cumsum(np.pad(images, padding, mode="edge"), axis=axis, dtype=np.float32)
+        length = images.shape[axis]
         upper = np.take(sums, np.arange(5, 5 + length), axis=axis)
         lower = np.take(sums, np.arange(0, length), axis=axis)
-        pictures = np.asarray((upper - lower) / 5, np.float32)
-    return pictures
+        images = np.asarray((upper - lower) / 5, np.float32)
+    return images

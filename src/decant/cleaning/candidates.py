@@ -1,6 +1,7 @@
-"""Which pairs of pictures are worth comparing: near neighbours of their features and of their thumbnails.
+"""Candidate pairs of near duplicates: nearest neighbours in feature space and in thumbnail space.
 
-n pictures make n²/2 pairs; only a few neighbours of each, in both spaces, are laid over each other (`alignment`).
+n images make n²/2 pairs. Only a few neighbours of each image, in both spaces, are then compared in detail
+(`alignment`).
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from sklearn.neighbors import NearestNeighbors
 Float = NDArray[np.float32]
 Pairs = NDArray[np.int64]
 
-FEATURE_DIMENSIONS = 128  # 1,280 features keep their near neighbours in 128, at a tenth of the time
+FEATURE_DIMENSIONS = 128  # the neighbours of 1,280 features stay the same in 128, at a tenth of the time
 THUMBNAIL_DIMENSIONS = 64
 QUERY_BLOCK = 8192
-# Cosines of centred vectors. Of 500 made copies of photos 99.4 % reach the sum, of 457 pairs of CIFAR-10 99.6 %;
-# it halves the number of pairs to fit. Without features the thumbnails alone must do, and so more pairs are fitted.
+# Cosines of centred vectors. 99.4 % of 500 made copies of photos and 99.6 % of 457 pairs of CIFAR-10 reach the sum.
+# It halves the number of pairs to align. Without features there are only thumbnails, and more pairs are aligned.
 LOWEST_COSINE_SUM = 0.95
 LOWEST_THUMBNAIL_COSINE = 0.65
 
 
 @dataclass(frozen=True)
 class Space:
-    """Unit vectors of the pictures [n, d] and of their mirror images [n, d], or None where those are not known."""
+    """Unit vectors of the images [n, d] and of the mirrored images [n, d]; None if those are unknown."""
 
     plain: Float
     mirrored: Float | None
 
     def cosine(self, pairs: Pairs) -> Float:
-        """Of the pictures of each pair, one of them mirrored or not, whichever is more; float32 [m]."""
+        """Return the cosine of each pair, with or without mirroring one image, whichever is larger; float32 [m]."""
         first, second = pairs[:, 0], pairs[:, 1]
         plain = np.einsum("md,md->m", self.plain[first], self.plain[second])
         if self.mirrored is None:
@@ -42,9 +43,9 @@ class Space:
 def candidate_pairs(
     thumbnails: NDArray[np.uint8], features: Float | None, features_mirrored: Float | None, neighbours: int
 ) -> Pairs:
-    """Distinct pairs (i, j), i < j, sorted; int64 [m, 2].
+    """Return distinct pairs (i, j), i < j, sorted; int64 [m, 2].
 
-    `thumbnails`: uint8 [n, 32, 32, 3]; `features`, `features_mirrored` (of the mirrored pictures): float32 [n, d].
+    `thumbnails`: uint8 [n, 32, 32, 3]; `features`, `features_mirrored` (of the mirrored images): float32 [n, d].
     """
     project = _Projection(_descriptors(thumbnails), THUMBNAIL_DIMENSIONS)
     looks = Space(project(_descriptors(thumbnails)), project(_descriptors(thumbnails[:, :, ::-1])))
@@ -65,7 +66,7 @@ def _distinct(pairs: Pairs) -> Pairs:
 
 
 class _Projection:
-    """Centre, turn to the leading principal axes, scale to unit length."""
+    """Centre vectors, project them on the leading principal axes, scale them to unit length."""
 
     def __init__(self, vectors: Float, dimensions: int) -> None:
         self.mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -77,25 +78,25 @@ class _Projection:
 
     def __call__(self, vectors: Float) -> Float:
         centred = vectors - self.mean
-        turned = centred if self.axes is None else centred @ self.axes
-        return np.asarray(turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12), np.float32)
+        projected = centred if self.axes is None else centred @ self.axes
+        return np.asarray(projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def _neighbours(space: Space, neighbours: int) -> Pairs:
-    """Pairs (picture, one of its neighbours), also those of its mirror image; exact search, block by block."""
+    """Return pairs (image, neighbour), also neighbours of the mirrored image; exact search, in blocks."""
     index = NearestNeighbors(n_neighbors=min(neighbours + 1, len(space.plain)), algorithm="brute")
     index.fit(space.plain)
-    found = []
+    pairs = []
     for queries in (space.plain,) if space.mirrored is None else (space.plain, space.mirrored):
         for start in range(0, len(queries), QUERY_BLOCK):
             nearest = index.kneighbors(queries[start : start + QUERY_BLOCK], return_distance=False)
             rows = np.broadcast_to(np.arange(len(nearest))[:, None] + start, nearest.shape)
-            found.append(np.stack([rows.ravel(), nearest.ravel()], axis=1).astype(np.int64))
-    return _distinct(np.concatenate(found))
+            pairs.append(np.stack([rows.ravel(), nearest.ravel()], axis=1).astype(np.int64))
+    return _distinct(np.concatenate(pairs))
 
 
 def _crop_descriptors(thumbnails: NDArray[np.uint8]) -> list[Float]:
-    """Of five crops of 28 of 32 pixels a side of the thumbnails and of the mirrored ones."""
+    """Return descriptors of five crops (28 of 32 pixels per side) of the thumbnails and of the mirrored thumbnails."""
     corners = ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))
     return [
         _descriptors(turned[:, top : top + 28, left : left + 28])
@@ -105,7 +106,7 @@ def _crop_descriptors(thumbnails: NDArray[np.uint8]) -> list[Float]:
 
 
 def _descriptors(thumbnails: NDArray[np.uint8]) -> Float:
-    """The picture at 8 x 8 cells: each channel of zero mean, the whole of unit length; float32 [n, 192]."""
+    """Return each image as 8 x 8 cells, with zero mean per channel and unit length; float32 [n, 192]."""
     edges = np.round(np.linspace(0, thumbnails.shape[1], 9)).astype(np.int64)
     widths = np.diff(edges).astype(np.float32)
     sums = np.add.reduceat(thumbnails, edges[:-1], axis=1, dtype=np.float32)

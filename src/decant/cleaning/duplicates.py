@@ -1,16 +1,16 @@
-"""Duplicates: exact ones by content, and the groups that exact and near ones form."""
+"""Exact duplicates, found by content, and the groups that exact and near duplicates form."""
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-LARGEST_GROUP = 50  # near pairs chain; a larger group says that the pairs are wrong, not that all is one photo
+LARGEST_GROUP = 50  # near pairs form chains; a larger group means wrong pairs, not one photo
 PAIR_COLUMNS = ["i", "j", "score"]
 
 
 def find_exact_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of rows with the same bytes: positions i < j, score 1; i is the first of its kind."""
+    """Return pairs of rows with the same bytes: positions i < j, score 1; i is the first row with these bytes."""
     content = rows["content"].to_numpy()
     first: dict[str, int] = {}
     pairs = [(first[name], j, 1.0) for j, name in enumerate(content) if first.setdefault(name, j) != j]
@@ -18,9 +18,9 @@ def find_exact_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_duplicates(rows: pd.DataFrame, exact: pd.DataFrame, near: pd.DataFrame | None = None) -> list[str]:
-    """The group of every row: the smallest content among the rows that pairs connect.
+    """Return the group of each row: the smallest content hash among the rows that pairs connect.
 
-    Near pairs join from the most alike down; one that would make a group of more than 50 photos is left out.
+    Near pairs are joined from the highest score down; a pair that would make a group of more than 50 images is skipped.
     """
     n = len(rows)
     joined = _components(n, exact)
@@ -32,14 +32,14 @@ def group_duplicates(rows: pd.DataFrame, exact: pd.DataFrame, near: pd.DataFrame
 
 
 def _components(n: int, pairs: pd.DataFrame) -> np.ndarray:
-    """Component number of each of n rows, int [n]."""
+    """Return the connected component of each of n rows; int [n]."""
     ones = np.ones(len(pairs), dtype=np.int8)
     graph = coo_array((ones, (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _joined(component: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
-    """Join components along pairs, in order, none beyond LARGEST_GROUP members (union-find)."""
+    """Join components along pairs, in order, up to LARGEST_GROUP members (union-find)."""
     count = int(component.max()) + 1
     parent, size = np.arange(count), np.bincount(component, minlength=count)
 

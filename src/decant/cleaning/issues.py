@@ -19,10 +19,10 @@ def list_issues(
     odd: dict[str, str],
     suspects: pd.DataFrame,
 ) -> pd.DataFrame:
-    """All findings, one row each, with `clear` in the place of an action.
+    """Return one row per issue: ISSUE_COLUMNS with `clear` in place of `action`.
 
-    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> what. suspects:
-    of `find_label_issues`.
+    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> what is odd.
+    suspects: as from `find_label_issues`.
     """
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
     found = [
@@ -67,7 +67,7 @@ def broken(rows: pd.DataFrame) -> Iterator[Issue]:
 
 
 def exact_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
-    """A copy within one split; a conflict where copies in one split carry different labels, which marks them all."""
+    """Yield copies within one split. If the copies have different labels, all of them are a conflict."""
     chosen = rows.loc[pd.unique(pd.concat([pairs["first"], pairs["second"]]))] if len(pairs) else rows.iloc[:0]
     chosen = chosen[chosen["action"] != "drop"]
     for _, copies in chosen.groupby(["content", "split"], sort=True):
@@ -82,7 +82,7 @@ def exact_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]
 
 
 def near_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
-    """The second of each pair, with the first that it resembles most."""
+    """Yield the second image of each pair, with the first image that it resembles most."""
     best = pairs.sort_values(["score", "first"], ascending=[False, True]).drop_duplicates("second")
     for pair in best.itertuples():
         if rows.at[pair.first, "content"] != rows.at[pair.second, "content"]:
@@ -101,7 +101,7 @@ def labels(rows: pd.DataFrame, suspects: pd.DataFrame, classes: list[str]) -> It
 
 
 def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]:
-    """Counts for `clean/metrics.json`. found = kept + set_aside, always."""
+    """Return the counts for `clean/metrics.json`; found = kept + set_aside."""
     rows = manifest.rows
     set_aside = int((rows["action"] == "drop").sum())
     return {

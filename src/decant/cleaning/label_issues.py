@@ -1,4 +1,4 @@
-"""Label issues: rows whose given label out-of-fold probabilities contradict, by cleanlab's confident learning."""
+"""Label issues: rows whose label is probably wrong, by cleanlab's confident learning on out-of-fold probabilities."""
 
 import warnings
 
@@ -10,11 +10,11 @@ SUSPECT_COLUMNS = ["id", "self_confidence", "suggested", "suggested_confidence"]
 
 
 def find_label_issues(probabilities: np.ndarray, targets: np.ndarray, ids: np.ndarray) -> pd.DataFrame:
-    """Suspect rows, the most suspect first (Northcutt, Jiang & Chuang 2021, "Confident Learning").
+    """Return the suspect rows, most suspect first (Northcutt, Jiang & Chuang 2021, "Confident Learning").
 
-    probabilities: float [n, K], out of fold or from a model that saw none of the rows. targets: int64 [n], the
-    given classes, -1 where there is none. ids: [n]. Returns SUSPECT_COLUMNS: the probability of the given class,
-    the likeliest class (int64) and its probability. Classes that no target has are left out of the estimate.
+    probabilities: float [n, K], out of fold or from a model that was not trained on these rows. targets: int64 [n], the
+    given classes, -1 for no label. ids: [n]. Returns SUSPECT_COLUMNS: the probability of the given class, the most
+    probable class (int64) and its probability. Classes without any target are left out of the estimate.
     """
     labelled = np.flatnonzero(np.asarray(targets) >= 0)
     probabilities, targets, ids = probabilities[labelled], np.asarray(targets)[labelled], np.asarray(ids)[labelled]
@@ -28,14 +28,14 @@ def find_label_issues(probabilities: np.ndarray, targets: np.ndarray, ids: np.nd
         flagged = confident_learning(
             np.searchsorted(present, targets), known, filter_by="prune_by_noise_rate", n_jobs=1
         )
-    answers = present[known.argmax(axis=1)]
-    flagged = np.flatnonzero(np.asarray(flagged) & (answers != targets))
+    predicted = present[known.argmax(axis=1)]
+    flagged = np.flatnonzero(np.asarray(flagged) & (predicted != targets))
     rows = np.arange(len(targets))
     table = pd.DataFrame(
         {
             "id": ids,
             "self_confidence": known[rows, np.searchsorted(present, targets)],
-            "suggested": answers.astype(np.int64),
+            "suggested": predicted.astype(np.int64),
             "suggested_confidence": known.max(axis=1),
         }
     )

@@ -1,8 +1,8 @@
-"""Near duplicates: pictures that are the same photo, resized, re-encoded, cropped or mirrored.
+"""Near duplicates: images that are the same photo, resized, re-encoded, cropped or mirrored.
 
-Neighbours in feature and thumbnail space propose pairs (`candidates`); laying one thumbnail over the other decides
-(`alignment`). Network features alone cannot decide: of two photos of one model of car they say what they say of two
-copies of one photo.
+Neighbours in feature space and in thumbnail space are the candidate pairs (`candidates`). The correlation of the
+aligned thumbnails decides (`alignment`). Network features cannot decide alone: two photos of one model of car are as
+similar to them as two copies of one photo.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from decant.cleaning.alignment import SIDE_PX, aligned_correlation
 from decant.cleaning.candidates import candidate_pairs
 
-# The correlation of aligned detail above which two pictures count as one photo. Made copies of real photos
-# (re-encoded at quality 15-50, cropped to 80 %) have 0.90 and more; of CIFAR-10's known near duplicates 95 % have 0.80.
+# Two images with a higher correlation of aligned detail count as one photo. Made copies of real photos (re-encoded at
+# quality 15-50, cropped to 80 %) have at least 0.90; 95 % of the known near duplicates of CIFAR-10 have at least 0.80.
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.80, 0.90
 BACKGROUND_FROM = 0.5
 LARGEST_FALSE_SHARE = 0.25
-FLAT_GREY_LEVELS = 4.0  # thumbnails that vary less show nothing that could be the same
+FLAT_GREY_LEVELS = 4.0  # thumbnails with a smaller deviation have no content to compare
 PAIR_COLUMNS = ["i", "j", "score", "mirrored"]
 
 
@@ -31,24 +31,26 @@ def find_near_duplicates(
     neighbours: int = 6,
     threshold: float | None = None,
 ) -> pd.DataFrame:
-    """Pairs of pictures that are copies of one photo: i, j (int64, i < j), score, mirrored (bool), by i and j.
+    """Return pairs of images that are copies of one photo: i, j (int64, i < j), score, mirrored (bool), sorted.
 
-    `thumbnails`: uint8 [n, 32, 32, 3], RGB, the whole picture squashed to a square. `features`: float32 [n, d] of a
-    frozen network, of any length; `features_mirrored`: the same of the mirrored pictures. `score` in [0, 1] is the
-    correlation of the aligned detail: 1 for a copy, about 0.9 for one cropped by 20 % a side or small and re-encoded.
-    `threshold`: the lowest score that counts; None chooses it by `copy_threshold`.
+    `thumbnails`: uint8 [n, 32, 32, 3], RGB, the whole image resized to a square. `features`: float32 [n, d] of a
+    frozen network, of any length; `features_mirrored`: the same for the mirrored images. `score` in [0, 1] is the
+    correlation of the aligned detail: 1 for a copy, about 0.9 for a copy cropped by 20 % per side or a small one
+    that was re-encoded.
+    `threshold`: the lowest score of a near duplicate; None: `copy_threshold` chooses it.
 
-    Every picture is compared with its `neighbours` nearest in each space, so of a large set of copies not all pairs
-    are listed, but enough to join them. Memory grows with n, not with n². Raises ValueError for other shapes.
+    Each image is compared with its `neighbours` nearest neighbours in each space. So not all pairs of a large set of
+    copies are returned, but enough to connect them. Memory grows with n, not with n². Raises ValueError for other
+    shapes.
     """
     _check(thumbnails, features, features_mirrored)
     first_like = _first_with_same_pixels(thumbnails)
     varied = thumbnails.reshape(len(thumbnails), SIDE_PX**2, 3).std(axis=1).max(axis=1) >= FLAT_GREY_LEVELS
     same = np.flatnonzero((first_like != np.arange(len(thumbnails))) & varied)
-    twins = pd.DataFrame({"i": first_like[same], "j": same, "score": 1.0, "mirrored": False})
+    identical = pd.DataFrame({"i": first_like[same], "j": same, "score": 1.0, "mirrored": False})
     chosen = np.flatnonzero((first_like == np.arange(len(thumbnails))) & varied)
     if len(chosen) < 2:
-        return _sorted(twins)
+        return _sorted(identical)
     pairs = chosen[
         candidate_pairs(
             thumbnails[chosen],
@@ -61,23 +63,23 @@ def find_near_duplicates(
     if threshold is None:
         threshold = copy_threshold(fit.detail)
     score = fit.detail.clip(0, 1).astype(np.float64)
-    found = pd.DataFrame({"i": pairs[:, 0], "j": pairs[:, 1], "score": score, "mirrored": fit.mirrored})
-    found = found[score >= threshold]
-    return _sorted(pd.concat([twins, found]) if len(twins) else found)
+    copies = pd.DataFrame({"i": pairs[:, 0], "j": pairs[:, 1], "score": score, "mirrored": fit.mirrored})
+    copies = copies[score >= threshold]
+    return _sorted(pd.concat([identical, copies]) if len(identical) else copies)
 
 
 def copy_threshold(scores: NDArray[np.floating]) -> float:
-    """Where copies stand out from look-alikes, in [0.80, 0.90], from the scores [m] of all pairs that were fitted.
+    """Return the score in [0.80, 0.90] that separates copies from look-alikes, from the scores [m] of all pairs.
 
-    Look-alikes (one camera, one model of car, one template) make a tail of scores that falls by a steady factor; the
-    factor is read between 0.5 and 0.8 and carried on. The threshold is the lowest where at most a quarter of the
-    pairs above it belong to that tail. Sets with many look-alikes get a strict one, the others a tolerant one.
+    The scores of look-alikes (one camera, one model of car, one template) fall by a constant factor per 0.1. The factor
+    is estimated between 0.5 and 0.8 and extrapolated. The threshold is the lowest above which at most a quarter of the
+    pairs are expected to be look-alikes: high for data with many look-alikes, low for other data.
     """
     edges = BACKGROUND_FROM + 0.1 * np.arange(4)
     low, _, high = np.histogram(scores, bins=edges)[0]
-    # Per 0.1 of score. Measured falls lie at 0.55 to 0.66; more than 0.75 is no tail of look-alikes but copies in it.
+    # Per 0.1 of score. Measured factors are 0.55 to 0.66; above 0.75 the tail contains copies.
     fall = min(np.sqrt((high + 1) / (low + 1)), 0.75)
-    tail = high * fall / (1 - fall)  # expected above 0.80 if it went on so
+    tail = high * fall / (1 - fall)  # expected number above 0.80 by extrapolation
     for threshold in np.arange(LOWEST_THRESHOLD, HIGHEST_THRESHOLD, 0.01):
         expected = tail * fall ** ((threshold - LOWEST_THRESHOLD) / 0.1)
         if expected <= LARGEST_FALSE_SHARE * np.count_nonzero(scores >= threshold):
@@ -90,9 +92,9 @@ def _sorted(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_with_same_pixels(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Index of the first thumbnail with exactly these pixels; copies would crowd each other's neighbour lists."""
+    """Return the index of the first thumbnail with the same pixels: copies would fill each other's neighbour lists."""
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(picture.tobytes(), k) for k, picture in enumerate(thumbnails)], np.int64)
+    return np.array([seen.setdefault(thumbnail.tobytes(), k) for k, thumbnail in enumerate(thumbnails)], np.int64)
 
 
 def _check(

@@ -1,18 +1,18 @@
-"""Policy: from findings to actions. Nothing is lost: every row stays in the manifest with its action and reason.
+"""Policy: from issues to actions. Every row stays in the manifest, with its action and its reason.
 
-| finding | report | conservative | aggressive |
+| issue | report | conservative | aggressive |
 |---|---|---|---|
 | broken | drop | drop | drop |
 | exact duplicate in train, same label | suggest | drop all but the first | the same |
-| the same file under two labels (conflict), train | suggest | downweight to 0: nobody can tell which | the same |
-| group across given splits (leak) | suggest | drop from the looser split | the same |
+| the same file under two labels (conflict), train | suggest | downweight to 0: the right label is unknown | the same |
+| group across given splits (leak) | suggest | drop from the less strict split | the same |
 | near duplicate | group | group | group |
 | label, clear | suggest | downweight to 0 | relabel |
 | label, less clear | suggest | review | downweight to 0 |
 | odd | suggest | suggest | suggest |
 | anything in val and test | suggest | suggest | suggest |
 
-A label is clear when the given class has a probability below 0.1 and another one above 0.8.
+A label issue is clear if the given class has a probability below 0.1 and another class above 0.8.
 """
 
 from collections.abc import Mapping
@@ -29,31 +29,31 @@ GIVEN_BELOW, OTHER_ABOVE = 0.1, 0.8
 
 
 def apply_policy(manifest: Manifest, issues: pd.DataFrame, policy: Policy) -> tuple[Manifest, pd.DataFrame]:
-    """The manifest with actions, reasons, labels and weights, and the issues with the action that each asked for.
+    """Return the manifest with actions, reasons, labels and weights, and the issues with their actions.
 
-    issues: ISSUE_COLUMNS but `action`, as `list_issues` makes them. A row's action is the strongest that its issues
-    ask for; its reasons are joined. Labels of val and test never change.
+    issues: as from `list_issues`. The action of a row is the strongest action of its issues; the reasons are joined.
+    Labels of val and test never change.
     """
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
     issues = issues.copy()
     issues["action"] = [
         action_for(issue, policy, rows.at[issue.id, "split"]) for issue in issues.itertuples(index=False)
     ]
-    for id_, found in issues.groupby("id", sort=False):
-        strongest = max(found["action"], key=PRECEDENCE.index)
-        if strongest == "relabel" and "downweight" in set(found["action"]):
-            strongest = "downweight"  # a conflict: the label that was judged is one of several
+    for id_, own in issues.groupby("id", sort=False):
+        strongest = max(own["action"], key=PRECEDENCE.index)
+        if strongest == "relabel" and "downweight" in set(own["action"]):
+            strongest = "downweight"  # a conflict: the label that was checked is one of several
         rows.at[id_, "action"] = strongest
-        rows.at[id_, "reason"] = "; ".join(dict.fromkeys(found["reason"]))
+        rows.at[id_, "reason"] = "; ".join(dict.fromkeys(own["reason"]))
         if strongest == "downweight":
             rows.at[id_, "weight"] = 0.0
         if strongest == "relabel":
-            rows.at[id_, "label"] = found.loc[found["action"] == "relabel", "suggested_label"].iloc[0]
+            rows.at[id_, "label"] = own.loc[own["action"] == "relabel", "suggested_label"].iloc[0]
     return Manifest(rows.reset_index(drop=True), manifest.classes), issues[ISSUE_COLUMNS]
 
 
 def action_for(issue: Any, policy: Policy, split: str | None) -> str:
-    """The action that one issue asks for; `issue` has the fields of ISSUE_COLUMNS and `clear`."""
+    """Return the action for one issue; `issue` has the fields of ISSUE_COLUMNS and `clear`."""
     kind = issue.issue
     if kind == "broken":
         return "drop"

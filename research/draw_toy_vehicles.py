@@ -19,9 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", type=Path, help="a folder that does not exist yet; with --sheet, a .png file")
-    parser.add_argument("--images", type=int, default=2000, help="about how many images (default: 2000)")
+    parser.add_argument("--images", type=int, default=2000, help="number of files in the set (default: 2000)")
     parser.add_argument("--size-px", type=int, default=96, help="typical side of an image, pixels (default: 96)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
     parser.add_argument("--sheet", action="store_true", help="draw one image with clean samples of every class instead")
     parser.add_argument("--force", action="store_true", help="with --sheet: overwrite an existing image")
     given = parser.parse_args(arguments)

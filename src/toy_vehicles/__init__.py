@@ -49,7 +49,7 @@ def generate(
     size_px: side of the square images; the sides of the others are near it. classes: how many of CLASSES, from the
     first; the first is the most frequent. progress: as `decant.tracking.progress`. The same arguments give the same
     bytes. The files are written to a temporary folder first, so `folder` is never incomplete.
-    Raises ValueError if the numbers are too small for a set or if `folder` contains something else.
+    Raises ValueError if a number is out of range or if `folder` contains something else.
     """
     if (folder / "truth.csv").is_file():
         return

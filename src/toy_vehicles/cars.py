@@ -36,7 +36,7 @@ from toy_vehicles.solids import (
 
 
 def car(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """Hatchback, saloon, estate, off-roader or coupe, now and then a taxi."""
+    """Hatchback, saloon, estate, off-roader or coupe, sometimes with a taxi sign."""
     style = str(rng.choice(["hatch", "saloon", "estate", "offroad", "coupe"]))
     length = float({"hatch": rng.uniform(3.6, 4.2), "offroad": rng.uniform(4.2, 4.8)}.get(style, rng.uniform(4.3, 4.9)))
     half = float(rng.uniform(0.84, 0.95))
@@ -58,7 +58,7 @@ def car(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def pickup(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """A car's nose and cabin, single or double, before an open bed, sometimes loaded."""
+    """The nose of a car, a single or double cabin and an open bed, sometimes with a load."""
     length, half = float(rng.uniform(4.9, 5.5)), float(rng.uniform(0.9, 1.0))
     under, belt = float(rng.uniform(0.34, 0.5)), float(rng.uniform(1.05, 1.2))
     roof, paint = belt + float(rng.uniform(0.5, 0.62)), some_paint(rng)
@@ -74,13 +74,13 @@ def pickup(rng: np.random.Generator, lit: bool) -> list[Part]:
         seam = rectangle(bed_to, bed_to + 0.03, under + 0.1, belt)
         parts[-1].items.append(plate(seam, y, toned(paint, 0.55), side))
     parts.append(_cabin(rear, front, 0.14, 0.6, half, belt, roof, paint, rng))
-    load = rng.random()
-    if load < 0.45:
+    chance = rng.random()
+    if chance < 0.45:
         height = belt + float(rng.uniform(0.15, 0.5))
         start = bed_from + float(rng.uniform(0.1, 0.5))
         colour = pick(rng, ((0.6, 0.44, 0.27), (0.5, 0.36, 0.24), (0.35, 0.42, 0.3), STEEL))
         parts.append(part(box((start, -half + 0.2, belt), (bed_to - 0.2, half - 0.2, height), colour, 0.04)))
-    elif load < 0.65:
+    elif chance < 0.65:
         x = bed_to - 0.1
         items = box((x - 0.07, -half + 0.1, belt), (x, half - 0.1, roof + 0.06), DARK, 0.02)
         parts.append(part(items))
@@ -88,7 +88,7 @@ def pickup(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def van(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """One tall volume with a short sloping nose: panel van, minibus or people carrier."""
+    """One tall body with a short sloping nose: panel van, minibus or people carrier."""
     carrier = rng.random() < 0.3
     length, half = float(rng.uniform(4.4, 5.9)), float(rng.uniform(0.93, 1.05))
     roof = float(rng.uniform(1.68, 1.85) if carrier else rng.uniform(1.95, 2.6))
@@ -159,7 +159,7 @@ def _van_side(
 def _lower_body(
     rng: np.random.Generator, length: float, half: float, under: float, belt: float, paint: Colour, lit: bool,
 ) -> list[Part]:  # fmt: skip
-    """Everything below the windows; the body is the last part, its panels and wheels painted with it."""
+    """All parts below the windows; the last part is the body, with its panels and the outer sides of the wheels."""
     end, drop = length / 2, float(rng.uniform(0.1, 0.22))
     profile = rounded(
         [(-end + 0.03, under), (-end, belt - 0.22), (-end + 0.1, belt), (length * 0.2, belt),
@@ -213,7 +213,7 @@ def _cabin(
     rear: float, front: float, rake_back: float, rake_front: float, half: float, belt: float, roof: float,
     paint: Colour, rng: np.random.Generator,
 ) -> Part:  # fmt: skip
-    """The glasshouse: a frustum with panes in its four sides."""
+    """The cabin above the belt line: a frustum with windows in its four sides."""
     low, high = half - 0.06, half - 0.24
     bottom = np.array([(rear, -low, belt), (front, -low, belt), (front, low, belt), (rear, low, belt)])
     x0, x1 = rear + rake_back, front - rake_front

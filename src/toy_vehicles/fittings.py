@@ -37,18 +37,18 @@ SKINS: tuple[Colour, ...] = ((0.96, 0.8, 0.67), (0.82, 0.6, 0.44), (0.55, 0.37, 
 
 
 def pick(rng: np.random.Generator, choices: Sequence[Colour]) -> Colour:
-    """One of the colours."""
+    """Return a random choice of the colours."""
     return choices[int(rng.integers(len(choices)))]
 
 
 def some_paint(rng: np.random.Generator) -> Colour:
-    """A body colour: one of the palette, a little varied."""
+    """Return a random body colour: one of PAINTS with a small variation."""
     r, g, b = np.clip(np.asarray(pick(rng, PAINTS)) + rng.normal(0, 0.03, 3), 0.04, 0.97)
     return float(r), float(g), float(b)
 
 
 def toned(colour: Colour, factor: float) -> Colour:
-    """The colour darkened (factor < 1) or lightened towards white (factor > 1)."""
+    """Return the colour darkened (factor < 1) or blended with white (factor > 1)."""
     if factor <= 1:
         return colour[0] * factor, colour[1] * factor, colour[2] * factor
     t = min(factor - 1, 1.0)
@@ -71,12 +71,12 @@ def side_quad(x0: float, x1: float, z0: float, z1: float, y: float) -> Floats:
 
 
 def front_quad(y0: float, y1: float, z0: float, z1: float, x: float, lean_x: float = 0.0) -> Floats:
-    """A rectangle [4, 3] across the vehicle whose upper edge lies `lean_x` further ahead."""
+    """A rectangle [4, 3] across the vehicle; its upper edge is `lean_x` metres further ahead."""
     return np.array([(x, y0, z0), (x, y1, z0), (x + lean_x, y1, z1), (x + lean_x, y0, z1)])
 
 
 def wheel_face(x: float, y: float, radius: float, rim: Colour, arch_from: float | None = None) -> list[Item]:
-    """The outer side of a wheel; with `arch_from` (metres), the dark arch above that height around it."""
+    """The outer side of a wheel; with `arch_from` (metres), also the dark wheel arch above that height."""
     items = []
     if arch_from is not None:
         arch = circle(x, radius, radius * 1.2)
@@ -103,14 +103,14 @@ def treads(xs: Sequence[float], half_width: float, radius: float, width: float, 
 
 
 def shadow_below(x0: float, x1: float, half_width: float, z: float) -> Part:
-    """The dark underside that hides daylight between the wheels."""
+    """The dark underside, so that no background is visible between the wheels."""
     outline = rectangle(x0, x1, 0.12, z)
     items = prism(outline, -half_width * 0.8, half_width * 0.8, (0.06, 0.06, 0.07))
     return part(items, (x0, -half_width * 0.8, 0.1), (x1, half_width * 0.8, z))
 
 
 def lamps(x: float, half_width: float, z: float, size: tuple[float, float], front: bool, lit: bool) -> list[Item]:
-    """A pair of head or tail lamps on the plane across the vehicle at x."""
+    """A pair of head lamps or tail lamps, in the plane across the vehicle at x."""
     width, height = size
     colour = LAMP if front else TAIL
     items = []
@@ -129,7 +129,7 @@ def number_plate(x: float, z: float, front: bool) -> Item:
 
 
 def ring(x: float, y: float, radius: float, thickness: float, colour: Colour) -> Item:
-    """A thin wheel without its disc."""
+    """A thin tyre, without rim or spokes."""
     plane = circle(x, radius, radius - thickness, 28)
     points = np.stack([plane[:, 0], np.full(len(plane), y), plane[:, 1]], axis=1)
     return stroke(np.concatenate([points, points[:2]]), thickness, colour)
@@ -139,7 +139,7 @@ def rider(
     rng: np.random.Generator, hip: tuple[float, float], hand: tuple[float, float], foot: tuple[float, float],
     helmet: bool, grip: float,
 ) -> list[Part]:  # fmt: skip
-    """A person on two wheels; hip, hand and foot as (x, z), grip is half the handlebar's width."""
+    """A rider; hip, hand and foot are (x, z), grip is half the width of the handlebar, all in metres."""
     shirt, trousers, skin = some_paint(rng), toned(some_paint(rng), 0.6), pick(rng, SKINS)
     lean = float(rng.uniform(0.2, 0.42))
     shoulder = (hip[0] + lean, hip[1] + 0.48)

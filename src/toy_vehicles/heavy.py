@@ -40,7 +40,7 @@ FORWARD, BACKWARD = np.array([1.0, 0, 0]), np.array([-1.0, 0, 0])
 
 
 def bus(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """Town bus, coach or double-decker: a long box on visible wheels with a row of windows."""
+    """City bus, coach or double-decker: a long box with visible wheels and one or two rows of windows."""
     double = rng.random() < 0.22
     length, half = float(rng.uniform(7.0, 11.0)), 1.25
     roof = 4.2 if double else float(rng.uniform(2.9, 3.4))
@@ -78,7 +78,7 @@ def bus(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def tram(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """One to three coupled boxes with raked ends, hidden wheels and a pantograph."""
+    """One to three coupled boxes with sloping ends, hidden wheels and a pantograph."""
     sections, half = int(rng.choice([1, 1, 2, 2, 2, 3])), 1.2
     section, roof, under = float(rng.uniform(5.2, 6.6)), float(rng.uniform(3.1, 3.5)), 0.22
     if sections == 1:
@@ -111,7 +111,7 @@ def tram(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def truck(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """A cab before a box, a tank, a tipper or a flat bed with a load."""
+    """A cab, and behind it a box, a tank, a tipper or a flat bed with a load."""
     length, half = float(rng.uniform(6.5, 9.5)), 1.22
     end, floor = length / 2, 0.98
     cab = float(rng.uniform(1.6, 2.1))
@@ -243,8 +243,8 @@ def _truck_cab(
 
 
 def _cargo(rng: np.random.Generator, x0: float, x1: float, half: float, floor: float, paint: Colour) -> list[Part]:
-    kind = rng.random()
-    if kind < 0.5:
+    chance = rng.random()
+    if chance < 0.5:
         roof = float(rng.uniform(2.9, 3.7))
         colour = paint if rng.random() < 0.35 else some_paint(rng)
         items = box((x0, -half, floor), (x1, half, roof), colour, 0.05)
@@ -255,11 +255,11 @@ def _cargo(rng: np.random.Generator, x0: float, x1: float, half: float, floor: f
         items.append(plate(rectangle(-0.015, 0.015, floor, roof), x0 - 0.002,
                            toned(colour, 0.5), -1.0, "x"))  # fmt: skip
         return [part(items)]
-    if kind < 0.65:
+    if chance < 0.65:
         radius = (3.0 - floor) / 2
         tube = circle(0.0, floor + radius, radius, 20) * np.array([half / radius, 1.0])
         return [part(prism(tube, x0, x1, pick(rng, (STEEL, some_paint(rng))), 0.25, axis="x"))]
-    if kind < 0.8:
+    if chance < 0.8:
         top = float(rng.uniform(2.1, 2.6))
         tub = prism([(x0 - 0.1, top), (x0 + 0.35, floor), (x1, floor), (x1, top)], -half, half, some_paint(rng), 0.04)
         rim = rectangle(x0 + 0.2, x1 - 0.1, -half + 0.1, half - 0.1)

@@ -47,7 +47,7 @@ SITE: tuple[Colour, ...] = (
 
 
 def tractor(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """Great wheels behind, small ones before, a long hood and a glazed cab; a shovel at times."""
+    """Large rear wheels, small front wheels, a long hood, mostly a cab with windows, sometimes a shovel."""
     paint = pick(rng, FARM) if rng.random() < 0.75 else some_paint(rng)
     rim = (0.93, 0.8, 0.25) if rng.random() < 0.5 else pick(rng, ((0.85, 0.85, 0.83), (0.75, 0.2, 0.15)))
     big, small = float(rng.uniform(0.8, 0.98)), float(rng.uniform(0.42, 0.62))
@@ -97,7 +97,7 @@ def tractor(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def excavator(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """A house with a cab on tracks (or wheels), boom, stick and bucket in any pose."""
+    """A superstructure with a cab on tracks or wheels; boom, stick and bucket in a random pose."""
     paint = pick(rng, SITE) if rng.random() < 0.8 else some_paint(rng)
     parts: list[Part] = []
     if rng.random() < 0.75:
@@ -206,7 +206,7 @@ def _excavator_cab(paint: Colour) -> Part:
 
 
 def _arm(rng: np.random.Generator, paint: Colour) -> list[Part]:
-    """Boom, stick and bucket in the plane y = -0.1, as thin prisms around two angles."""
+    """Boom, stick and bucket as thin prisms along the plane y = -0.1 (metres); two angles define the pose."""
     rise, fold = float(rng.uniform(0.5, 1.05)), float(rng.uniform(1.6, 2.5))
     foot = np.array([0.75, 1.5])
     elbow = foot + 2.9 * np.array([np.cos(rise), np.sin(rise)])
@@ -230,7 +230,7 @@ def _arm(rng: np.random.Generator, paint: Colour) -> list[Part]:
 
 
 def _bar(spine: list[np.ndarray], halves: tuple[float, ...]) -> np.ndarray:
-    """A polygon [n, 2] around a polyline with a half width at each of its points."""
+    """A polygon [n, 2] around a polyline; `halves` are its half widths at the points."""
     points = np.stack(spine)
     along = np.gradient(points, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)

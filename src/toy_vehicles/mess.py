@@ -20,58 +20,58 @@ def file_bytes(plan: Plan, seed: int) -> bytes:
     if plan.treatment == "non_image":
         return _not_an_image(rng)
     scene = np.random.default_rng([seed, 2, plan.scene])
-    picture = draw(plan.true_label, scene, plan.width_px, plan.height_px)
+    image = draw(plan.true_label, scene, plan.width_px, plan.height_px)
     if plan.treatment in _RETOUCHES:
-        picture = _RETOUCHES[plan.treatment](picture, rng)
+        image = _RETOUCHES[plan.treatment](image, rng)
     if plan.treatment in _CONTAINERS:
-        return _CONTAINERS[plan.treatment](picture, plan.encoding, rng)
+        return _CONTAINERS[plan.treatment](image, plan.encoding, rng)
     quality = int(rng.integers(25, 50) if plan.treatment == "reencoded" else rng.integers(82, 96))
-    return _encoded(picture, plan.encoding, quality)
+    return _encoded(image, plan.encoding, quality)
 
 
-def _encoded(picture: Image.Image, encoding: str, quality: int = 90, **options: object) -> bytes:
-    if encoding == "gif" and picture.mode == "RGB":
-        picture = picture.quantize(255, method=Image.Quantize.FASTOCTREE)
+def _encoded(image: Image.Image, encoding: str, quality: int = 90, **options: object) -> bytes:
+    if encoding == "gif" and image.mode == "RGB":
+        image = image.quantize(255, method=Image.Quantize.FASTOCTREE)
     if encoding in ("jpg", "webp"):
         options["quality"] = quality
     if encoding == "webp":
         options["method"] = 2
     buffer = io.BytesIO()
-    picture.save(buffer, _FORMATS[encoding], **options)
+    image.save(buffer, _FORMATS[encoding], **options)
     return buffer.getvalue()
 
 
 # faults of the image: image to image
 
 
-def _resized(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _resized(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     scale = float(rng.choice([0.5, 0.66, 0.8, 1.25, 1.5]))
-    size = max(8, round(picture.width * scale)), max(8, round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    size = max(8, round(image.width * scale)), max(8, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     left, top, right, bottom = rng.uniform(0.01, 0.1, 4)
-    w, h = picture.size
-    return picture.crop((int(left * w) + 1, int(top * h) + 1, w - int(right * w) - 1, h - int(bottom * h) - 1))
+    w, h = image.size
+    return image.crop((int(left * w) + 1, int(top * h) + 1, w - int(right * w) - 1, h - int(bottom * h) - 1))
 
 
-def _mirrored(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    return ImageOps.mirror(picture)
+def _mirrored(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.mirror(image)
 
 
-def _too_dark(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _too_dark(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     gain = float(rng.uniform(0.05, 0.14))
-    return picture.point([round(level * gain) for level in range(256)] * 3)
+    return image.point([round(level * gain) for level in range(256)] * 3)
 
 
-def _too_bright(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _too_bright(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     gain = float(rng.uniform(0.06, 0.14))
-    return picture.point([round(255 - (255 - level) * gain) for level in range(256)] * 3)
+    return image.point([round(255 - (255 - level) * gain) for level in range(256)] * 3)
 
 
-def _blurred(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    return picture.filter(ImageFilter.GaussianBlur(min(picture.size) * float(rng.uniform(0.035, 0.06))))
+def _blurred(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(min(image.size) * float(rng.uniform(0.035, 0.06))))
 
 
 _RETOUCHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
@@ -82,7 +82,7 @@ _RETOUCHES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]]
 # file formats: image to bytes
 
 
-def _exif_rotated(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+def _exif_rotated(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
     """Store the image rotated, with the EXIF orientation tag that tells readers to rotate it back."""
     turn = Image.Transpose
     stored = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
@@ -90,18 +90,18 @@ def _exif_rotated(picture: Image.Image, encoding: str, rng: np.random.Generator)
     orientation = int(rng.choice([3, 6, 6, 8, 8, 2, 4, 5, 7]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return _encoded(picture.transpose(stored[orientation]), encoding, exif=exif)
+    return _encoded(image.transpose(stored[orientation]), encoding, exif=exif)
 
 
-def _cmyk(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    return _encoded(picture.convert("CMYK"), encoding)
+def _cmyk(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+    return _encoded(image.convert("CMYK"), encoding)
 
 
-def _sixteen_bit(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+def _sixteen_bit(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
     """Store 16 bits per channel: grey with Pillow, colour with our own PNG writer, because Pillow has none."""
     if encoding == "png" and rng.random() < 0.6:
-        return _colour_png_16(np.asarray(picture).astype(np.uint16) * 257)
-    grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+        return _colour_png_16(np.asarray(image).astype(np.uint16) * 257)
+    grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
     return _encoded(Image.fromarray(grey), encoding)
 
 
@@ -119,39 +119,39 @@ def _colour_png_16(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 6)) + chunk(b"IEND", b"")
 
 
-def _palette(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    return _encoded(picture.quantize(int(rng.integers(24, 65))), encoding)
+def _palette(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+    return _encoded(image.quantize(int(rng.integers(24, 65))), encoding)
 
 
-def _alpha(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+def _alpha(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
     """Make the corners transparent; their colour is black."""
-    mask = Image.new("L", picture.size, 0)
-    w, h = picture.size
+    mask = Image.new("L", image.size, 0)
+    w, h = image.size
     ImageDraw.Draw(mask).rounded_rectangle(
         (1, 1, w - 2, h - 2), radius=min(w, h) * float(rng.uniform(0.15, 0.4)), fill=255
     )
-    clear = Image.composite(picture, Image.new("RGB", picture.size), mask)
+    clear = Image.composite(image, Image.new("RGB", image.size), mask)
     clear.putalpha(mask.filter(ImageFilter.BoxBlur(1)))
     return _encoded(clear, encoding)
 
 
-def _animated(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+def _animated(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
     """Store three frames that scroll; the first is the image."""
-    step = max(1, picture.width // 12)
-    frames = [picture, ImageChops.offset(picture, step, 0), ImageChops.offset(picture, 2 * step, 0)]
+    step = max(1, image.width // 12)
+    frames = [image, ImageChops.offset(image, step, 0), ImageChops.offset(image, 2 * step, 0)]
     if encoding == "gif":
         frames = [frame.quantize(128) for frame in frames]
     return _encoded(frames[0], encoding, save_all=True, append_images=frames[1:], duration=120)
 
 
-def _truncated(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
-    whole = _encoded(picture, encoding)
+def _truncated(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+    whole = _encoded(image, encoding)
     return whole[: int(len(whole) * rng.uniform(0.3, 0.7))]
 
 
-def _corrupt(picture: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
+def _corrupt(image: Image.Image, encoding: str, rng: np.random.Generator) -> bytes:
     """Overwrite the header (JPEG) or the compressed rows (PNG, whose checksums then fail) with random bytes."""
-    whole = bytearray(_encoded(picture, encoding))
+    whole = bytearray(_encoded(image, encoding))
     start = 0 if encoding == "jpg" else len(whole) // 3
     noise = rng.integers(0, 256, 220, dtype=np.uint8).tobytes()
     whole[start : start + len(noise)] = noise[: max(0, len(whole) - start)]

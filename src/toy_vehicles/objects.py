@@ -25,41 +25,41 @@ AUTUMN: tuple[Colour, ...] = ((0.8, 0.52, 0.18), (0.72, 0.34, 0.16), (0.82, 0.68
 def scenery(setting: Setting, camera: Camera, rng: np.random.Generator) -> list[list[Part]]:
     """Return the objects behind the vehicle, each a list of parts at its position."""
     away = -1.0 if camera.eye[1] > 0 else 1.0
-    ends_on = abs(camera.forward[0]) > 0.75
+    along_road = abs(camera.forward[0]) > 0.75
     objects: list[list[Part]] = []
-    for side in (away, -away) if ends_on else (away,):
-        x = -14.0 if not ends_on else 0.0
-        reach = 16.0 if not ends_on else 34.0
+    for side in (away, -away) if along_road else (away,):
+        x = -14.0 if not along_road else 0.0
+        reach = 16.0 if not along_road else 34.0
         while x < reach:
             gap = float(rng.uniform(2.5, 7.0))
-            at = (x if not ends_on else -x * np.sign(camera.eye[0]), side * float(rng.uniform(8.2, 10.5)))
+            at = (x if not along_road else -x * np.sign(camera.eye[0]), side * float(rng.uniform(8.2, 10.5)))
             objects.append(_object(setting, at, rng))
             x += gap + 3.0
-    return [thing for thing in objects if thing and _clear_of_view(thing, camera)]
+    return [parts for parts in objects if parts and _behind_vehicle(parts, camera)]
 
 
 def tree(at: tuple[float, float], setting: Setting, rng: np.random.Generator, size: float = 1.0) -> list[Part]:
-    """A leafy tree or a fir, bare-looking under snow."""
+    """A broad-leaved tree or a fir, pale in snow."""
     x, y = at
-    tall = float(rng.uniform(2.6, 5.0)) * size
-    trunk = stroke([(x, y, 0), (x, y, tall * 0.6)], 0.12 * size, (0.36, 0.26, 0.19))
+    height = float(rng.uniform(2.6, 5.0)) * size
+    trunk = stroke([(x, y, 0), (x, y, height * 0.6)], 0.12 * size, (0.36, 0.26, 0.19))
     leaf = pick(rng, AUTUMN) if rng.random() < 0.15 else pick(rng, GREENS)
     if setting.snowy:
         leaf = toned(leaf, 1.55)
     if rng.random() < 0.3:
         cones = []
         for k in range(3):
-            low, wide = tall * (0.25 + 0.24 * k), (1.2 - 0.3 * k) * size
-            points = np.array([(x - wide, y, low), (x + wide, y, low), (x, y, low + tall * 0.42)])
+            low, half_width = height * (0.25 + 0.24 * k), (1.2 - 0.3 * k) * size
+            points = np.array([(x - half_width, y, low), (x + half_width, y, low), (x, y, low + height * 0.42)])
             across = points.copy()
             across[:, 0], across[:, 1] = x, y + points[:, 0] - x
             for triangle in (points, across):
-                for way in (1.0, -1.0):
-                    out = np.array([0.0, way, 0.3]) if triangle is points else np.array([way, 0.0, 0.3])
-                    cones.append(Item(Kind.SOLID, triangle, toned(leaf, 0.8), out))
+                for side in (1.0, -1.0):
+                    outward = np.array([0.0, side, 0.3]) if triangle is points else np.array([side, 0.0, 0.3])
+                    cones.append(Item(Kind.SOLID, triangle, toned(leaf, 0.8), outward))
         return [part([trunk, *cones])]
     crown = [
-        ball((np.array([x, y, tall * 0.72]) + rng.normal(0, (0.55, 0.4, 0.45)) * size).tolist(),
+        ball((np.array([x, y, height * 0.72]) + rng.normal(0, (0.55, 0.4, 0.45)) * size).tolist(),
              float(rng.uniform(0.7, 1.15)) * size, toned(leaf, float(rng.uniform(0.88, 1.08))))
         for _ in range(5)
     ]  # fmt: skip
@@ -67,7 +67,7 @@ def tree(at: tuple[float, float], setting: Setting, rng: np.random.Generator, si
 
 
 def bush(at: tuple[float, float], setting: Setting, rng: np.random.Generator, size: float) -> list[Part]:
-    """A few leafy balls on the ground."""
+    """A bush: green balls on the ground."""
     leaf = toned(pick(rng, GREENS), 1.5 if setting.snowy else 1.0)
     items = [
         ball((*(np.array(at) + rng.normal(0, 0.5, 2) * size), size * rng.uniform(0.3, 0.6)),
@@ -87,7 +87,7 @@ def lamp_post(at: tuple[float, float], lit: bool, height: float = 5.0) -> list[P
 
 
 def sign_post(at: tuple[float, float], rng: np.random.Generator) -> list[Part]:
-    """A traffic sign: discs, which always face the camera."""
+    """A traffic sign: balls, because they look like discs from every side."""
     x, y = at
     colour = pick(rng, ((0.78, 0.13, 0.12), (0.15, 0.35, 0.7), (0.95, 0.8, 0.2)))
     items = [
@@ -107,12 +107,12 @@ def fence(x0: float, x1: float, y: float, rng: np.random.Generator) -> list[Part
 
 
 def _object(setting: Setting, at: tuple[float, float], rng: np.random.Generator) -> list[Part]:
-    draw = rng.random()
-    if setting.place in ("city", "suburb") and draw < (0.75 if setting.place == "city" else 0.4):
+    chance = rng.random()
+    if setting.place in ("city", "suburb") and chance < (0.75 if setting.place == "city" else 0.4):
         return _building(at, setting, rng)
-    if draw < 0.8:
+    if chance < 0.8:
         return tree(at, setting, rng)
-    if draw < 0.9:
+    if chance < 0.9:
         return lamp_post((at[0], at[1] * 0.7), setting.night)
     return bush(at, setting, rng, 1.3)
 
@@ -142,8 +142,8 @@ def _building(at: tuple[float, float], setting: Setting, rng: np.random.Generato
     return [part(items)]
 
 
-def _clear_of_view(thing: list[Part], camera: Camera) -> bool:
-    """Return whether the object is far enough behind the vehicle, which is at the origin."""
-    middle = (thing[0].low + thing[0].high) / 2
+def _behind_vehicle(parts: list[Part], camera: Camera) -> bool:
+    """Return whether the object is at least 1.5 m behind the vehicle, which is at the origin."""
+    middle = (parts[0].low + parts[0].high) / 2
     behind = float((middle - camera.eye) @ camera.forward)
     return behind > float(-camera.eye @ camera.forward) + 1.5

@@ -8,15 +8,15 @@ from PIL import ImageDraw
 
 from toy_vehicles.solids import Floats, Item, Kind, Part
 
-NEAR_M = 0.4  # parts nearer to the camera are not drawn
+NEAR_M = 0.4  # items closer to the camera are not drawn
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A level camera with a shifted lens, so that verticals stay vertical.
+    """A level camera with a shifted lens, so that vertical lines stay vertical.
 
-    eye: float64 [3]; forward, right: horizontal unit vectors; focal in pixels; (u, v) in pixels
-    from the top left.
+    eye: float64 [3], in metres; forward, right: horizontal unit vectors; focal: focal length in pixels; u and v are
+    pixel coordinates from the top left.
     """
 
     eye: Floats
@@ -38,24 +38,24 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """sun: unit vector towards the light. Its colours multiply paint; haze is the colour of far things."""
+    """sun: unit vector towards the light. Its colours multiply paint; haze is the colour of far items."""
 
     sun: Floats
     sun_colour: Floats
     sky_colour: Floats
     haze_colour: Floats
-    haze_m: float  # distance at which haze has two thirds of the colour
+    haze_m: float  # at this distance the colour is two thirds haze
 
 
-def placed(camera: Camera, light: Light, at: tuple[float, float], about: bool) -> tuple[Camera, Light]:
-    """Return camera and light relative to an object at `at`, rotated by half a turn or not.
+def relative_view(camera: Camera, light: Light, position: tuple[float, float], turned: bool) -> tuple[Camera, Light]:
+    """Return camera and light relative to an object at `position` (x, y), turned by 180 degrees if `turned`.
 
-    It is the same image as with the object's points moved, and the camera is only one point.
+    Moving one camera gives the same image as moving the many points of the object.
     """
-    way = np.array([-1.0, -1.0, 1.0]) if about else np.ones(3)
-    eye = (camera.eye - np.array([at[0], at[1], 0.0])) * way
-    seen = replace(camera, eye=eye, forward=camera.forward * way, right=camera.right * way)
-    return seen, replace(light, sun=light.sun * way)
+    signs = np.array([-1.0, -1.0, 1.0]) if turned else np.ones(3)
+    eye = (camera.eye - np.array([position[0], position[1], 0.0])) * signs
+    relative_camera = replace(camera, eye=eye, forward=camera.forward * signs, right=camera.right * signs)
+    return relative_camera, replace(light, sun=light.sun * signs)
 
 
 def paint(draw: ImageDraw.ImageDraw, parts: list[Part], camera: Camera, light: Light) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from toy_vehicles.scene import CLASSES
 
 SPLITS = {"train": 0.7, "val": 0.15, "test": 0.15}
-IMBALANCE = 5.0  # most frequent class : least frequent one
-WRONG_LABELS = 0.08  # of train
-AMONG_LOOK_ALIKES = 0.7  # of the wrong labels
-ALL_KINDS_FROM = 200  # images from which every fault occurs
+IMBALANCE = 5.0  # images of the most frequent class per image of the least frequent class
+WRONG_LABELS = 0.08  # share of the train images
+AMONG_LOOK_ALIKES = 0.7  # share of the wrong labels that name a look-alike
+ALL_KINDS_FROM = 200  # a set of at least this many images contains every fault
 
 LOOK_ALIKES: dict[str, tuple[str, ...]] = {
     "car": ("van", "pickup"), "truck": ("bus", "van"), "bus": ("tram", "truck"), "motorcycle": ("bicycle",),
@@ -19,6 +19,7 @@ LOOK_ALIKES: dict[str, tuple[str, ...]] = {
     "tractor": ("excavator",), "excavator": ("tractor",),
 }  # fmt: skip
 
+# shares of all files
 DUPLICATES = {
     "exact_duplicate": 0.012,
     "resized": 0.008,
@@ -50,17 +51,17 @@ class Plan:
     true_label: str  # "" if the file is not an image
     given_label: str
     fault: str  # "" for no fault
-    of: str  # the original's path, for duplicates
+    of: str  # for duplicates, the path of the original; else ""
     scene: int
     key: int
     width_px: int
     height_px: int
-    encoding: str
+    encoding: str  # key of _ENCODINGS
     treatment: str  # how image or bytes are changed; an exact duplicate has the treatment of its original
 
 
 def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]:
-    """Return the plans of exactly `images` files, ordered by path. ValueError if the numbers are too small."""
+    """Return the plans of exactly `images` files, sorted by path. Raises ValueError if a number is out of range."""
     if not 2 <= classes <= len(CLASSES):
         raise ValueError(f"toy-vehicles: classes is {classes}; choose 2 to {len(CLASSES)}")
     if images < 6 * classes:
@@ -68,7 +69,7 @@ def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]
             f"toy-vehicles: {images} images are too few for {classes} classes; ask for {6 * classes} or more"
         )
     if size_px < 24:
-        raise ValueError(f"toy-vehicles: size_px is {size_px}; 24 is the smallest at which a vehicle shows")
+        raise ValueError(f"toy-vehicles: size_px is {size_px}; a vehicle is recognisable only from 24 pixels on")
     rng = np.random.default_rng([seed, 1])
     names = CLASSES[:classes]
     counts = _fault_counts(images)
@@ -77,7 +78,7 @@ def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]
     originals = _originals(images - extra, size_px, names, numbers, rng)
     originals = _with_faults(originals, counts, names, rng)
     plans = originals + _duplicates(originals, counts, names, numbers, rng)
-    plans += [_no_picture(names, next(numbers), i, images, rng) for i in range(counts["non_image"])]
+    plans += [_non_image(names, next(numbers), i, images, rng) for i in range(counts["non_image"])]
     return sorted(plans, key=lambda plan: plan.path)
 
 
@@ -88,7 +89,7 @@ def class_shares(classes: int) -> np.ndarray:
 
 
 def _fault_counts(images: int) -> dict[str, int]:
-    """Return the files per fault, without wrong labels: at least one each in a large set, else rounded in total."""
+    """Return the files per fault, without wrong labels: at least 1 each in a large set, else with a rounded sum."""
     shares = {**DUPLICATES, **BROKEN, **NO_IMAGE, **ODDITIES}
     if images >= ALL_KINDS_FROM:
         return {kind: max(1, round(share * images)) for kind, share in shares.items()}
@@ -165,19 +166,19 @@ def _with_faults(
         for _ in range(counts[kind]):
             index = free[True].pop()
             plans[index] = _spoiled(plans[index], kind, rng)
-    placed = 0
+    assigned = 0
     for kind in ODDITIES:
         for _ in range(counts[kind]):
-            placed += 1
-            index = free[placed % 7 != 0].pop()
+            assigned += 1
+            index = free[assigned % 7 != 0].pop()
             plans[index] = _spoiled(plans[index], kind, rng)
     return plans
 
 
 def _wrong_label(label: str, names: Sequence[str], rng: np.random.Generator) -> str:
-    near = [name for name in LOOK_ALIKES[label] if name in names]
+    look_alikes = [name for name in LOOK_ALIKES[label] if name in names]
     others = [name for name in names if name != label]
-    chosen = near if near and rng.random() < AMONG_LOOK_ALIKES else others
+    chosen = look_alikes if look_alikes and rng.random() < AMONG_LOOK_ALIKES else others
     return chosen[int(rng.integers(len(chosen)))]
 
 
@@ -236,7 +237,7 @@ def _duplicates(
     return plans
 
 
-def _no_picture(names: Sequence[str], number: int, turn: int, images: int, rng: np.random.Generator) -> Plan:
+def _non_image(names: Sequence[str], number: int, turn: int, images: int, rng: np.random.Generator) -> Plan:
     label = names[int(rng.integers(len(names)))]
     ending = ("jpg", "png", "jpeg", "gif")[turn % 4]
     path = f"train/{label}/img_{number:05d}.{ending}"

@@ -10,7 +10,7 @@ from toy_vehicles import objects, surroundings
 from toy_vehicles.cars import car, pickup, van
 from toy_vehicles.heavy import bus, tram, truck
 from toy_vehicles.machines import excavator, tractor
-from toy_vehicles.painter import Camera, paint, paint_in_order, placed
+from toy_vehicles.painter import Camera, paint, paint_in_order, relative_view
 from toy_vehicles.settings import Setting, choose_setting
 from toy_vehicles.solids import Floats, Kind, Part, all_points
 from toy_vehicles.two_wheelers import bicycle, motorcycle
@@ -22,7 +22,7 @@ _BUILDERS: dict[str, Callable[[np.random.Generator, bool], list[Part]]] = {
 CLASSES: tuple[str, ...] = tuple(_BUILDERS)
 """Class names from the most to the least frequent."""
 
-# centre and spread of the camera's bearing in degrees (0: head on, 90: from its left), and its chance
+# the camera's bearing in degrees (0: in front of the vehicle, 90: at its left): mean, deviation, probability
 _BEARINGS = (
     (90.0, 12.0, 0.28),
     (55.0, 14.0, 0.3),
@@ -34,32 +34,32 @@ _BEARINGS = (
 
 def draw(
     label: str, rng: np.random.Generator, width_px: int, height_px: int, *, supersampling: int = 3,
-    fair: bool = False,
+    easy: bool = False,
 ) -> Image.Image:  # fmt: skip
     """Draw an image (RGB, width_px x height_px) of a vehicle of class `label`.
 
-    The image depends only on the arguments. fair: clear weather, nothing in front, the whole vehicle in the frame;
+    The image depends only on the arguments. easy: clear weather, nothing in front, the whole vehicle in the frame;
     otherwise there may be rain, snow, fog, poles, bushes and other vehicles.
     Raises KeyError for an unknown label.
     """
     width, height = width_px * supersampling, height_px * supersampling
     eye, forward, right = _viewpoint(rng)
-    setting = choose_setting(rng, forward, right, fair)
+    setting = choose_setting(rng, forward, right, easy)
     lit = setting.night or setting.hour == "sunset"
     parts = _BUILDERS[label](rng, lit)
     points = all_points(parts)
-    camera = _aimed(points, eye, forward, right, width, height, fair, rng)
-    canvas = _background(camera, setting, label, width, height, fair, rng)
+    camera = _aimed(points, eye, forward, right, width, height, easy, rng)
+    canvas = _background(camera, setting, label, width, height, easy, rng)
     _cast_shadow(canvas, points, camera, setting)
     pen = ImageDraw.Draw(canvas)
     paint(pen, parts, camera, setting.light)
-    if not fair:
+    if not easy:
         _in_front(pen, camera, setting, np.ptp(points, axis=0), rng)
     if lit:
         canvas = _with_bloom(canvas, parts, camera)
     canvas = _with_weather(canvas, setting, rng)
-    picture = canvas.reduce(supersampling)
-    return _graded(picture, fair, rng)
+    image = canvas.reduce(supersampling)
+    return _graded(image, easy, rng)
 
 
 def _viewpoint(rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
@@ -72,7 +72,7 @@ def _viewpoint(rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
 
 
 def _aimed(
-    points: Floats, eye: Floats, forward: Floats, right: Floats, width: int, height: int, fair: bool,
+    points: Floats, eye: Floats, forward: Floats, right: Floats, width: int, height: int, easy: bool,
     rng: np.random.Generator,
 ) -> Camera:  # fmt: skip
     """Return a camera that shows the vehicle at a random size and position in the frame."""
@@ -85,13 +85,13 @@ def _aimed(
     outline, _ = camera.project(points)
     low, high = outline.min(axis=0), outline.max(axis=0)
     span = high - low
-    fill = float(rng.uniform(0.72, 0.86) if fair else rng.uniform(0.55, 0.98))
+    fill = float(rng.uniform(0.72, 0.86) if easy else rng.uniform(0.55, 0.98))
     focal = fill * float(min(width / span[0], height / span[1]))
-    if not fair and rng.random() < 0.08:
-        focal *= 1.3  # cropped by the frame
+    if not easy and rng.random() < 0.08:
+        focal *= 1.3  # the frame may cut the vehicle
     room = np.array([width, height]) - focal * span
-    shift = rng.uniform(-0.5, 0.5, 2) * np.abs(room) * (0.25 if fair else 0.8)
-    centre = np.array([width / 2, height * (0.54 if fair else 0.52)]) + shift
+    shift = rng.uniform(-0.5, 0.5, 2) * np.abs(room) * (0.25 if easy else 0.8)
+    centre = np.array([width / 2, height * (0.54 if easy else 0.52)]) + shift
     offset = centre - focal * (low + high) / 2
     return replace(camera, focal=focal, centre_u=float(offset[0]), horizon_v=float(offset[1]))
 
@@ -102,7 +102,7 @@ def _background(
     label: str,
     width: int,
     height: int,
-    fair: bool,
+    easy: bool,
     rng: np.random.Generator,
 ) -> Image.Image:
     canvas = surroundings.sky(setting, width, camera.horizon_v, height)
@@ -113,12 +113,12 @@ def _background(
     surroundings.ground(canvas, setting, camera.horizon_v, rng)
     rails = rng.random() < (0.75 if label == "tram" else 0.08)
     surroundings.road(pen, camera, setting, rails, rng)
-    things = objects.scenery(setting, camera, rng)
-    things.sort(key=lambda thing: -float(((thing[0].low + thing[0].high) / 2 - camera.eye) @ camera.forward))
-    items = [item for thing in things for part in thing for item in part.items]
+    scenery = objects.scenery(setting, camera, rng)
+    scenery.sort(key=lambda parts: -float(((parts[0].low + parts[0].high) / 2 - camera.eye) @ camera.forward))
+    items = [item for parts in scenery for part in parts for item in part.items]
     if items:
         paint_in_order(pen, items, camera, setting.light)
-    if rng.random() < (0.12 if fair else 0.3):
+    if rng.random() < (0.12 if easy else 0.3):
         _another_vehicle(pen, camera, setting, rng)
     if rng.random() < 0.25:
         canvas = canvas.filter(ImageFilter.BoxBlur(width * float(rng.uniform(0.003, 0.009))))
@@ -130,9 +130,9 @@ def _another_vehicle(pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting,
     label = CLASSES[int(rng.integers(len(CLASSES)))]
     away = -1.0 if camera.eye[1] > 0 else 1.0
     along = -float(np.sign(camera.eye[0])) * float(rng.uniform(3, 14))
-    at = (along, away * float(rng.uniform(4.2, 6.0)))
-    seen, light = placed(camera, setting.light, at, bool(rng.random() < 0.5))
-    paint(pen, _BUILDERS[label](rng, setting.night), seen, light)
+    position = (along, away * float(rng.uniform(4.2, 6.0)))
+    relative_camera, light = relative_view(camera, setting.light, position, bool(rng.random() < 0.5))
+    paint(pen, _BUILDERS[label](rng, setting.night), relative_camera, light)
 
 
 def _cast_shadow(canvas: Image.Image, points: Floats, camera: Camera, setting: Setting) -> None:
@@ -142,9 +142,9 @@ def _cast_shadow(canvas: Image.Image, points: Floats, camera: Camera, setting: S
     pen = ImageDraw.Draw(mask)
     sun = setting.light.sun
     strength = float(np.clip(setting.light.sun_colour.mean() * 1.1, 0.12, 0.6))
-    thrown = points - points[:, 2:] * sun / max(float(sun[2]), 0.35)
+    projected = points - points[:, 2:] * sun / max(float(sun[2]), 0.35)
     below = points[points[:, 2] < 0.7]
-    for flat, level in ((thrown, strength), (below, 0.6)):  # the darker one last, over the other
+    for flat, level in ((projected, strength), (below, 0.6)):  # the darker shadow last, over the other
         outline, depth = camera.project(flat * np.array([1.0, 1.0, 0.0]))
         hull = _hull(outline[depth > 0.5] / scale)
         if len(hull) > 2:
@@ -167,26 +167,26 @@ def _in_front(
     pen: ImageDraw.ImageDraw, camera: Camera, setting: Setting, extent: Floats, rng: np.random.Generator
 ) -> None:
     """Draw an object between camera and vehicle, in about a third of the images."""
-    kind = rng.random()
-    if kind > 0.36:
+    chance = rng.random()
+    if chance > 0.36:
         return
     near = float(rng.uniform(0.3, 0.6))
     reach = np.hypot(camera.eye[0], camera.eye[1]) * near
     across = camera.right * float(rng.uniform(-0.42, 0.42)) * min(float(extent[0]), 5.0)
     spot = -camera.forward * reach + across
-    at = (float(spot[0]), float(spot[1]))
-    tall = float(extent[2]) * (1 - near)  # what would hide the vehicle from wheels to roof
-    if kind < 0.1:
-        thing = objects.lamp_post(at, setting.night)
-    elif kind < 0.18:
-        thing = objects.sign_post(at, rng)
-    elif kind < 0.3:
-        thing = objects.bush(at, setting, rng, tall * float(rng.uniform(0.3, 0.55)))
-    elif kind < 0.33:
-        thing = objects.tree(at, setting, rng, 0.33 * tall)
+    position = (float(spot[0]), float(spot[1]))
+    height = float(extent[2]) * (1 - near)  # an object of this height hides the vehicle from wheels to roof
+    if chance < 0.1:
+        parts = objects.lamp_post(position, setting.night)
+    elif chance < 0.18:
+        parts = objects.sign_post(position, rng)
+    elif chance < 0.3:
+        parts = objects.bush(position, setting, rng, height * float(rng.uniform(0.3, 0.55)))
+    elif chance < 0.33:
+        parts = objects.tree(position, setting, rng, 0.33 * height)
     else:
-        thing = objects.fence(at[0] - 4, at[0] + 4, at[1], rng)
-    paint(pen, thing, camera, setting.light)
+        parts = objects.fence(position[0] - 4, position[0] + 4, position[1], rng)
+    paint(pen, parts, camera, setting.light)
 
 
 def _with_bloom(canvas: Image.Image, parts: list[Part], camera: Camera) -> Image.Image:
@@ -198,8 +198,8 @@ def _with_bloom(canvas: Image.Image, parts: list[Part], camera: Camera) -> Image
         centre = item.points.mean(axis=0)
         if (camera.eye - centre) @ np.asarray(item.outward) <= 0:
             continue
-        (at,), _ = camera.project(centre[None])
-        u, v, r = at[0] / scale, at[1] / scale, layer.width * 0.035
+        (pixel,), _ = camera.project(centre[None])
+        u, v, r = pixel[0] / scale, pixel[1] / scale, layer.width * 0.035
         colour = tuple(int(255 * c) for c in item.colour)
         pen.ellipse((u - r, v - r, u + r, v + r), fill=colour)
     glow = layer.filter(ImageFilter.GaussianBlur(layer.width * 0.035)).resize(canvas.size, Image.Resampling.BILINEAR)
@@ -230,18 +230,18 @@ def _with_weather(canvas: Image.Image, setting: Setting, rng: np.random.Generato
     return Image.blend(canvas, layer, 0.85)
 
 
-def _graded(picture: Image.Image, fair: bool, rng: np.random.Generator) -> Image.Image:
+def _graded(image: Image.Image, easy: bool, rng: np.random.Generator) -> Image.Image:
     """Vary exposure, colour cast, vignette, grain and sharpness, as different cameras do."""
-    if not fair and rng.random() < 0.15:
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
-    pixels = np.asarray(picture, dtype=np.float32) / 255
-    strength = 0.35 if fair else 1.0
+    if not easy and rng.random() < 0.15:
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
+    pixels = np.asarray(image, dtype=np.float32) / 255
+    strength = 0.35 if easy else 1.0
     gain = np.exp(rng.normal(0, 0.13) * strength) * np.exp(rng.normal(0, 0.05, 3) * strength)
     pixels = np.clip(pixels * gain.astype(np.float32), 0, 1) ** np.float32(np.exp(rng.normal(0.02, 0.12) * strength))
     if rng.random() < 0.4:
-        y, x = np.linspace(-1, 1, picture.height), np.linspace(-1, 1, picture.width)
+        y, x = np.linspace(-1, 1, image.height), np.linspace(-1, 1, image.width)
         fall = 1 - float(rng.uniform(0.05, 0.22)) * (x[None, :] ** 2 + y[:, None] ** 2) / 2
         pixels = pixels * fall[..., None].astype(np.float32)
-    grain = float(rng.uniform(0.0, 0.006 if fair else 0.025))
+    grain = float(rng.uniform(0.0, 0.006 if easy else 0.025))
     pixels = pixels + grain * rng.standard_normal(pixels.shape, dtype=np.float32)
     return Image.fromarray(np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8))

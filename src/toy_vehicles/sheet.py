@@ -22,7 +22,7 @@ def sample_sheet(seed: int, columns: int = 10, rows: int = 4, *, cell_px: int = 
         label = CLASSES[cell % len(CLASSES)]
         rng = np.random.default_rng([seed, cell])
         left, top = gap + column * step_x, gap + row * step_y
-        sheet.paste(draw(label, rng, cell_px, cell_px, fair=row % 2 == 0), (left, top), corners)
+        sheet.paste(draw(label, rng, cell_px, cell_px, easy=row % 2 == 0), (left, top), corners)
         pen.text(
             (left + cell_px / 2, top + cell_px + caption / 2),
             label,

@@ -1,8 +1,8 @@
 """Flat-coloured solids in metres, which `painter` draws.
 
 Axes: x along the vehicle (front is +x), y to its left, z up; the ground is z = 0. A drawing is a list of
-`Part`s (about convex, with an axis-aligned box by which it is sorted), a part is a list of `Item`s
-drawn in order, so that a window is drawn after its wall.
+`Part`s (roughly convex, each with an axis-aligned box by which it is sorted). A part is a list of `Item`s that are
+painted in order, so that a window is painted after its wall.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
 class Kind(IntEnum):
     """How an item is painted."""
 
-    SOLID = 0  # polygon, shaded, seen from outside only
+    SOLID = 0  # polygon, shaded, visible from outside only
     GLOW = 1  # polygon, seen from outside only, not shaded
-    STROKE = 2  # polyline of a given thickness (tubes, poles, limbs)
+    STROKE = 2  # polyline of a given radius (tubes, poles, limbs)
     BALL = 3  # sphere
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """points: float64 [n, 3] in metres. outward: any vector on the visible side of a polygon."""
+    """points: float64 [n, 3] in metres. outward: any vector that points to the visible side of a polygon."""
 
     kind: Kind
     points: Floats
@@ -59,7 +59,7 @@ def part(items: list[Item], low: Sequence[float] | None = None, high: Sequence[f
 
 
 def circle(x: float, z: float, radius: float, sides: int = 22) -> Floats:
-    """Corners [sides, 2] of a circle in a plane."""
+    """Corners [sides, 2] of a regular polygon around (x, z) in a plane, drawn as a circle."""
     corners: Floats = _unit_circle(sides) * radius + np.array([x, z])
     return corners
 
@@ -71,12 +71,12 @@ def _unit_circle(sides: int) -> Floats:
 
 
 def rectangle(x0: float, x1: float, z0: float, z1: float) -> list[tuple[float, float]]:
-    """Corners of a rectangle in a plane."""
+    """The four corners of a rectangle in a plane."""
     return [(x0, z0), (x1, z0), (x1, z1), (x0, z1)]
 
 
 def rounded(profile: Sequence[tuple[float, float]], radius: float, steps: int = 3) -> Floats:
-    """A polygon [n, 2] with each corner replaced by a quadratic curve that starts `radius` before it."""
+    """Return a polygon [n, 2] whose corners are replaced by quadratic curves that start `radius` metres before them."""
     corners = np.asarray(profile, dtype=np.float64)
     before, after = np.roll(corners, 1, axis=0) - corners, np.roll(corners, -1, axis=0) - corners
     lengths = np.linalg.norm(before, axis=1, keepdims=True), np.linalg.norm(after, axis=1, keepdims=True)
@@ -88,11 +88,8 @@ def rounded(profile: Sequence[tuple[float, float]], radius: float, steps: int = 
     return smooth
 
 
-_AXES = {
-    "y": (0, 2, 1),
-    "x": (1, 2, 0),
-    "z": (0, 1, 2),
-}  # axes of the profile's coordinates and of the depth
+# which of x, y, z are the two coordinates of a profile and its depth, by the axis of the depth
+_AXES = {"y": (0, 2, 1), "x": (1, 2, 0), "z": (0, 1, 2)}
 
 
 def _lift(plane: Floats, depth: float, axis: str) -> Floats:
@@ -106,7 +103,7 @@ def prism(
     profile: Floats | Sequence[tuple[float, float]], start: float, end: float, colour: Colour,
     bevel: float = 0.0, axis: str = "y",
 ) -> list[Item]:  # fmt: skip
-    """A profile swept along an axis from start to end, its two rims bevelled by `bevel` metres."""
+    """A profile swept along an axis from start to end; both rims are bevelled by `bevel` metres."""
     plane = np.asarray(profile, dtype=np.float64)
     middle = (plane.min(axis=0) + plane.max(axis=0)) / 2
     half = np.maximum((plane.max(axis=0) - plane.min(axis=0)) / 2, 1e-6)
@@ -118,12 +115,12 @@ def prism(
     lifted = [_lift(outline, depth, axis) for outline, depth in rings]
     centre = _lift(middle[None], (start + end) / 2, axis)[0]
     items = []
-    for one, two in pairwise(lifted):
-        quads = np.empty((len(one), 4, 3))
-        quads[:, 0], quads[:-1, 1], quads[-1, 1] = one, one[1:], one[0]
-        quads[:, 3], quads[:-1, 2], quads[-1, 2] = two, two[1:], two[0]
+    for ring, following in pairwise(lifted):
+        quads = np.empty((len(ring), 4, 3))
+        quads[:, 0], quads[:-1, 1], quads[-1, 1] = ring, ring[1:], ring[0]
+        quads[:, 3], quads[:-1, 2], quads[-1, 2] = following, following[1:], following[0]
         outwards = (quads[:, 0] + quads[:, 2]) / 2 - centre
-        items += [Item(Kind.SOLID, quad, colour, out) for quad, out in zip(quads, outwards, strict=True)]
+        items += [Item(Kind.SOLID, quad, colour, outward) for quad, outward in zip(quads, outwards, strict=True)]
     for ring in (lifted[0], lifted[-1]):
         items.append(Item(Kind.SOLID, ring, colour, ring.mean(axis=0) - centre))
     return items
@@ -148,7 +145,7 @@ def plate(
     outline: Floats | Sequence[tuple[float, float]], depth: float, colour: Colour,
     outward: float, axis: str = "y", kind: Kind = Kind.SOLID,
 ) -> Item:  # fmt: skip
-    """A flat polygon across an axis at `depth`, seen from the side that the sign of `outward` names."""
+    """A flat polygon at `depth` along an axis; the sign of `outward` is the direction from which it is visible."""
     direction = np.zeros(3)
     direction[_AXES[axis][2]] = outward
     return Item(kind, _lift(np.asarray(outline, dtype=np.float64), depth, axis), colour, direction)
@@ -158,9 +155,9 @@ def inset(
     quad: Floats, across: tuple[float, float], up: tuple[float, float], colour: Colour, outward: Floats,
     lean: float = 0.0, kind: Kind = Kind.SOLID,
 ) -> Item:  # fmt: skip
-    """A window in a quad [4, 3] (bottom left, bottom right, top right, top left), in fractions of its sides.
+    """A window in a quad [4, 3] (bottom left, bottom right, top right, top left).
 
-    lean shifts the upper edge along `across`, for reflections.
+    across, up: the window's limits, as fractions of the quad's sides. lean: shift of its upper edge, for reflections.
     """
     u = np.array([across[0], across[1], across[1] + lean, across[0] + lean])[:, None]
     v = np.array([up[0], up[0], up[1], up[1]])[:, None]
@@ -180,5 +177,5 @@ def ball(centre: Sequence[float], radius_m: float, colour: Colour) -> Item:
 
 
 def all_points(parts: list[Part]) -> Floats:
-    """Every point of the parts, float64 [n, 3]."""
+    """All points of the parts, float64 [n, 3]."""
     return np.concatenate([item.points for p in parts for item in p.items])

@@ -24,7 +24,7 @@ _GROUNDS: dict[str, tuple[Colour, ...]] = {
 
 
 def sky(setting: Setting, width: int, horizon_v: float, height: int) -> Image.Image:
-    """A canvas filled with the sky's gradient down to the horizon."""
+    """Return a canvas filled with the gradient of the sky, from the top to the horizon."""
     rows = np.clip(np.arange(height) / max(horizon_v, 1.0), 0, 1)[:, None] ** 1.3
     gradient = setting.zenith * (1 - rows) + setting.horizon * rows
     levels = np.clip(gradient * 255, 0, 255).astype(np.uint8)
@@ -34,7 +34,7 @@ def sky(setting: Setting, width: int, horizon_v: float, height: int) -> Image.Im
 def celestial(
     draw: ImageDraw.ImageDraw, setting: Setting, width: int, horizon_v: float, rng: np.random.Generator
 ) -> None:
-    """Sun, moon and stars, clouds."""
+    """Draw the sun or the moon, stars and clouds."""
     if setting.night and setting.weather == "clear":
         for _ in range(25):
             u, v = rng.uniform(0, width), rng.uniform(0, max(horizon_v, 1))
@@ -66,19 +66,19 @@ def celestial(
 def backdrop(
     draw: ImageDraw.ImageDraw, setting: Setting, width: int, horizon_v: float, rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Draw the horizon: hills, a skyline, woods or the sea."""
+    """Draw hills or a skyline on the horizon, in one to three layers."""
     for layer in range(int(rng.integers(1, 4))):
         blend = 0.62 - 0.2 * layer
-        tall = width * float(rng.uniform(0.04, 0.2)) * (0.75 if layer else 1.0)
+        height = width * float(rng.uniform(0.04, 0.2)) * (0.75 if layer else 1.0)
         city = setting.place == "city" or (setting.place == "suburb" and layer == 0)
         if city:
-            _skyline(draw, setting, width, horizon_v, tall * 1.6, blend, rng)
+            _skyline(draw, setting, width, horizon_v, height * 1.6, blend, rng)
             continue
         base = (0.35, 0.48, 0.62) if setting.place == "coast" else pick(rng, GREENS)
         colour = _far(toned(base, 0.85), setting, blend)
         u = np.linspace(-2, width + 2, 30)
         waves = sum(np.sin(u / width * f + rng.uniform(0, 6.3)) / f for f in (4.0, 9.0, 23.0))
-        v = horizon_v - tall * (0.6 + 1.6 * np.asarray(waves))
+        v = horizon_v - height * (0.6 + 1.6 * np.asarray(waves))
         outline = [*zip(u.tolist(), v.tolist(), strict=True), (width + 2, horizon_v + 2), (-2, horizon_v + 2)]
         draw.polygon(outline, fill=colour)
 
@@ -102,7 +102,7 @@ def strips(
     draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting,
     spans: list[tuple[float, float, float, float]], colour: Colour,
 ) -> None:  # fmt: skip
-    """Rectangles on the ground (x from, x to, y from, y to), cut where they come too near to the camera."""
+    """Draw rectangles on the ground (x from, x to, y from, y to); parts too close to the camera are cut off."""
     corners = np.zeros((len(spans), 4, 3))
     limits = np.array(spans)
     corners[:, :, 0], corners[:, :, 1] = limits[:, (0, 1, 1, 0)], limits[:, (2, 2, 3, 3)]
@@ -134,7 +134,7 @@ def _cut(corners: Floats, depth: Floats) -> Floats:
 
 
 def road(draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rails: bool, rng: np.random.Generator) -> None:
-    """A road along the vehicle with kerbs and markings, or the rows of a field; rails where asked."""
+    """Draw a road along the vehicle with kerbs and markings, or the rows of a field; with `rails`, also rails."""
     far = 160.0
     if setting.place == "field" and rng.random() < 0.75:
         soil = toned(pick(rng, _GROUNDS["field"]), float(rng.uniform(0.75, 0.9)))
@@ -168,21 +168,21 @@ def _paved(draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, far: flo
 
 
 def _skyline(
-    draw: ImageDraw.ImageDraw, setting: Setting, width: int, horizon_v: float, tall: float, blend: float,
+    draw: ImageDraw.ImageDraw, setting: Setting, width: int, horizon_v: float, height: float, blend: float,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     u = -float(rng.uniform(0, 0.1)) * width
     while u < width:
-        wide, high = width * float(rng.uniform(0.06, 0.16)), tall * float(rng.uniform(0.4, 1.3))
+        building_width, top = width * float(rng.uniform(0.06, 0.16)), height * float(rng.uniform(0.4, 1.3))
         colour = _far(toned(pick(rng, WALLS), float(rng.uniform(0.6, 0.9))), setting, blend)
-        draw.rectangle((u, horizon_v - high, u + wide, horizon_v + 1), fill=colour)
+        draw.rectangle((u, horizon_v - top, u + building_width, horizon_v + 1), fill=colour)
         step = width * 0.022
         window = (246, 214, 138) if setting.night else _far(GLASS, setting, blend)
-        for a in np.arange(u + step * 0.5, u + wide - step * 0.6, step):
-            for b in np.arange(horizon_v - high + step * 0.6, horizon_v - step, step * 1.3):
+        for a in np.arange(u + step * 0.5, u + building_width - step * 0.6, step):
+            for b in np.arange(horizon_v - top + step * 0.6, horizon_v - step, step * 1.3):
                 if rng.random() < (0.35 if setting.night else 0.8):
                     draw.rectangle((a, b, a + step * 0.45, b + step * 0.6), fill=window)
-        u += wide * float(rng.uniform(0.9, 1.3))
+        u += building_width * float(rng.uniform(0.9, 1.3))
 
 
 def _far(colour: Colour, setting: Setting, blend: float) -> tuple[int, int, int]:

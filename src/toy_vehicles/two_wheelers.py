@@ -30,7 +30,7 @@ from toy_vehicles.solids import (
 
 
 def bicycle(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """A diamond or step-through frame on thin wheels; basket, mudguards and rider come and go."""
+    """A bicycle with a diamond or step-through frame; basket or box, mudguards and rider are optional."""
     base, radius = float(rng.uniform(0.98, 1.12)), float(rng.uniform(0.31, 0.36))
     back, front = -base / 2, base / 2
     paint = some_paint(rng)
@@ -61,10 +61,10 @@ def bicycle(rng: np.random.Generator, lit: bool) -> list[Part]:
         bars.append(ball((head[0] + 0.1, 0, head[1] - 0.08), 0.045, LAMP))
     parts = [part(frame, (back - radius, -0.05, 0), (front + radius, 0.05, 0.95)),
              part(bars, (bar[0] - 0.1, -0.05, 0.9), (bar[0] + 0.1, 0.05, 1.1))]  # fmt: skip
-    extra = rng.random()
-    if extra < 0.25:
+    chance = rng.random()
+    if chance < 0.25:
         parts.append(part(box((head[0] + 0.1, -0.16, 0.8), (head[0] + 0.4, 0.16, 1.02), (0.62, 0.45, 0.28), 0.03)))
-    elif extra < 0.4:
+    elif chance < 0.4:
         parts.append(part(box((back - 0.2, -0.14, 0.72), (back + 0.15, 0.14, 0.95), some_paint(rng), 0.03)))
     if rng.random() < 0.6:
         foot = (crank[0] + 0.08, crank[1] - 0.1)
@@ -73,7 +73,7 @@ def bicycle(rng: np.random.Generator, lit: bool) -> list[Part]:
 
 
 def motorcycle(rng: np.random.Generator, lit: bool) -> list[Part]:
-    """Sports, touring or naked motorcycle, or a scooter; with and without a rider."""
+    """A motorcycle, with or without fairing, or a scooter; case and rider are optional."""
     if rng.random() < 0.3:
         return _scooter(rng, lit)
     base, radius = float(rng.uniform(1.3, 1.55)), float(rng.uniform(0.3, 0.35))

@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "ensemble": {"pooling": "equal"},
     "soft_labels": {"views": 1},
     "student": {"recipe": "micro", "architecture": "test_efficientnet", "weights": ["none"], "head": "random"}
-    | {"input_px": 32, "epochs": 1, "batch_size": 16, "precision": "fp32"},
+    | {"input_px": 32, "epochs": 1, "batch_size": 16, "dtype": "fp32"},
     "benchmark": {"latency_calls": 5, "latency_batches": [1], "latency_threads": [1], "latency_rounds": 1}
     | {"latency_engines": ["onnxruntime"]},
 }

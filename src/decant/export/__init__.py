@@ -1,1 +1,1 @@
-"""The product: one ONNX file with preprocessing, network and calibrated probabilities, and the checks of it."""
+"""The exported student: one ONNX file with preprocessing, network and calibrated probabilities, and its checks."""

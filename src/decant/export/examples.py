@@ -1,4 +1,4 @@
-"""Two short programs that run an exported file and lie beside it, for users to copy."""
+"""Two short programs for users, written beside an exported file, that run it."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The network in fp16, for measuring alone.
+"""The network in fp16. It is only measured, never offered to users.
 
-bf16 is not tried: ONNX's Conv accepts it from opset 22 on, and ONNX Runtime 1.31 has no CPU kernel for it.
+There is no bf16: ONNX's Conv accepts it from opset 22 on, and ONNX Runtime 1.31 has no CPU kernel for it.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ def fp16_network(network: onnx.ModelProto) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(network)
     graph = model.graph
-    del graph.value_info[:]  # they contain the old types
+    del graph.value_info[:]  # they declare the old types
     for tensor in graph.initializer:
         convert(tensor)
     for node in graph.node:

@@ -1,12 +1,12 @@
-"""Preprocessing as ONNX nodes: a uint8 image of any size in, the network's input out.
+"""Preprocessing as ONNX nodes: from a uint8 image of any size to the network's input.
 
 Each axis is resized by matrix products with weights that the graph computes from the image's size. A result row
-depends on few source rows, so the products go by bands of neighbouring rows, each with the source rows that it
-needs: one product for all rows would be mostly zeros. Source rows and columns outside the crop are never read, and
-only gathered pixels are converted to float.
+depends on few source rows, and the weights of one product for all rows would be mostly zeros. Therefore the result
+rows are split into bands of neighbouring rows, and each band has a product with only the source rows that it needs.
+Source rows and columns outside the crop are never read, and only gathered pixels are converted to float.
 
-Resize(antialias=1, exclude_outside=1) gives the same image and is not used: it also resizes what the crop leaves
-out, and several engines do not support it.
+Resize(antialias=1, exclude_outside=1) gives the same image. It is not used because it also resizes the part outside
+the crop, and several engines do not support it.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 from decant.data.preprocessing import Preprocessing
 from decant.export.interface import IMAGES, IR_VERSION, OPSET, PREPARED
 
-PREFIX = "preprocessing/"  # of node and tensor names, so that they differ from the network's
+PREFIX = "preprocessing/"  # of node and tensor names, so that none equals one of the network's
 MAX_BAND = 8  # rows per band: larger bands multiply more zeros, smaller ones gather more rows twice
-FAR = 1 << 60  # a distance in the units of `bands` at which a pixel has no weight
+FAR = 1 << 60  # a distance, in the units of `bands`, at which a pixel has weight 0
 
 
 def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
-    """`evaluation_transform` as a model of its own.
+    """`evaluation_transform` as an ONNX model.
 
     images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, S, S] in [0, 1]. Raises ValueError
     for a crop larger than the resized image.
@@ -40,14 +40,15 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
     resized = preprocessing.resized(Symbol(nodes, sides), shorter).name
     sources, weights = bands(nodes, sides, resized, preprocessing)
     rows, columns = (nodes("Gather", sources, nodes.constant(axis), axis=0) for axis in (0, 1))
-    for_rows, for_columns = (nodes("Gather", weights, nodes.constant(axis), axis=0) for axis in (0, 1))
+    row_weights, column_weights = (nodes("Gather", weights, nodes.constant(axis), axis=0) for axis in (0, 1))
     first, end = span(nodes, columns)
     strip = nodes("Slice", IMAGES, first, end, nodes.constant([2]))
-    low = mixed(nodes, strip, rows, for_rows, [size, -1, 3])  # [N, S, W', 3]
-    turned = nodes("Transpose", low, perm=[0, 2, 3, 1])
-    scaled = nodes("Div", for_columns, nodes.constant(255, np.float32))
-    small = mixed(nodes, turned, nodes("Sub", columns, first), scaled, [size, 3, size])  # [N, S (x), 3, S (y)]
-    chw = nodes("Transpose", small, perm=[0, 2, 3, 1])
+    rows_resized = weighted_sums(nodes, strip, rows, row_weights, [size, -1, 3])  # [N, S, W', 3]
+    transposed = nodes("Transpose", rows_resized, perm=[0, 2, 3, 1])
+    scaled = nodes("Div", column_weights, nodes.constant(255, np.float32))
+    shifted = nodes("Sub", columns, first)  # column numbers within the strip
+    both_resized = weighted_sums(nodes, transposed, shifted, scaled, [size, 3, size])  # [N, S (x), 3, S (y)]
+    chw = nodes("Transpose", both_resized, perm=[0, 2, 3, 1])
     nodes("Clip", chw, nodes.constant(0, np.float32), nodes.constant(1, np.float32), output=PREPARED)
     return nodes.model(
         {IMAGES: (TensorProto.UINT8, ["N", "H", "W", 3])},
@@ -56,7 +57,7 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
 
 
 class Nodes:
-    """Collects nodes: calling it adds one and returns the name of its output."""
+    """A list of nodes under construction. Calling it adds a node and returns the name of the node's output."""
 
     def __init__(self, prefix: str = PREFIX) -> None:
         self.prefix = prefix
@@ -80,8 +81,8 @@ class Nodes:
         graph = helper.make_graph(
             self.nodes,
             "decant",
-            [helper.make_tensor_value_info(name, *what) for name, what in inputs.items()],
-            [helper.make_tensor_value_info(name, *what) for name, what in outputs.items()],
+            [helper.make_tensor_value_info(name, *type_and_shape) for name, type_and_shape in inputs.items()],
+            [helper.make_tensor_value_info(name, *type_and_shape) for name, type_and_shape in outputs.items()],
             self.constants,
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -89,7 +90,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Symbol:
-    """A tensor of the graph that Python's operators add nodes to, so that the arithmetic of Preprocessing applies."""
+    """A tensor of the graph on which Python's operators add nodes, so that Preprocessing's arithmetic works on it."""
 
     nodes: Nodes
     name: str
@@ -104,7 +105,7 @@ class Symbol:
         return self._node("Mul", other)
 
     def __floordiv__(self, other: "Symbol | int") -> "Symbol":
-        """ONNX's Div of integers rounds towards zero, which is the floor: lengths are not negative."""
+        """ONNX's integer Div rounds towards zero. That is the floor, because lengths are not negative."""
         return self._node("Div", other)
 
     def _node(self, operator: str, other: "Symbol | int") -> "Symbol":
@@ -116,12 +117,12 @@ def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) 
     """The source rows and columns of the centre crop, and their weights; axis 0 is rows, 1 columns.
 
     sides, resized: int64 [2, 1, 1, 1]. Returns sources int64 [2, bands, taps] and weights float32 [2, bands, band,
-    taps], whose sums over the taps are 1. Positions are integers, in pixels times 2 * resized, so they are exact
-    for any image.
+    taps], whose sums over the taps are 1. Positions are integers in units of 1 / (2 * resized) of a source pixel, so
+    they are exact for any image.
 
     The weight of source pixel j for result pixel i is max(0, 1 - |distance of their centres| / support), where the
-    support is one result pixel or, when enlarging, one source pixel. Weights are then normalised, because nothing
-    lies beyond the borders.
+    support is one result pixel or, when enlarging, one source pixel. Weights are then normalised, because there are no
+    pixels beyond the borders.
     """
     size = preprocessing.input_px
     band = max(rows for rows in range(1, MAX_BAND + 1) if size % rows == 0)
@@ -131,9 +132,9 @@ def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) 
     leftmost = nodes("Sub", nodes("ReduceMin", targets, nodes.constant([2])), support)
     first = nodes("Max", nodes("Div", leftmost, step), nodes.constant(0))
     numbers = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
-    sources = nodes("Add", first, numbers)  # [2, bands, 1, taps]; may lie beyond the last pixel
-    there = nodes("Where", nodes("Less", sources, sides), nodes("Mul", sources, step), nodes.constant(FAR))
-    distance = nodes("Abs", nodes("Sub", targets, there))  # [2, bands, band, taps]
+    sources = nodes("Add", first, numbers)  # [2, bands, 1, taps]; some are beyond the last pixel
+    positions = nodes("Where", nodes("Less", sources, sides), nodes("Mul", sources, step), nodes.constant(FAR))
+    distance = nodes("Abs", nodes("Sub", targets, positions))  # [2, bands, band, taps]
     tent = nodes("Relu", nodes("Cast", nodes("Sub", support, distance), to=TensorProto.FLOAT))
     weights = nodes("Div", tent, nodes("ReduceSum", tent, nodes.constant([3])))
     last = nodes("Sub", sides, nodes.constant(1))
@@ -143,7 +144,7 @@ def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) 
 def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing, band: int) -> str:
     """Position in the source of the centre of each pixel of the crop: int64 [2, bands, band, 1].
 
-    (2 * (start + i) + 1) * side - resized, from the centre of the first source pixel.
+    (2 * (start + i) + 1) * side - resized, measured from the centre of the first source pixel in the units of `bands`.
     """
     start = preprocessing.crop_start(Symbol(nodes, resized)).name
     odd = nodes.constant((2 * np.arange(preprocessing.input_px) + 1).reshape(-1, band, 1))
@@ -153,8 +154,8 @@ def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing
 def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> str:
     """The largest number of source pixels that a band needs, on the axis that needs more: int64 scalar.
 
-    From the first support to the last there are ((band - 1) * side + support) / resized pixels; at either end one
-    more may be cut.
+    The supports of a band cover ((band - 1) * side + support) / resized pixels; at each end one more pixel may be
+    covered in part.
     """
     between = nodes("Mul", sides, nodes.constant(band - 1))
     whole = nodes("Div", nodes("Add", between, support), resized)
@@ -162,14 +163,14 @@ def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> 
 
 
 def span(nodes: Nodes, sources: str) -> tuple[str, str]:
-    """The first of these pixels and the one after the last: int64 [1] each."""
-    one = nodes.constant([1])
+    """The lowest of these pixel numbers, and the highest plus 1: int64 [1] each."""
+    one = nodes.constant([1])  # serves as the shape [1] and as the number 1
     first = nodes("Reshape", nodes("ReduceMin", sources), one)
     last = nodes("Reshape", nodes("ReduceMax", sources), one)
     return first, nodes("Add", last, one)
 
 
-def mixed(nodes: Nodes, image: str, sources: str, weights: str, shape: list[int]) -> str:
+def weighted_sums(nodes: Nodes, image: str, sources: str, weights: str, shape: list[int]) -> str:
     """Weighted sums of `image` [N, side, a, b] along its second axis: float32 [N, *shape].
 
     sources: int64 [bands, taps], weights: float32 [bands, band, taps].

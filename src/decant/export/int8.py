@@ -1,4 +1,4 @@
-"""int8: the network quantised statically with calibration images; preprocessing and probabilities stay in float."""
+"""Static int8 quantisation of the network with calibration images; preprocessing and softmax stay in float."""
 
 import logging
 import tempfile
@@ -28,7 +28,7 @@ def export_int8(
 ) -> None:
     """Write `student_int8.onnx` and `student_int8_bare.onnx` into `folder`.
 
-    batches: calibration images of train as the network reads them, float32 [B, 3, S, S] in [0, 1]. temperature,
+    batches: calibration images from train, prepared for the network: float32 [B, 3, S, S] in [0, 1]. temperature,
     metadata: as for `decant.export.student.export_student`.
     """
     bare = int8_network(network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px), batches)
@@ -48,24 +48,24 @@ def int8_network(
 ) -> onnx.ModelProto:
     """The network with int8 weights (a scale per output channel) and uint8 activations (a scale per tensor).
 
-    Quantise and dequantise nodes stand around every operator (QDQ), and engines fuse them (Jacob et al. 2018,
+    Quantise and dequantise nodes are placed around every operator (QDQ), and engines fuse them (Jacob et al. 2018,
     "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"). The range of an
-    activation is the smallest and the largest value in calibration. The last layer stays in float unless
-    `last_layer`: it is small, and its rounding errors go straight into the logits. `results/export/formats.csv`
-    compares these choices.
+    activation is from its smallest to its largest value in calibration. The last layer stays in float unless
+    `last_layer` is true: it is small, and its rounding errors change the logits directly.
+    `results/export/formats.csv` compares these choices.
 
-    Weights have 7 bits, in [-64, 64], unless `full_range`: on x86 processors without VNNI, ONNX Runtime adds pairs of
-    uint8 x int8 products in 16 bits, which saturate beyond 32,767 and make the predictions wrong.
+    Weights have 7 bits, in [-64, 64], unless `full_range` is true: on x86 processors without VNNI, ONNX Runtime adds
+    pairs of uint8 x int8 products in 16 bits. These sums saturate beyond 32,767, and the predictions become wrong.
 
-    method: MinMax or Percentile, which needs batches of one size. Entropy would give MinMax again: ONNX Runtime's
-    histogram has as many bins as levels by default, and `quantize_static` cannot change that.
+    method: MinMax or Percentile; Percentile needs batches of equal size. Entropy gives the same ranges as MinMax,
+    because ONNX Runtime's histogram has as many bins as levels by default and `quantize_static` cannot change that.
     """
-    with tempfile.TemporaryDirectory() as place:
-        prepared, quantised = Path(place) / "prepared.onnx", Path(place) / "quantised.onnx"
-        given = onnx.ModelProto()  # a copy, because the tool changes its input
-        given.CopyFrom(network)
-        quant_pre_process(given, prepared, skip_symbolic_shape=True)
-        with quiet():
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
+        copy = onnx.ModelProto()  # because the quantiser changes its input
+        copy.CopyFrom(network)
+        quant_pre_process(copy, prepared, skip_symbolic_shape=True)
+        with warnings_silenced():
             quantize_static(
                 prepared,
                 quantised,
@@ -76,25 +76,25 @@ def int8_network(
                 per_channel=per_channel,
                 reduce_range=not full_range,
                 calibrate_method=method,
-                nodes_to_exclude=[] if last_layer else [answering_node(prepared)],
+                nodes_to_exclude=[] if last_layer else [logits_node(prepared)],
             )
         model = onnx.load(quantised)
-    standard = [one for one in model.opset_import if one.domain in STANDARD_DOMAINS]
-    del model.opset_import[:]  # the tool lists its own operator set, which is unused
+    standard = [opset for opset in model.opset_import if opset.domain in STANDARD_DOMAINS]
+    del model.opset_import[:]  # the quantiser adds its own operator set, which is unused
     model.opset_import.extend(standard)
     model.ir_version = network.ir_version
     return model
 
 
-def answering_node(network: Path) -> str:
+def logits_node(network: Path) -> str:
     """The name of the node whose output is the logits."""
     return next(str(node.name) for node in onnx.load(network).graph.node if LOGITS in node.output)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the tool's line for every channel with tiny weights, and its deprecation warnings."""
-    root = logging.getLogger()  # which the tool logs to
+def warnings_silenced() -> Iterator[None]:
+    """Hide the quantiser's log line for each channel of tiny weights, and its deprecation warnings."""
+    root = logging.getLogger()  # the quantiser logs to the root logger
     level = root.level
     root.setLevel(logging.ERROR)
     try:
@@ -106,12 +106,12 @@ def quiet() -> Iterator[None]:
 
 
 class Calibration(CalibrationDataReader):
-    """Hands out one calibration batch per call."""
+    """The calibration batches in the form that ONNX Runtime reads: one batch per call."""
 
     def __init__(self, batches: Iterable[np.ndarray]) -> None:
         self.batches = iter(batches)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch by the name of the network's input; None after the last."""
+        """The next batch as {name of the network's input: batch}; None after the last."""
         batch = next(self.batches, None)
         return None if batch is None else {PIXELS: batch}

@@ -4,9 +4,9 @@ FORMAT = "decant-classifier/1"
 OPSET = 18  # later ones add nothing needed here and exclude older runtimes
 IR_VERSION = 8  # released with opset 18
 IMAGES, PIXELS = "images", "pixels"  # inputs of the full and the bare graph
-PREPARED = "prepared"  # inside the full graph: the network's input, which verification reads
+PREPARED = "prepared"  # a tensor inside the full graph: the network's input, which verification reads
 LOGITS, PROBABILITIES = "logits", "probabilities"
-TEMPERED = "answer/tempered"  # inside the full graph: logits / temperature; probabilities are its softmax
+TEMPERED = "answer/tempered"  # a tensor inside the full graph: logits / temperature, before the softmax
 PIXEL_VALUES = "pixel_values"  # input of the web graph, named as in transformers.js
 
 INPUT = {

@@ -1,4 +1,4 @@
-"""The metadata of an exported file: everything that a user needs when the folder around it is lost."""
+"""The metadata of an exported file. They suffice to use the file without the folder around it."""
 
 import json
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from decant.workspace import replacing
 
 
 def describe(
-    graph: str, classes: list[str], preprocessing: Preprocessing, temperature: float, more: Mapping[str, str]
+    graph: str, classes: list[str], preprocessing: Preprocessing, temperature: float, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """The metadata of one file: plain strings and JSON.
 
-    graph: "full" | "bare". more: further keys (study, digests, licence ...). Raises ValueError if one of them would
-    overwrite a key of the format.
+    graph: "full" | "bare". extra: further keys (study, digests, licence ...). Raises ValueError if `extra` contains
+    a key of the format.
     """
-    own = {
+    metadata = {
         "format": FORMAT,
         "graph": graph,
         "classes": json.dumps(classes, ensure_ascii=False),
@@ -31,14 +31,14 @@ def describe(
         "opset": str(OPSET),
         "code_version": decant.__version__,
     }
-    taken = sorted(own.keys() & more.keys())
+    taken = sorted(metadata.keys() & extra.keys())
     if taken:
-        raise ValueError(f"metadata of the caller would overwrite {', '.join(taken)}; name them otherwise")
-    return own | dict(more)
+        raise ValueError(f"the extra metadata would overwrite {', '.join(taken)}; use other keys")
+    return metadata | dict(extra)
 
 
 def steps(preprocessing: Preprocessing) -> dict[str, object]:
-    """The evaluation transform as numbers and descriptions."""
+    """The evaluation transform, as numbers and as descriptions for people."""
     return {
         **preprocessing.to_dict(),
         "resize_px": preprocessing.resize_px,
@@ -55,13 +55,18 @@ def stamp(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     model.producer_name, model.producer_version = "decant", decant.__version__
 
 
-def add_metadata(path: Path, more: Mapping[str, str]) -> None:
-    """Add strings to the metadata of a file, atomically. Raises ValueError for keys that it has already."""
+def serialised(model: onnx.ModelProto) -> bytes:
+    """The bytes of the model; the same model gives the same bytes."""
+    return model.SerializeToString(deterministic=True)
+
+
+def add_metadata(path: Path, extra: Mapping[str, str]) -> None:
+    """Add strings to the metadata of a file, atomically. Raises ValueError for keys that the file already has."""
     model = onnx.load(path)
-    known = {entry.key: entry.value for entry in model.metadata_props}
-    taken = sorted(known.keys() & more.keys())
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    taken = sorted(metadata.keys() & extra.keys())
     if taken:
-        raise ValueError(f"{path} has {', '.join(taken)} already")
-    stamp(model, known | dict(more))
+        raise ValueError(f"{path} already has the metadata {', '.join(taken)}")
+    stamp(model, metadata | dict(extra))
     with replacing(path) as beside:
-        beside.write_bytes(model.SerializeToString(deterministic=True))
+        beside.write_bytes(serialised(model))

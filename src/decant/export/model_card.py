@@ -15,7 +15,7 @@ from decant.evaluation.markdown import markdown_table, paragraphs, plain, sectio
 from decant.evaluation.tables import cell, plural, with_interval
 
 MEGABYTE = 1_000_000
-MEASURES = {  # column of the precision table -> name for people, name of Hugging Face's metric where it has one
+MEASURES = {  # column of the precision table -> (name for people, Hugging Face's name of the metric or None)
     "accuracy": ("accuracy", "accuracy"),
     "precision_macro": ("macro precision", "precision"),
     "recall_macro": ("macro recall", "recall"),
@@ -28,12 +28,15 @@ UNLICENSED = "No licence was stated when this file was made (`export.licence` of
 
 
 def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
-    """The text of the card. metadata: of a full graph with `evaluation`. example: a program that runs the file."""
+    """The text of the card.
+
+    metadata: of a full graph, with the key `evaluation`. example: a program that runs the file.
+    """
     name = metadata["study"]
     scores = json.loads(metadata["evaluation"])
     classes = json.loads(metadata["classes"])
     title = metadata["title"] or name
-    what = (
+    summary = (
         f"{plain(title)}: an image classifier for {len(classes)} classes in one ONNX file, `{file.name}` "
         f"({metadata['dtype']}, {cell('file_mb', file.stat().st_size / MEGABYTE)} MB), with its preprocessing inside."
     )
@@ -41,10 +44,10 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
         f"---\n{front_matter(metadata, scores)}---\n\n"
         + paragraphs(
             f"# {plain(title)}",
-            what,
+            summary,
             section("Evaluation", evaluation_table(scores), EVALUATION_NOTE),
             section("Use", input_contract(metadata), f"```python\n{example.strip()}\n```"),
-            section("Classes", ", ".join(plain(one) for one in classes) + "."),
+            section("Classes", ", ".join(plain(label) for label in classes) + "."),
             section("Training", training_text(metadata)),
             section("Limits", LIMITS, cpu_text(metadata)),
             section("Licence", f"{metadata['licence']}." if metadata["licence"] else UNLICENSED),
@@ -65,7 +68,7 @@ LIMITS = (
 
 
 def front_matter(metadata: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]) -> str:
-    """The YAML that Hugging Face reads; `license` is left out if the study names none."""
+    """The YAML that Hugging Face reads; `license` is left out if the study has no licence."""
     name = metadata["study"]
     content: dict[str, Any] = {"license": metadata["licence"]} if metadata["licence"] else {}
     content |= {
@@ -84,26 +87,28 @@ def results_of(name: str, split: str, row: Mapping[str, float]) -> dict[str, Any
         "task": {"type": "image-classification", "name": "Image classification"},
         "dataset": {"type": name, "name": name, "split": split},
         "metrics": [
-            {"type": metric, "name": words, "value": row[column]}
-            for column, (words, metric) in MEASURES.items()
+            {"type": metric, "name": label, "value": row[column]}
+            for column, (label, metric) in MEASURES.items()
             if metric
         ],
     }
 
 
 def evaluation_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """One row per measure, one column per split."""
     texts = {split: {column: cell(column, value) for column, value in row.items()} for split, row in scores.items()}
     header = ["", *(f"{split}, {plural(int(row['n']), 'image')}" for split, row in scores.items())]
     return markdown_table(
         header,
-        [[words, *(with_interval(row, column) for row in texts.values())] for column, (words, _) in MEASURES.items()],
+        [[label, *(with_interval(row, column) for row in texts.values())] for column, (label, _) in MEASURES.items()],
     )
 
 
 def input_contract(metadata: Mapping[str, str]) -> str:
-    asked, steps = json.loads(metadata["input"]), json.loads(metadata["preprocessing"])
+    """Name, type and meaning of the input, and the names of the outputs."""
+    given, steps = json.loads(metadata["input"]), json.loads(metadata["preprocessing"])
     return (
-        f"Input `{asked['name']}`: {asked['dtype']}, {asked['channels']}, {asked['layout']}; {asked['orientation']}. "
+        f"Input `{given['name']}`: {given['dtype']}, {given['channels']}, {given['layout']}; {given['orientation']}. "
         f"The graph resizes ({steps['interpolation']}), crops the centre to {steps['input_px']} px, scales and "
         "normalises. Outputs: `probabilities` and `logits`. The file's metadata contain the classes and the content of "
         "this card."
@@ -111,7 +116,7 @@ def input_contract(metadata: Mapping[str, str]) -> str:
 
 
 def cpu_text(metadata: Mapping[str, str]) -> str:
-    """Where an int8 file was timed; "" if the file names no processor."""
+    """The processor that an int8 file was timed on; "" if the metadata contain none."""
     if "cpu" not in metadata:
         return ""
     cpu = json.loads(metadata["cpu"])
@@ -126,8 +131,8 @@ def training_text(metadata: Mapping[str, str]) -> str:
     """The teachers that the student was distilled from, and the digests that identify them."""
     teachers = json.loads(metadata["teachers"])
     rows = [
-        [name, one["architecture"], one["weights"], one["fingerprint"], cell("weight", one["weight"])]
-        for name, one in teachers.items()
+        [name, card["architecture"], card["weights"], card["fingerprint"], cell("weight", card["weight"])]
+        for name, card in teachers.items()
     ]
     return paragraphs(
         "Distilled from an ensemble's probabilities for stored views of the training images, by decant "

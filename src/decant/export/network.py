@@ -1,4 +1,4 @@
-"""A torch classifier as an ONNX network."""
+"""Conversion of a torch classifier to an ONNX network."""
 
 import copy
 import tempfile
@@ -17,8 +17,8 @@ from decant.export.padding import fix_padding
 def network_graph(classifier: nn.Module, input_px: int) -> onnx.ModelProto:
     """The network alone, with its normalisation: pixels float32 [N, 3, S, S] in [0, 1] -> logits [N, K].
 
-    classifier: inputs and outputs as of `decant.models.classifier.Classifier`; it is copied, not changed. Batch
-    normalisation is folded into convolutions.
+    classifier: has the inputs and outputs of `decant.models.classifier.Classifier`; it is copied, not changed. Batch
+    normalisation is folded into the convolutions.
     """
     network = frozen_copy(classifier)
     example = torch.linspace(0, 1, 2 * 3 * input_px**2).reshape(2, 3, input_px, input_px)
@@ -33,16 +33,16 @@ def frozen_copy(classifier: nn.Module) -> nn.Module:
 
 
 def trace(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    """Trace with torch's TorchScript exporter.
+    """The network as traced by torch's TorchScript exporter.
 
-    The newer exporter (dynamo=True) would need onnxscript, one more dependency for the same graph. The older one
-    warns at each call that it is older, and of shapes that become constants. They may, except for the batch: it is
-    traced at 2 (1 would be broadcast) and verified at 1, 7 and 32.
+    The newer exporter (dynamo=True) needs onnxscript, one more dependency for the same graph. The older one warns at
+    each call that it is deprecated, and that shapes become constants. Constants are right for every shape but the
+    batch size: the example's batch size is 2 (1 would be broadcast), and verification runs 1, 7 and 32.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # engines fold what it leaves
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # engines fold what the exporter leaves
         file = Path(folder) / "network.onnx"
         torch.onnx.export(
             network,

@@ -1,4 +1,4 @@
-"""TensorFlow's SAME padding as constants for one input size, so that a trace contains no padding arithmetic."""
+"""TensorFlow's SAME padding as constants for one input size, so that the traced graph computes no padding."""
 
 from functools import partial
 from typing import Any
@@ -14,16 +14,16 @@ from torch.nn import functional as F
 def fix_padding(network: nn.Module, example: Tensor) -> None:
     """Replace timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size, in place.
 
-    Traced unchanged, each leaves nodes that compute its padding at every call, and a Pad that engines do not merge:
-    the file then loads and runs more slowly.
+    Without this, each one adds nodes that compute its padding at every call, and a Pad that engines do not merge, and
+    the file loads and runs more slowly.
     """
     sizes: dict[str, list[int]] = {}
 
-    def note(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def record_size(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         sizes[name] = list(inputs[0].shape[-2:])
 
     same = {name: module for name, module in network.named_modules() if isinstance(module, Conv2dSame)}
-    hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in same.items()]
+    hooks = [module.register_forward_pre_hook(partial(record_size, name)) for name, module in same.items()]
     with torch.inference_mode():
         network(example)
     for hook in hooks:
@@ -49,7 +49,7 @@ class PaddedConvolution(nn.Module):
 
 
 class UnevenlyPadded(Function):
-    """Convolution with four different paddings: two operations in torch, one in ONNX. Forward only."""
+    """Convolution with a different padding on each side: two operations in torch, one in ONNX. Forward only."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Running an exported file with NumPy and ONNX Runtime alone."""
+"""Prediction with an exported file. Needs only NumPy and ONNX Runtime."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as engine
 from decant.errors import UserError
 from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
 
-# ONNX Runtime's own classes have no common base below Exception; ValueError is for unknown names.
+# ONNX Runtime's own exceptions have no common base but Exception; it raises ValueError for unknown names.
 ENGINE_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
@@ -27,8 +27,8 @@ class BrokenFile(UserError):
 class OnnxClassifier:
     """An exported classifier. `classes`, `temperature`, `dtype` and `metadata` are read from the file.
 
-    threads: per call; 0 leaves the choice to ONNX Runtime. Raises UserError if there is no file, BrokenFile if it
-    is no exported classifier or its metadata are damaged.
+    threads: per call; 0 lets ONNX Runtime choose. Raises UserError if the file does not exist, BrokenFile if it is not
+    an exported classifier or its metadata are damaged.
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
@@ -41,34 +41,34 @@ class OnnxClassifier:
         except ValueError as error:
             raise BrokenFile(f"{path} {error}; export it again") from None
 
-    def predict(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [H, W, 3], RGB, EXIF orientation applied -> probabilities [K], logits [K], float32."""
-        if picture.ndim != 3:
-            raise ValueError(f"a picture is [H, W, 3], this one {picture.shape}")
-        probabilities, logits = self.predict_batch(picture[None])
+        if image.ndim != 3:
+            raise ValueError(f"an image must have the shape [H, W, 3], not {image.shape}")
+        probabilities, logits = self.predict_batch(image[None])
         return probabilities[0], logits[0]
 
-    def predict_batch(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K]; ValueError for other types or shapes."""
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3 or not pictures.size:
-            raise ValueError(f"pictures are uint8 [B, H, W, 3], these {pictures.dtype} {pictures.shape}")
-        probabilities, logits = run(self.session, {IMAGES: pictures}, [PROBABILITIES, LOGITS])
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
+            raise ValueError(f"images must be uint8 [B, H, W, 3] and not empty, not {images.dtype} {images.shape}")
+        probabilities, logits = run(self.session, {IMAGES: images}, [PROBABILITIES, LOGITS])
         return probabilities, logits
 
 
 def read_metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
-    """The file's metadata. Raises ValueError if they are not text; the message follows the file's name."""
+    """The file's metadata. Raises ValueError if they are not text; its caller adds the file's name to the message."""
     try:
-        said: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError:
         raise ValueError("has damaged metadata: they are not text") from None
-    return said
+    return metadata
 
 
 def read_classes(metadata: Mapping[str, str]) -> list[str]:
     """The class names in the order of the logits. Raises ValueError as `read_metadata` does."""
     if "classes" not in metadata:
-        raise ValueError("names no classes, so it was not exported by decant")
+        raise ValueError("has no classes in its metadata, so it was not exported by decant")
     try:
         classes = json.loads(metadata["classes"])
     except (ValueError, RecursionError):
@@ -79,7 +79,7 @@ def read_classes(metadata: Mapping[str, str]) -> list[str]:
 
 
 def read_temperature(metadata: Mapping[str, str]) -> float:
-    """T > 0 of softmax(logits / T), 1 if the file names none. Raises ValueError as `read_metadata` does."""
+    """T > 0 of softmax(logits / T); 1 if the metadata contain none. Raises ValueError as `read_metadata` does."""
     try:
         temperature = float(metadata.get("temperature", 1))
     except ValueError:
@@ -95,20 +95,23 @@ def read_dtype(metadata: Mapping[str, str]) -> str:
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A CPU session of a file or of a model's bytes. Raises UserError for no file, BrokenFile for no model."""
+    """A CPU session of a file or of a model's bytes.
+
+    Raises UserError if the file does not exist, BrokenFile if ONNX Runtime cannot load it.
+    """
     if isinstance(model, Path) and not model.is_file():
         raise UserError(f"{model} does not exist; export the student first")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors are raised
-    # A memory plan is kept for every shape: images of a thousand sizes would leave a thousand plans.
+    # Otherwise a memory plan is kept for every input shape: a thousand image sizes leave a thousand plans.
     options.enable_mem_pattern = False
     try:
         source = str(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except ENGINE_ERRORS as error:
-        name = model if isinstance(model, Path) else "a part of the model"
+        name = model if isinstance(model, Path) else "the model"
         raise BrokenFile(f"{name} cannot be loaded ({error}); export it again") from None
 
 
@@ -116,6 +119,6 @@ def run(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], ou
     """The named outputs, float32. Raises BrokenFile if the session fails."""
     try:
         return session.run(outputs, inputs)
-    except ENGINE_ERRORS as error:  # the file is at fault: wrong images are refused before
+    except ENGINE_ERRORS as error:  # the file is at fault: wrong images were refused before
         shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
         raise BrokenFile(f"the model fails on {shapes} ({error}); export it again") from None

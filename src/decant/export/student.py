@@ -1,4 +1,4 @@
-"""Export: a student's checkpoint becomes the files that users run."""
+"""Export of a student's checkpoint to the ONNX files that users run."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.export.graph import preprocessing_graph
 from decant.export.interface import INPUT, LOGITS, OPSET, PIXELS, PREPARED, PROBABILITIES, TEMPERED
-from decant.export.metadata import describe, stamp, steps
+from decant.export.metadata import describe, serialised, stamp, steps
 from decant.export.network import network_graph
 from decant.models.checkpoint import Checkpoint
 from decant.workspace import replacing, write_json
@@ -27,8 +27,8 @@ def export_student(
     """Write `student.onnx`, `student_bare.onnx`, `classes.txt` and `preprocessing.json` into `folder`.
 
     temperature: T > 0 of softmax(logits / T) (Guo et al. 2017). metadata: further strings for the files. Each file
-    is written atomically, `student.onnx` last. Raises ValueError for an impossible temperature or metadata,
-    UserError if classes and network do not match.
+    is written atomically, `student.onnx` last. Raises ValueError for an invalid temperature or for metadata that
+    would overwrite the format's own keys, UserError if classes and network do not match.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"the temperature must be positive and finite, not {temperature}")
@@ -55,29 +55,29 @@ def sealed(
 
 
 def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
-    """Raise UserError if the outputs are not one per class, or a class name is not one line."""
+    """Raise UserError unless there is one logit per class and each class name is one line of text."""
     outputs = bare.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if outputs != len(classes):
-        raise UserError(f"the student gives {outputs} logits for {len(classes)} classes; train it again")
-    broken = [name for name in classes if len(name.splitlines()) != 1]
-    if broken:
-        raise UserError(f"the class name {broken[0]!r} is not one line of text; map it by class_names")
+        raise UserError(f"the student has {outputs} logits for {len(classes)} classes; train it again")
+    unusable = [name for name in classes if len(name.splitlines()) != 1]
+    if unusable:
+        raise UserError(f"the class name {unusable[0]!r} is not one line of text; rename it with class_names")
 
 
 def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature: float) -> onnx.ModelProto:
     """Preprocessing, network and softmax in one graph: images -> probabilities, logits."""
     before = preprocessing_graph(preprocessing)
-    before.ir_version = bare.ir_version  # both must have one version; torch knows what its nodes need
+    before.ir_version = bare.ir_version  # merge_models requires equal versions; torch chose the one that its nodes need
     model = compose.merge_models(before, bare, io_map=[(PREPARED, PIXELS)])
     del model.opset_import[:]  # the merge lists the same set twice
     model.opset_import.append(helper.make_opsetid("", OPSET))
-    model.graph.value_info.append(before.graph.output[0])  # so that verification can read it
-    add_answer(model.graph, temperature)
+    model.graph.value_info.append(before.graph.output[0])  # its type, so that verification can read `prepared`
+    add_probabilities(model.graph, temperature)
     return model
 
 
-def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
-    """Append probabilities = softmax(logits / T), in place; `logits` stay as the network computes them."""
+def add_probabilities(graph: onnx.GraphProto, temperature: float) -> None:
+    """Append probabilities = softmax(logits / T), in place; `logits` stay the network's own."""
     logits = graph.output[0]
     divisor = np.array(temperature, np.float32)
     graph.initializer.append(numpy_helper.from_array(divisor, "answer/temperature"))
@@ -89,11 +89,6 @@ def add_answer(graph: onnx.GraphProto, temperature: float) -> None:
     )
     classes = logits.type.tensor_type.shape.dim[1].dim_value
     graph.output.insert(0, helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", classes]))
-
-
-def serialised(model: onnx.ModelProto) -> bytes:
-    """The bytes of the model; the same model gives the same bytes."""
-    return model.SerializeToString(deterministic=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

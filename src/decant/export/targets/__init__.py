@@ -1,7 +1,7 @@
 """Export targets: the student in the format of other software. TARGETS maps a target's name to its writer.
 
-A writer takes the exported student and a folder, and returns the folder that it wrote. What a target needs beyond the
-ONNX file (timm, torch) is imported by its writer alone.
+A writer takes the exported student and a folder, and returns the folder that it wrote. It raises UserError for a folder
+or file that was not written here. timm and torch are imported only when the target timm is written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ExportedStudent:
-    """files: ONNX files, `student.onnx` first and files that can replace it, such as int8, after it.
+    """The files of a student that targets are made from.
 
-    checkpoint: folder of the student's checkpoint. name: of the model, where a target asks for one.
+    files: ONNX files: `student.onnx` (fp32) first, then files that can replace it, such as int8. checkpoint: folder of
+    the student's checkpoint; only the target timm reads it. name: of the study.
     """
 
     files: Sequence[Path]
@@ -22,6 +23,7 @@ class ExportedStudent:
 
 
 def write_onnx(student: ExportedStudent, folder: Path) -> Path:
+    """Copies of all files, with their model cards and example programs."""
     from decant.export.targets.onnx import write_onnx_folder
 
     write_onnx_folder(student.files, folder)
@@ -29,6 +31,7 @@ def write_onnx(student: ExportedStudent, folder: Path) -> Path:
 
 
 def write_timm(student: ExportedStudent, folder: Path) -> Path:
+    """The checkpoint as a timm model. Raises UserError for a student that timm cannot build."""
     from decant.export.targets.timm import write_timm_folder
     from decant.models.checkpoint import load_checkpoint
 
@@ -37,6 +40,7 @@ def write_timm(student: ExportedStudent, folder: Path) -> Path:
 
 
 def write_transformersjs(student: ExportedStudent, folder: Path) -> Path:
+    """The first file, for transformers.js."""
     from decant.export.targets.transformersjs import write_transformersjs_folder
 
     write_transformersjs_folder(student.files[0], folder)
@@ -44,7 +48,7 @@ def write_transformersjs(student: ExportedStudent, folder: Path) -> Path:
 
 
 def write_triton(student: ExportedStudent, folder: Path) -> Path:
-    """`folder` is the model repository; the model's own folder inside it is returned."""
+    """The first file, for Triton. `folder` is the model repository; returned is the model's folder inside it."""
     from decant.export.targets.triton import write_triton_folder
 
     return write_triton_folder(student.files[0], folder, student.name)

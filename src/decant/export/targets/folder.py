@@ -1,4 +1,4 @@
-"""A folder for one target: our files are complete, and other files in it are left alone."""
+"""Writing of a target's folder. Files that were not written here are never changed."""
 
 import json
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ MARK = "decant.json"  # lists the files written here; no consumer reads it
 def write_target(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
     """Write `files` (relative path -> content) into `folder`, each atomically.
 
-    A folder that is new, empty or was written here for the same target is accepted; files written before that are
-    not among `files` are removed. Raises UserError, before anything is written, if the folder or a file belongs to
-    somebody else.
+    The folder may be new, empty, or written here before for the same target. Files that were written before and are
+    not among `files` are removed. Raises UserError, before anything is written, if the folder was not written here or
+    a file in it would be overwritten that was not.
     """
     refuse_foreign(folder, target, files)
-    remove_stale(folder, files)  # before the new mark omits them; they would count as a user's otherwise
+    remove_stale(folder, files)  # before the new mark is written: files that the mark does not list count as the user's
     mark = {"target": target, "files": sorted(files), "code_version": decant.__version__}
-    write_json(folder / MARK, mark)  # first, so that an interrupted folder is still recognised
+    write_json(folder / MARK, mark)  # before the files, so that a folder whose writing was interrupted is recognised
     for name, content in files.items():
         with replacing(folder / name) as beside:
             beside.write_bytes(content)
@@ -30,9 +30,9 @@ def write_target(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
 
 def refuse_foreign(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
     """Raise UserError if writing would change files that were not written here for this target."""
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
-        raise UserError(f"{nearest} is a file, and no folder can be made there; choose another --out")
+        raise UserError(f"{nearest} is a file, not a folder; choose another --out")
     if nearest != folder or not any(folder.iterdir()):
         return
     mark = mark_of(folder)
@@ -46,7 +46,7 @@ def refuse_foreign(folder: Path, target: str, files: Mapping[str, bytes]) -> Non
 
 
 def remove_stale(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Delete the files that the folder's mark names and `files` lacks, as far as they are inside the folder."""
+    """Delete the files that the folder's mark lists and that are not in `files`. Files outside the folder are kept."""
     mark, inside = mark_of(folder), folder.resolve()
     for name in mark["files"] if mark else []:
         path = folder / name

@@ -1,4 +1,4 @@
-"""Target onnx: the exported files themselves, in a folder of the user's choice."""
+"""Target onnx: copies of the exported files in a folder of the user's choice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ BESIDE = ("classes.txt", "preprocessing.json", CARD)
 
 
 def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:
-    """Copy exported files with their bare graphs and cards, the files beside the first of them, and the examples.
+    """Copy exported files with their bare graphs and model cards, the files beside the first one, and the examples.
 
-    exported: `student.onnx`, and further files that can replace it, each from a folder of its own. Their scores
-    differ, so `student_int8.onnx` brings its card along as `MODEL_CARD_int8.md`.
+    exported: `student.onnx`, then files that can replace it, each in a folder of its own. Each has its own scores and
+    therefore its own card: that of `student_int8.onnx` is copied as `MODEL_CARD_int8.md`.
     """
     graphs = [path for file in exported for path in (file.with_name(f"{file.stem}_bare.onnx"), file)]
     files = {path.name: path.read_bytes() for path in graphs}
@@ -25,5 +25,5 @@ def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:
 
 
 def card_name(file: Path) -> str:
-    """The name of a file's card among others: MODEL_CARD_int8.md for student_int8.onnx."""
+    """The name of the copied card: MODEL_CARD_int8.md for student_int8.onnx."""
     return f"MODEL_CARD{file.stem.removeprefix('student')}.md"

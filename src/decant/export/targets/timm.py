@@ -1,4 +1,4 @@
-"""Target timm: `timm.create_model("local-dir:FOLDER", pretrained=True)` gives the student."""
+"""Target timm: a folder from which `timm.create_model("local-dir:FOLDER", pretrained=True)` loads the student."""
 
 import math
 import tempfile
@@ -20,41 +20,41 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 
 
 def write_timm_folder(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors`, after timm has loaded them and given the student's logits.
+    """Write `config.json` and `model.safetensors`, after a check that timm computes the student's logits from them.
 
-    The weights are the backbone's: the student normalises inside, timm in the transform that
-    `timm.data.create_transform` makes from the config. Raises UserError for a student that is no timm model, and if
-    timm's logits differ.
+    The weights are the backbone's alone: the student normalises inside its network, timm in the transform that
+    `timm.data.create_transform` makes from the config. Raises UserError for a student that is not a timm model, and
+    if timm's logits differ.
     """
     config = timm_config(checkpoint)
     network = frozen_copy(checkpoint.classifier)
     state = {name: value.contiguous() for name, value in backbone_of(network).state_dict().items()}
     files = {"config.json": json_bytes(config), "model.safetensors": save(state)}
-    with tempfile.TemporaryDirectory() as rehearsal:
-        write_target(Path(rehearsal), "timm", files)
-        check_answers(network, Path(rehearsal), checkpoint.preprocessing.input_px)
+    with tempfile.TemporaryDirectory() as trial:
+        write_target(Path(trial), "timm", files)
+        check_logits(network, Path(trial), checkpoint.preprocessing.input_px)
     write_target(folder, "timm", files)
 
 
 def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """The config that timm's `save_config_for_hf` would write, with the student's classes and preprocessing.
 
-    Raises UserError for a student that is no timm model.
+    Raises UserError for a student that is not a timm model.
     """
     card, preprocessing, size = checkpoint.card, checkpoint.preprocessing, checkpoint.preprocessing.input_px
     if card["architecture"].startswith("open_clip:"):
         raise UserError(
             f"{card['architecture']} is an open_clip encoder, which timm cannot build; "
-            "take the target onnx, transformersjs or triton"
+            "use the target onnx, transformersjs or triton"
         )
     backbone = backbone_of(checkpoint.classifier)
-    known: dict[str, Any] = vars(backbone)["default_cfg"]
-    fixed = bool(known.get("fixed_input_size"))
+    default_cfg: dict[str, Any] = vars(backbone)["default_cfg"]
+    fixed = bool(default_cfg.get("fixed_input_size"))
     model_args = dict(card.get("model_args") or {})
     if fixed:
-        model_args.setdefault("img_size", size)  # as decant.models.backbones builds it
+        model_args.setdefault("img_size", size)  # as in decant.models.backbones
     return {
-        "architecture": card["architecture"].partition(".")[0],  # without the tag of its initial weights
+        "architecture": card["architecture"].partition(".")[0],  # without the tag of the initial weights
         "num_classes": len(checkpoint.classes),
         "num_features": int(vars(backbone)["num_features"]),
         "label_names": list(checkpoint.classes),
@@ -71,28 +71,28 @@ def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "std": shortest(checkpoint.classifier.std),
             "num_classes": len(checkpoint.classes),
             "pool_size": None,
-            "first_conv": known.get("first_conv"),
-            "classifier": known.get("classifier"),  # so that timm can swap the head for fine-tuning
+            "first_conv": default_cfg.get("first_conv"),
+            "classifier": default_cfg.get("classifier"),  # so that timm can replace the head for fine-tuning
         },
     }
 
 
 def crop_pct(preprocessing: Preprocessing) -> float:
-    """The share from which timm computes our resize_px: timm takes floor(input_px / crop_pct), we round."""
+    """A crop_pct from which timm computes our resize_px: timm resizes to floor(input_px / crop_pct), decant rounds."""
     size, resized = preprocessing.input_px, preprocessing.resize_px
     candidates = (preprocessing.crop_ratio, size / resized, size / (resized + 0.5))
     return next(share for share in candidates if math.floor(size / share) == resized)
 
 
 def shortest(values: Tensor) -> list[float]:
-    """float32 values as the shortest decimals that round to them: 0.485, not 0.48500001430511475."""
+    """float32 values as the shortest decimals that round to them: 0.485 instead of 0.48500001430511475."""
     return [float(str(value)) for value in values.detach().cpu().float().numpy()]
 
 
-def check_answers(network: nn.Module, folder: Path, input_px: int) -> None:
-    """Raise UserError if the network that timm loads from the folder does not give the student's logits.
+def check_logits(network: nn.Module, folder: Path, input_px: int) -> None:
+    """Raise UserError if the network that timm loads from the folder does not compute the student's logits.
 
-    timm passes weights through a filter per architecture, so matching files are no proof.
+    timm converts weights when it loads them, with a filter per architecture, so a comparison of files is not enough.
     """
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     images = torch.rand(2, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
@@ -102,10 +102,10 @@ def check_answers(network: nn.Module, folder: Path, input_px: int) -> None:
         difference = float((loaded((images - mean) / std) - network(images)).abs().max())
     if not difference <= MAX_LOGIT_DIFFERENCE:
         raise UserError(
-            f"timm loads a network that differs from the student (logits differ by {difference:g}); nothing was written"
+            f"the network that timm loads is not the student (logits differ by {difference:g}); nothing was written"
         )
 
 
 def backbone_of(network: nn.Module) -> nn.Module:
-    """The timm model behind the normalisation."""
+    """The timm model inside the classifier, without the normalisation."""
     return network.get_submodule("backbone")

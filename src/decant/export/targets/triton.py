@@ -6,13 +6,13 @@ from decant.export.interface import PROBABILITIES
 from decant.export.runtime import OnnxClassifier
 from decant.export.targets.folder import write_target
 
-MAX_BATCH_SIZE = 32  # the largest that verification runs
+MAX_BATCH_SIZE = 32  # the largest batch size that verification runs
 TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32"}
 Tensor = tuple[str, str, list[int]]  # name, Triton's type, dims without the batch (-1: any)
 
 
 def write_triton_folder(exported: Path, repository: Path, name: str) -> Path:
-    """Write the model `name` into a repository: `config.pbtxt`, `labels.txt`, `1/model.onnx`; return its folder.
+    """Write the model `name` (`config.pbtxt`, `labels.txt`, `1/model.onnx`) into a repository; return its folder.
 
     exported: a `student.onnx`. Other models of the repository are left alone.
     """
@@ -28,13 +28,13 @@ def write_triton_folder(exported: Path, repository: Path, name: str) -> Path:
     return repository / name
 
 
-def triton_tensor(name: str, kind: str, shape: list[int | str]) -> Tensor:
+def triton_tensor(name: str, onnx_type: str, shape: list[int | str]) -> Tensor:
     """An input or output of the ONNX file in Triton's terms; the batch dimension is implicit."""
-    return name, TYPES[kind], [size if isinstance(size, int) else -1 for size in shape[1:]]
+    return name, TYPES[onnx_type], [size if isinstance(size, int) else -1 for size in shape[1:]]
 
 
 def config_text(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
-    """The text of config.pbtxt. Triton batches requests whose images have the same height and width."""
+    """The text of config.pbtxt. Triton batches requests whose images have equal height and width."""
     return "\n".join(
         [
             f'name: "{name}"',
@@ -49,7 +49,7 @@ def config_text(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
 
 
 def tensor_text(tensor: Tensor) -> str:
-    """Name, type and dims; with the labels for the probabilities."""
-    name, kind, dims = tensor
+    """Name, type and dims; for the probabilities also the file of labels."""
+    name, type_name, dims = tensor
     labels = ' label_filename: "labels.txt"' if name == PROBABILITIES else ""
-    return f'name: "{name}" data_type: {kind} dims: [ {", ".join(map(str, dims))} ]{labels}'
+    return f'name: "{name}" data_type: {type_name} dims: [ {", ".join(map(str, dims))} ]{labels}'

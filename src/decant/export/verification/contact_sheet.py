@@ -15,27 +15,27 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def write_contact_sheet(path: Path, cells: Sequence[Cell]) -> None:
-    """Write the images, each within TILE_PX, in rows of COLUMNS with their captions below; atomically."""
+    """Write the images, each fitted into TILE_PX, in rows of COLUMNS with their captions below, atomically."""
     lines = max((len(caption) for _, caption in cells), default=0)
     height = TILE_PX + lines * LINE_PX + MARGIN_PX
     columns, rows = min(COLUMNS, len(cells)), -(-len(cells) // COLUMNS)
     size = (MARGIN_PX + columns * (TILE_PX + MARGIN_PX), MARGIN_PX + rows * (height + MARGIN_PX))
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), default_font()
-    for number, (picture, caption) in enumerate(cells):
+    for number, (image, caption) in enumerate(cells):
         left = MARGIN_PX + number % COLUMNS * (TILE_PX + MARGIN_PX)
         top = MARGIN_PX + number // COLUMNS * (height + MARGIN_PX)
-        sheet.paste(within_tile(picture), (left, top))
+        sheet.paste(within_tile(image), (left, top))
         for line, text in enumerate(caption):
-            place = (left, top + TILE_PX + line * LINE_PX + MARGIN_PX // 2)
-            draw.text(place, fitted(text, font), fill="black", font=font)
+            position = (left, top + TILE_PX + line * LINE_PX + MARGIN_PX // 2)
+            draw.text(position, fitted(text, font), fill="black", font=font)
     with replacing(path) as beside:
         sheet.save(beside, "PNG")
 
 
-def within_tile(picture: np.ndarray) -> Image.Image:
+def within_tile(pixels: np.ndarray) -> Image.Image:
     """The whole image with its longer side TILE_PX; small images are enlarged so that their pixels are visible."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     scale = TILE_PX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
@@ -47,7 +47,7 @@ def default_font() -> Font:
 
 
 def fitted(text: str, font: Font) -> str:
-    """The text shortened to the width of a tile; of a long path the end is kept."""
+    """The text shortened from its start to the width of a tile, so that the end of a long path is visible."""
     if not isinstance(font, ImageFont.FreeTypeFont):
         text = text.encode("latin-1", "replace").decode("latin-1")
     if font.getlength(text) <= TILE_PX:

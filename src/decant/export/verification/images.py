@@ -1,4 +1,4 @@
-"""The images that a file is verified on: a folder or an archive, read one by one with Pillow alone."""
+"""The images that a file is verified on, from a folder or an archive, read one by one with Pillow alone."""
 
 import hashlib
 import unicodedata
@@ -10,15 +10,15 @@ from decant.data.containers import leads_out, open_container
 from decant.data.images import BrokenImage, decode
 from decant.data.layout import SPLIT_NAMES, unwrapped, wrapping
 from decant.errors import UserError
-from decant.export.verification.comparison import Picture
+from decant.export.verification.comparison import ImageWithId
 
 
 class Images(ABC):
     """Images that are decoded one by one while they are iterated over.
 
-    where: their origin, for people. split: which split they are; None for all images. paths: their ids. labels: id
-    -> class name, where known. unknown: folder names that are no class. broken: id -> reason, of the images that
-    could not be read in the last iteration.
+    where: their origin, for people. split: the split that they belong to; None for all images. paths: their ids.
+    labels: id -> class name, where known. unknown: folder names that are not a class. broken: id -> reason, for the
+    images that could not be read in the last iteration.
     """
 
     where: object
@@ -30,19 +30,19 @@ class Images(ABC):
 
     @abstractmethod
     def contents(self, ids: Sequence[str]) -> Iterable[tuple[str, bytes | BrokenImage]]:
-        """(id, encoded bytes, or the reason why there are none) for these ids."""
+        """Yield (id, encoded bytes or the error that prevented reading them) for these ids."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[ImageWithId]:
         self.broken = {}
         yield from self.read(self.paths)
         if len(self.broken) == len(self.paths):
             path, reason = next(iter(self.broken.items()))
             raise UserError(f"none of the {len(self.paths)} images in {self.where} can be read; {path}: {reason}")
 
-    def read(self, ids: Sequence[str]) -> Iterator[Picture]:
+    def read(self, ids: Sequence[str]) -> Iterator[ImageWithId]:
         """Yield (id, uint8 [H, W, 3]); images that cannot be decoded are added to `broken` with the reason."""
         for id_, content in self.contents(ids):
             try:
@@ -54,13 +54,12 @@ class Images(ABC):
 
 
 class ImageFiles(Images):
-    """Images below `where`, decoded exactly as everywhere in the project.
+    """Images below `where`, decoded by the same code as in training.
 
-    They lie flat or in class folders, optionally below val/, train/ or test/. split: which of those; by default val
-    if there is one, else all images. classes: the names that a class folder may have. Nothing is unpacked to disk,
-    and archive bombs are refused. Raises UserError if there is no image.
-
-    An id is the path, a label the folder's name.
+    They are in one folder or in class folders, optionally below val/, train/ or test/. An id is a path, a label is the
+    name of a class folder. split: which of val, train and test; by default val if it exists, else all images. classes:
+    the names that a class folder may have. Nothing is unpacked to disk, and archive bombs are refused. Raises UserError
+    if there is no image.
     """
 
     def __init__(self, where: Path, classes: Sequence[str] = (), split: str | None = None) -> None:
@@ -70,15 +69,15 @@ class ImageFiles(Images):
         self.container = open_container(where)
         images = [path for path, entry in self.container.entries.items() if entry.is_image]
         prefix = wrapping([path for path in images if not leads_out(path)], keep=classes)
-        places = {path: unwrapped(path, prefix).split("/") for path in images}
-        splits = {path: split_of(place, classes) for path, place in places.items()}
+        parts = {path: unwrapped(path, prefix).split("/") for path in images}
+        splits = {path: split_of(parts[path], classes) for path in images}
         self.split = split_to_read(split, set(splits.values()), where)
         chosen = [path for path in images if self.split is None or splits[path] == self.split]
         if not chosen:
             raise UserError(f"{where} contains no image; give a folder or an archive of images")
-        # In an order that mixes the classes, so that batches contain images of all of them.
+        # The order mixes the classes, so that batches contain images of several classes.
         self.paths = sorted(chosen, key=lambda path: hashlib.sha256(path.encode()).digest())
-        folders = {path: class_folder(places[path], splits[path] is not None) for path in self.paths}
+        folders = {path: class_folder(parts[path], splits[path] is not None) for path in self.paths}
         self.labels, self.unknown = known_labels(folders, classes)
         self.broken: dict[str, str] = {}
 
@@ -86,31 +85,31 @@ class ImageFiles(Images):
         return self.container.contents(ids)
 
 
-def split_of(place: Sequence[str], classes: Sequence[str]) -> str | None:
-    """The split that the uppermost folder names. A folder whose name is also a class (train) needs folders below it."""
-    if len(place) < 2 or (place[0] in classes and len(place) < 3):
+def split_of(parts: Sequence[str], classes: Sequence[str]) -> str | None:
+    """The split that a path's first folder names. If the name is also a class (train), a folder must be below it."""
+    if len(parts) < 2 or (parts[0] in classes and len(parts) < 3):
         return None
-    return SPLIT_NAMES.get(place[0].lower())
+    return SPLIT_NAMES.get(parts[0].lower())
 
 
-def split_to_read(wanted: str | None, there: set[str | None], where: Path) -> str | None:
-    """The split asked for; by default val if there is one, else None for all. Raises UserError if it is missing."""
+def split_to_read(wanted: str | None, splits: set[str | None], where: Path) -> str | None:
+    """The wanted split; by default val if it exists, else None for all images. Raises UserError if it is missing."""
     if wanted is None:
-        return "val" if "val" in there else None
-    if SPLIT_NAMES.get(wanted.lower(), wanted) not in there:
-        found = ", ".join(sorted(split for split in there if split)) or "none"
-        raise UserError(f"{where} has no folder for the split {wanted!r}; it has {found}")
+        return "val" if "val" in splits else None
+    if SPLIT_NAMES.get(wanted.lower(), wanted) not in splits:
+        names = ", ".join(sorted(split for split in splits if split)) or "none"
+        raise UserError(f"{where} has no folder for the split {wanted!r}; it has {names}")
     return SPLIT_NAMES.get(wanted.lower(), wanted)
 
 
-def class_folder(place: Sequence[str], below_split: bool) -> str | None:
-    """The name of the class folder; None for an image in no class folder."""
-    inner = place[1:] if below_split else place
+def class_folder(parts: Sequence[str], below_split: bool) -> str | None:
+    """The name of the class folder; None for an image that is not in one."""
+    inner = parts[1:] if below_split else parts
     return inner[0] if len(inner) > 1 else None
 
 
 def known_labels(folders: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """(path -> class, other folder names), in Unicode's NFC form (macOS stores accents decomposed)."""
+    """(path -> class, names of other folders), compared in Unicode's NFC form: macOS decomposes accents."""
     known = {unicodedata.normalize("NFC", name): name for name in classes}
     named = {path: unicodedata.normalize("NFC", folder) for path, folder in folders.items() if folder is not None}
     labels = {path: known[folder] for path, folder in named.items() if folder in known}

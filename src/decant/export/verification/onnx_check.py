@@ -17,7 +17,7 @@ INT16_MAX = 32_767
 
 
 def structural_faults(path: Path) -> list[str]:
-    """All faults that keep the file from being one self-contained, standard ONNX model; empty if there is none."""
+    """The reasons why the file is not one self-contained, standard ONNX model; empty if there is none."""
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:
@@ -36,17 +36,17 @@ def checker_faults(model: onnx.ModelProto) -> list[str]:
 
 
 def opset_faults(model: onnx.ModelProto) -> list[str]:
-    """Wrong operator sets: another domain's, too old, or different from the file's metadata."""
-    others = [one.domain for one in model.opset_import if one.domain not in STANDARD_DOMAINS]
+    """Operator sets that are not standard ONNX, too old, or different from the file's metadata."""
+    others = [opset.domain for opset in model.opset_import if opset.domain not in STANDARD_DOMAINS]
     faults = [f"operator set of {domain}" for domain in others]
-    versions = [one.version for one in model.opset_import if one.domain in STANDARD_DOMAINS]
-    said = {entry.key: entry.value for entry in model.metadata_props}.get("opset", "none")
+    versions = [opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS]
+    recorded = {entry.key: entry.value for entry in model.metadata_props}.get("opset", "none")
     if len(versions) != 1:
-        return [*faults, f"opsets {versions}, one is needed"]
+        return [*faults, f"opsets {versions}, exactly one is needed"]
     if versions[0] < OPSET:
         faults.append(f"opset {versions[0]}, {OPSET} or later is needed")
-    if str(versions[0]) != said:
-        faults.append(f"opset {versions[0]}, but the metadata contain {said}")
+    if str(versions[0]) != recorded:
+        faults.append(f"opset {versions[0]}, but the metadata contain {recorded}")
     return faults
 
 
@@ -66,27 +66,27 @@ def external_faults(model: onnx.ModelProto) -> list[str]:
 
 
 def saturation_faults(graph: onnx.GraphProto) -> list[str]:
-    """The int8 weights whose products with uint8 activations saturate on x86 processors without VNNI.
+    """The int8 weights whose products with uint8 activations can saturate on x86 processors without VNNI.
 
-    There ONNX Runtime's kernels add two products in 16 bits (VPMADDUBSW). Which two weights of an output meet depends
-    on the kernel, so the two largest of a tensor must not exceed 32,767 when both are multiplied by 255.
+    On these, ONNX Runtime's kernels add two products in 16 bits (VPMADDUBSW). Which two weights of an output are added
+    depends on the kernel, so the sum of the two largest of a tensor, each multiplied by 255, must not exceed 32,767.
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    producers = {name: node for node in graph.node for name in node.output}
     faults = []
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
-        activation, weight = (quantised_type(made_by.get(name), tensors) for name in node.input[:2])
+        activation, weight = (quantised_type(producers.get(name), tensors) for name in node.input[:2])
         if (activation, weight) == (TensorProto.UINT8, TensorProto.INT8):
-            name = made_by[node.input[1]].input[0]
+            name = producers[node.input[1]].input[0]
             if name in tensors and largest_pair(numpy_helper.to_array(tensors[name])) > INT16_MAX:
                 faults.append(f"{node.op_type} {node.name}: pairs of int8 products exceed 16 bits; export it again")
     return faults
 
 
 def quantised_type(node: onnx.NodeProto | None, tensors: Mapping[str, TensorProto]) -> int | None:
-    """The type that a DequantizeLinear node reads, from its zero point; None for another node."""
+    """The type of a DequantizeLinear node's input, read from its zero point; None for another node."""
     if node is None or node.op_type != "DequantizeLinear":
         return None
     zero_point = tensors.get(node.input[2]) if len(node.input) > 2 else None

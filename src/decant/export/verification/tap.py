@@ -1,4 +1,4 @@
-"""A file's prepared image as an additional output. Needs no onnx package."""
+"""Access to the image that a file prepares: the tensor `prepared` as an additional output. Needs no onnx package."""
 
 from decant.export.interface import PREPARED
 
@@ -9,20 +9,19 @@ LENGTH_DELIMITED = 2  # of protobuf's wire types
 
 
 def tapped(model: bytes) -> bytes:
-    """A serialised full graph that also outputs `prepared`, the network's input.
+    """The serialised full graph with `prepared`, the network's input, as an additional output.
 
-    Protobuf merges messages whose bytes are concatenated: single fields are merged, repeated ones appended
-    (Protocol Buffers, Encoding, "Last One Wins"). So appending a model that contains one output and nothing else
-    adds that output.
+    Protobuf merges messages whose bytes are concatenated: single fields are merged, repeated fields are appended
+    (Protocol Buffers, Encoding, "Last One Wins"). So appending a model that contains only one output adds this output.
     """
     element = bytes([TENSOR_ELEMENT << 3, FLOAT])
-    kind = field(VALUE_TYPE, field(TYPE_TENSOR, element))
-    output = field(VALUE_NAME, PREPARED.encode()) + kind
+    type_field = field(VALUE_TYPE, field(TYPE_TENSOR, element))
+    output = field(VALUE_NAME, PREPARED.encode()) + type_field
     return model + field(MODEL_GRAPH, field(GRAPH_OUTPUT, output))
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of fewer than 128 bytes: longer lengths take more than one byte."""
+    """A length-delimited field. Raises ValueError for more than 127 bytes, whose length needs more than one byte."""
     if len(content) > 127:
-        raise ValueError(f"{len(content)} bytes do not fit in a short field")
+        raise ValueError(f"a field of {len(content)} bytes is too long; at most 127 fit")
     return bytes([number << 3 | LENGTH_DELIMITED, len(content)]) + content

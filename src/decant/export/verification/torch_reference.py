@@ -1,4 +1,4 @@
-"""The PyTorch student on its own data path: the reference for an exported file."""
+"""The reference for an exported file in PyTorch: the student with its own preprocessing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from decant.models.checkpoint import Checkpoint
 class TorchReference:
     """Evaluation transform and classifier of a checkpoint, image by image, in float32 on the CPU.
 
-    On one thread: waking a second one for each operator of a small network takes longer than it saves.
+    It computes on one thread: for the operators of a small network, starting a second thread costs more than it saves.
     """
 
     name = "the student in PyTorch"
@@ -24,9 +24,9 @@ class TorchReference:
         self.preprocessing = checkpoint.preprocessing
         self.classifier = frozen_copy(checkpoint.classifier)
 
-    def prepare(self, picture: np.ndarray) -> np.ndarray:
+    def prepare(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
-        return evaluation_transform(picture, self.preprocessing).numpy()
+        return evaluation_transform(image, self.preprocessing).numpy()
 
     def network(self, prepared: np.ndarray) -> np.ndarray:
         """Prepared float32 [3, S, S] -> logits float32 [K]."""
@@ -36,7 +36,7 @@ class TorchReference:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread inside the block, and as before after it."""
+    """Limit PyTorch to one thread inside the block, and restore the number of threads after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -74,14 +74,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="folder or archive of images, in class folders or not, also below val/; with --study: the data folder",
     )
-    options.add_argument(
-        "--split", metavar="NAME", help="train, val or test (default: val if it exists, else all images)"
-    )
+    options.add_argument("--split", metavar="NAME", help="train, val or test (default: val if it exists, else all)")
     options.add_argument(
         "--checkpoint",
         type=followed,
         metavar="FOLDER",
-        help="folder of the student's checkpoint, to compare with PyTorch",
+        help="folder of the student's checkpoint: compare with PyTorch",
     )
     options.add_argument("--study", metavar="NAME|FILE", help="use the images and the student of a finished study")
     options.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the runs (default: runs/)")

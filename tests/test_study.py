@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from decant.errors import UserError
 from decant.study import Ensemble, Student, Study, Teacher, describe, load_study
@@ -355,69 +354,3 @@ def test_help_tells_the_defaults():
     lines = describe()
     assert "  student.temperature (1.0): T of Hinton et al. (2015)" in lines
     assert any(line.startswith("  name: ") for line in lines)
-
-
-# What is shipped
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_study_loads_under_its_own_name_with_the_recipes_it_names(path):
-    study = load_study(path.stem)
-    assert study.name == path.stem and study.title
-    assert all(file.is_file() for file in study_files(path.stem))
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_study_begins_with_what_it_is(path):
-    assert path.read_text().startswith("# ")
-
-
-@pytest.mark.parametrize(("kind", "path"), RECIPES, ids=lambda value: getattr(value, "stem", value))
-def test_every_shipped_recipe_is_valid_by_itself_and_says_what_it_is(kind, path):
-    RECIPES[kind, path].model_validate(yaml.safe_load(path.read_text()))
-    assert path.read_text().startswith("# ")
-
-
-def test_every_photo_study_has_a_variant_for_a_gpu():
-    photos = {"vehicle_dataset", "traffic_vehicles", "cars_body", "cars_make"}
-    assert {path.stem.removesuffix("_gpu") for path in GPU} >= photos
-
-
-@pytest.mark.parametrize("path", GPU, ids=lambda path: path.stem)
-def test_a_gpu_study_is_its_study_with_convnext_vit_and_clip_from_hub_weights_as_the_only_teachers(path):
-    study, plain = load_study(path.stem), load_study(path.stem.removesuffix("_gpu"))
-    assert study.extends == plain.name
-    families = {name: (teacher.architecture, teacher.kind, teacher.weights) for name, teacher in study.teachers.items()}
-    assert set(families) == {"convnext", "vit", "clip"}
-    assert families["convnext"][0].startswith("convnext") and families["convnext"][1:] == ("finetune", ["timm"])
-    assert families["vit"][0].startswith("vit") and families["vit"][1:] == ("finetune", ["timm"])
-    assert families["clip"][0].startswith("open_clip:ViT") and families["clip"][1:] == ("probe", ["open_clip"])
-    same = {"name", "extends", "title", "teachers"}
-    assert study.model_dump(exclude=same) == plain.model_dump(exclude=same)
-
-
-@pytest.mark.parametrize("path", GPU, ids=lambda path: path.stem)
-def test_a_gpu_study_says_that_it_was_not_run_here(path):
-    header = path.read_text().partition("\nextends")[0]
-    assert "Not run on the machine that wrote this" in header
-
-
-@pytest.mark.parametrize("label", ["worse", "aggre"])
-def test_the_noisy_cifar10_differs_by_its_labels_alone(label):
-    noisy, clean = load_study(f"cifar10_{label}"), load_study("cifar10")
-    assert noisy.data.label_column == label
-    assert noisy.data.model_dump(exclude={"label_column"}) == clean.data.model_dump(exclude={"label_column"})
-    same = {"name", "title", "extends", "data"}
-    assert noisy.model_dump(exclude=same) == clean.model_dump(exclude=same)
-
-
-def test_the_random_split_ignores_the_split_that_was_given():
-    assert load_study("traffic_vehicles").data.split_file
-    assert load_study("traffic_vehicles_random").data.split_file == ""
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_photos_that_are_not_free_to_share_stay_here(path):
-    study = load_study(path.stem)
-    free = study.data.source == "toy_vehicles" or study.name.startswith("traffic_vehicles")
-    assert study.data.may_be_shared is free

@@ -202,17 +202,17 @@ def _tram_section(
     return part(items)
 
 
-def _tram_end(x: float, half: float, roof: float, rake: float, way: float, lit: bool) -> list[Item]:
-    wall = front_quad(-half + 0.1, half - 0.1, 1.15, roof, x + way * 0.005, -way * rake)
-    out = np.array([way, 0.0, 0.3])
-    items = pane(wall, (0.04, 0.96), (0.08, 0.72), out)
+def _tram_end(x: float, half: float, roof: float, rake: float, direction: float, lit: bool) -> list[Item]:
+    wall = front_quad(-half + 0.1, half - 0.1, 1.15, roof, x + direction * 0.005, -direction * rake)
+    outward = np.array([direction, 0.0, 0.3])
+    items = pane(wall, (0.04, 0.96), (0.08, 0.72), outward)
     low = 0.76
     quad = rectangle(-half + 0.5, half - 0.5, low + 0.06, low + 0.2)
     top = wall[0] * 0.14 + wall[3] * 0.86
     sign = rectangle(-0.6, 0.6, top[2] - 0.1, top[2] + 0.12)
-    items.append(plate(sign, float(top[0]) + way * 0.02, AMBER, way, "x", Kind.GLOW))
-    items.append(plate(quad, x + way * 0.01, DARK, way, "x"))
-    return items + lamps(x + way * 0.01, half, 0.72, (0.26, 0.26), way > 0, lit)
+    items.append(plate(sign, float(top[0]) + direction * 0.02, AMBER, direction, "x", Kind.GLOW))
+    items.append(plate(quad, x + direction * 0.01, DARK, direction, "x"))
+    return items + lamps(x + direction * 0.01, half, 0.72, (0.26, 0.26), direction > 0, lit)
 
 
 def _truck_cab(

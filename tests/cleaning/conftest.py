@@ -1,4 +1,4 @@
-"""Manifests by hand."""
+"""Small manifests for the tests of this folder."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from decant.data.manifest import COLUMNS, Manifest
 
 
 def manifest_of(*rows: dict[str, object], classes: tuple[str, ...] = ("bus", "car", "van")) -> Manifest:
-    """A manifest of the rows given, what they leave out filled in: id r0, r1, …, each its own content."""
+    """Return a manifest with these rows. Missing columns get defaults: id r0, r1, … and different contents."""
     filled = []
     for number, row in enumerate(rows):
         label = row.get("given_label", "car")

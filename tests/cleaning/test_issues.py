@@ -1,4 +1,4 @@
-"""The list of findings says what was found, where and why, once each."""
+"""The list of issues contains each issue once, with its row and its reason."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ from decant.data.manifest import Manifest
 Make = Callable[..., Manifest]
 
 
-def pairs(*found: tuple[str, str, float]) -> pd.DataFrame:
-    return pd.DataFrame(found, columns=["first", "second", "score"])
+def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["first", "second", "score"])
 
 
 def listed(
@@ -35,7 +35,7 @@ def listed(
     )
 
 
-def test_no_findings_make_an_empty_table_that_a_policy_takes(manifest: Make) -> None:
+def test_no_issues_give_an_empty_table_that_apply_policy_accepts(manifest: Make) -> None:
     before = manifest({}, {})
     after, issues = apply_policy(before, listed(before), "aggressive")
     assert issues.empty
@@ -44,13 +44,13 @@ def test_no_findings_make_an_empty_table_that_a_policy_takes(manifest: Make) -> 
     assert cleaning_metrics(after, issues)["issues"] == {}
 
 
-def test_copies_within_one_split_are_listed_but_for_the_first(manifest: Make) -> None:
+def test_exact_copies_within_one_split_are_listed_except_the_first(manifest: Make) -> None:
     three = manifest({"content": "a"}, {"content": "a"}, {"content": "a", "split": "test"})
     issues = listed(three, pairs(("r0", "r1", 1.0), ("r0", "r2", 1.0)))
     assert issues[["id", "issue", "reason"]].values.tolist() == [["r1", "exact_duplicate", "exact duplicate of 0.jpg"]]
 
 
-def test_equal_files_under_several_labels_are_conflicts_every_one(manifest: Make) -> None:
+def test_all_identical_files_with_different_labels_are_conflicts(manifest: Make) -> None:
     rows = [{"content": "a", "given_label": label} for label in ("van", "car", "car")]
     issues = listed(manifest(*rows), pairs(("r0", "r1", 1.0), ("r0", "r2", 1.0)))
     assert issues["id"].tolist() == ["r0", "r1", "r2"]
@@ -58,12 +58,12 @@ def test_equal_files_under_several_labels_are_conflicts_every_one(manifest: Make
     assert set(issues["reason"]) == {"conflict: the same file is labelled car, van"}
 
 
-def test_near_duplicates_name_what_they_resemble_most_and_its_other_label(manifest: Make) -> None:
+def test_a_near_duplicate_names_the_most_similar_image_and_its_different_label(manifest: Make) -> None:
     four = manifest({}, {"given_label": "van"}, {}, {"content": "c2"})
     near = pairs(("r0", "r2", 0.85), ("r1", "r2", 0.95), ("r2", "r3", 1.0))
     issues = listed(four, pairs(("r2", "r3", 1.0)), near)
-    told = issues[issues["issue"] == "near_duplicate"]
-    assert told[["id", "score", "reason"]].values.tolist() == [
+    near_duplicates = issues[issues["issue"] == "near_duplicate"]
+    assert near_duplicates[["id", "score", "reason"]].values.tolist() == [
         ["r2", 0.95, "near duplicate of 1.jpg, which is labelled van"]
     ]
 
@@ -71,11 +71,11 @@ def test_near_duplicates_name_what_they_resemble_most_and_its_other_label(manife
 @pytest.mark.parametrize(
     ("given", "other", "clear"), [(0.05, 0.9, True), (0.15, 0.83, False), (0.05, 0.6, False), (0.001, 0.999, True)]
 )
-def test_a_label_is_clearly_wrong_only_if_another_is_clearly_right(
+def test_a_label_issue_is_clear_only_if_the_given_class_is_improbable_and_another_is_probable(
     manifest: Make, given: float, other: float, clear: bool
 ) -> None:
-    one = manifest({}, {})
-    issues = listed(one, suspects=[("r1", given, 2, other)])
+    rows = manifest({}, {})
+    issues = listed(rows, suspects=[("r1", given, 2, other)])
     assert issues["clear"].tolist() == [clear]
     assert issues["suggested_label"].tolist() == ["van"]
     assert issues["score"].tolist() == [pytest.approx(1 - given, abs=1e-4)]

@@ -1,4 +1,4 @@
-"""Images that a person would call dark, bright, blurred or empty are named; ordinary ones are not."""
+"""Images that are visibly dark, bright, blurred or uniform are found; ordinary images are not."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from decant.cleaning.odd import find_odd
 
 
 def scene(seed: int) -> np.ndarray:
-    """Blocks of 4 x 4 pixels of random colour at 128 px: sharp edges everywhere."""
+    """Return an image with sharp edges everywhere: 32 x 32 blocks of random colour, 128 px per side."""
     blocks = np.random.default_rng(seed).integers(30, 226, (32, 32, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(blocks).resize((128, 128), Image.Resampling.NEAREST))
 
@@ -27,10 +27,10 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_names_what_is_odd_at_its_place(what: str) -> None:
+def test_returns_what_is_odd_at_its_position(what: str) -> None:
     spoilt = thumbnail(np.clip(SPOILT[what], 0, 255))
     assert find_odd(np.stack([thumbnail(ORDINARY), spoilt, thumbnail(scene(2))])) == {1: what}
 
 
-def test_no_pictures_have_nothing_odd() -> None:
+def test_no_images_give_no_odd_images() -> None:
     assert find_odd(np.zeros((0, 32, 32, 3), np.uint8)) == {}

@@ -1,4 +1,4 @@
-"""What is done about each finding, and what never is."""
+"""The action for each issue under each policy, and the rows that no policy may change."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ POLICIES: list[Policy] = ["report", "conservative", "aggressive"]
 KINDS = ["broken", "conflict", "exact_duplicate", "label", "leak", "near_duplicate", "odd"]
 
 
-def found(*issues: tuple[str, str, bool]) -> pd.DataFrame:
-    """Issues (id, kind, clear), as `list_issues` makes them; label issues suggest van."""
+def issues_of(*issues: tuple[str, str, bool]) -> pd.DataFrame:
+    """Return issues (id, kind, clear) as from `list_issues`; label issues suggest van."""
     columns = [name if name != "action" else "clear" for name in ISSUE_COLUMNS]
     rows = [
         (id_, f"{id_}.jpg", kind, 0.9, "car", "van" if kind == "label" else None, clear, f"{kind} of {id_}")
@@ -39,12 +39,12 @@ def found(*issues: tuple[str, str, bool]) -> pd.DataFrame:
         ("odd", False, "suggest", "suggest", "suggest"),
     ],
 )
-def test_each_policy_acts_on_each_finding_as_its_table_says(
+def test_each_policy_takes_the_action_for_each_issue_that_the_table_states(
     manifest: Make, kind: str, clear: bool, report: str, conservative: str, aggressive: str
 ) -> None:
     expected = {"report": report, "conservative": conservative, "aggressive": aggressive}
     for policy in POLICIES:
-        after, issues = apply_policy(manifest({}, {}), found(("r0", kind, clear)), policy)
+        after, issues = apply_policy(manifest({}, {}), issues_of(("r0", kind, clear)), policy)
         assert after.rows["action"].tolist() == [expected[policy], "none"]
         assert issues["action"].tolist() == [expected[policy]]
         assert list(issues.columns) == ISSUE_COLUMNS
@@ -53,18 +53,18 @@ def test_each_policy_acts_on_each_finding_as_its_table_says(
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_labels_and_weights_of_val_and_test_stay_as_given(manifest: Make, policy: Policy, split: str) -> None:
-    every = found(*(("r0", kind, True) for kind in ("label", "conflict", "exact_duplicate", "odd")))
+    every = issues_of(*(("r0", kind, True) for kind in ("label", "conflict", "exact_duplicate", "odd")))
     after, _ = apply_policy(manifest({"split": split}), every, policy)
     assert after.rows.loc[0, ["label", "weight", "action"]].tolist() == ["car", 1.0, "suggest"]
 
 
-def test_rows_of_which_the_split_is_still_to_be_drawn_are_left_alone(manifest: Make) -> None:
-    after, _ = apply_policy(manifest({"split": None}), found(("r0", "label", True)), "aggressive")
+def test_rows_without_a_split_keep_their_label(manifest: Make) -> None:
+    after, _ = apply_policy(manifest({"split": None}), issues_of(("r0", "label", True)), "aggressive")
     assert after.rows.loc[0, ["label", "action"]].tolist() == ["car", "suggest"]
 
 
-def test_strongest_action_wins_and_all_reasons_are_told(manifest: Make) -> None:
-    issues = found(("r0", "near_duplicate", False), ("r0", "label", True), ("r0", "odd", False))
+def test_the_strongest_action_is_taken_and_all_reasons_are_kept(manifest: Make) -> None:
+    issues = issues_of(("r0", "near_duplicate", False), ("r0", "label", True), ("r0", "odd", False))
     after, _ = apply_policy(manifest({}), issues, "aggressive")
     assert after.rows.loc[0, "action"] == "relabel"
     assert after.rows.loc[0, "label"] == "van"
@@ -73,18 +73,18 @@ def test_strongest_action_wins_and_all_reasons_are_told(manifest: Make) -> None:
 
 
 def test_a_dropped_row_keeps_its_label_and_weight(manifest: Make) -> None:
-    after, _ = apply_policy(manifest({}), found(("r0", "label", True), ("r0", "leak", False)), "aggressive")
+    after, _ = apply_policy(manifest({}), issues_of(("r0", "label", True), ("r0", "leak", False)), "aggressive")
     assert after.rows.loc[0, ["action", "label", "weight"]].tolist() == ["drop", "car", 1.0]
 
 
-def test_downweighted_rows_no_longer_teach(manifest: Make) -> None:
-    after, _ = apply_policy(manifest({}, {}), found(("r1", "conflict", False)), "conservative")
+def test_downweighted_rows_get_weight_0(manifest: Make) -> None:
+    after, _ = apply_policy(manifest({}, {}), issues_of(("r1", "conflict", False)), "conservative")
     assert after.rows["weight"].tolist() == [1.0, 0.0]
 
 
-def test_what_was_set_aside_before_stays_so_with_its_reason(manifest: Make) -> None:
+def test_rows_dropped_before_stay_dropped_with_their_reason(manifest: Make) -> None:
     before = manifest({"action": "drop", "reason": "broken: no image"}, {})
-    after, _ = apply_policy(before, found(("r1", "odd", False)), "conservative")
+    after, _ = apply_policy(before, issues_of(("r1", "odd", False)), "conservative")
     assert after.rows.loc[0, ["action", "reason"]].tolist() == ["drop", "broken: no image"]
 
 
@@ -97,15 +97,15 @@ issues_strategy = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(KINDS), 
 
 
 @given(rows_strategy, issues_strategy, st.sampled_from(POLICIES))
-def test_nothing_is_lost_whatever_is_found(
+def test_no_row_and_no_given_label_is_lost_under_any_issues(
     manifest: Make, rows: list[tuple[str | None, bool]], issues: list[tuple[int, str, bool]], policy: Policy
 ) -> None:
     before = manifest(
         *({"split": split, "action": "drop" if gone else "none", "reason": "x" * gone} for split, gone in rows)
     )
-    # What cannot be read has no picture, so no other issue is found in it.
+    # Dropped rows are unreadable files, so they cannot have other issues.
     chosen = [(f"r{k}", kind, clear) for k, kind, clear in issues if k < len(rows) and not rows[k][1]]
-    after, acted = apply_policy(before, found(*chosen), policy)
+    after, with_actions = apply_policy(before, issues_of(*chosen), policy)
 
     assert after.rows["id"].tolist() == before.rows["id"].tolist()
     assert after.rows["given_label"].equals(before.rows["given_label"])
@@ -114,10 +114,10 @@ def test_nothing_is_lost_whatever_is_found(
     assert set(before.rows["id"][before.rows["action"] == "drop"]) <= set(
         after.rows["id"][after.rows["action"] == "drop"]
     )
-    for id_, asked in acted.groupby("id")["action"]:
+    for id_, actions in with_actions.groupby("id")["action"]:
         action = after.rows.set_index("id").at[id_, "action"]
-        assert PRECEDENCE.index(action) == max(PRECEDENCE.index(one) for one in asked)
-    counted = cleaning_metrics(after, acted)
+        assert PRECEDENCE.index(action) == max(PRECEDENCE.index(candidate) for candidate in actions)
+    counted = cleaning_metrics(after, with_actions)
     assert counted["kept"] + counted["set_aside"] == counted["found"] == len(rows)
     assert counted["kept"] == len(after.kept())
     assert sum(counted["actions"].values()) == len(rows)

@@ -27,7 +27,7 @@ def alone(fitted_file: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def photo(alone: Path, fitted_file: Path, vehicles: Vehicles) -> tuple[Path, str]:
     """The path of the photo, and what the examples have to print of it."""
-    upright = max((picture for picture, _ in vehicles), key=lambda picture: picture.shape[0] / picture.shape[1])
+    upright = max((image for image, _ in vehicles), key=lambda image: image.shape[0] / image.shape[1])
     exif = Image.Exif()
     exif[0x0112] = 6  # turn it clockwise to see it upright
     path = alone / "photo.png"
@@ -51,19 +51,19 @@ def test_the_python_example_prints_the_class_of_an_upright_photo(
     assert printed(sys.executable, "-I", str(alone / "example.py"), str(photo[0]), cwd=elsewhere) == photo[1]
 
 
-def test_the_python_example_needs_the_onnx_file_alone(alone: Path, photo: tuple[Path, str]) -> None:
+def test_the_python_example_needs_only_the_onnx_file(alone: Path, photo: tuple[Path, str]) -> None:
     (alone / "classes.txt").unlink()
     assert printed(sys.executable, "-I", "example.py", str(photo[0]), cwd=alone) == photo[1]
 
 
-def test_the_examples_have_fifteen_lines_at_most_and_know_nothing_of_decant() -> None:
+def test_the_examples_have_at_most_fifteen_lines_and_do_not_import_decant() -> None:
     for name, text in EXAMPLES.items():
         assert len([line for line in text.splitlines() if line.strip()]) <= 15, name
         assert "decant" not in text and "torch" not in text, name
 
 
 @pytest.mark.external
-def test_the_javascript_example_prints_the_same_under_node(
+def test_the_javascript_example_prints_the_same_in_node(
     node_modules: Path, alone: Path, photo: tuple[Path, str]
 ) -> None:
     (alone / "node_modules").symlink_to(node_modules / "node_modules")

@@ -17,7 +17,7 @@ def network(checkpoint: Checkpoint) -> onnx.ModelProto:
     return network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
 
 
-def test_every_weight_is_in_half_precision_and_the_ends_stay_float32(network: onnx.ModelProto) -> None:
+def test_all_weights_are_fp16_and_input_and_output_stay_float32(network: onnx.ModelProto) -> None:
     before = network.SerializeToString()
     model = fp16_network(network)
     types = {tensor.data_type for tensor in model.graph.initializer}
@@ -28,7 +28,7 @@ def test_every_weight_is_in_half_precision_and_the_ends_stay_float32(network: on
     assert network.SerializeToString() == before
 
 
-def test_fp16_gives_nearly_the_same_logits_but_not_the_same(network: onnx.ModelProto, checkpoint: Checkpoint) -> None:
+def test_fp16_logits_are_close_to_float32_but_not_equal(network: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     side = checkpoint.preprocessing.input_px
     pixels = np.random.default_rng(0).random((3, 3, side, side), dtype=np.float32)
     exact, half = (

@@ -31,7 +31,7 @@ THIN_AND_ODD = [
 
 def in_graph(preprocessing: Preprocessing) -> Prepare:
     session = open_session(preprocessing_graph(preprocessing).SerializeToString(), threads=1)
-    return lambda pictures: run(session, {"images": pictures}, [PREPARED])[0]
+    return lambda images: run(session, {"images": images}, [PREPARED])[0]
 
 
 def noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -46,58 +46,56 @@ def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize(
     "preprocessing", [Preprocessing(48), Preprocessing(48, 0.875), Preprocessing(161, 0.95), Preprocessing(23)]
 )
-def test_a_picture_of_any_size_is_the_evaluation_transforms_within_a_grey_level(
+def test_images_of_any_size_match_the_evaluation_transform_within_a_tenth_of_a_grey_level(
     preprocessing: Preprocessing, make: Callable[..., np.ndarray]
 ) -> None:
     rng = np.random.default_rng(0)
     prepare_in_graph = in_graph(preprocessing)
     sizes = THIN_AND_ODD + [(int(height), int(width)) for height, width in rng.integers(2, 400, (40, 2))]
     for height, width in sizes:
-        picture = make(rng, height, width)
-        expected = evaluation_transform(picture, preprocessing).numpy()
-        worst = 255 * np.abs(prepare_in_graph(picture[None])[0] - expected).max()
+        image = make(rng, height, width)
+        expected = evaluation_transform(image, preprocessing).numpy()
+        worst = 255 * np.abs(prepare_in_graph(image[None])[0] - expected).max()
         assert worst < 0.1, f"{height} x {width}: off by {worst} grey levels"  # a tenth of what is allowed
 
 
-def test_an_elongated_picture_agrees_with_pillow_which_crops_before_it_resizes() -> None:
+def test_long_images_match_pillow_which_crops_before_it_resizes() -> None:
     rng = np.random.default_rng(1)
     prepare_in_graph = in_graph(Preprocessing(48, 0.9))
     for height, width in [*THIN_AND_ODD[2:], (37, 900), (400, 300)]:
-        picture = noise(rng, height, width)
-        outside = prepare(picture, Preprocessing(48, 0.9))
-        assert 255 * np.abs(prepare_in_graph(picture[None])[0] - outside).max() < 0.1, (height, width)
+        image = noise(rng, height, width)
+        outside = prepare(image, Preprocessing(48, 0.9))
+        assert 255 * np.abs(prepare_in_graph(image[None])[0] - outside).max() < 0.1, (height, width)
 
 
-def test_a_flat_picture_stays_flat_up_to_its_borders() -> None:
-    picture = np.full((1, 333, 217, 3), (10, 128, 250), np.uint8)
+def test_an_image_of_one_colour_keeps_it_up_to_the_borders() -> None:
+    image = np.full((1, 333, 217, 3), (10, 128, 250), np.uint8)
     expected = np.array([10, 128, 250], np.float32).reshape(3, 1, 1) / 255
-    np.testing.assert_allclose(
-        in_graph(Preprocessing(48))(picture)[0], np.broadcast_to(expected, (3, 48, 48)), atol=1e-6
-    )
+    np.testing.assert_allclose(in_graph(Preprocessing(48))(image)[0], np.broadcast_to(expected, (3, 48, 48)), atol=1e-6)
 
 
-def test_a_picture_of_the_input_size_is_only_scaled() -> None:
-    picture = noise(np.random.default_rng(2), 48, 48)
-    expected = picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-    np.testing.assert_allclose(in_graph(Preprocessing(48))(picture[None])[0], expected, atol=1e-7)
+def test_an_image_of_the_input_size_is_only_scaled() -> None:
+    image = noise(np.random.default_rng(2), 48, 48)
+    expected = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    np.testing.assert_allclose(in_graph(Preprocessing(48))(image[None])[0], expected, atol=1e-7)
 
 
-def test_a_picture_does_not_depend_on_its_batch() -> None:
+def test_a_prepared_image_does_not_depend_on_its_batch() -> None:
     rng = np.random.default_rng(3)
     prepare_in_graph = in_graph(Preprocessing(48))
     batch = np.stack([noise(rng, 60, 91) for _ in range(5)])
-    single = np.concatenate([prepare_in_graph(picture[None]) for picture in batch])
+    single = np.concatenate([prepare_in_graph(image[None]) for image in batch])
     np.testing.assert_array_equal(prepare_in_graph(batch), single)
 
 
-def test_the_shape_is_rounded_as_the_evaluation_transform_rounds_it() -> None:
+def test_the_resized_shape_is_rounded_as_in_the_evaluation_transform() -> None:
     # 3 x 2 to a shorter side of 5 is 7.5: the half goes up, where round() would go to the even 8 or 6.
     assert Preprocessing(5).resized_shape(3, 2) == (8, 5)
-    picture = noise(np.random.default_rng(4), 3, 2)
-    expected = evaluation_transform(picture, Preprocessing(5)).numpy()
-    np.testing.assert_allclose(in_graph(Preprocessing(5))(picture[None])[0], expected, atol=1e-6)
+    image = noise(np.random.default_rng(4), 3, 2)
+    expected = evaluation_transform(image, Preprocessing(5)).numpy()
+    np.testing.assert_allclose(in_graph(Preprocessing(5))(image[None])[0], expected, atol=1e-6)
 
 
-def test_a_crop_that_does_not_fit_is_refused() -> None:
+def test_a_crop_larger_than_the_resized_image_is_refused() -> None:
     with pytest.raises(ValueError, match="must fit into the resized 32 px"):
         preprocessing_graph(Preprocessing(48, crop_ratio=1.5))

@@ -24,7 +24,7 @@ Vehicles = list[tuple[np.ndarray, int]]
 
 def calibration(fitted: Checkpoint, vehicles: Vehicles) -> list[np.ndarray]:
     """Every third vehicle as the network sees it."""
-    return [evaluation_transform(picture, fitted.preprocessing)[None].numpy() for picture, _ in vehicles[::3]]
+    return [evaluation_transform(image, fitted.preprocessing)[None].numpy() for image, _ in vehicles[::3]]
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,17 @@ def quantised(fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles) -> Path
 
 def agreement(file: Path, vehicles: Vehicles, expected: np.ndarray) -> float:
     classifier = OnnxClassifier(file, threads=1)
-    answers = [int(classifier.predict(picture)[0].argmax()) for picture, _ in vehicles]
+    answers = [int(classifier.predict(image)[0].argmax()) for image, _ in vehicles]
     return float(np.mean(np.array(answers) == expected.argmax(axis=1)))
 
 
-def test_it_answers_nearly_as_the_float_file_does(quantised: Path, vehicles: Vehicles, expected: np.ndarray) -> None:
+def test_int8_predicts_nearly_the_same_classes_as_fp32(
+    quantised: Path, vehicles: Vehicles, expected: np.ndarray
+) -> None:
     assert agreement(quantised, vehicles, expected) >= 0.95
 
 
-def test_it_depends_on_what_it_was_calibrated_with(
+def test_predictions_depend_on_the_calibration_images(
     fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray, tmp_path: Path
 ) -> None:
     black = [np.zeros_like(batch) for batch in calibration(fitted, vehicles)[:4]]
@@ -52,7 +54,7 @@ def test_it_depends_on_what_it_was_calibrated_with(
     assert agreement(tmp_path / "student_int8.onnx", vehicles, expected) < 0.6
 
 
-def test_it_is_a_third_of_the_size_and_every_convolution_has_a_scale_per_channel(
+def test_the_file_is_a_third_of_the_size_and_convolutions_have_a_scale_per_channel(
     quantised: Path, fitted_file: Path
 ) -> None:
     assert quantised.stat().st_size < fitted_file.stat().st_size / 3
@@ -67,7 +69,7 @@ def test_it_is_a_third_of_the_size_and_every_convolution_has_a_scale_per_channel
         assert tensors[weight.input[1]].shape == tensors[weight.input[0]].shape[:1]
 
 
-def test_the_preprocessing_the_last_layer_and_the_answer_stay_in_float(quantised: Path) -> None:
+def test_preprocessing_last_layer_and_softmax_stay_in_float(quantised: Path) -> None:
     model = onnx.load(quantised)
     nodes = list(model.graph.node)
     prepared = next(index for index, node in enumerate(nodes) if PREPARED in node.output)
@@ -78,12 +80,12 @@ def test_the_preprocessing_the_last_layer_and_the_answer_stay_in_float(quantised
     assert nodes[-1].op_type == "Softmax"
 
 
-def test_the_file_says_that_it_is_int8_and_is_verified_by_its_budget(quantised: Path, vehicles: Vehicles) -> None:
+def test_the_metadata_contain_int8_and_verification_applies_the_budget(quantised: Path, vehicles: Vehicles) -> None:
     assert OnnxClassifier(quantised, threads=1).metadata["dtype"] == "int8"
-    pictures = [(str(index), picture) for index, (picture, _) in enumerate(vehicles)]
+    images = [(str(index), image) for index, (image, _) in enumerate(vehicles)]
     classes = OnnxClassifier(quantised, threads=1).classes
     labels = {str(index): classes[label] for index, (_, label) in enumerate(vehicles)}
-    report = verify(quantised, pictures, labels=labels, budget=2.5)
+    report = verify(quantised, images, labels=labels, budget=2.5)
     assert report["passed"] and report["precision"] == "int8"
     assert report["gates"]["accuracy"]["passed"] is True and report["gates"]["structure"]["passed"] is True
 
@@ -96,7 +98,7 @@ def quantise(checkpoint: Checkpoint) -> Callable[..., onnx.ModelProto]:
     return lambda **options: int8_network(network, list(noise), **options)
 
 
-def test_each_option_does_what_it_says(
+def test_each_option_changes_the_quantisation_as_documented(
     quantise: Callable[..., onnx.ModelProto], quantisation_of: Callable[[onnx.ModelProto], Any]
 ) -> None:
     plain = quantisation_of(quantise())
@@ -109,7 +111,7 @@ def test_each_option_does_what_it_says(
     assert all(scale <= plain.ranges[name] for name, scale in percentile.items())
 
 
-def test_entropy_is_left_out_because_it_is_the_least_and_the_largest_value_again(
+def test_entropy_gives_the_same_ranges_as_minmax(
     quantise: Callable[..., onnx.ModelProto], quantisation_of: Callable[[onnx.ModelProto], Any]
 ) -> None:
     """Where this fails, ONNX Runtime looks for a range at last, and its row in the formats' table is worth having."""
@@ -162,7 +164,7 @@ def test_no_sum_of_the_shipped_weights_saturates_on_a_processor_without_vnni(
 
 
 @pytest.mark.parametrize("model", ["student", "matrix product"])
-def test_a_file_that_could_saturate_is_found(
+def test_weights_that_can_saturate_are_a_structural_fault(
     quantise: Callable[..., onnx.ModelProto], model: str, tmp_path: Path
 ) -> None:
     """The student's convolutions, and a single matrix product with a weight a step above what is allowed."""

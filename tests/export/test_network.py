@@ -38,7 +38,7 @@ def operators(model: onnx.ModelProto) -> set[str]:
         ("test_convnext", 64, {}),
     ],
 )
-def test_the_logits_are_pytorchs_at_any_batch_size(
+def test_the_logits_equal_pytorchs_at_any_batch_size(
     make_checkpoint: MakeCheckpoint, architecture: str, input_px: int, arguments: dict[str, int]
 ) -> None:
     classifier = make_checkpoint(architecture, input_px, **arguments).classifier
@@ -47,7 +47,7 @@ def test_the_logits_are_pytorchs_at_any_batch_size(
         batch = pixels(batch_size, input_px)
         with torch.inference_mode():
             expected = classifier(batch).numpy()
-        assert np.ptp(expected, axis=0).max() > 1e-2 or batch_size == 1  # pictures are told apart at all
+        assert np.ptp(expected, axis=0).max() > 1e-2 or batch_size == 1  # images are told apart at all
         np.testing.assert_allclose(answers(model, batch), expected, atol=1e-4)
 
 
@@ -55,13 +55,13 @@ def test_batch_normalisation_is_folded_into_convolutions(checkpoint: Checkpoint)
     assert "BatchNormalization" not in operators(network_graph(checkpoint.classifier, 64))
 
 
-def test_same_padding_leaves_no_arithmetic_on_shapes(make_checkpoint: MakeCheckpoint) -> None:
+def test_same_padding_adds_no_shape_arithmetic_to_the_graph(make_checkpoint: MakeCheckpoint) -> None:
     classifier = make_checkpoint("tf_mobilenetv3_small_minimal_100").classifier
     assert any(isinstance(module, Conv2dSame) for module in classifier.modules())
     assert not operators(network_graph(classifier, 64)) & {"Shape", "Gather", "Ceil"}
 
 
-def test_the_callers_model_stays_as_it_was(make_checkpoint: MakeCheckpoint) -> None:
+def test_the_callers_model_is_unchanged(make_checkpoint: MakeCheckpoint) -> None:
     classifier = make_checkpoint("tf_mobilenetv3_small_minimal_100").classifier
     classifier.to(memory_format=torch.channels_last).train()
     before = copy.deepcopy(classifier.state_dict())

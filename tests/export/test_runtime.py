@@ -21,9 +21,9 @@ from pathlib import Path
 from decant.export.runtime import OnnxClassifier
 from decant.export.verification.verify import verify
 path = Path(sys.argv[1])
-pictures = [(str(n), np.random.default_rng(n).integers(0, 256, (40 + n, 70, 3), dtype=np.uint8)) for n in range(4)]
-assert OnnxClassifier(path).predict(pictures[0][1])[0].shape == (5,)
-report = verify(path, pictures)
+images = [(str(n), np.random.default_rng(n).integers(0, 256, (40 + n, 70, 3), dtype=np.uint8)) for n in range(4)]
+assert OnnxClassifier(path).predict(images[0][1])[0].shape == (5,)
+report = verify(path, images)
 assert report["passed"] and report["top1_agreement"] == 1, report
 assert report["skipped"] == ["structure"], report["skipped"]
 """
@@ -41,18 +41,18 @@ def test_prediction_and_verification_need_neither_torch_nor_onnx(exported: Path)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_batch_gives_what_its_pictures_give(exported: Path) -> None:
+def test_predict_batch_equals_predict_of_each_image(exported: Path) -> None:
     classifier = OnnxClassifier(exported / "student.onnx", threads=1)
     batch = np.random.default_rng(0).integers(0, 256, (3, 50, 80, 3), dtype=np.uint8)
     probabilities, logits = classifier.predict_batch(batch)
-    for row, picture in enumerate(batch):
-        single = classifier.predict(picture)
+    for row, image in enumerate(batch):
+        single = classifier.predict(image)
         np.testing.assert_allclose(probabilities[row], single[0], atol=1e-6)
         np.testing.assert_allclose(logits[row], single[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((8, 8, 3), np.float32),
         np.zeros((8, 8), np.uint8),
@@ -61,24 +61,24 @@ def test_a_batch_gives_what_its_pictures_give(exported: Path) -> None:
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_what_is_no_rgb_picture_is_refused(exported: Path, picture: np.ndarray) -> None:
+def test_arrays_that_are_not_rgb_images_are_refused(exported: Path, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"\[.*H, W, 3\]"):
-        OnnxClassifier(exported / "student.onnx", threads=1).predict(picture)
+        OnnxClassifier(exported / "student.onnx", threads=1).predict(image)
 
 
-def test_a_missing_file_is_an_error_for_people(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; export the student first"):
         OnnxClassifier(tmp_path / "student.onnx")
 
 
-def test_a_damaged_file_is_an_error_for_people(folder: Path) -> None:
+def test_a_damaged_file_is_a_user_error(folder: Path) -> None:
     path = folder / "student.onnx"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"student\.onnx cannot be loaded"):
         OnnxClassifier(path)
 
 
-def test_a_file_from_elsewhere_is_an_error_for_people(
+def test_a_file_without_our_metadata_is_a_user_error(
     folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None]
 ) -> None:
     edit(folder / "student.onnx", lambda model: model.ClearField("metadata_props"))

@@ -23,7 +23,7 @@ from decant.models.checkpoint import Checkpoint
 Images = list[tuple[str, np.ndarray]]
 
 
-def test_the_folder_holds_the_two_graphs_and_what_describes_them(exported: Path, checkpoint: Checkpoint) -> None:
+def test_the_folder_contains_two_graphs_and_their_description(exported: Path, checkpoint: Checkpoint) -> None:
     names = {path.name for path in exported.iterdir()}
     assert names == {"student.onnx", "student_bare.onnx", "classes.txt", "preprocessing.json"}
     assert (exported / "classes.txt").read_bytes().decode() == "".join(f"{name}\n" for name in checkpoint.classes)
@@ -32,7 +32,7 @@ def test_the_folder_holds_the_two_graphs_and_what_describes_them(exported: Path,
 
 
 @pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])
-def test_the_file_alone_says_all_that_is_needed_to_use_it(exported: Path, checkpoint: Checkpoint, name: str) -> None:
+def test_the_metadata_suffice_to_use_the_file_alone(exported: Path, checkpoint: Checkpoint, name: str) -> None:
     metadata = {entry.key: entry.value for entry in onnx.load(exported / name).metadata_props}
     assert json.loads(metadata["classes"]) == checkpoint.classes
     assert "EXIF orientation" in json.loads(metadata["input"])["orientation"]
@@ -42,20 +42,20 @@ def test_the_file_alone_says_all_that_is_needed_to_use_it(exported: Path, checkp
     assert metadata["opset"] == "18" and metadata["code_version"]
 
 
-def test_the_answers_are_those_of_the_student_softened_by_the_temperature(
-    exported: Path, checkpoint: Checkpoint, pictures: Images
+def test_logits_equal_the_students_and_probabilities_are_divided_by_the_temperature(
+    exported: Path, checkpoint: Checkpoint, images: Images
 ) -> None:
     classifier, reference = OnnxClassifier(exported / "student.onnx", threads=1), TorchReference(checkpoint)
     assert classifier.classes == checkpoint.classes
-    for _, picture in pictures:
-        probabilities, logits = classifier.predict(picture)
-        expected = reference.network(reference.prepare(picture))
+    for _, image in images:
+        probabilities, logits = classifier.predict(image)
+        expected = reference.network(reference.prepare(image))
         np.testing.assert_allclose(logits, expected, atol=1e-4)
         softened = torch.softmax(torch.from_numpy(expected).double() / 1.7, dim=0).numpy()
         np.testing.assert_allclose(probabilities, softened, atol=1e-5)
 
 
-def test_the_bare_graph_takes_float_pictures_and_gives_logits_alone(exported: Path) -> None:
+def test_the_bare_graph_maps_float_images_to_logits(exported: Path) -> None:
     graph = onnx.load(exported / "student_bare.onnx").graph
     assert [value.name for value in graph.input] == ["pixels"]
     assert [value.name for value in graph.output] == ["logits"]
@@ -64,8 +64,8 @@ def test_the_bare_graph_takes_float_pictures_and_gives_logits_alone(exported: Pa
     assert [dim.dim_param or dim.dim_value for dim in kind.shape.dim] == ["N", 3, 64, 64]
 
 
-def test_a_photo_is_turned_upright_before_the_graph(exported: Path, pictures: Images) -> None:
-    upright = pictures[11][1]
+def test_exif_orientation_is_applied_before_the_graph(exported: Path, images: Images) -> None:
+    upright = images[11][1]
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate 90 degrees clockwise to see it upright"
     file = io.BytesIO()
@@ -82,7 +82,7 @@ def test_the_same_student_gives_the_same_bytes(exported: Path, checkpoint: Check
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_an_export_that_fails_half_way_leaves_the_old_files_whole(
+def test_an_export_that_fails_leaves_the_old_files_unchanged(
     folder: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -98,12 +98,12 @@ def test_an_export_that_fails_half_way_leaves_the_old_files_whole(
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_temperature_is_refused(checkpoint: Checkpoint, tmp_path: Path, temperature: float) -> None:
+def test_an_invalid_temperature_is_refused(checkpoint: Checkpoint, tmp_path: Path, temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature must be positive"):
         export_student(checkpoint, tmp_path, temperature)
 
 
-def test_metadata_of_the_caller_cannot_overwrite_the_classes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_extra_metadata_cannot_overwrite_the_classes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="overwrite classes"):
         export_student(checkpoint, tmp_path, metadata={"classes": "[]"})
 
@@ -112,7 +112,7 @@ def test_metadata_of_the_caller_cannot_overwrite_the_classes(checkpoint: Checkpo
     ("classes", "message"),
     [(["a", "b"], "5 logits for 2 classes"), (["a", "b", "c", "d", "e\nf"], "not one line")],
 )
-def test_classes_that_do_not_fit_are_an_error_for_people(
+def test_classes_that_do_not_match_the_network_are_a_user_error(
     checkpoint: Checkpoint, tmp_path: Path, classes: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -120,18 +120,18 @@ def test_classes_that_do_not_fit_are_an_error_for_people(
     assert not list(tmp_path.iterdir())
 
 
-def test_another_crop_gives_another_picture(
+def test_the_crop_ratio_of_the_checkpoint_is_applied(
     make_checkpoint: Callable[..., Checkpoint],
     exported: Path,
     checkpoint: Checkpoint,
-    pictures: Images,
+    images: Images,
     tmp_path: Path,
 ) -> None:
     whole = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
     export_student(whole, tmp_path)
-    picture = pictures[11][1]
+    image = images[11][1]
     one, other = (OnnxClassifier(folder / "student.onnx", threads=1) for folder in (exported, tmp_path))
-    assert np.abs(one.predict(picture)[1] - other.predict(picture)[1]).max() > 1e-3
+    assert np.abs(one.predict(image)[1] - other.predict(image)[1]).max() > 1e-3
     reference = TorchReference(whole)
-    expected = reference.network(reference.prepare(picture))
-    np.testing.assert_allclose(other.predict(picture)[1], expected, atol=1e-4)
+    expected = reference.network(reference.prepare(image))
+    np.testing.assert_allclose(other.predict(image)[1], expected, atol=1e-4)

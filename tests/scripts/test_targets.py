@@ -66,6 +66,6 @@ def test_the_default_place_is_below_the_run_and_may_be_written_again(micro: Micr
 
 def test_a_foreign_folder_ends_in_an_error_that_names_it(micro: Micro, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=f"{tmp_path} holds files that were not written here"):
+    with pytest.raises(UserError, match=f"{tmp_path} contains files that were not written here"):
         micro.run("--target", "transformersjs", "--out", str(tmp_path), path=EXPORT)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

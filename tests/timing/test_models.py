@@ -24,7 +24,6 @@ from decant.timing.models import (
     Candidate,
     calls_of,
     cause_of,
-    count_cost,
     ensemble_rows,
     is_timed,
     latency_row,
@@ -355,28 +354,6 @@ def test_a_broken_file_is_an_error_with_the_engines_own_words(tmp_path: Path) ->
 def test_a_missing_file_is_named_before_anything_is_timed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="export it first"):
         measure_candidates([Candidate("m", "student", "torch", tmp_path / "none", Inputs("bare", 8))])
-
-
-def test_multiply_adds_and_parameters_equal_those_worked_by_hand() -> None:
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1),  # 16 × 16 × 8 outputs of 27 multiply-adds
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),  # 16 × 16 × 8 of 9
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 10),  # 80
-    )
-    params_millions, gmacs = count_cost(network, 32)
-    assert gmacs * 1e9 == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 9 + 80
-    assert params_millions * 1e6 == (27 * 8 + 8) + (9 * 8 + 8) + (80 + 10)
-
-
-def test_attention_is_counted() -> None:
-    class Attention(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            tokens = images.flatten(2).transpose(1, 2)  # [1, 64, 3]
-            return torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
-
-    assert count_cost(Attention(), 8)[1] * 1e9 == 2 * 64 * 64 * 3
 
 
 def test_the_ensemble_is_the_sum_of_its_teachers_in_their_fastest_engines() -> None:

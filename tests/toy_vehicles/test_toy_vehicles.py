@@ -1,4 +1,4 @@
-"""The embedded set: complete truth, every kind of mess, the same bytes again, pictures not won by pixels."""
+"""The drawn set: truth.csv is complete, every fault occurs, bytes repeat, raw pixels do not separate the classes."""
 
 import hashlib
 import io
@@ -39,18 +39,18 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        picture.load()
-        return picture.copy()
+    with Image.open(path) as image:
+        image.load()
+        return image.copy()
 
 
 def of_fault(truth: pd.DataFrame, fault: str) -> list[str]:
     return truth.loc[truth.fault == fault, "path"].tolist()
 
 
-def test_truth_names_every_file_of_the_tree_and_no_other(folder: Path, truth: pd.DataFrame) -> None:
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found - {"truth.csv"} == set(truth.path)
+def test_truth_csv_lists_every_file_and_no_other(folder: Path, truth: pd.DataFrame) -> None:
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files - {"truth.csv"} == set(truth.path)
     assert len(truth) == len(set(truth.path)) == IMAGES
 
 
@@ -60,13 +60,13 @@ def test_given_label_is_the_folder_of_the_file(truth: pd.DataFrame) -> None:
     assert (parts[1] == truth.given_label).all()
 
 
-def test_every_kind_of_mess_occurs_from_200_images_on() -> None:
+def test_sets_of_200_and_more_images_contain_every_fault() -> None:
     for images in (200, 2000):
-        found = {plan.fault for plan in plan_files(images, 96, seed=1, classes=10)}
-        assert found == {"", *FAULTS}
+        faults = {plan.fault for plan in plan_files(images, 96, seed=1, classes=10)}
+        assert faults == {"", *FAULTS}
 
 
-def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
     for name, seed in (("one", 5), ("two", 5), ("three", 6)):
         np.random.seed(len(name))  # global state must not matter
         generate(tmp_path / name, images=60, classes=4, size_px=64, seed=seed)
@@ -76,39 +76,39 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_can_be_written_in_the_same_bytes_twice(fault: str) -> None:
+def test_every_fault_gives_the_same_bytes_twice(fault: str) -> None:
     plan = next(plan for plan in plan_files(2000, 48, seed=2, classes=10) if plan.fault == fault)
     assert toy_vehicles.file_bytes(plan, 2) == toy_vehicles.file_bytes(plan, 2)
 
 
-def test_a_micro_set_has_its_classes_in_every_split_and_some_mess(tmp_path: Path) -> None:
+def test_a_small_set_has_all_classes_in_every_split_and_some_faults(tmp_path: Path) -> None:
     generate(tmp_path / "micro", images=60, classes=4, size_px=48)
     truth = pd.read_csv(tmp_path / "micro" / "truth.csv", keep_default_na=False)
     assert len(truth) == 60
-    shown = truth[truth.true_label != ""]
+    images = truth[truth.true_label != ""]
     for split in ("train", "val", "test"):
-        assert set(shown.true_label[shown.path.str.startswith(split)]) == set(CLASSES[:4])
+        assert set(images.true_label[images.path.str.startswith(split)]) == set(CLASSES[:4])
     assert {"wrong_label", "exact_duplicate"} <= set(truth.fault)
 
 
-def test_most_and_least_frequent_class_stand_5_to_1() -> None:
+def test_the_most_frequent_class_has_five_times_as_many_images_as_the_least_frequent() -> None:
     plans = plan_files(2000, 96, seed=0, classes=10)
     counts = Counter(plan.true_label for plan in plans if not plan.of and plan.true_label)
     assert [label for label, _ in counts.most_common()] == list(CLASSES)
     assert 4.5 < counts[CLASSES[0]] / counts[CLASSES[-1]] < 5.5
 
 
-def test_a_twelfth_of_train_is_labelled_wrong_mostly_as_a_look_alike() -> None:
+def test_8_percent_of_train_have_a_wrong_label_and_most_of_these_are_look_alikes() -> None:
     plans = plan_files(2000, 96, seed=0, classes=10)
     train = [plan for plan in plans if plan.path.startswith("train/") and not plan.of and plan.true_label]
     wrong = [plan for plan in train if plan.given_label != plan.true_label]
     assert 0.075 < len(wrong) / len(train) < 0.085
     assert all(plan.fault == "wrong_label" for plan in wrong)
-    near = sum(plan.given_label in LOOK_ALIKES[plan.true_label] for plan in wrong)
-    assert 0.55 < near / len(wrong) < 0.95
+    look_alikes = sum(plan.given_label in LOOK_ALIKES[plan.true_label] for plan in wrong)
+    assert 0.55 < look_alikes / len(wrong) < 0.95
 
 
-def test_val_and_test_keep_true_labels_and_decodable_files(truth: pd.DataFrame) -> None:
+def test_val_and_test_have_only_true_labels_and_decodable_files(truth: pd.DataFrame) -> None:
     held_out = truth[~truth.path.str.startswith("train/")]
     assert (held_out.given_label == held_out.true_label).all()
     assert not set(held_out.fault) & {"wrong_label", "truncated", "corrupt", "non_image"}
@@ -125,7 +125,7 @@ def test_duplicates_come_from_train_and_leak_across_splits_and_labels(truth: pd.
     assert (copies.given_label != copies.true_label).any()
 
 
-def test_exact_duplicates_share_bytes_and_nothing_else_does(folder: Path, truth: pd.DataFrame) -> None:
+def test_exact_duplicates_have_equal_bytes_and_other_files_do_not(folder: Path, truth: pd.DataFrame) -> None:
     hashes = digests(folder)
     same: dict[str, set[str]] = {}
     for path, digest in hashes.items():
@@ -139,17 +139,17 @@ def test_exact_duplicates_share_bytes_and_nothing_else_does(folder: Path, truth:
 
 
 @pytest.mark.parametrize("fault", ["resized", "mirrored", "reencoded"])
-def test_near_duplicates_show_their_original(folder: Path, truth: pd.DataFrame, fault: str) -> None:
+def test_near_duplicates_look_like_their_original(folder: Path, truth: pd.DataFrame, fault: str) -> None:
     rows = truth[truth.fault == fault]
     assert len(rows)
     for row in rows.itertuples():
         copy, original = opened(folder / row.path).convert("RGB"), opened(folder / row.of).convert("RGB")
         if fault == "mirrored":
             copy = ImageOps.mirror(copy)
-        one, two = (
-            np.asarray(picture.resize((16, 16), Image.Resampling.BOX), dtype=np.float64) for picture in (copy, original)
+        small_copy, small_original = (
+            np.asarray(image.resize((16, 16), Image.Resampling.BOX), dtype=np.float64) for image in (copy, original)
         )
-        assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.97
+        assert np.corrcoef(small_copy.ravel(), small_original.ravel())[0, 1] > 0.97
         assert (folder / row.path).read_bytes() != (folder / row.of).read_bytes()
 
 
@@ -174,7 +174,7 @@ def test_broken_files_do_not_decode_and_all_others_do(folder: Path, truth: pd.Da
     assert broken == {p for fault in ("truncated", "corrupt", "non_image") for p in of_fault(truth, fault)}
 
 
-def test_a_large_set_has_no_broken_file_that_decodes() -> None:
+def test_no_broken_file_of_a_large_set_decodes() -> None:
     plans = plan_files(2000, 48, seed=0, classes=10)
     for plan in plans:
         if plan.fault in ("truncated", "corrupt", "non_image"):
@@ -182,7 +182,7 @@ def test_a_large_set_has_no_broken_file_that_decodes() -> None:
                 Image.open(io.BytesIO(toy_vehicles.file_bytes(plan, 0))).load()
 
 
-def test_odd_formats_are_what_truth_says(folder: Path, truth: pd.DataFrame) -> None:
+def test_unusual_formats_match_truth_csv(folder: Path, truth: pd.DataFrame) -> None:
     for path in of_fault(truth, "cmyk"):
         assert opened(folder / path).mode == "CMYK"
     for path in of_fault(truth, "palette"):
@@ -192,49 +192,49 @@ def test_odd_formats_are_what_truth_says(folder: Path, truth: pd.DataFrame) -> N
     for path in of_fault(truth, "exif_rotated"):
         assert opened(folder / path).getexif()[0x0112] in range(2, 9)
     for path in of_fault(truth, "animated"):
-        with Image.open(folder / path) as picture:
-            assert picture.n_frames == 3
+        with Image.open(folder / path) as image:
+            assert image.n_frames == 3
     for path in of_fault(truth, "wrong_extension"):
-        with Image.open(folder / path) as picture:
-            assert Image.registered_extensions()[Path(path).suffix.lower()] != picture.format
+        with Image.open(folder / path) as image:
+            assert Image.registered_extensions()[Path(path).suffix.lower()] != image.format
 
 
-def test_sixteen_bit_files_hold_sixteen_bits() -> None:
+def test_sixteen_bit_files_have_sixteen_bits_per_channel() -> None:
     plans = [plan for plan in plan_files(2000, 48, seed=0, classes=10) if plan.fault == "sixteen_bit"]
     kinds = set()
     for plan in plans:
         data = toy_vehicles.file_bytes(plan, 0)
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
+        image = Image.open(io.BytesIO(data))
+        image.load()
         if plan.encoding == "png":
-            assert data[24] == 16  # PNG's IHDR: bit depth
-            kinds.add(data[25])  # and colour type
+            assert data[24] == 16  # bit depth in PNG's IHDR chunk
+            kinds.add(data[25])  # colour type: 0 grey, 2 RGB
         else:
-            assert picture.mode == "I;16"
+            assert image.mode == "I;16"
     assert kinds == {0, 2}
 
 
-def test_a_rotated_picture_is_upright_once_its_orientation_is_applied() -> None:
+def test_a_rotated_image_is_upright_after_its_exif_orientation_is_applied() -> None:
     plan = next(p for p in plan_files(2000, 48, seed=0, classes=10) if p.fault == "exif_rotated")
-    seen = ImageOps.exif_transpose(Image.open(io.BytesIO(toy_vehicles.file_bytes(plan, 0)))).convert("RGB")
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(toy_vehicles.file_bytes(plan, 0)))).convert("RGB")
     drawn = draw(plan.true_label, np.random.default_rng([0, 2, plan.scene]), plan.width_px, plan.height_px)
-    assert seen.size == drawn.size
-    assert np.abs(np.asarray(seen, dtype=float) - np.asarray(drawn, dtype=float)).mean() < 12
+    assert upright.size == drawn.size
+    assert np.abs(np.asarray(upright, dtype=float) - np.asarray(drawn, dtype=float)).mean() < 12
 
 
-def test_names_are_unicode_and_long_but_never_beyond_200_bytes(truth: pd.DataFrame) -> None:
+def test_file_names_contain_unicode_and_are_at_most_200_bytes_long(truth: pd.DataFrame) -> None:
     sizes = {path: len(os.fsencode(path.rsplit("/", 1)[1])) for path in truth.path}
     assert max(sizes.values()) <= 200
     assert all(sizes[path] >= 190 for path in of_fault(truth, "long_name"))
     assert not any(path.isascii() for path in of_fault(truth, "unicode_name"))
 
 
-def test_names_do_not_give_the_class_away(truth: pd.DataFrame) -> None:
+def test_file_names_do_not_contain_the_class(truth: pd.DataFrame) -> None:
     plain = truth[truth.fault != "unicode_name"]
     assert not any(label in path.rsplit("/", 1)[1].lower() for path in plain.path for label in CLASSES)
 
 
-def test_a_whole_folder_is_left_alone_and_a_foreign_one_refused(tmp_path: Path) -> None:
+def test_a_complete_set_is_kept_and_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "truth.csv").write_text("kept")
@@ -262,34 +262,32 @@ def test_an_interrupted_run_leaves_no_folder(tmp_path: Path) -> None:
     ("images", "classes", "size_px", "hint"),
     [(59, 10, 96, "60 or more"), (60, 1, 96, "2 to 10"), (100, 11, 96, "2 to 10"), (100, 4, 8, "24")],
 )
-def test_numbers_without_a_sensible_set_are_refused(
-    tmp_path: Path, images: int, classes: int, size_px: int, hint: str
-) -> None:
+def test_numbers_out_of_range_are_refused(tmp_path: Path, images: int, classes: int, size_px: int, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         generate(tmp_path / "set", images=images, classes=classes, size_px=size_px)
 
 
 def test_raw_pixels_do_not_separate_the_classes_for_a_linear_model() -> None:
-    """Chance is 0.1. Pixels are rotated into the span of the training pictures, where the solution lies."""
+    """Chance is 0.1. The solution lies in the span of the training images, so pixels are first projected on it."""
     count, train = 400, 280
     labels = np.arange(count) % 10
-    pictures = [draw(CLASSES[label], np.random.default_rng([8, i]), 32, 32) for i, label in enumerate(labels)]
-    pixels = np.stack([np.asarray(picture).ravel() / 255 - 0.5 for picture in pictures])
+    images = [draw(CLASSES[label], np.random.default_rng([8, i]), 32, 32) for i, label in enumerate(labels)]
+    pixels = np.stack([np.asarray(image).ravel() / 255 - 0.5 for image in images])
     features = pixels @ np.linalg.qr(pixels[:train].T)[0]
     for strength in (0.001, 0.01, 0.1):
         model = LogisticRegression(C=strength, max_iter=1000).fit(features[:train], labels[:train])
         assert model.score(features[train:], labels[train:]) < 0.4
 
 
-def test_every_class_is_drawn_in_the_asked_size_and_varies() -> None:
+def test_every_class_is_drawn_in_the_requested_size_and_varies() -> None:
     for label in CLASSES:
-        one, two = (np.asarray(draw(label, np.random.default_rng([1, i]), 72, 48)) for i in range(2))
-        assert one.shape == two.shape == (48, 72, 3)
-        assert np.abs(one.astype(float) - two).mean() > 5
+        first, second = (np.asarray(draw(label, np.random.default_rng([1, i]), 72, 48)) for i in range(2))
+        assert first.shape == second.shape == (48, 72, 3)
+        assert np.abs(first.astype(float) - second).mean() > 5
 
 
-def test_a_sample_sheet_shows_every_class_and_is_the_same_again() -> None:
-    one = sample_sheet(0, columns=5, rows=2, cell_px=48)
-    assert one.mode == "RGB"
-    assert one.tobytes() == sample_sheet(0, columns=5, rows=2, cell_px=48).tobytes()
-    assert one.tobytes() != sample_sheet(1, columns=5, rows=2, cell_px=48).tobytes()
+def test_a_sample_sheet_depends_only_on_its_seed() -> None:
+    sheet = sample_sheet(0, columns=5, rows=2, cell_px=48)
+    assert sheet.mode == "RGB"
+    assert sheet.tobytes() == sample_sheet(0, columns=5, rows=2, cell_px=48).tobytes()
+    assert sheet.tobytes() != sample_sheet(1, columns=5, rows=2, cell_px=48).tobytes()

@@ -42,8 +42,8 @@ def aligned_correlation(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64])
     """Correlate pairs of thumbnails after the best mirroring, scale and shift.
 
     `thumbnails`: uint8 [n, 32, 32, 3]; `pairs`: int64 [m, 2], indices into them. The order within a pair has
-    almost no effect, because windows of both are tried. Pairs that cannot match are dropped early and have detail 0, as
-    have images without contrast.
+    almost no effect, because windows of both are tried. Pairs that cannot match are dropped early. Their detail is 0,
+    and so is that of images without contrast.
     """
     parts = [
         _fit_chunk(thumbnails[pairs[start : start + CHUNK, 0]], thumbnails[pairs[start : start + CHUNK, 1]])
@@ -97,10 +97,10 @@ def _best_window(moving: Float, fixed: Float) -> tuple[NDArray[np.bool_], Float,
     # A crop of the mirrored image is a mirrored crop, so it is enough to mirror the targets.
     scores = np.concatenate([_coarse_scores(moving, fixed, windows), _coarse_scores(fixed, moving, windows)], axis=1)
     best = scores.argmax(axis=1)
-    way, chosen = best // len(windows), windows[best % len(windows)]
-    chosen = np.where((way == 1)[:, None], chosen * np.array([1, 1, 1, -1], np.float32), chosen)
-    window = np.where((way >= 2)[:, None], _inverse(chosen), chosen).astype(np.float32)
-    return way % 2 == 1, window, scores[np.arange(len(scores)), best]
+    variant, chosen = best // len(windows), windows[best % len(windows)]
+    chosen = np.where((variant == 1)[:, None], chosen * np.array([1, 1, 1, -1], np.float32), chosen)
+    window = np.where((variant >= 2)[:, None], _inverse(chosen), chosen).astype(np.float32)
+    return variant % 2 == 1, window, scores[np.arange(len(scores)), best]
 
 
 def _coarse_scores(cropped: Float, target: Float, windows: Float) -> Float:
@@ -171,7 +171,7 @@ def _warped(moving: Float, window: Float) -> tuple[Float, Float]:
 
 
 def _normalised(images: Float, mask: Float) -> tuple[Float, Float]:
-    """Scale to zero mean per channel and unit variance inside the mask, 0 outside; also return the deviation."""
+    """Scale to zero mean per channel, unit variance in the mask, 0 outside; also return the deviation [m, 1, 1, 1]."""
     count = np.maximum(mask.sum(axis=(1, 2), keepdims=True), 1)
     centred = (images - (images * mask).sum(axis=(1, 2), keepdims=True) / count) * mask
     deviation = np.sqrt((centred**2).sum(axis=(1, 2, 3), keepdims=True) / (count * images.shape[3]))
@@ -235,7 +235,7 @@ def _agreement(moving: Float, fixed: Float, window: Float) -> tuple[Float, Float
 
 
 def _blurred(images: Float) -> Float:
-    """A 5 x 5 box blur, edges repeated, by running sums."""
+    """Apply a 5 x 5 box blur, edges repeated, by running sums."""
     for axis in (1, 2):
         padding = [(0, 0)] * 4
         padding[axis] = (3, 2)

@@ -25,7 +25,7 @@ def list_issues(
     suspects: as from `find_label_issues`.
     """
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
-    found = [
+    issues = [
         *broken(rows),
         *exact_duplicates(rows, exact),
         *(near_duplicates(rows, near) if near is not None else ()),
@@ -34,7 +34,7 @@ def list_issues(
         *labels(rows, suspects, manifest.classes),
     ]
     columns = [name if name != "action" else "clear" for name in ISSUE_COLUMNS]
-    return pd.DataFrame(found, columns=columns).sort_values(
+    return pd.DataFrame(issues, columns=columns).sort_values(
         ["issue", "score", "id"], ascending=[True, False, True], ignore_index=True
     )
 
@@ -110,7 +110,7 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
         "set_aside": set_aside,
         "groups_of_several": int((manifest.kept()["group"].value_counts() > 1).sum()),
         "issues": counts(issues["issue"]),
-        "issue_actions": {str(kind): counts(found["action"]) for kind, found in issues.groupby("issue")},
+        "issue_actions": {str(kind): counts(of_kind["action"]) for kind, of_kind in issues.groupby("issue")},
         "actions": counts(rows["action"]),
         "splits": counts(manifest.kept()["split"]),
         "splits_set_aside": counts(rows["split"][rows["action"] == "drop"]),

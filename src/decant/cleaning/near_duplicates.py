@@ -35,9 +35,8 @@ def find_near_duplicates(
 
     `thumbnails`: uint8 [n, 32, 32, 3], RGB, the whole image resized to a square. `features`: float32 [n, d] of a
     frozen network, of any length; `features_mirrored`: the same for the mirrored images. `score` in [0, 1] is the
-    correlation of the aligned detail: 1 for a copy, about 0.9 for a copy cropped by 20 % per side or a small one
-    that was re-encoded.
-    `threshold`: the lowest score of a near duplicate; None: `copy_threshold` chooses it.
+    correlation of the aligned detail: 1 for an exact copy, about 0.9 for a copy that was cropped by 20 % per side or
+    that is small and re-encoded. `threshold`: the lowest score of a near duplicate; None: `copy_threshold` chooses it.
 
     Each image is compared with its `neighbours` nearest neighbours in each space. So not all pairs of a large set of
     copies are returned, but enough to connect them. Memory grows with n, not with n². Raises ValueError for other
@@ -69,7 +68,7 @@ def find_near_duplicates(
 
 
 def copy_threshold(scores: NDArray[np.floating]) -> float:
-    """Return the score in [0.80, 0.90] that separates copies from look-alikes, from the scores [m] of all pairs.
+    """Return the score in [0.80, 0.90] that separates copies from look-alikes, from scores [m] of all aligned pairs.
 
     The scores of look-alikes (one camera, one model of car, one template) fall by a constant factor per 0.1. The factor
     is estimated between 0.5 and 0.8 and extrapolated. The threshold is the lowest above which at most a quarter of the

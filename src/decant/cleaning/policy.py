@@ -39,16 +39,16 @@ def apply_policy(manifest: Manifest, issues: pd.DataFrame, policy: Policy) -> tu
     issues["action"] = [
         action_for(issue, policy, rows.at[issue.id, "split"]) for issue in issues.itertuples(index=False)
     ]
-    for id_, own in issues.groupby("id", sort=False):
-        strongest = max(own["action"], key=PRECEDENCE.index)
-        if strongest == "relabel" and "downweight" in set(own["action"]):
+    for id_, row_issues in issues.groupby("id", sort=False):
+        strongest = max(row_issues["action"], key=PRECEDENCE.index)
+        if strongest == "relabel" and "downweight" in set(row_issues["action"]):
             strongest = "downweight"  # a conflict: the label that was checked is one of several
         rows.at[id_, "action"] = strongest
-        rows.at[id_, "reason"] = "; ".join(dict.fromkeys(own["reason"]))
+        rows.at[id_, "reason"] = "; ".join(dict.fromkeys(row_issues["reason"]))
         if strongest == "downweight":
             rows.at[id_, "weight"] = 0.0
         if strongest == "relabel":
-            rows.at[id_, "label"] = own.loc[own["action"] == "relabel", "suggested_label"].iloc[0]
+            rows.at[id_, "label"] = row_issues.loc[row_issues["action"] == "relabel", "suggested_label"].iloc[0]
     return Manifest(rows.reset_index(drop=True), manifest.classes), issues[ISSUE_COLUMNS]
 
 

@@ -15,7 +15,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_files_lie_where_they_are_named_and_the_mark_names_them(tmp_path: Path) -> None:
+def test_files_are_written_to_their_paths_and_listed_in_the_mark(tmp_path: Path) -> None:
     write_target(tmp_path / "new" / "place", "timm", {"a.json": b"1", "1/b": b"2"})
     found = contents(tmp_path / "new" / "place")
     mark = json.loads(found.pop("decant.json"))
@@ -23,7 +23,7 @@ def test_files_lie_where_they_are_named_and_the_mark_names_them(tmp_path: Path) 
     assert (mark["target"], mark["files"]) == ("timm", ["1/b", "a.json"])
 
 
-def test_our_own_folder_is_written_again_and_what_a_user_added_stays(tmp_path: Path) -> None:
+def test_our_own_folder_is_overwritten_and_files_added_by_a_user_stay(tmp_path: Path) -> None:
     write_target(tmp_path, "timm", {"a": b"1"})
     (tmp_path / "notes.txt").write_bytes(b"mine")
     write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
@@ -31,7 +31,7 @@ def test_our_own_folder_is_written_again_and_what_a_user_added_stays(tmp_path: P
     assert (found["a"], found["b"], found["notes.txt"]) == (b"2", b"3", b"mine")
 
 
-def test_what_the_target_no_longer_has_goes_and_may_come_back(tmp_path: Path) -> None:
+def test_files_that_the_target_no_longer_has_are_removed_and_can_return(tmp_path: Path) -> None:
     write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2", "c": b"3"})
     (tmp_path / "1" / "notes.txt").write_bytes(b"mine")
     write_target(tmp_path, "timm", {"a": b"1"})
@@ -41,7 +41,7 @@ def test_what_the_target_no_longer_has_goes_and_may_come_back(tmp_path: Path) ->
     assert contents(tmp_path)["1/b"] == b"2"
 
 
-def test_an_int8_file_comes_with_its_own_card_and_goes_when_it_is_no_longer_offered(
+def test_an_int8_file_is_copied_with_its_card_and_removed_when_no_longer_offered(
     exported: Path, tmp_path: Path
 ) -> None:
     made, folder = Path(shutil.copytree(exported, tmp_path / "made")), tmp_path / "folder"
@@ -60,7 +60,7 @@ def test_an_int8_file_comes_with_its_own_card_and_goes_when_it_is_no_longer_offe
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_a_mark_that_names_files_elsewhere_costs_none_of_them(tmp_path: Path, absolute: bool) -> None:
+def test_files_outside_the_folder_are_not_deleted_even_if_the_mark_lists_them(tmp_path: Path, absolute: bool) -> None:
     folder, other = tmp_path / "folder", tmp_path / "photos" / "photo.png"
     write_target(folder, "timm", {"a": b"1"})
     other.parent.mkdir()
@@ -73,7 +73,7 @@ def test_a_mark_that_names_files_elsewhere_costs_none_of_them(tmp_path: Path, ab
 
 
 @pytest.mark.parametrize("mark", [None, b"{}", b"[]", b"not json", b'{"target": "timm", "files": 3}'])
-def test_a_foreign_folder_is_left_alone(tmp_path: Path, mark: bytes | None) -> None:
+def test_a_folder_without_our_mark_is_refused_and_unchanged(tmp_path: Path, mark: bytes | None) -> None:
     (tmp_path / "a").write_bytes(b"mine")
     if mark is not None:
         (tmp_path / "decant.json").write_bytes(mark)
@@ -83,7 +83,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path, mark: bytes | None) -> N
     assert contents(tmp_path) == before
 
 
-def test_a_file_that_a_user_put_beside_ours_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_users_file_in_our_folder_is_not_overwritten(tmp_path: Path) -> None:
     write_target(tmp_path, "timm", {"a": b"1"})
     (tmp_path / "b").write_bytes(b"mine")
     before = contents(tmp_path)
@@ -98,14 +98,14 @@ def test_the_folder_of_another_target_is_refused(tmp_path: Path) -> None:
         write_target(tmp_path, "triton", {"a": b"2"})
 
 
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="is a file"):
             write_target(place, "timm", {"a": b"1"})
 
 
-def test_an_interrupted_write_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, data: bytes) -> int:
         raise OSError("no space left on device")
 

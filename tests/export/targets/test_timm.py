@@ -38,13 +38,13 @@ class Consumer:
 
     def labels(self, vehicles: Vehicles) -> list[str]:
         with torch.inference_mode():
-            logits = [self.model(self.transform(Image.fromarray(picture))[None])[0] for picture, _ in vehicles]
+            logits = [self.model(self.transform(Image.fromarray(image))[None])[0] for image, _ in vehicles]
         return [self.names[int(one.argmax())] for one in logits]
 
-    def prepared(self, picture: np.ndarray) -> np.ndarray:
-        """What the transform made of a picture before it normalised: float [3, S, S] in [0, 1]."""
+    def prepared(self, image: np.ndarray) -> np.ndarray:
+        """What the transform made of a image before it normalised: float [3, S, S] in [0, 1]."""
         mean, std = (np.array(self.config[name]).reshape(3, 1, 1) for name in ("mean", "std"))
-        return self.transform(Image.fromarray(picture)).numpy() * std + mean
+        return self.transform(Image.fromarray(image)).numpy() * std + mean
 
 
 def agreement(consumer: Consumer, fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray) -> float:
@@ -52,16 +52,16 @@ def agreement(consumer: Consumer, fitted: Checkpoint, vehicles: Vehicles, expect
     return float(np.mean([one == other for one, other in zip(consumer.labels(vehicles), wanted, strict=True)]))
 
 
-def grey_levels(consumer: Consumer, fitted: Checkpoint, pictures: list[np.ndarray]) -> float:
+def grey_levels(consumer: Consumer, fitted: Checkpoint, images: list[np.ndarray]) -> float:
     """The largest difference from the evaluation transform."""
-    differences = [consumer.prepared(one) - evaluation_transform(one, fitted.preprocessing).numpy() for one in pictures]
+    differences = [consumer.prepared(one) - evaluation_transform(one, fitted.preprocessing).numpy() for one in images]
     return float(255 * max(np.abs(one).max() for one in differences))
 
 
 @pytest.fixture
 def same_crop(vehicles: Vehicles) -> list[np.ndarray]:
     """Images of which timm and the evaluation transform cut the very same pixels: squares, and a long one."""
-    squares = [picture[: min(picture.shape[:2]), : min(picture.shape[:2])] for picture, _ in vehicles[:40]]
+    squares = [image[: min(image.shape[:2]), : min(image.shape[:2])] for image, _ in vehicles[:40]]
     return [*squares, np.concatenate([squares[0]] * 2)]
 
 
@@ -71,7 +71,7 @@ def folder(fitted: Checkpoint, tmp_path: Path) -> Path:
     return tmp_path / "timm"
 
 
-def test_timm_names_the_same_class_as_the_file(
+def test_timm_predicts_the_same_classes_as_the_file(
     folder: Path, fitted: Checkpoint, vehicles: Vehicles, same_crop: list[np.ndarray], expected: np.ndarray
 ) -> None:
     consumer = Consumer(folder)
@@ -81,15 +81,15 @@ def test_timm_names_the_same_class_as_the_file(
     assert consumer.config["input_size"] == [3, 64, 64]
 
 
-def test_timm_names_exactly_the_files_classes_where_a_square_picture_needs_no_resizing(
+def test_timm_predicts_exactly_the_files_classes_for_squares_that_need_no_resizing(
     folder: Path, fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles
 ) -> None:
-    """Where one is resized, Pillow's rounding alone tips the few pictures that lie on the edge between two classes."""
+    """Where one is resized, Pillow's rounding alone tips the few images that lie on the edge between two classes."""
     side = fitted.preprocessing.resize_px
-    squares = [(np.asarray(Image.fromarray(picture).resize((side, side))), label) for picture, label in vehicles]
+    squares = [(np.asarray(Image.fromarray(image).resize((side, side))), label) for image, label in vehicles]
     consumer, file = Consumer(folder), OnnxClassifier(fitted_file, threads=1)
-    assert grey_levels(consumer, fitted, [picture for picture, _ in squares]) < 1e-3
-    probabilities = np.stack([file.predict(picture)[0] for picture, _ in squares])
+    assert grey_levels(consumer, fitted, [image for image, _ in squares]) < 1e-3
+    probabilities = np.stack([file.predict(image)[0] for image, _ in squares])
     assert len(squares) == 200 and len(set(probabilities.argmax(axis=1))) == len(fitted.classes)
     assert agreement(consumer, fitted, squares, probabilities) == 1
 
@@ -104,7 +104,7 @@ def swapped(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("bug", [permuted, swapped])
-def test_a_planted_bug_in_the_config_breaks_the_agreement(
+def test_wrong_labels_or_normalisation_in_the_config_lower_the_agreement(
     folder: Path, fitted: Checkpoint, vehicles: Vehicles, expected: np.ndarray, bug: Callable[[dict], None]
 ) -> None:
     config = json.loads((folder / "config.json").read_text())
@@ -114,7 +114,7 @@ def test_a_planted_bug_in_the_config_breaks_the_agreement(
 
 
 @pytest.mark.parametrize(("key", "value"), [("interpolation", "bicubic"), ("crop_pct", 1.0), ("crop_mode", "squash")])
-def test_another_transform_is_noticed_in_grey_levels(
+def test_another_transform_changes_the_grey_levels(
     folder: Path, fitted: Checkpoint, same_crop: list[np.ndarray], key: str, value: object
 ) -> None:
     config = json.loads((folder / "config.json").read_text())
@@ -123,7 +123,7 @@ def test_another_transform_is_noticed_in_grey_levels(
     assert grey_levels(Consumer(folder), fitted, same_crop) > MAX_GREY_LEVELS
 
 
-def test_weights_of_another_student_are_refused_before_anything_is_written(
+def test_other_logits_in_timm_are_refused_before_anything_is_written(
     fitted: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = timm.create_model
@@ -139,14 +139,14 @@ def test_weights_of_another_student_are_refused_before_anything_is_written(
     assert not (tmp_path / "timm").exists()
 
 
-def test_the_head_can_be_swapped_for_fine_tuning(folder: Path) -> None:
+def test_timm_can_replace_the_head_for_fine_tuning(folder: Path) -> None:
     model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=3)
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
     body = load_file(folder / "model.safetensors")
     torch.testing.assert_close(model.state_dict()["conv_stem.weight"], body["conv_stem.weight"])
 
 
-def test_a_network_of_a_fixed_size_keeps_its_size_and_its_arguments(tmp_path: Path) -> None:
+def test_a_network_with_fixed_input_size_keeps_its_size_and_model_args(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classifier = blank_classifier("test_vit", 4, 48, {"depth": 2}).eval()
@@ -156,7 +156,7 @@ def test_a_network_of_a_fixed_size_keeps_its_size_and_its_arguments(tmp_path: Pa
     assert (consumer.config["input_size"], len(consumer.model.blocks)) == ((3, 48, 48), 2)
 
 
-def test_an_open_clip_student_is_refused_and_the_other_targets_named(fitted: Checkpoint, tmp_path: Path) -> None:
+def test_an_open_clip_student_is_refused_with_the_names_of_other_targets(fitted: Checkpoint, tmp_path: Path) -> None:
     card = {"architecture": "open_clip:ViT-B-32/openai"}
     checkpoint = Checkpoint(fitted.classifier, fitted.classes, fitted.preprocessing, card)
     with pytest.raises(UserError, match="open_clip encoder, which timm cannot build; take the target onnx"):
@@ -164,12 +164,12 @@ def test_an_open_clip_student_is_refused_and_the_other_targets_named(fitted: Che
     assert not (tmp_path / "timm").exists()
 
 
-def test_the_crop_share_gives_timm_our_resized_side() -> None:
+def test_timm_computes_our_resize_px_from_crop_pct() -> None:
     for size in range(24, 400):
         for ratio in (1.0, 0.95, 0.9, 0.875, 0.8, 1 / 3):
             preprocessing = Preprocessing(size, ratio)
             assert math.floor(size / crop_pct(preprocessing)) == preprocessing.resize_px, (size, ratio)  # as timm does
 
 
-def test_the_weights_are_the_backbones_alone(folder: Path, fitted: Checkpoint) -> None:
+def test_the_weights_are_only_the_backbones(folder: Path, fitted: Checkpoint) -> None:
     assert load_file(folder / "model.safetensors").keys() == fitted.classifier.backbone.state_dict().keys()

@@ -33,22 +33,22 @@ def folder(fitted_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def rescaled(picture: np.ndarray) -> np.ndarray:
-    """What transformers.js makes of a picture with this folder's preprocessor_config: [1, 3, H, W]."""
-    return (picture.astype(np.float32) * np.float64(1 / 255)).astype(np.float32).transpose(2, 0, 1)[None]
+def rescaled(image: np.ndarray) -> np.ndarray:
+    """What transformers.js makes of a image with this folder's preprocessor_config: [1, 3, H, W]."""
+    return (image.astype(np.float32) * np.float64(1 / 255)).astype(np.float32).transpose(2, 0, 1)[None]
 
 
-def test_the_softmax_of_the_graphs_logits_is_the_files_probability(
+def test_softmax_of_the_web_graphs_logits_equals_the_files_probabilities(
     folder: Path, vehicles: Vehicles, expected: np.ndarray
 ) -> None:
     session = open_session(folder / "onnx" / "model.onnx", threads=1)
-    for (picture, _), row in zip(vehicles[:60], expected, strict=False):
-        (logits,) = run(session, {"pixel_values": rescaled(picture)}, ["logits"])
+    for (image, _), row in zip(vehicles[:60], expected, strict=False):
+        (logits,) = run(session, {"pixel_values": rescaled(image)}, ["logits"])
         exponentials = np.exp(logits[0].astype(np.float64))
         np.testing.assert_allclose(exponentials / exponentials.sum(), row, atol=1e-6)
 
 
-def test_every_byte_comes_back_from_its_share_of_255(folder: Path) -> None:
+def test_every_byte_is_restored_after_division_by_255(folder: Path) -> None:
     """In float32, by whichever of the two ways a consumer rescales."""
     model = onnx.load(folder / "onnx" / "model.onnx")
     half = onnx.utils.Extractor(model).extract_model(["pixel_values"], ["images"])
@@ -59,7 +59,7 @@ def test_every_byte_comes_back_from_its_share_of_255(folder: Path) -> None:
         np.testing.assert_array_equal(back, greys.transpose(0, 2, 3, 1))
 
 
-def test_the_graph_has_the_ends_that_transformers_js_asks_for(folder: Path, fitted: Checkpoint) -> None:
+def test_the_graph_has_the_input_and_output_that_transformers_js_needs(folder: Path, fitted: Checkpoint) -> None:
     model = onnx.load(folder / "onnx" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     (given,), (answer,) = model.graph.input, model.graph.output
@@ -70,9 +70,7 @@ def test_the_graph_has_the_ends_that_transformers_js_asks_for(folder: Path, fitt
     assert json.loads(said["input"])["dtype"] == "float32"
 
 
-def test_the_configuration_leaves_the_pixels_to_the_graph_and_names_the_classes(
-    folder: Path, fitted: Checkpoint
-) -> None:
+def test_the_config_turns_off_resizing_and_contains_the_classes(folder: Path, fitted: Checkpoint) -> None:
     steps = json.loads((folder / "preprocessor_config.json").read_text())
     assert {key for key, value in steps.items() if value is True} == {"do_convert_rgb", "do_rescale"}
     labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
@@ -83,9 +81,9 @@ def in_node(node_modules: Path, folder: Path, vehicles: Vehicles, options: str =
     """transformers.js' probabilities of PNG files of the vehicles, [n, 10], columns by their labels."""
     (node_modules / "classify.mjs").write_text(CLASSIFY.replace("OPTIONS", options))
     photos = []
-    for index, (picture, _) in enumerate(vehicles):
+    for index, (image, _) in enumerate(vehicles):
         photos.append(str(node_modules / f"{index}.png"))
-        Image.fromarray(picture).save(photos[-1])
+        Image.fromarray(image).save(photos[-1])
     (node_modules / "photos.json").write_text(json.dumps(photos))
     words = ["node", "classify.mjs", str(folder), "photos.json"]
     done = subprocess.run(words, cwd=node_modules, capture_output=True, text=True, check=False)
@@ -105,7 +103,7 @@ def test_transformers_js_gives_the_files_probabilities(
 
 
 @pytest.mark.external
-def test_transformers_js_finds_the_file_without_being_told_its_type(
+def test_transformers_js_finds_the_file_without_the_option_dtype(
     node_modules: Path, folder: Path, vehicles: Vehicles, expected: np.ndarray
 ) -> None:
     np.testing.assert_allclose(in_node(node_modules, folder, vehicles[:5], "{}"), expected[:5], atol=1e-5)
@@ -113,7 +111,7 @@ def test_transformers_js_finds_the_file_without_being_told_its_type(
 
 @pytest.mark.external
 @pytest.mark.parametrize("bug", ["labels", "rescale"])
-def test_a_planted_bug_shows_in_transformers_js(
+def test_wrong_labels_or_scaling_change_predictions_in_transformers_js(
     node_modules: Path, fitted_file: Path, tmp_path: Path, vehicles: Vehicles, expected: np.ndarray, bug: str
 ) -> None:
     write_transformersjs_folder(fitted_file, tmp_path)

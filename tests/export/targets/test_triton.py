@@ -44,7 +44,7 @@ def config(folder: Path, messages: Any) -> Any:
     return text_format.Parse((folder / "config.pbtxt").read_text(), messages.ModelConfig())
 
 
-def test_the_configuration_is_triton_s_and_names_its_own_folder(folder: Path, config: Any) -> None:
+def test_tritons_message_type_parses_the_config_and_its_name_is_the_folders(folder: Path, config: Any) -> None:
     assert config.name == folder.name == "toy_vehicles"
     assert config.platform == "onnxruntime_onnx"
     assert config.max_batch_size == 32 and config.HasField("dynamic_batching")
@@ -56,7 +56,7 @@ def test_the_configuration_is_triton_s_and_names_its_own_folder(folder: Path, co
     ]
 
 
-def test_names_types_and_dims_are_those_of_the_onnx_file(folder: Path, config: Any, messages: Any) -> None:
+def test_names_types_and_dims_equal_the_onnx_files(folder: Path, config: Any, messages: Any) -> None:
     graph = onnx.load(folder / "1" / "model.onnx").graph
 
     def in_file(values: Any) -> list[tuple]:
@@ -73,7 +73,7 @@ def test_names_types_and_dims_are_those_of_the_onnx_file(folder: Path, config: A
     assert list(config.input[0].dims) == [-1, -1, 3]
 
 
-def test_the_labels_are_the_classes_and_belong_to_the_probabilities(
+def test_the_labels_are_the_classes_and_are_assigned_to_the_probabilities(
     folder: Path, config: Any, fitted_file: Path
 ) -> None:
     labels = {output.name: output.label_filename for output in config.output}
@@ -81,7 +81,7 @@ def test_the_labels_are_the_classes_and_belong_to_the_probabilities(
     assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == OnnxClassifier(fitted_file).classes
 
 
-def test_a_model_run_as_the_configuration_says_names_the_same_class(
+def test_the_model_run_as_configured_predicts_the_same_classes(
     folder: Path, config: Any, vehicles: Vehicles, expected: np.ndarray
 ) -> None:
     session = open_session(folder / "1" / "model.onnx", threads=1)
@@ -89,14 +89,14 @@ def test_a_model_run_as_the_configuration_says_names_the_same_class(
     (answer,) = [output for output in config.output if output.label_filename]
     labels = (folder / answer.label_filename).read_text(encoding="utf-8").splitlines()
     classes = OnnxClassifier(folder / "1" / "model.onnx").classes
-    for (picture, _), row in zip(vehicles, expected, strict=True):
-        (found,) = session.run([answer.name], {given.name: picture[None]})
+    for (image, _), row in zip(vehicles, expected, strict=True):
+        (found,) = session.run([answer.name], {given.name: image[None]})
         assert labels[found[0].argmax()] == classes[row.argmax()]
     full = np.stack([vehicles[0][0]] * config.max_batch_size)
     assert session.run([answer.name], {given.name: full})[0].shape == (config.max_batch_size, len(labels))
 
 
-def test_other_models_of_the_repository_are_left_alone(fitted_file: Path, tmp_path: Path) -> None:
+def test_other_models_in_the_repository_are_unchanged(fitted_file: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "config.pbtxt").write_text("mine")
     write_triton_folder(fitted_file, tmp_path, "ours")

@@ -1,4 +1,4 @@
-"""The pictures that a file is verified on: which are taken, what they are called, and that none is lost unsaid."""
+"""The images that a file is verified on: which are taken, what they are called, and that none is lost unsaid."""
 
 import io
 import unicodedata
@@ -71,22 +71,22 @@ def photos(paths: Iterable[str]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_every_mode_is_decoded_as_everywhere_else_and_nothing_is_unpacked(tmp_path: Path, place: str) -> None:
+def test_every_mode_is_decoded_as_in_training_and_nothing_is_unpacked(tmp_path: Path, place: str) -> None:
     where = laid_out(tmp_path / place, MODES)
     there = sorted(tmp_path.rglob("*"))
     files = ImageFiles(where)
     found = dict(files)
     assert found.keys() == MODES.keys() and len(files) == len(MODES) and files.broken == {}
-    for name, picture in found.items():
-        np.testing.assert_array_equal(picture, decode(MODES[name]), err_msg=name)
+    for name, image in found.items():
+        np.testing.assert_array_equal(image, decode(MODES[name]), err_msg=name)
         if name.startswith(AS_USERS_OPEN_THEM):
             opened = ImageOps.exif_transpose(Image.open(io.BytesIO(MODES[name]))).convert("RGB")
-            np.testing.assert_array_equal(picture, np.asarray(opened), err_msg=name)
+            np.testing.assert_array_equal(image, np.asarray(opened), err_msg=name)
     assert sorted(tmp_path.rglob("*")) == there
 
 
 @pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_class_folders_are_labels_and_others_are_told(tmp_path: Path, place: str) -> None:
+def test_class_folders_are_labels_and_other_folders_are_reported(tmp_path: Path, place: str) -> None:
     apart = unicodedata.normalize("NFD", "Straßenbähn")
     paths = ["bus/1.png", "bus/deeper/2.png", f"{apart}/3.png", "lorry/4.png", "5.png"]
     files = ImageFiles(laid_out(tmp_path / place, photos(paths)), CLASSES)
@@ -95,7 +95,7 @@ def test_class_folders_are_labels_and_others_are_told(tmp_path: Path, place: str
     assert {name for name, _ in files} == set(paths)
 
 
-def test_val_is_taken_where_there_is_one_unless_another_is_asked_for(tmp_path: Path) -> None:
+def test_val_is_the_default_split_if_it_exists(tmp_path: Path) -> None:
     paths = ["set/train/bus/1.png", "set/validation/bus/2.png", "set/validation/train/3.png", "set/test/4.png"]
     where = laid_out(tmp_path / "photos.zip", photos(paths))
     files = ImageFiles(where, CLASSES)
@@ -107,20 +107,20 @@ def test_val_is_taken_where_there_is_one_unless_another_is_asked_for(tmp_path: P
         ImageFiles(where, CLASSES, "predict")
 
 
-def test_a_class_that_is_called_as_a_split_is_a_class(tmp_path: Path) -> None:
+def test_a_class_folder_with_the_name_of_a_split_is_a_class(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos", photos(["train/1.png", "bus/2.png"])), CLASSES)
     assert files.labels == {"train/1.png": "train", "bus/2.png": "bus"} and files.split is None
 
 
-def test_a_lone_class_folder_is_no_wrapping(tmp_path: Path) -> None:
+def test_a_single_class_folder_is_not_stripped_from_the_paths(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos", photos(["all/bus/2020/1.png", "all/bus/2021/2.png"])), CLASSES)
     assert set(files.labels.values()) == {"bus"} and len(files.labels) == 2
 
 
 @pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, place: str) -> None:
+def test_unreadable_files_are_reported_with_the_reason(tmp_path: Path, place: str) -> None:
     broken = {"cut.png": PHOTO[:300], "empty.jpg": b"", "page.jpg": b"<!doctype html><html></html>"}
-    where = laid_out(tmp_path / place, {"fine.png": PHOTO, "notes.txt": b"no picture, and none is meant", **broken})
+    where = laid_out(tmp_path / place, {"fine.png": PHOTO, "notes.txt": b"no image, and none is meant", **broken})
     files = ImageFiles(where)
     for _ in range(2):  # the second time nothing is counted twice
         assert [name for name, _ in files] == ["fine.png"]
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, place: str
     assert files.broken["empty.jpg"] == "empty file" and "web page" in files.broken["page.jpg"]
 
 
-def test_nothing_that_can_be_read_is_a_mistake(tmp_path: Path) -> None:
+def test_a_folder_without_readable_images_is_a_user_error(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos", {"cut.png": PHOTO[:300]}))
     with pytest.raises(UserError, match=r"none of the 1 images .* can be read; cut\.png: "):
         list(files)
@@ -150,7 +150,7 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ImageFiles(where)
 
 
-def test_names_that_lead_out_are_told_and_not_followed(tmp_path: Path) -> None:
+def test_paths_that_lead_out_of_the_archive_are_reported_and_not_read(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos.zip", photos(["a/1.png", "../../out.png"])))
     assert [name for name, _ in files] == ["a/1.png"]
     assert files.broken == {"../../out.png": "its name leads out of the archive"}

@@ -14,15 +14,15 @@ from decant.export.verification.tap import field, tapped
 Images = list[tuple[str, np.ndarray]]
 
 
-def test_the_tapped_file_shows_what_the_bare_network_answers_alike(exported: Path, pictures: Images) -> None:
+def test_the_bare_network_gives_the_files_logits_for_the_tapped_tensor(exported: Path, images: Images) -> None:
     tap = open_session(tapped((exported / "student.onnx").read_bytes()), threads=1)
     bare = open_session(exported / "student_bare.onnx", threads=1)
-    for _, picture in pictures[:3]:
-        prepared, logits = run(tap, {"images": picture[None]}, [PREPARED, LOGITS])
+    for _, image in images[:3]:
+        prepared, logits = run(tap, {"images": image[None]}, [PREPARED, LOGITS])
         np.testing.assert_allclose(run(bare, {"pixels": prepared}, [LOGITS])[0], logits, atol=1e-5)
 
 
-def test_the_rest_of_the_file_stays_as_it_was(exported: Path) -> None:
+def test_tapping_adds_one_output_and_changes_nothing_else(exported: Path) -> None:
     data = (exported / "student.onnx").read_bytes()
     before, after = onnx.load_from_string(data), onnx.load_from_string(tapped(data))
     added = after.graph.output.pop()
@@ -30,7 +30,7 @@ def test_the_rest_of_the_file_stays_as_it_was(exported: Path) -> None:
     assert after == before
 
 
-def test_a_file_without_such_a_tensor_is_broken(
+def test_a_file_without_the_prepared_tensor_is_broken(
     folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None]
 ) -> None:
     def rename(model: onnx.ModelProto) -> None:
@@ -43,7 +43,7 @@ def test_a_file_without_such_a_tensor_is_broken(
         open_session(tapped((folder / "student.onnx").read_bytes()))
 
 
-def test_a_field_too_long_for_its_length_is_refused() -> None:
+def test_a_field_longer_than_127_bytes_is_refused() -> None:
     assert field(1, b"ab") == b"\x0a\x02ab"
     with pytest.raises(ValueError, match="128 bytes"):
         field(1, bytes(128))

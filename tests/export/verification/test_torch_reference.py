@@ -20,7 +20,7 @@ def two_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("fails", [False, True])
-def test_it_computes_on_one_thread_and_leaves_pytorch_as_it_was(checkpoint: Checkpoint, fails: bool) -> None:
+def test_it_computes_on_one_thread_and_restores_the_number_of_threads(checkpoint: Checkpoint, fails: bool) -> None:
     reference = TorchReference(checkpoint)
     threads: list[int] = []
 

@@ -62,41 +62,41 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def photos(exported: Path, pictures: list[tuple[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zip with val/ in class folders, as the file answers itself, in several modes; and train/, which is no picture.
+def photos(exported: Path, images: list[tuple[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zip with val/ in class folders, as the file answers itself, in several modes; and train/, which is no image.
 
-    One picture has the label of another class, one lies in a folder that is no class, one is cut off.
+    One image has the label of another class, one lies in a folder that is no class, one is cut off.
     """
     file = OnnxClassifier(exported / "student.onnx", threads=1)
     turned = Image.Exif()
     turned[0x0112] = 6
     where = tmp_path_factory.mktemp("photos") / "photos.zip"
 
-    def label(picture: np.ndarray) -> str:
-        return file.classes[int(file.predict(picture)[1].argmax())]
+    def label(image: np.ndarray) -> str:
+        return file.classes[int(file.predict(image)[1].argmax())]
 
     with zipfile.ZipFile(where, "w") as archive:
-        for number, (_, picture) in enumerate(pictures):
-            archive.writestr(f"set/val/{label(picture)}/{number}.png", encoded(Image.fromarray(picture)))
-        plain = Image.fromarray(pictures[0][1])
+        for number, (_, image) in enumerate(images):
+            archive.writestr(f"set/val/{label(image)}/{number}.png", encoded(Image.fromarray(image)))
+        plain = Image.fromarray(images[0][1])
         others = {
             "grey.jpg": encoded(plain.convert("L"), "JPEG"),
             "cmyk.jpg": encoded(plain.convert("CMYK"), "JPEG"),
             "palette.gif": encoded(plain.quantize(32), "GIF"),
             "alpha.png": encoded(plain.convert("RGBA").rotate(20)),
-            "sixteen.png": encoded(Image.fromarray(pictures[0][1][:, :, 0].astype(np.uint16) * 257)),
+            "sixteen.png": encoded(Image.fromarray(images[0][1][:, :, 0].astype(np.uint16) * 257)),
             "turned.jpg": encoded(plain, "JPEG", exif=turned),
         }
         for name, data in others.items():
             archive.writestr(f"set/val/of another kind/{name}", data)
-        wrong = next(name for name in file.classes if name != label(pictures[1][1]))
-        archive.writestr(f"set/val/{wrong}/mislabelled.png", encoded(Image.fromarray(pictures[1][1])))
+        wrong = next(name for name in file.classes if name != label(images[1][1]))
+        archive.writestr(f"set/val/{wrong}/mislabelled.png", encoded(Image.fromarray(images[1][1])))
         archive.writestr("set/val/cut.png", encoded(plain)[:200])
         archive.writestr("set/train/van/cut.png", b"")
     return where
 
 
-def test_a_whole_file_passes_with_a_line_a_gate(
+def test_an_unchanged_file_passes_with_one_line_per_gate(
     exported: Path, photos: Path, call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "made" / "found.json"
@@ -118,7 +118,7 @@ def test_a_whole_file_passes_with_a_line_a_gate(
         assert sheet.format == "PNG" and sheet.width > 500
 
 
-def test_the_student_in_pytorch_is_the_reference_where_its_checkpoint_is_given(
+def test_with_a_checkpoint_the_reference_is_pytorch(
     checkpoint: Checkpoint,
     folder: Path,
     photos: Path,
@@ -137,7 +137,7 @@ def test_the_student_in_pytorch_is_the_reference_where_its_checkpoint_is_given(
     assert call(*words) == 0
     assert "compared with the student in PyTorch" in capsys.readouterr().out
     for name in ("student.onnx", "student_bare.onnx"):  # alike, so that only the student can tell
-        edit(folder / name, planted["permute_answers"])
+        edit(folder / name, planted["permute_logits"])
     assert call(*words) == 1
     assert "FAILED: network, top1" in capsys.readouterr().out
 
@@ -148,15 +148,15 @@ def test_the_student_in_pytorch_is_the_reference_where_its_checkpoint_is_given(
         ("swap_channels", {"prepared"}),
         ("interpolate_nearest", {"prepared"}),
         ("forget_antialiasing", {"prepared"}),
-        ("permute_answers", {"network", "top1"}),
+        ("permute_logits", {"network", "top1"}),
         ("permute_names", {"classes"}),
-        ("cool_down", {"probabilities"}),
+        ("drop_temperature", {"probabilities"}),
         ("mix_batch", {"batches", "top1"}),
         ("freeze_batch", {"answers"}),
         ("use_custom_operator", {"structure"}),
     ],
 )
-def test_a_fault_ends_with_1_and_names_gate_and_pictures(
+def test_a_fault_exits_with_1_and_prints_gates_and_images(
     folder: Path,
     photos: Path,
     call: Call,
@@ -175,7 +175,7 @@ def test_a_fault_ends_with_1_and_names_gate_and_pictures(
         assert (folder / "worst.png").is_file()
 
 
-def test_a_border_that_counts_pixels_outside_ends_with_1(
+def test_weights_for_pixels_outside_the_image_exit_with_1(
     checkpoint: Checkpoint, photos: Path, call: Call, edit: Edit, planted: dict[str, Change], tmp_path: Path
 ) -> None:
     export_student(Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {}), tmp_path)
@@ -184,7 +184,7 @@ def test_a_border_that_counts_pixels_outside_ends_with_1(
     assert call(tmp_path / "student.onnx", "--data", photos) == 1
 
 
-def test_a_wrong_mean_ends_with_1(
+def test_a_wrong_mean_exits_with_1(
     checkpoint: Checkpoint, exported: Path, photos: Path, call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = Classifier(checkpoint.classifier.backbone, [0.5] * 3, checkpoint.classifier.std.tolist()).eval()
@@ -194,7 +194,7 @@ def test_a_wrong_mean_ends_with_1(
     assert "FAILED       network" in capsys.readouterr().out
 
 
-def test_another_opset_ends_with_1(
+def test_another_opset_exits_with_1(
     folder: Path, photos: Path, call: Call, edit: Edit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit(folder / "student.onnx", lambda model: setattr(model.opset_import[0], "version", 17))
@@ -202,7 +202,7 @@ def test_another_opset_ends_with_1(
     assert "student.onnx: opset 17, 18 or later is needed" in capsys.readouterr().out
 
 
-def test_damaged_metadata_end_with_1(
+def test_damaged_metadata_exit_with_1(
     folder: Path, photos: Path, call: Call, edit: Edit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def damage(model: onnx.ModelProto) -> None:
@@ -213,7 +213,7 @@ def test_damaged_metadata_end_with_1(
     assert "its classes are not a list of names" in capsys.readouterr().out
 
 
-def test_a_truncated_file_ends_with_1(
+def test_a_truncated_file_exits_with_1(
     folder: Path, photos: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = (folder / "student.onnx").read_bytes()
@@ -224,7 +224,7 @@ def test_a_truncated_file_ends_with_1(
     assert json.loads((folder / "found.json").read_text())["passed"] is False
 
 
-def test_int8_that_loses_more_than_its_budget_ends_with_1(
+def test_int8_that_exceeds_its_budget_exits_with_1(
     folder: Path, photos: Path, call: Call, edit: Edit, planted: dict[str, Change], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def say_int8(model: onnx.ModelProto) -> None:
@@ -238,7 +238,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
     told = capsys.readouterr().out
     assert "not checked  network        int8 is judged by its budget" in told
     assert "passed       batch_top1     1 (at least 0.995)" in told
-    edit(path, planted["permute_answers"])
+    edit(path, planted["permute_logits"])
     assert call(path, "--data", photos) == 1
     assert "FAILED: accuracy" in capsys.readouterr().out
     assert call(path, "--data", photos, "--budget", 100) == 0
@@ -259,7 +259,7 @@ def test_int8_that_loses_more_than_its_budget_ends_with_1(
         (["student.onnx", "--data", ".", "--json", "."], "is a folder"),
     ],
 )
-def test_a_mistake_ends_with_2_and_says_what_to_do(
+def test_wrong_options_exit_with_2_and_a_message(
     folder: Path,
     call: Call,
     words: list[str],

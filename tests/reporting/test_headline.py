@@ -1,0 +1,95 @@
+"""The headline, and the two numbers that every report quotes: the best teacher and the latency."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from decant.errors import UserError
+from decant.evaluation.tables import short
+from decant.reporting.report import headline, report_text
+from decant.reporting.results_files import best_teacher, read_results_files, reported_latency
+
+SECTIONS = [
+    "The task and the data",
+    "Cleaning",
+    "Teachers",
+    "Ensemble",
+    "Distillation and student",
+    "The ONNX file",
+    "Benchmarks: precision",
+    "Benchmarks: latency",
+    "Limits",
+    "Provenance",
+]
+
+
+def rows_of(study: Path, table: str) -> list[dict[str, str]]:
+    with (study / "benchmarks" / table / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def row_of(study: Path, model: str, table: str = "precision", **other: str) -> dict[str, str]:
+    found = [r for r in rows_of(study, table) if {"model": model, **other}.items() <= r.items()]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_headline_line_names_the_student_beside_ensemble_and_student_alone(study: Path) -> None:
+    line = headline(study)
+    student, ensemble = row_of(study, "student_onnx", split="test"), row_of(study, "ensemble", split="test")
+    assert "\n" not in line and line.startswith("student_onnx on test (n 150): accuracy ")
+    assert short(student["accuracy"]) in line and short(student["precision_macro"]) in line
+    assert f"ensemble {short(ensemble['accuracy'])} (" in line and "student alone" in line
+    assert line.endswith("| 3.20 ms | 13.6 MB")
+
+
+def test_a_headline_without_a_student_says_what_to_run(study: Path) -> None:
+    shutil.rmtree(study / "benchmarks")
+    with pytest.raises(UserError, match="run the benchmarks"):
+        headline(study)
+
+
+def test_the_best_teacher_is_chosen_on_val_and_shown_on_test(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("precision_macro")  # the study's metric
+
+    def with_score(line: str, prefix: str, score: str) -> str:
+        cells = line.split(",")
+        return ",".join([*cells[:column], score, *cells[column + 1 :]]) if line.startswith(prefix) else line
+
+    lines = [with_score(line, "lite0,teacher,val", "0.9999") for line in lines]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = best_teacher(read_results_files(study), "test")
+    assert found is not None and (found["model"], found["split"]) == ("lite0", "test")
+
+
+def test_the_quoted_time_is_of_one_picture_on_two_threads_with_preprocessing(study: Path) -> None:
+    table = study / "benchmarks" / "latency" / "metrics.csv"
+    header, first = table.read_text(encoding="utf-8").splitlines()[:2]
+    template = dict(zip(header.split(","), first.split(","), strict=True))
+    variants = [
+        {"graph": "bare", "threads": "2", "batch_size": "1", "p50_ms": "1"},
+        {"graph": "full", "threads": "2", "batch_size": "8", "p50_ms": "2"},
+        {"graph": "full", "threads": "1", "batch_size": "1", "p50_ms": "3"},
+        {"graph": "full", "threads": "2", "batch_size": "1", "p50_ms": "5"},
+        {"graph": "full", "threads": "2", "batch_size": "1", "p50_ms": "4"},
+        {"graph": "full", "threads": "8", "batch_size": "1", "p50_ms": "0.5"},
+    ]
+    lines = [",".join({**template, **variant}.values()) for variant in variants]
+    table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    found = reported_latency(read_results_files(study), template["model"])
+    assert found is not None and found["p50_ms"] == "4"
+    assert reported_latency(read_results_files(study), "nobody") is None
+
+
+def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
+    text = report_text(study, study).split("\n## ")[0]
+    for model in ("student_onnx", "ensemble", "student_alone"):
+        row = row_of(study, model, split="test")
+        interval = f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
+        assert text.count(interval) >= 2  # in the sentence and in the table
+    timing = row_of(study, "student_onnx", "latency", batch_size="1")
+    assert f"is {timing['p50_ms']} ms" in text and f"has {timing['file_mb']} MB" in text

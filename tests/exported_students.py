@@ -126,7 +126,7 @@ def of_operator(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
 
 
 def insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, name: str, new: list[onnx.NodeProto]) -> None:
-    """Insert nodes before `reader`, which then reads the last one's output instead of `name`."""
+    """Insert nodes before `reader`, which then reads the last new node's output instead of `name`."""
     position = list(model.graph.node).index(reader)
     reader.input[list(reader.input).index(name)] = new[-1].output[0]
     for node in reversed(new):
@@ -218,8 +218,10 @@ def mix_batch(model: onnx.ModelProto) -> None:
 def freeze_batch(model: onnx.ModelProto) -> None:
     """Fix the batch size to 1, so that larger batches fail."""
     reader = next(node for node in model.graph.node if "prepared" in node.input)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 64, 64]), "one image"))
-    insert_before(model, reader, "prepared", [helper.make_node("Reshape", ["prepared", "one image"], ["frozen"])])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 64, 64]), "shape of one image"))
+    insert_before(
+        model, reader, "prepared", [helper.make_node("Reshape", ["prepared", "shape of one image"], ["frozen"])]
+    )
 
 
 def use_custom_operator(model: onnx.ModelProto) -> None:

@@ -1,4 +1,4 @@
-"""The two programs beside an exported file, run as a newcomer runs them."""
+"""The two example programs beside an exported file, run as a user runs them."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ Vehicles = list[tuple[np.ndarray, int]]
 
 @pytest.fixture
 def alone(fitted_file: Path, tmp_path: Path) -> Path:
-    """The files that travel together, with a sideways photo: its EXIF says so."""
+    """A folder with the example programs and the two files that they read."""
     for name in ("student.onnx", "classes.txt"):
         shutil.copy(fitted_file.with_name(name), tmp_path)
     write_examples(tmp_path)
@@ -26,15 +26,15 @@ def alone(fitted_file: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photo(alone: Path, fitted_file: Path, vehicles: Vehicles) -> tuple[Path, str]:
-    """The path of the photo, and what the examples have to print of it."""
+    """The path of a photo that EXIF orientation turns upright, and the line that the examples must print for it."""
     upright = max((image for image, _ in vehicles), key=lambda image: image.shape[0] / image.shape[1])
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn it clockwise to see it upright
+    exif[0x0112] = 6  # rotate 90 degrees clockwise
     path = alone / "photo.png"
     Image.fromarray(np.rot90(upright).copy()).save(path, exif=exif)
     classifier = OnnxClassifier(fitted_file, threads=1)
     probabilities, sideways = classifier.predict(upright)[0], classifier.predict(np.rot90(upright).copy())[0]
-    assert abs(probabilities.max() - sideways.max()) > 1e-3  # so that a photo left lying would show
+    assert abs(probabilities.max() - sideways.max()) > 1e-3  # so that ignoring EXIF changes the line
     return path, f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f}"
 
 

@@ -1,4 +1,4 @@
-"""fp16: nothing of float32 is left inside, and the answers are as close as its digits allow."""
+"""fp16: no float32 weight is left, and the logits are close to those of float32."""
 
 import numpy as np
 import onnx
@@ -22,8 +22,8 @@ def test_all_weights_are_fp16_and_input_and_output_stay_float32(network: onnx.Mo
     model = fp16_network(network)
     types = {tensor.data_type for tensor in model.graph.initializer}
     assert TensorProto.FLOAT16 in types and TensorProto.FLOAT not in types
-    ends = [model.graph.input[0], model.graph.output[0]]
-    assert [value.type.tensor_type.elem_type for value in ends] == [TensorProto.FLOAT] * 2
+    values = [model.graph.input[0], model.graph.output[0]]
+    assert [value.type.tensor_type.elem_type for value in values] == [TensorProto.FLOAT] * 2
     onnx.checker.check_model(model, full_check=True)
     assert network.SerializeToString() == before
 
@@ -31,8 +31,8 @@ def test_all_weights_are_fp16_and_input_and_output_stay_float32(network: onnx.Mo
 def test_fp16_logits_are_close_to_float32_but_not_equal(network: onnx.ModelProto, checkpoint: Checkpoint) -> None:
     side = checkpoint.preprocessing.input_px
     pixels = np.random.default_rng(0).random((3, 3, side, side), dtype=np.float32)
-    exact, half = (
+    fp32, fp16 = (
         onnxruntime.InferenceSession(model.SerializeToString()).run([LOGITS], {PIXELS: pixels})[0]
         for model in (network, fp16_network(network))
     )
-    assert 0 < np.abs(exact - half).max() < 0.05 * np.abs(exact).max()
+    assert 0 < np.abs(fp32 - fp16).max() < 0.05 * np.abs(fp32).max()

@@ -1,4 +1,4 @@
-"""The preprocessing graph against the evaluation transform and against Pillow."""
+"""The preprocessing graph compared with the evaluation transform and with Pillow."""
 
 from collections.abc import Callable
 
@@ -56,7 +56,7 @@ def test_images_of_any_size_match_the_evaluation_transform_within_a_tenth_of_a_g
         image = make(rng, height, width)
         expected = evaluation_transform(image, preprocessing).numpy()
         worst = 255 * np.abs(prepare_in_graph(image[None])[0] - expected).max()
-        assert worst < 0.1, f"{height} x {width}: off by {worst} grey levels"  # a tenth of what is allowed
+        assert worst < 0.1, f"{height} x {width}: off by {worst} grey levels"  # a tenth of the limit
 
 
 def test_long_images_match_pillow_which_crops_before_it_resizes() -> None:
@@ -64,8 +64,8 @@ def test_long_images_match_pillow_which_crops_before_it_resizes() -> None:
     prepare_in_graph = in_graph(Preprocessing(48, 0.9))
     for height, width in [*THIN_AND_ODD[2:], (37, 900), (400, 300)]:
         image = noise(rng, height, width)
-        outside = prepare(image, Preprocessing(48, 0.9))
-        assert 255 * np.abs(prepare_in_graph(image[None])[0] - outside).max() < 0.1, (height, width)
+        by_pillow = prepare(image, Preprocessing(48, 0.9))
+        assert 255 * np.abs(prepare_in_graph(image[None])[0] - by_pillow).max() < 0.1, (height, width)
 
 
 def test_an_image_of_one_colour_keeps_it_up_to_the_borders() -> None:
@@ -89,7 +89,7 @@ def test_a_prepared_image_does_not_depend_on_its_batch() -> None:
 
 
 def test_the_resized_shape_is_rounded_as_in_the_evaluation_transform() -> None:
-    # 3 x 2 to a shorter side of 5 is 7.5: the half goes up, where round() would go to the even 8 or 6.
+    # 3 x 2 with the shorter side resized to 5: the longer side is 7.5. Halves are rounded up, not to even.
     assert Preprocessing(5).resized_shape(3, 2) == (8, 5)
     image = noise(np.random.default_rng(4), 3, 2)
     expected = evaluation_transform(image, Preprocessing(5)).numpy()

@@ -1,4 +1,4 @@
-"""int8: small, calibrated on what it is told, the preprocessing left alone, and held by its budget."""
+"""int8: size, calibration, quantised layers, saturation, and verification with a budget."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ Vehicles = list[tuple[np.ndarray, int]]
 
 
 def calibration(fitted: Checkpoint, vehicles: Vehicles) -> list[np.ndarray]:
-    """Every third vehicle as the network sees it."""
+    """Every third vehicle, prepared for the network."""
     return [evaluation_transform(image, fitted.preprocessing)[None].numpy() for image, _ in vehicles[::3]]
 
 
@@ -36,8 +36,8 @@ def quantised(fitted: Checkpoint, fitted_file: Path, vehicles: Vehicles) -> Path
 
 def agreement(file: Path, vehicles: Vehicles, expected: np.ndarray) -> float:
     classifier = OnnxClassifier(file, threads=1)
-    answers = [int(classifier.predict(image)[0].argmax()) for image, _ in vehicles]
-    return float(np.mean(np.array(answers) == expected.argmax(axis=1)))
+    predictions = [int(classifier.predict(image)[0].argmax()) for image, _ in vehicles]
+    return float(np.mean(np.array(predictions) == expected.argmax(axis=1)))
 
 
 def test_int8_predicts_nearly_the_same_classes_as_fp32(
@@ -59,12 +59,12 @@ def test_the_file_is_a_third_of_the_size_and_convolutions_have_a_scale_per_chann
 ) -> None:
     assert quantised.stat().st_size < fitted_file.stat().st_size / 3
     model = onnx.load(quantised)
-    made_by = {name: node for node in model.graph.node for name in node.output}
+    producers = {name: node for node in model.graph.node for name in node.output}
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 40
     for node in convolutions:
-        weight = made_by[node.input[1]]
+        weight = producers[node.input[1]]
         assert weight.op_type == "DequantizeLinear" and tensors[weight.input[0]].dtype == np.int8
         assert tensors[weight.input[1]].shape == tensors[weight.input[0]].shape[:1]
 
@@ -75,8 +75,8 @@ def test_preprocessing_last_layer_and_softmax_stay_in_float(quantised: Path) -> 
     prepared = next(index for index, node in enumerate(nodes) if PREPARED in node.output)
     assert not [node for node in nodes[: prepared + 1] if "Quantize" in node.op_type]
     last = next(node for node in nodes if LOGITS in node.output)
-    kept = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    assert kept[last.input[1]] == onnx.TensorProto.FLOAT
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert types[last.input[1]] == onnx.TensorProto.FLOAT
     assert nodes[-1].op_type == "Softmax"
 
 
@@ -114,7 +114,7 @@ def test_each_option_changes_the_quantisation_as_documented(
 def test_entropy_gives_the_same_ranges_as_minmax(
     quantise: Callable[..., onnx.ModelProto], quantisation_of: Callable[[onnx.ModelProto], Any]
 ) -> None:
-    """Where this fails, ONNX Runtime looks for a range at last, and its row in the formats' table is worth having."""
+    """If this fails, ONNX Runtime's entropy calibration works, and the table of formats should get a row for it."""
     entropy = quantisation_of(quantise(method=CalibrationMethod.Entropy)).ranges
     assert entropy == pytest.approx(quantisation_of(quantise()).ranges)
 
@@ -127,23 +127,23 @@ def test_the_same_calibration_gives_the_same_bytes(
 
 
 def int8_weights(model: onnx.ModelProto) -> list[np.ndarray]:
-    """int8 weights as matrices [outputs, inputs], of every convolution and matrix product that has such."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
+    """The int8 weights of every convolution and matrix product, as matrices [outputs, inputs]."""
+    producers = {name: node for node in model.graph.node for name in node.output}
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    found = []
+    matrices = []
     for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in made_by:
-            weight = tensors[made_by[node.input[1]].input[0]]
+        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in producers:
+            weight = tensors[producers[node.input[1]].input[0]]
             assert weight.dtype == np.int8
-            found.append(weight.reshape(len(weight), -1) if node.op_type == "Conv" else weight.T)
-    return found
+            matrices.append(weight.reshape(len(weight), -1) if node.op_type == "Conv" else weight.T)
+    return matrices
 
 
 def saturating_product(weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
-    """uint8 [K, n] activations x int8 [O, K] weights as VPMADDUBSW adds them: neighbours in 16 bits, then in 32."""
+    """uint8 [K, n] activations x int8 [O, K] weights as VPMADDUBSW adds them: pairs in 16 bits, then in 32."""
     padded = np.pad(weights.astype(np.int64), ((0, 0), (0, weights.shape[1] % 2)))
-    seen = np.pad(activations.astype(np.int64), ((0, activations.shape[0] % 2), (0, 0)))
-    products = padded[:, :, None] * seen[None]
+    padded_activations = np.pad(activations.astype(np.int64), ((0, activations.shape[0] % 2), (0, 0)))
+    products = padded[:, :, None] * padded_activations[None]
     return (products[:, 0::2] + products[:, 1::2]).clip(-(2**15), 2**15 - 1).sum(axis=1)
 
 
@@ -151,23 +151,23 @@ def test_no_sum_of_the_shipped_weights_saturates_on_a_processor_without_vnni(
     quantise: Callable[..., onnx.ModelProto],
 ) -> None:
     draw = np.random.default_rng(0)
-    differ = {}
+    wrong_sums = {}
     for name, options in {"shipped": {}, "full range": {"full_range": True}}.items():
-        differ[name] = 0
+        wrong_sums[name] = 0
         for weights in int8_weights(quantise(**options)):
             bright = draw.integers(200, 256, (weights.shape[1], 16))
             agreeing = np.where(weights[:1].T > 0, 255, 0)  # the worst case for the first output
             for activations in (bright, agreeing):
                 exact = weights.astype(np.int64) @ activations
-                differ[name] += int((saturating_product(weights, activations) != exact).sum())
-    assert differ["shipped"] == 0 and differ["full range"] > 0
+                wrong_sums[name] += int((saturating_product(weights, activations) != exact).sum())
+    assert wrong_sums["shipped"] == 0 and wrong_sums["full range"] > 0
 
 
 @pytest.mark.parametrize("model", ["student", "matrix product"])
 def test_weights_that_can_saturate_are_a_structural_fault(
     quantise: Callable[..., onnx.ModelProto], model: str, tmp_path: Path
 ) -> None:
-    """The student's convolutions, and a single matrix product with a weight a step above what is allowed."""
+    """In the student's convolutions, and in one matrix product with a weight one step above the limit."""
     if model == "student":
         sound, faulty = quantise(), quantise(full_range=True)
     else:

@@ -1,4 +1,4 @@
-"""The bare network against PyTorch."""
+"""The bare network compared with PyTorch."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from decant.models.checkpoint import Checkpoint
 MakeCheckpoint = Callable[..., Checkpoint]
 
 
-def answers(model: onnx.ModelProto, pixels: torch.Tensor) -> np.ndarray:
+def logits_of(model: onnx.ModelProto, pixels: torch.Tensor) -> np.ndarray:
     return run(open_session(model.SerializeToString(), threads=1), {"pixels": pixels.numpy()}, ["logits"])[0]
 
 
@@ -33,7 +33,7 @@ def operators(model: onnx.ModelProto) -> set[str]:
     [
         ("test_efficientnet", 64, {}),
         ("tf_mobilenetv3_small_minimal_100", 64, {}),  # SAME padding
-        ("tf_mobilenetv3_small_minimal_100", 65, {}),  # ... which is another at an odd size
+        ("tf_mobilenetv3_small_minimal_100", 65, {}),  # ... which differs at an odd size
         ("test_vit", 64, {"img_size": 64}),
         ("test_convnext", 64, {}),
     ],
@@ -47,8 +47,8 @@ def test_the_logits_equal_pytorchs_at_any_batch_size(
         batch = pixels(batch_size, input_px)
         with torch.inference_mode():
             expected = classifier(batch).numpy()
-        assert np.ptp(expected, axis=0).max() > 1e-2 or batch_size == 1  # images are told apart at all
-        np.testing.assert_allclose(answers(model, batch), expected, atol=1e-4)
+        assert np.ptp(expected, axis=0).max() > 1e-2 or batch_size == 1  # the logits differ between images
+        np.testing.assert_allclose(logits_of(model, batch), expected, atol=1e-4)
 
 
 def test_batch_normalisation_is_folded_into_convolutions(checkpoint: Checkpoint) -> None:
@@ -80,4 +80,4 @@ def test_a_student_left_in_train_mode_is_exported_in_eval_mode(make_checkpoint: 
     with torch.inference_mode():
         expected = classifier.eval()(batch).numpy()
     model = network_graph(classifier.to(memory_format=torch.channels_last).train(), 64)
-    np.testing.assert_allclose(answers(model, batch), expected, atol=1e-4)
+    np.testing.assert_allclose(logits_of(model, batch), expected, atol=1e-4)

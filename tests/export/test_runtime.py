@@ -1,4 +1,4 @@
-"""The file in the hands of someone who has NumPy, ONNX Runtime and Pillow."""
+"""Prediction with an exported file, with only NumPy, ONNX Runtime and Pillow installed."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from decant.export.runtime import OnnxClassifier
 ALONE = """
 import sys
 for absent in ("torch", "onnx", "timm", "pandas"):
-    sys.modules[absent] = None  # importing it fails
+    sys.modules[absent] = None  # so that importing it fails
 import numpy as np
 from pathlib import Path
 from decant.export.runtime import OnnxClassifier
@@ -82,5 +82,26 @@ def test_a_file_without_our_metadata_is_a_user_error(
     folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None]
 ) -> None:
     edit(folder / "student.onnx", lambda model: model.ClearField("metadata_props"))
-    with pytest.raises(UserError, match="names no classes"):
+    with pytest.raises(UserError, match="no classes"):
         OnnxClassifier(folder / "student.onnx")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "dtype"),
+    [
+        ({"dtype": "int8"}, "int8"),
+        ({"precision": "int8"}, "int8"),  # the key of older files
+        ({"dtype": "fp32", "precision": "int8"}, "fp32"),
+        ({}, "fp32"),  # the oldest files
+    ],
+)
+def test_the_dtype_is_read_from_files_of_any_age(
+    folder: Path, edit: Callable[[Path, Callable[[onnx.ModelProto], None]], None], metadata: dict[str, str], dtype: str
+) -> None:
+    def add(model: onnx.ModelProto) -> None:
+        for key, value in metadata.items():
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
+
+    edit(folder / "student.onnx", add)
+    assert OnnxClassifier(folder / "student.onnx", threads=1).dtype == dtype

@@ -1,4 +1,4 @@
-"""What lies in the exported folder, and in the file alone."""
+"""The exported folder, and the content of the ONNX files."""
 
 import io
 import json
@@ -51,8 +51,8 @@ def test_logits_equal_the_students_and_probabilities_are_divided_by_the_temperat
         probabilities, logits = classifier.predict(image)
         expected = reference.network(reference.prepare(image))
         np.testing.assert_allclose(logits, expected, atol=1e-4)
-        softened = torch.softmax(torch.from_numpy(expected).double() / 1.7, dim=0).numpy()
-        np.testing.assert_allclose(probabilities, softened, atol=1e-5)
+        tempered = torch.softmax(torch.from_numpy(expected).double() / 1.7, dim=0).numpy()
+        np.testing.assert_allclose(probabilities, tempered, atol=1e-5)
 
 
 def test_the_bare_graph_maps_float_images_to_logits(exported: Path) -> None:
@@ -130,8 +130,8 @@ def test_the_crop_ratio_of_the_checkpoint_is_applied(
     whole = Checkpoint(checkpoint.classifier, checkpoint.classes, Preprocessing(64, 1.0), {})
     export_student(whole, tmp_path)
     image = images[11][1]
-    one, other = (OnnxClassifier(folder / "student.onnx", threads=1) for folder in (exported, tmp_path))
-    assert np.abs(one.predict(image)[1] - other.predict(image)[1]).max() > 1e-3
+    cropped, uncropped = (OnnxClassifier(folder / "student.onnx", threads=1) for folder in (exported, tmp_path))
+    assert np.abs(cropped.predict(image)[1] - uncropped.predict(image)[1]).max() > 1e-3
     reference = TorchReference(whole)
     expected = reference.network(reference.prepare(image))
-    np.testing.assert_allclose(other.predict(image)[1], expected, atol=1e-4)
+    np.testing.assert_allclose(uncropped.predict(image)[1], expected, atol=1e-4)

@@ -39,7 +39,7 @@ def test_a_way_that_is_not_right_does_not_count_however_fast_it_is(
     monkeypatch.setattr(preparation, "OUTSIDE", {"at once": lambda picture, preprocessing: grey, name: right})
     assert cheapest(photo, Preprocessing(48), calls=3)[0] == name
     monkeypatch.setattr(preparation, "OUTSIDE", {"at once": lambda picture, preprocessing: grey})
-    with pytest.raises(UserError, match="within a grey level"):
+    with pytest.raises(UserError, match="differs by more than one grey level"):
         cheapest(photo, Preprocessing(48), calls=3)
 
 
@@ -66,5 +66,5 @@ def test_a_row_compares_the_file_with_its_bare_graph(exported: Path, photo: np.n
 
 def test_without_the_bare_graph_there_is_nothing_to_compare_with(folder: Path, photo: np.ndarray) -> None:
     (folder / "student_bare.onnx").unlink()
-    with pytest.raises(UserError, match="both graphs are compared"):
+    with pytest.raises(UserError, match="both graphs are needed"):
         cost_row(folder / "student.onnx", photo, threads=1, calls=1)

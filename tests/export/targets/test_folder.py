@@ -1,4 +1,4 @@
-"""Whose folder it is: ours may be written again, anybody else's is left as it was."""
+"""Writing of a target's folder: our own may be overwritten, the user's files are never changed."""
 
 import json
 import shutil
@@ -16,10 +16,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_files_are_written_to_their_paths_and_listed_in_the_mark(tmp_path: Path) -> None:
-    write_target(tmp_path / "new" / "place", "timm", {"a.json": b"1", "1/b": b"2"})
-    found = contents(tmp_path / "new" / "place")
-    mark = json.loads(found.pop("decant.json"))
-    assert found == {"a.json": b"1", "1/b": b"2"}
+    write_target(tmp_path / "new" / "folder", "timm", {"a.json": b"1", "1/b": b"2"})
+    files = contents(tmp_path / "new" / "folder")
+    mark = json.loads(files.pop("decant.json"))
+    assert files == {"a.json": b"1", "1/b": b"2"}
     assert (mark["target"], mark["files"]) == ("timm", ["1/b", "a.json"])
 
 
@@ -27,16 +27,16 @@ def test_our_own_folder_is_overwritten_and_files_added_by_a_user_stay(tmp_path: 
     write_target(tmp_path, "timm", {"a": b"1"})
     (tmp_path / "notes.txt").write_bytes(b"mine")
     write_target(tmp_path, "timm", {"a": b"2", "b": b"3"})
-    found = contents(tmp_path)
-    assert (found["a"], found["b"], found["notes.txt"]) == (b"2", b"3", b"mine")
+    files = contents(tmp_path)
+    assert (files["a"], files["b"], files["notes.txt"]) == (b"2", b"3", b"mine")
 
 
 def test_files_that_the_target_no_longer_has_are_removed_and_can_return(tmp_path: Path) -> None:
     write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2", "c": b"3"})
     (tmp_path / "1" / "notes.txt").write_bytes(b"mine")
     write_target(tmp_path, "timm", {"a": b"1"})
-    found = contents(tmp_path)
-    assert found.keys() == {"a", "1/notes.txt", "decant.json"}
+    files = contents(tmp_path)
+    assert files.keys() == {"a", "1/notes.txt", "decant.json"}
     write_target(tmp_path, "timm", {"a": b"1", "1/b": b"2"})
     assert contents(tmp_path)["1/b"] == b"2"
 
@@ -44,18 +44,18 @@ def test_files_that_the_target_no_longer_has_are_removed_and_can_return(tmp_path
 def test_an_int8_file_is_copied_with_its_card_and_removed_when_no_longer_offered(
     exported: Path, tmp_path: Path
 ) -> None:
-    made, folder = Path(shutil.copytree(exported, tmp_path / "made")), tmp_path / "folder"
-    (made / "MODEL_CARD.md").write_bytes(b"card")
-    small = {"student_int8.onnx": b"small", "student_int8_bare.onnx": b"smaller", "MODEL_CARD.md": b"its own card"}
+    source, folder = Path(shutil.copytree(exported, tmp_path / "source")), tmp_path / "folder"
+    (source / "MODEL_CARD.md").write_bytes(b"card")
+    int8_files = {"student_int8.onnx": b"small", "student_int8_bare.onnx": b"smaller", "MODEL_CARD.md": b"its own card"}
     (tmp_path / "int8").mkdir()
-    for name, content in small.items():
+    for name, content in int8_files.items():
         (tmp_path / "int8" / name).write_bytes(content)
-    for _ in range(2):  # it may be offered again
-        write_onnx_folder([made / "student.onnx", tmp_path / "int8" / "student_int8.onnx"], folder)
-        found = contents(folder)
-        assert (found["student_int8.onnx"], found["student_int8_bare.onnx"]) == (b"small", b"smaller")
-        assert (found["MODEL_CARD.md"], found["MODEL_CARD_int8.md"]) == (b"card", b"its own card")
-        write_onnx_folder([made / "student.onnx"], folder)
+    for _ in range(2):  # the second time it is offered again
+        write_onnx_folder([source / "student.onnx", tmp_path / "int8" / "student_int8.onnx"], folder)
+        files = contents(folder)
+        assert (files["student_int8.onnx"], files["student_int8_bare.onnx"]) == (b"small", b"smaller")
+        assert (files["MODEL_CARD.md"], files["MODEL_CARD_int8.md"]) == (b"card", b"its own card")
+        write_onnx_folder([source / "student.onnx"], folder)
         assert not [name for name in contents(folder) if "int8" in name]
 
 
@@ -100,9 +100,9 @@ def test_the_folder_of_another_target_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="is a file"):
-            write_target(place, "timm", {"a": b"1"})
+            write_target(folder, "timm", {"a": b"1"})
 
 
 def test_an_interrupted_write_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The target transformersjs: its graph under ONNX Runtime, its folder under the library itself."""
+"""The target transformersjs: its graph in ONNX Runtime, its folder in transformers.js."""
 
 import json
 import subprocess
@@ -28,13 +28,13 @@ console.log(JSON.stringify(answers));
 
 @pytest.fixture(scope="module")
 def folder(fitted_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("transformersjs")
-    write_transformersjs_folder(fitted_file, made)
-    return made
+    folder = tmp_path_factory.mktemp("transformersjs")
+    write_transformersjs_folder(fitted_file, folder)
+    return folder
 
 
 def rescaled(image: np.ndarray) -> np.ndarray:
-    """What transformers.js makes of a image with this folder's preprocessor_config: [1, 3, H, W]."""
+    """The image as transformers.js prepares it with this folder's preprocessor_config: [1, 3, H, W]."""
     return (image.astype(np.float32) * np.float64(1 / 255)).astype(np.float32).transpose(2, 0, 1)[None]
 
 
@@ -49,14 +49,14 @@ def test_softmax_of_the_web_graphs_logits_equals_the_files_probabilities(
 
 
 def test_every_byte_is_restored_after_division_by_255(folder: Path) -> None:
-    """In float32, by whichever of the two ways a consumer rescales."""
+    """In float32, for both ways of rescaling: division by 255 and multiplication by 1/255."""
     model = onnx.load(folder / "onnx" / "model.onnx")
-    half = onnx.utils.Extractor(model).extract_model(["pixel_values"], ["images"])
-    session = open_session(half.SerializeToString(), threads=1)
+    entrance = onnx.utils.Extractor(model).extract_model(["pixel_values"], ["images"])
+    session = open_session(entrance.SerializeToString(), threads=1)
     greys = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
     for scaled in (greys.astype(np.float32) / np.float32(255), greys.astype(np.float32) * np.float32(1 / 255)):
-        (back,) = run(session, {"pixel_values": scaled}, ["images"])
-        np.testing.assert_array_equal(back, greys.transpose(0, 2, 3, 1))
+        (restored,) = run(session, {"pixel_values": scaled}, ["images"])
+        np.testing.assert_array_equal(restored, greys.transpose(0, 2, 3, 1))
 
 
 def test_the_graph_has_the_input_and_output_that_transformers_js_needs(folder: Path, fitted: Checkpoint) -> None:
@@ -65,9 +65,9 @@ def test_the_graph_has_the_input_and_output_that_transformers_js_needs(folder: P
     (given,), (answer,) = model.graph.input, model.graph.output
     assert (given.name, answer.name) == ("pixel_values", "logits")
     assert [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim] == ["N", 3, "H", "W"]
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert (json.loads(said["classes"]), said["graph"]) == (fitted.classes, "web")
-    assert json.loads(said["input"])["dtype"] == "float32"
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert (json.loads(metadata["classes"]), metadata["graph"]) == (fitted.classes, "web")
+    assert json.loads(metadata["input"])["dtype"] == "float32"
 
 
 def test_the_config_turns_off_resizing_and_contains_the_classes(folder: Path, fitted: Checkpoint) -> None:
@@ -78,7 +78,7 @@ def test_the_config_turns_off_resizing_and_contains_the_classes(folder: Path, fi
 
 
 def in_node(node_modules: Path, folder: Path, vehicles: Vehicles, options: str = "{ dtype: 'fp32' }") -> np.ndarray:
-    """transformers.js' probabilities of PNG files of the vehicles, [n, 10], columns by their labels."""
+    """Probabilities from transformers.js for PNG files of the vehicles, [n, 10], columns in the order of label2id."""
     (node_modules / "classify.mjs").write_text(CLASSIFY.replace("OPTIONS", options))
     photos = []
     for index, (image, _) in enumerate(vehicles):
@@ -89,7 +89,7 @@ def in_node(node_modules: Path, folder: Path, vehicles: Vehicles, options: str =
     done = subprocess.run(words, cwd=node_modules, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["label2id"]
-    answers = [{one["label"]: one["score"] for one in answer} for answer in json.loads(done.stdout)]
+    answers = [{row["label"]: row["score"] for row in answer} for answer in json.loads(done.stdout)]
     return np.array([[answer[name] for name in labels] for answer in answers])
 
 
@@ -97,9 +97,9 @@ def in_node(node_modules: Path, folder: Path, vehicles: Vehicles, options: str =
 def test_transformers_js_gives_the_files_probabilities(
     node_modules: Path, folder: Path, vehicles: Vehicles, expected: np.ndarray
 ) -> None:
-    found = in_node(node_modules, folder, vehicles)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+    probabilities = in_node(node_modules, folder, vehicles)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    assert (probabilities.argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
 @pytest.mark.external
@@ -120,5 +120,5 @@ def test_wrong_labels_or_scaling_change_predictions_in_transformers_js(
     names = list(config.get("id2label", {}).values())
     config[key] = dict(enumerate(names[1:] + names[:1])) if bug == "labels" else False
     (tmp_path / name).write_text(json.dumps(config))
-    found = in_node(node_modules, tmp_path, vehicles[:40])
-    assert (found.argmax(axis=1) == expected[:40].argmax(axis=1)).mean() < 0.9
+    probabilities = in_node(node_modules, tmp_path, vehicles[:40])
+    assert (probabilities.argmax(axis=1) == expected[:40].argmax(axis=1)).mean() < 0.9

@@ -1,4 +1,4 @@
-"""The contact sheet shows every image with its words, whatever their shapes and letters."""
+"""The contact sheet shows every image with its caption, for all shapes and letters."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_each_image_has_a_tile_and_a_caption(tmp_path: Path, count: int) -> None
     assert red.sum() == count * TILE_PX * round(TILE_PX * 20 / 30)
     dark = (pixels < 100).all(axis=2)
     assert dark.sum() > count * 50  # letters
-    assert not dark[red.any(axis=1).argmax() : TILE_PX].any()  # none on the first row of images
+    assert not dark[red.any(axis=1).argmax() : TILE_PX].any()  # no letter over the first row of images
 
 
 @pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (1, 1), (700, 400)])

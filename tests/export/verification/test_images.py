@@ -1,4 +1,4 @@
-"""The images that a file is verified on: which are taken, what they are called, and that none is lost unsaid."""
+"""The images that a file is verified on: splits, labels, decoding, and a report of every unreadable file."""
 
 import io
 import unicodedata
@@ -50,11 +50,11 @@ MODES = {
     "float.tif": encoded(noise().convert("F"), "TIFF"),
     **{f"exif{number}.jpg": encoded(noise(), "JPEG", exif=turned(number)) for number in (2, 3, 6, 8)},
 }
-AS_USERS_OPEN_THEM = ("rgb", "grey.", "palette", "bilevel", "cmyk", "exif")  # the recipe of the README
+AS_USERS_OPEN_THEM = ("rgb", "grey.", "palette", "bilevel", "cmyk", "exif")  # as in the README's snippet
 
 
 def laid_out(where: Path, files: dict[str, bytes]) -> Path:
-    """A folder, or a zip where the name says so, with these files."""
+    """A folder with these files, or a zip if `where` ends in .zip."""
     if where.suffix == ".zip":
         with zipfile.ZipFile(where, "w") as archive:
             for path, data in files.items():
@@ -70,29 +70,29 @@ def photos(paths: Iterable[str]) -> dict[str, bytes]:
     return dict.fromkeys(paths, PHOTO)
 
 
-@pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_every_mode_is_decoded_as_in_training_and_nothing_is_unpacked(tmp_path: Path, place: str) -> None:
-    where = laid_out(tmp_path / place, MODES)
-    there = sorted(tmp_path.rglob("*"))
+@pytest.mark.parametrize("name", ["folder", "photos.zip"])
+def test_every_mode_is_decoded_as_in_training_and_nothing_is_unpacked(tmp_path: Path, name: str) -> None:
+    where = laid_out(tmp_path / name, MODES)
+    paths_before = sorted(tmp_path.rglob("*"))
     files = ImageFiles(where)
-    found = dict(files)
-    assert found.keys() == MODES.keys() and len(files) == len(MODES) and files.broken == {}
-    for name, image in found.items():
-        np.testing.assert_array_equal(image, decode(MODES[name]), err_msg=name)
-        if name.startswith(AS_USERS_OPEN_THEM):
-            opened = ImageOps.exif_transpose(Image.open(io.BytesIO(MODES[name]))).convert("RGB")
-            np.testing.assert_array_equal(image, np.asarray(opened), err_msg=name)
-    assert sorted(tmp_path.rglob("*")) == there
+    decoded = dict(files)
+    assert decoded.keys() == MODES.keys() and len(files) == len(MODES) and files.broken == {}
+    for path, image in decoded.items():
+        np.testing.assert_array_equal(image, decode(MODES[path]), err_msg=path)
+        if path.startswith(AS_USERS_OPEN_THEM):
+            opened = ImageOps.exif_transpose(Image.open(io.BytesIO(MODES[path]))).convert("RGB")
+            np.testing.assert_array_equal(image, np.asarray(opened), err_msg=path)
+    assert sorted(tmp_path.rglob("*")) == paths_before
 
 
-@pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_class_folders_are_labels_and_other_folders_are_reported(tmp_path: Path, place: str) -> None:
-    apart = unicodedata.normalize("NFD", "Straßenbähn")
-    paths = ["bus/1.png", "bus/deeper/2.png", f"{apart}/3.png", "lorry/4.png", "5.png"]
-    files = ImageFiles(laid_out(tmp_path / place, photos(paths)), CLASSES)
-    assert files.labels == {"bus/1.png": "bus", "bus/deeper/2.png": "bus", f"{apart}/3.png": "Straßenbähn"}
+@pytest.mark.parametrize("name", ["folder", "photos.zip"])
+def test_class_folders_are_labels_and_other_folders_are_reported(tmp_path: Path, name: str) -> None:
+    decomposed = unicodedata.normalize("NFD", "Straßenbähn")
+    paths = ["bus/1.png", "bus/deeper/2.png", f"{decomposed}/3.png", "lorry/4.png", "5.png"]
+    files = ImageFiles(laid_out(tmp_path / name, photos(paths)), CLASSES)
+    assert files.labels == {"bus/1.png": "bus", "bus/deeper/2.png": "bus", f"{decomposed}/3.png": "Straßenbähn"}
     assert files.unknown == ["lorry"] and files.split is None
-    assert {name for name, _ in files} == set(paths)
+    assert {path for path, _ in files} == set(paths)
 
 
 def test_val_is_the_default_split_if_it_exists(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_val_is_the_default_split_if_it_exists(tmp_path: Path) -> None:
     files = ImageFiles(where, CLASSES)
     assert files.split == "val"
     assert files.labels == {"set/validation/bus/2.png": "bus", "set/validation/train/3.png": "train"}
-    assert [name for name, _ in ImageFiles(where, CLASSES, "train")] == ["set/train/bus/1.png"]
-    assert [name for name, _ in ImageFiles(where, CLASSES, "test")] == ["set/test/4.png"]
+    assert [path for path, _ in ImageFiles(where, CLASSES, "train")] == ["set/train/bus/1.png"]
+    assert [path for path, _ in ImageFiles(where, CLASSES, "test")] == ["set/test/4.png"]
     with pytest.raises(UserError, match=r"no folder for the split 'predict'; it has test, train, val"):
         ImageFiles(where, CLASSES, "predict")
 
@@ -117,13 +117,13 @@ def test_a_single_class_folder_is_not_stripped_from_the_paths(tmp_path: Path) ->
     assert set(files.labels.values()) == {"bus"} and len(files.labels) == 2
 
 
-@pytest.mark.parametrize("place", ["folder", "photos.zip"])
-def test_unreadable_files_are_reported_with_the_reason(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["folder", "photos.zip"])
+def test_unreadable_files_are_reported_with_the_reason(tmp_path: Path, name: str) -> None:
     broken = {"cut.png": PHOTO[:300], "empty.jpg": b"", "page.jpg": b"<!doctype html><html></html>"}
-    where = laid_out(tmp_path / place, {"fine.png": PHOTO, "notes.txt": b"no image, and none is meant", **broken})
+    where = laid_out(tmp_path / name, {"fine.png": PHOTO, "notes.txt": b"not an image", **broken})
     files = ImageFiles(where)
-    for _ in range(2):  # the second time nothing is counted twice
-        assert [name for name, _ in files] == ["fine.png"]
+    for _ in range(2):  # a second iteration does not report files twice
+        assert [path for path, _ in files] == ["fine.png"]
         assert files.broken.keys() == broken.keys()
     assert files.broken["empty.jpg"] == "empty file" and "web page" in files.broken["page.jpg"]
 
@@ -142,7 +142,7 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     where = laid_out(tmp_path / "photos.zip", {"fine.png": PHOTO, "large.png": encoded(Image.new("L", (900, 900)))})
     monkeypatch.setattr(images, "MAX_PIXELS", 800 * 900)
     files = ImageFiles(where)
-    assert [name for name, _ in files] == ["fine.png"] and "image bomb" in files.broken["large.png"]
+    assert [path for path, _ in files] == ["fine.png"] and "image bomb" in files.broken["large.png"]
     monkeypatch.setattr(containers, "MAX_FILE_BYTES", len(PHOTO) - 1)
     assert "more than" in ImageFiles(where).container.entries["fine.png"].problem
     monkeypatch.setattr(containers, "MAX_ARCHIVE_BYTES", 1000)
@@ -152,5 +152,5 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_paths_that_lead_out_of_the_archive_are_reported_and_not_read(tmp_path: Path) -> None:
     files = ImageFiles(laid_out(tmp_path / "photos.zip", photos(["a/1.png", "../../out.png"])))
-    assert [name for name, _ in files] == ["a/1.png"]
+    assert [path for path, _ in files] == ["a/1.png"]
     assert files.broken == {"../../out.png": "its name leads out of the archive"}

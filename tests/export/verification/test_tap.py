@@ -1,4 +1,4 @@
-"""What the network sees, looked at from outside the file."""
+"""The prepared image as an additional output of the file."""
 
 from collections.abc import Callable
 from pathlib import Path

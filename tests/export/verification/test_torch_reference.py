@@ -1,4 +1,4 @@
-"""The student in PyTorch, as an exported file is held against it."""
+"""The student in PyTorch as the reference for an exported file."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The script that verifies a file: every fault ends it with 1 and in words, and three packages are enough for it."""
+"""distill/verify_onnx.py: exit codes and messages for faults and mistakes, and the packages that it needs."""
 
 import importlib.util
 import io
@@ -42,7 +42,7 @@ def script() -> ModuleType:
 
 @pytest.fixture
 def call(script: ModuleType) -> Call:
-    """The script's exit code for these words."""
+    """Run the script with these arguments; return its exit code."""
 
     def call(*words: object) -> int:
         try:
@@ -63,9 +63,10 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 @pytest.fixture(scope="module")
 def photos(exported: Path, images: list[tuple[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zip with val/ in class folders, as the file answers itself, in several modes; and train/, which is no image.
+    """A zip with val/ in class folders named after the file's own predictions, and train/ with an unreadable file.
 
-    One image has the label of another class, one lies in a folder that is no class, one is cut off.
+    In val/, one image is in the folder of another class, images of several modes are in a folder that is not a class,
+    and one file is truncated.
     """
     file = OnnxClassifier(exported / "student.onnx", threads=1)
     turned = Image.Exif()
@@ -99,21 +100,21 @@ def photos(exported: Path, images: list[tuple[str, np.ndarray]], tmp_path_factor
 def test_an_unchanged_file_passes_with_one_line_per_gate(
     exported: Path, photos: Path, call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = tmp_path / "made" / "found.json"
-    words = [exported / "student.onnx", "--data", photos, "--json", place, "--batch-sizes", "3,8"]
+    report_file = tmp_path / "new" / "report.json"
+    words = [exported / "student.onnx", "--data", photos, "--json", report_file, "--batch-sizes", "3,8"]
     assert call(*words, "--worst", tmp_path / "worst.png") == 0
-    told = capsys.readouterr().out
-    report = json.loads(place.read_text(encoding="utf-8"))
+    printed = capsys.readouterr().out
+    report = json.loads(report_file.read_text(encoding="utf-8"))
     for name, gate in report["gates"].items():
-        (line,) = [line for line in told.splitlines() if line.split()[1:2] == [name]]
+        (line,) = [line for line in printed.splitlines() if line.split()[1:2] == [name]]
         assert line.split()[0] == "passed" and (gate["value"] == [] or f"{gate['limit']:.4g}" in line)
     assert {"structure", "answers", "classes", "prepared", "network", "batches", "top1"} <= report["gates"].keys()
     assert report["passed"] and report["skipped"] == [] and report["split"] == "val"
-    assert report["n"] == 16 + 6 + 1 and "images: 23 (23 in batches of 3, 23 in batches of 8)" in told
-    assert report["labelled"] == 17 and report["accuracy"] == pytest.approx(16 / 17) and "0.9412 of 17" in told
+    assert report["n"] == 16 + 6 + 1 and "images: 23 (23 in batches of 3, 23 in batches of 8)" in printed
+    assert report["labelled"] == 17 and report["accuracy"] == pytest.approx(16 / 17) and "0.9412 of 17" in printed
     assert report["batch_sizes"] == [1, 3, 8]
-    assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is truncated" in told
-    assert "of another kind" in told
+    assert list(report["unreadable"]) == ["set/val/cut.png"] and "set/val/cut.png: the file is truncated" in printed
+    assert "of another kind" in printed
     with Image.open(tmp_path / "worst.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 500
 
@@ -136,7 +137,7 @@ def test_with_a_checkpoint_the_reference_is_pytorch(
     words = [folder / "student.onnx", "--data", photos, "--checkpoint", tmp_path / "checkpoint"]
     assert call(*words) == 0
     assert "compared with the student in PyTorch" in capsys.readouterr().out
-    for name in ("student.onnx", "student_bare.onnx"):  # alike, so that only the student can tell
+    for name in ("student.onnx", "student_bare.onnx"):  # the same fault, so that only PyTorch differs
         edit(folder / name, planted["permute_logits"])
     assert call(*words) == 1
     assert "FAILED: network, top1" in capsys.readouterr().out
@@ -168,10 +169,12 @@ def test_a_fault_exits_with_1_and_prints_gates_and_images(
 ) -> None:
     edit(folder / "student.onnx", planted[fault])
     assert call(folder / "student.onnx", "--data", photos, "--worst", folder / "worst.png") == 1
-    told = capsys.readouterr().out
-    assert gates <= set(told.splitlines()[-1 if fault == "freeze_batch" else -2].removeprefix("FAILED: ").split(", "))
-    if fault != "freeze_batch":  # which fails before anything is measured
-        assert "worst images:\n  set/val/" in told and "expected" in told
+    printed = capsys.readouterr().out
+    assert gates <= set(
+        printed.splitlines()[-1 if fault == "freeze_batch" else -2].removeprefix("FAILED: ").split(", ")
+    )
+    if fault != "freeze_batch":  # this file fails before any image is measured
+        assert "worst images:\n  set/val/" in printed and "expected" in printed
         assert (folder / "worst.png").is_file()
 
 
@@ -206,7 +209,7 @@ def test_damaged_metadata_exit_with_1(
     folder: Path, photos: Path, call: Call, edit: Edit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def damage(model: onnx.ModelProto) -> None:
-        next(one for one in model.metadata_props if one.key == "classes").value = "van, bus"
+        next(entry for entry in model.metadata_props if entry.key == "classes").value = "van, bus"
 
     edit(folder / "student.onnx", damage)
     assert call(folder / "student.onnx", "--data", photos) == 1
@@ -218,26 +221,26 @@ def test_a_truncated_file_exits_with_1(
 ) -> None:
     data = (folder / "student.onnx").read_bytes()
     (folder / "student.onnx").write_bytes(data[: len(data) // 2])
-    assert call(folder / "student.onnx", "--data", photos, "--json", folder / "found.json") == 1
-    told = capsys.readouterr().out
-    assert "student.onnx cannot be loaded" in told and "FAILED: structure, answers" in told
-    assert json.loads((folder / "found.json").read_text())["passed"] is False
+    assert call(folder / "student.onnx", "--data", photos, "--json", folder / "report.json") == 1
+    printed = capsys.readouterr().out
+    assert "student.onnx cannot be loaded" in printed and "FAILED: structure, answers" in printed
+    assert json.loads((folder / "report.json").read_text())["passed"] is False
 
 
 def test_int8_that_exceeds_its_budget_exits_with_1(
     folder: Path, photos: Path, call: Call, edit: Edit, planted: dict[str, Change], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def say_int8(model: onnx.ModelProto) -> None:
+    def mark_as_int8(model: onnx.ModelProto) -> None:
         entry = model.metadata_props.add()
         entry.key, entry.value = "dtype", "int8"
 
     path = folder / "small.onnx"
     path.write_bytes((folder / "student.onnx").read_bytes())
-    edit(path, say_int8)
+    edit(path, mark_as_int8)
     assert call(path, "--data", photos) == 0
-    told = capsys.readouterr().out
-    assert "not checked  network        int8 is judged by its budget" in told
-    assert "passed       batch_top1     1 (at least 0.995)" in told
+    printed = capsys.readouterr().out
+    assert "not checked  network        int8" in printed
+    assert "passed       batch_top1     1 (at least 0.995)" in printed
     edit(path, planted["permute_logits"])
     assert call(path, "--data", photos) == 1
     assert "FAILED: accuracy" in capsys.readouterr().out
@@ -246,7 +249,7 @@ def test_int8_that_exceeds_its_budget_exits_with_1(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["missing.onnx", "--data", "."], "missing.onnx does not exist"),
         (["student.onnx", "--data", "nowhere"], "nowhere does not exist"),
@@ -263,14 +266,14 @@ def test_wrong_options_exit_with_2_and_a_message(
     folder: Path,
     call: Call,
     words: list[str],
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(folder)
     assert call(*words) == 2
-    assert said in capsys.readouterr().err + caplog.text
+    assert message in capsys.readouterr().err + caplog.text
 
 
 WITH_THREE_PACKAGES = """
@@ -288,7 +291,7 @@ finally:
 
 @pytest.fixture
 def three_packages(tmp_path: Path) -> Path:
-    """A folder with ONNX Runtime, NumPy and Pillow, and with the shared libraries that their wheels bring along."""
+    """A folder with ONNX Runtime, NumPy and Pillow, and the shared libraries of their wheels."""
     site = tmp_path / "packages"
     site.mkdir()
     for package, libraries in ((onnxruntime, "onnxruntime.libs"), (np, "numpy.libs"), (PIL, "pillow.libs")):
@@ -302,11 +305,11 @@ def three_packages(tmp_path: Path) -> Path:
 def test_onnxruntime_numpy_and_pillow_are_enough(
     folder: Path, photos: Path, three_packages: Path, tmp_path: Path, edit: Edit, planted: dict[str, Change]
 ) -> None:
-    """A process that can import nothing else, not even decant but for the checkout that the script lies in."""
+    """In a process that can import only these and, from the script's checkout, decant."""
 
     def alone(*words: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            # -S: no site-packages; -s: none of the user's
+            # -S: no site-packages; -s: no user site-packages
             [sys.executable, "-S", "-s", "-c", WITH_THREE_PACKAGES, str(SCRIPT), *map(str, words)],
             env={**os.environ, "PYTHONPATH": str(three_packages)},
             cwd=tmp_path,
@@ -316,24 +319,24 @@ def test_onnxruntime_numpy_and_pillow_are_enough(
             check=False,
         )
 
-    found, sheet = tmp_path / "found.json", tmp_path / "worst.png"
-    ended = alone(folder / "student.onnx", "--data", photos, "--json", found, "--worst", sheet)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert set(json.loads(ended.stderr.splitlines()[-1])) - {"__main__", "__mp_main__"} == {
+    report_file, sheet = tmp_path / "report.json", tmp_path / "worst.png"
+    result = alone(folder / "student.onnx", "--data", photos, "--json", report_file, "--worst", sheet)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert set(json.loads(result.stderr.splitlines()[-1])) - {"__main__", "__mp_main__"} == {
         "PIL",
         "decant",
         "numpy",
         "onnxruntime",
     }
-    report = json.loads(found.read_text(encoding="utf-8"))
+    report = json.loads(report_file.read_text(encoding="utf-8"))
     assert report["passed"] and report["skipped"] == ["structure"] and report["n"] == 23 and sheet.is_file()
-    assert "not checked  structure      the onnx package is not installed" in ended.stdout
+    assert "not checked  structure      the onnx package is not installed" in result.stdout
 
     (folder / "whole.onnx").write_bytes((folder / "student.onnx").read_bytes())
     edit(folder / "student.onnx", planted["forget_antialiasing"])
-    ended = alone(folder / "student.onnx", "--data", photos)
-    assert ended.returncode == 1 and "FAILED       prepared" in ended.stdout
+    result = alone(folder / "student.onnx", "--data", photos)
+    assert result.returncode == 1 and "FAILED       prepared" in result.stdout
     for option in (["--checkpoint", folder], ["--study", "micro"]):
-        ended = alone(folder / "whole.onnx", "--data", photos, *option)
-        assert ended.returncode == 2 and f"error: {option[0]} needs" in ended.stderr, ended.stderr
+        result = alone(folder / "whole.onnx", "--data", photos, *option)
+        assert result.returncode == 2 and f"error: {option[0]} needs" in result.stderr, result.stderr
     assert alone("--help").returncode == 0

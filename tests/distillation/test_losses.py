@@ -1,4 +1,4 @@
-"""Oracles: the papers' equations in NumPy float64, with SciPy's softmax and relative entropy."""
+"""Distillation losses against the papers' equations in NumPy float64, with SciPy's softmax and relative entropy."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ B, K = 6, 7
 
 @pytest.fixture
 def batch() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Student logits, teacher logits, targets with two rows unlabelled, weights."""
+    """Student logits, teacher logits, targets (two of them -1, no label), sample weights."""
     random = np.random.default_rng(0)
     student, teacher = 2 * random.standard_normal((2, B, K))
     targets = random.integers(0, K, B)
@@ -64,31 +64,31 @@ def mixed(student, targets, soft, hard_weight, weights) -> float:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 @pytest.mark.parametrize("hard_weight", [0.0, 0.3, 1.0])
-def test_kd_is_hintons_equation_with_unlabelled_rows_and_weights(batch, hard_weight, temperature):
+def test_kd_equals_hintons_equation_with_unlabelled_rows_and_weights(batch, hard_weight, temperature):
     student, teacher, targets, weights = batch
     z, p, y, w = tensors(student, softmax(teacher, axis=1), targets, weights)
     expected = mixed(student, targets, hinton(student, teacher, temperature), hard_weight, weights)
     assert kd_loss(z, p, y, hard_weight, temperature, w).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_kd_worked_by_hand():
+def test_kd_equals_a_case_worked_by_hand():
     # p = (3/4, 1/4), q = (1/2, 1/2), T = 1: KL = 3/4 log 3/2 + 1/4 log 1/2; CE of class 1 = log 2.
     z, p = torch.zeros(1, 2), torch.tensor([[0.75, 0.25]])
     kl, ce = 0.75 * np.log(1.5) + 0.25 * np.log(0.5), np.log(2)
     assert kd_loss(z, p).item() == pytest.approx(kl, rel=1e-6)
     mixed_loss = kd_loss(z, p, torch.tensor([1]), hard_weight=0.25)
     assert mixed_loss.item() == pytest.approx(0.25 * ce + 0.75 * kl, rel=1e-6)
-    # T = 2: p_T is (sqrt 3, 1) / (sqrt 3 + 1), and T^2 = 4 stands before the KL.
+    # T = 2: p_T is (sqrt 3, 1) / (sqrt 3 + 1), and the KL is multiplied by T^2 = 4.
     a = np.sqrt(3) / (np.sqrt(3) + 1)
     kl_2 = a * np.log(2 * a) + (1 - a) * np.log(2 * (1 - a))
     assert kd_loss(z, p, temperature=2.0).item() == pytest.approx(4 * kl_2, rel=1e-5)
 
 
-def test_kd_the_wrong_way_round_is_another_number(batch):
+def test_kd_is_not_the_reversed_kl(batch):
     student, teacher, *_ = batch
     z, p = tensors(student, softmax(teacher, axis=1))
-    backwards = hinton(teacher, student, 2.0).mean()
-    assert abs(kd_loss(z, p, temperature=2.0).item() - backwards) > 0.1
+    reversed_kl = hinton(teacher, student, 2.0).mean()
+    assert abs(kd_loss(z, p, temperature=2.0).item() - reversed_kl) > 0.1
 
 
 def test_the_gradient_of_kd_is_t_times_the_difference_of_the_softened_probabilities(batch):
@@ -114,35 +114,35 @@ def test_soft_cross_entropy_has_the_gradient_of_kd_and_adds_the_teachers_entropy
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_dkd_is_zhaos_equation_with_the_teachers_choice_where_there_is_no_label(batch, temperature):
+def test_dkd_equals_zhaos_equation_with_the_teachers_top_class_for_unlabelled_rows(batch, temperature):
     student, teacher, targets, weights = batch
     z, p, y, w = tensors(student, softmax(teacher, axis=1), targets, weights)
-    at = np.where(targets >= 0, targets, teacher.argmax(axis=1))
-    expected = mixed(student, targets, zhao(student, teacher, at, temperature, 1.0, 8.0), 0.4, weights)
+    target_class = np.where(targets >= 0, targets, teacher.argmax(axis=1))
+    expected = mixed(student, targets, zhao(student, teacher, target_class, temperature, 1.0, 8.0), 0.4, weights)
     assert dkd_loss(z, p, y, 0.4, temperature, w).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_dkd_with_beta_of_1_minus_p_is_kd(batch):
+def test_dkd_with_beta_1_minus_p_equals_kd(batch):
     student, teacher, *_ = batch
     for row in range(B):
         z, p = tensors(student[row : row + 1], softmax(teacher[row : row + 1], axis=1))
         target = torch.tensor([2])
-        of_decoupled = dkd_loss(z, p, target, 0.0, 1.0, other_weight=1 - p[0, 2].item())
-        assert of_decoupled.item() == pytest.approx(kd_loss(z, p).item(), rel=1e-9)
+        decoupled = dkd_loss(z, p, target, 0.0, 1.0, other_weight=1 - p[0, 2].item())
+        assert decoupled.item() == pytest.approx(kd_loss(z, p).item(), rel=1e-9)
 
 
-def test_dist_is_one_minus_pearson_along_rows_and_along_columns(batch):
+def test_dist_is_one_minus_pearson_over_rows_and_over_columns(batch):
     student, teacher, *_ = batch
     t = 2.0
     p, q = softmax(teacher / t, axis=1), softmax(student / t, axis=1)
     between = np.mean([1 - pearsonr(a, b)[0] for a, b in zip(p, q, strict=True)])
     within = np.mean([1 - pearsonr(a, b)[0] for a, b in zip(p.T, q.T, strict=True)])
-    z, given_p = tensors(student, softmax(teacher, axis=1))
-    found = dist_loss(z, given_p, temperature=t, between_classes=2.0, within_class=3.0)
-    assert found.item() == pytest.approx(t**2 * (2 * between + 3 * within), rel=1e-5)
+    z, teacher_p = tensors(student, softmax(teacher, axis=1))
+    loss = dist_loss(z, teacher_p, temperature=t, between_classes=2.0, within_class=3.0)
+    assert loss.item() == pytest.approx(t**2 * (2 * between + 3 * within), rel=1e-5)
 
 
-def test_dist_with_integer_weights_is_dist_with_repeated_rows(batch):
+def test_dist_with_integer_weights_equals_dist_with_repeated_rows(batch):
     student, teacher, targets, _ = batch
     times = np.array([1, 2, 3, 1, 2, 1])
     repeated = [np.repeat(array, times, axis=0) for array in (student, softmax(teacher, axis=1), targets)]
@@ -152,13 +152,13 @@ def test_dist_with_integer_weights_is_dist_with_repeated_rows(batch):
     )
 
 
-def test_dist_does_not_see_a_shift_or_a_scale_of_the_probabilities():
+def test_dist_ignores_shift_and_scale_of_the_probabilities():
     q = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]], dtype=torch.float64)
     flatter = 0.4 * q + 0.6 / 3
     assert dist_loss(flatter.log(), q).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_standardised_logits_have_mean_0_and_variance_1_and_forget_a_constant(batch):
+def test_standardised_logits_equal_the_formula_and_ignore_shift_and_scale(batch):
     student, teacher, *_ = batch
     (z,) = tensors(student)
     expected = (student - student.mean(axis=1, keepdims=True)) / student.std(axis=1, keepdims=True)
@@ -166,29 +166,29 @@ def test_standardised_logits_have_mean_0_and_variance_1_and_forget_a_constant(ba
     np.testing.assert_allclose(standardise_logits(z * 3 + 5).numpy(), expected, rtol=1e-9)
     (p,) = tensors(softmax(teacher, axis=1))
     standard = (teacher - teacher.mean(axis=1, keepdims=True)) / teacher.std(axis=1, keepdims=True)
-    found = kd_loss(z, p, temperature=2.0, standardise=True)
-    assert found.item() == pytest.approx(hinton(expected, standard, 2.0).mean(), rel=1e-6)
+    loss = kd_loss(z, p, temperature=2.0, standardise=True)
+    assert loss.item() == pytest.approx(hinton(expected, standard, 2.0).mean(), rel=1e-6)
 
 
 every_loss = pytest.mark.parametrize("loss", SOFT_LOSSES.values(), ids=SOFT_LOSSES.keys())
 
 
 @every_loss
-def test_a_student_equal_to_its_teacher_loses_nothing(loss, batch):
+def test_the_loss_is_0_for_a_student_equal_to_its_teacher(loss, batch):
     _, teacher, targets, _ = batch
     v, p, y = tensors(teacher, softmax(teacher, axis=1), targets)
     assert loss(v, p, y).item() == pytest.approx(0, abs=1e-6)
 
 
 @every_loss
-def test_permuted_classes_cost(loss, batch):
+def test_permuted_classes_give_a_large_loss(loss, batch):
     _, teacher, *_ = batch
     v, p = tensors(teacher, softmax(np.roll(teacher, 1, axis=1), axis=1))
     assert loss(v, p).item() > 0.5
 
 
 @every_loss
-def test_logits_and_log_probabilities_taken_for_probabilities_are_refused(loss, batch):
+def test_logits_and_log_probabilities_in_place_of_probabilities_are_refused(loss, batch):
     student, teacher, *_ = batch
     for wrong in (teacher, np.abs(teacher), log_softmax(teacher, axis=1), softmax(teacher, axis=0)):
         with pytest.raises(ValueError, match="not probabilities"):
@@ -198,7 +198,7 @@ def test_logits_and_log_probabilities_taken_for_probabilities_are_refused(loss, 
 
 
 @every_loss
-def test_a_batch_given_twice_gives_the_same_loss(loss, batch):
+def test_a_batch_repeated_twice_gives_the_same_loss(loss, batch):
     z, p, y, w = tensors(*(batch[0], softmax(batch[1], axis=1), *batch[2:]))
     once = loss(z, p, y, 0.3, 2.0, w)
     twice = loss(*(torch.cat([x, x]) for x in (z, p, y)), 0.3, 2.0, torch.cat([w, w]))
@@ -206,8 +206,8 @@ def test_a_batch_given_twice_gives_the_same_loss(loss, batch):
 
 
 @pytest.mark.parametrize("loss", [kd_loss, dkd_loss, lambda z, p, *rest: soft_cross_entropy(z, p)])
-def test_classes_that_nobody_believes_in_change_nothing(loss):
-    """A loss divided by the number of classes would shrink here from 3 classes to 100."""
+def test_classes_of_probability_0_do_not_change_the_loss(loss):
+    """A loss that is divided by the number of classes would be smaller for 100 classes than for 3."""
     z, p = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.2, 0.5, 0.3]])
     more_z, more_p = torch.full((1, 100), -60.0), torch.zeros(1, 100)
     more_z[:, :3], more_p[:, :3] = z, p
@@ -216,30 +216,30 @@ def test_classes_that_nobody_believes_in_change_nothing(loss):
 
 
 @every_loss
-def test_mixed_labels_count_as_their_shares(loss, batch):
+def test_mixed_labels_are_weighted_by_their_shares(loss, batch):
     student, teacher, *_ = batch
     z, p = tensors(student, softmax(teacher, axis=1))
     shares = torch.zeros(B, K, dtype=torch.float64)
     shares[:, 1], shares[:, 3] = 0.7, 0.3
     shares[2] = 0  # no label
-    soft_only = torch.full((B,), 1)
-    soft_only[2] = -1
-    one, three = (torch.where(soft_only == 1, label, -1) for label in (1, 3))
-    if loss is dkd_loss:  # decoupled at the larger share
+    labelled = torch.full((B,), 1)
+    labelled[2] = -1
+    labels_1, labels_3 = (torch.where(labelled == 1, label, -1) for label in (1, 3))
+    if loss is dkd_loss:  # decoupled at the class with the larger share
         hard = 0.7 * mean_cross_entropy(student, 1) + 0.3 * mean_cross_entropy(student, 3)
-        expected = loss(z, p, one, 0.4, 1.0).item() + 0.4 * (hard - mean_cross_entropy(student, 1))
+        expected = loss(z, p, labels_1, 0.4, 1.0).item() + 0.4 * (hard - mean_cross_entropy(student, 1))
     else:
-        expected = 0.7 * loss(z, p, one, 0.4, 1.0).item() + 0.3 * loss(z, p, three, 0.4, 1.0).item()
+        expected = 0.7 * loss(z, p, labels_1, 0.4, 1.0).item() + 0.3 * loss(z, p, labels_3, 0.4, 1.0).item()
     assert loss(z, p, shares, 0.4, 1.0).item() == pytest.approx(expected, rel=1e-9)
 
 
 def mean_cross_entropy(student: np.ndarray, label: int) -> float:
-    """Over the batch, with row 2 left out of the sum."""
+    """The sum over the rows except row 2, divided by B."""
     return float(-log_softmax(student, axis=1)[np.arange(B) != 2, label].sum() / B)
 
 
 @every_loss
-def test_no_labels_at_all_are_the_soft_term_alone(loss, batch):
+def test_without_labels_the_loss_is_the_soft_term(loss, batch):
     z, p = tensors(batch[0], softmax(batch[1], axis=1))
     unlabelled = torch.full((B,), -1)
     assert loss(z, p, unlabelled, 0.7).item() == loss(z, p, None, 0.7).item() == loss(z, p, None, 0.0).item()
@@ -264,7 +264,7 @@ extreme_rows = st.lists(st.sampled_from([-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e
     st.sampled_from([0.5, 1.0, 4.0]),
     st.sampled_from([0.0, 1.0, None]),
 )
-def test_losses_and_gradients_are_finite_and_the_teacher_gets_none(loss, rows, hard_weight, temperature, weight):
+def test_losses_and_gradients_are_finite_and_the_teacher_gets_no_gradient(loss, rows, hard_weight, temperature, weight):
     z = torch.tensor([z for z, _, _ in rows], requires_grad=True)
     p = torch.tensor([v for _, v, _ in rows]).softmax(dim=1).requires_grad_()  # many exact zeros and ones
     y = torch.tensor([y for _, _, y in rows])
@@ -277,15 +277,15 @@ def test_losses_and_gradients_are_finite_and_the_teacher_gets_none(loss, rows, h
         assert value == 0 and not z.grad.any()
 
 
-def test_half_precision_logits_are_raised_to_float32(batch):
+def test_half_precision_logits_are_converted_to_float32(batch):
     z, p = (x.float() for x in tensors(batch[0], softmax(batch[1], axis=1)))
     for dtype in (torch.bfloat16, torch.float16):
-        found = kd_loss(z.to(dtype), p, temperature=4.0)
-        assert found.dtype == torch.float32
-        assert found.item() == kd_loss(z.to(dtype).float(), p, temperature=4.0).item()
+        loss = kd_loss(z.to(dtype), p, temperature=4.0)
+        assert loss.dtype == torch.float32
+        assert loss.item() == kd_loss(z.to(dtype).float(), p, temperature=4.0).item()
 
 
-def test_standardising_a_flat_row_keeps_the_gradient_finite():
+def test_standardising_a_constant_row_keeps_the_gradient_finite():
     z = torch.zeros(2, 4, requires_grad=True)
     kd_loss(z, torch.full((2, 4), 0.25), standardise=True).backward()
     assert torch.isfinite(z.grad).all()

@@ -1,3 +1,5 @@
+"""The soft-label store: bytes on disk, damage, resuming, and the pool of several stores."""
+
 import hashlib
 import os
 
@@ -31,21 +33,21 @@ def view_files(folder) -> list:
 
 
 @LAYOUTS
-def test_what_is_written_is_read_back_row_by_row(tmp_path, classes):
+def test_written_probabilities_are_read_back_row_by_row(tmp_path, classes):
     store = create(tmp_path, classes)
-    given_views = {view: probabilities(view, classes) for view in (0, 7)}
-    for view, p in given_views.items():
+    written = {view: probabilities(view, classes) for view in (0, 7)}
+    for view, p in written.items():
         store.write(view, p)
     rows = np.array([3, 39, 0, 3])
-    for view, p in given_views.items():
+    for view, p in written.items():
         read = store.read(view, rows)
         assert read.shape == (4, classes) and read.dtype == np.float32
         np.testing.assert_allclose(read.sum(axis=1), 1, atol=1e-5)
         kept = np.argsort(-p[rows], axis=1)[:, :16]
-        expected, found = (np.take_along_axis(x, kept, axis=1) for x in (p[rows], read))
-        np.testing.assert_allclose(found, expected, atol=5e-4)
+        expected, actual = (np.take_along_axis(x, kept, axis=1) for x in (p[rows], read))
+        np.testing.assert_allclose(actual, expected, atol=5e-4)
         other_rows = np.take_along_axis(store.read(view, (rows + 1) % N), kept, axis=1)
-        assert np.abs(other_rows - expected).max() > 0.05  # rows are told apart
+        assert np.abs(other_rows - expected).max() > 0.05  # other rows have other values
 
 
 def test_a_sparse_row_keeps_the_top_k_and_spreads_the_rest_mass_evenly(tmp_path):
@@ -70,7 +72,7 @@ def test_a_sparse_row_keeps_the_top_k_and_spreads_the_rest_mass_evenly(tmp_path)
         (65_537, 5, (2 + 4) * 5 + 2),
     ],
 )
-def test_a_view_takes_the_bytes_of_the_designs_formula(tmp_path, classes, top_k, expected):
+def test_the_size_of_a_view_equals_the_documented_formula(tmp_path, classes, top_k, expected):
     store = create(tmp_path, classes, contents=CONTENTS[:3], top_k=top_k)
     assert store.bytes_per_view() == expected
     store.write(0, probabilities(0, classes, n=3))
@@ -81,7 +83,7 @@ def test_a_view_takes_the_bytes_of_the_designs_formula(tmp_path, classes, top_k,
         assert path.stat().st_size - file.tell() == 3 * expected
 
 
-def test_the_last_class_of_many_keeps_its_index(tmp_path):
+def test_the_last_of_65_536_and_65_537_classes_keeps_its_index(tmp_path):
     for classes in (65_536, 65_537):
         p = np.zeros((2, classes), np.float32)
         p[:, -1] = 1
@@ -90,7 +92,7 @@ def test_the_last_class_of_many_keeps_its_index(tmp_path):
         assert store.read(0, np.array([1]))[0, -1] == 1
 
 
-def test_a_view_is_a_plain_npy_without_pickle(tmp_path):
+def test_a_view_is_an_npy_file_without_pickle(tmp_path):
     create(tmp_path).write(0, probabilities(0))
     (path,) = view_files(tmp_path)
     stored = np.load(path, allow_pickle=False)
@@ -99,21 +101,21 @@ def test_a_view_is_a_plain_npy_without_pickle(tmp_path):
 
 @LAYOUTS
 @pytest.mark.parametrize("spread", [0.0, 3.0, 30.0])
-def test_the_error_of_storing_stays_below_that_of_float16(tmp_path, classes, spread):
+def test_the_storage_error_is_at_most_that_of_float16(tmp_path, classes, spread):
     store = create(tmp_path, classes, top_k=classes)
     p = probabilities(1, classes, spread=spread)
     store.write(0, p)
     np.testing.assert_allclose(store.read(0, np.arange(N)), p, atol=6e-4)
 
 
-def test_small_probabilities_outlive_storage_so_that_a_high_temperature_finds_them(tmp_path):
-    p = np.full((N, 10), 1e-10, np.float32)  # float16 would hold 0 here
+def test_small_probabilities_are_stored_and_have_an_effect_at_a_high_temperature(tmp_path):
+    p = np.full((N, 10), 1e-10, np.float32)  # 0 in float16
     p[:, 0] = 1 - 9e-10
     store = create(tmp_path)
     store.write(0, p)
-    found = pooled([store], [1.0], [4.0], 0, np.arange(3))
-    np.testing.assert_allclose(found, softmax(np.log(p[:3].astype(float)) / 4, axis=1), rtol=0.01)
-    assert found[0, 1] > 0.002
+    softened = pooled([store], [1.0], [4.0], 0, np.arange(3))
+    np.testing.assert_allclose(softened, softmax(np.log(p[:3].astype(float)) / 4, axis=1), rtol=0.01)
+    assert softened[0, 1] > 0.002
 
 
 def test_a_one_hot_teacher_stays_one_hot(tmp_path):
@@ -123,7 +125,7 @@ def test_a_one_hot_teacher_stays_one_hot(tmp_path):
     np.testing.assert_array_equal(pooled([store], [1.0], [2.0], 0, np.arange(10)), np.eye(10))
 
 
-def test_views_are_added_in_any_order_and_what_is_missing_is_named(tmp_path):
+def test_views_are_added_in_any_order_and_missing_views_are_listed(tmp_path):
     store = create(tmp_path)
     assert store.missing(range(4)) == [0, 1, 2, 3]
     store.write(2, probabilities(2))
@@ -131,7 +133,7 @@ def test_views_are_added_in_any_order_and_what_is_missing_is_named(tmp_path):
     resumed = create(tmp_path)
     assert resumed.missing(range(4)) == [0, 1, 3]
     resumed.write(0, probabilities(0))
-    assert store.missing(range(4)) == [1, 3]  # a store that was open all along sees it
+    assert store.missing(range(4)) == [1, 3]  # the store that was opened earlier finds it too
     np.testing.assert_array_equal(store.read(0, np.arange(N)), resumed.read(0, np.arange(N)))
     with pytest.raises(UserError, match="view 1"):
         store.read(1, np.array([0]))
@@ -155,26 +157,26 @@ def test_the_same_probabilities_give_the_same_bytes(tmp_path):
 
 @LAYOUTS
 @pytest.mark.parametrize("damage", ["empty", "header", "half", "one byte short", "one byte more", "one bit"])
-def test_a_damaged_file_is_missing_and_is_made_again(tmp_path, classes, damage):
+def test_a_damaged_file_counts_as_missing_and_can_be_written_again(tmp_path, classes, damage):
     create(tmp_path, classes).write(0, probabilities(0, classes))
     (path,) = view_files(tmp_path)
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2 + 100] ^= 1
-    cuts = {"empty": 0, "header": 40, "half": len(whole) // 2, "one byte short": -1}
-    damaged = {"one byte more": whole + b"\0", "one bit": bytes(flipped)}
-    path.write_bytes(damaged[damage] if damage in damaged else whole[: cuts[damage]])
+    intact = path.read_bytes()
+    flipped = bytearray(intact)
+    flipped[len(intact) // 2 + 100] ^= 1
+    cuts = {"empty": 0, "header": 40, "half": len(intact) // 2, "one byte short": -1}
+    damaged = {"one byte more": intact + b"\0", "one bit": bytes(flipped)}
+    path.write_bytes(damaged[damage] if damage in damaged else intact[: cuts[damage]])
     store = create(tmp_path, classes)
     assert store.missing(range(1)) == [0]
     with pytest.raises(UserError, match="missing or damaged"):
         store.read(0, np.array([0]))
     store.write(0, probabilities(0, classes))
-    assert store.missing(range(1)) == [] and view_files(tmp_path)[0].read_bytes() == whole
+    assert store.missing(range(1)) == [] and view_files(tmp_path)[0].read_bytes() == intact
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 127 + 20 * N), st.integers(1, 255))
-def test_no_single_wrong_byte_is_overlooked(tmp_path, position, change):
+def test_any_single_changed_byte_is_detected(tmp_path, position, change):
     store = create(tmp_path)
     store.write(0, probabilities(0))
     (path,) = view_files(tmp_path)
@@ -184,7 +186,7 @@ def test_no_single_wrong_byte_is_overlooked(tmp_path, position, change):
     assert store.missing(range(1)) == [0]
 
 
-def test_a_view_of_other_rows_or_classes_is_never_trusted(tmp_path):
+def test_a_view_with_another_number_of_rows_counts_as_missing(tmp_path):
     create(tmp_path / "other", contents=CONTENTS[:5]).write(0, probabilities(0, n=5))
     (path,) = view_files(tmp_path / "other")
     store = create(tmp_path / "ours")
@@ -192,13 +194,13 @@ def test_a_view_of_other_rows_or_classes_is_never_trusted(tmp_path):
     assert store.missing(range(1)) == [0]
 
 
-def test_a_write_that_is_cut_off_leaves_no_view_and_no_rest(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     store = create(tmp_path)
 
-    def full(*_):
+    def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(UserError, match="No space left"):
         store.write(0, probabilities(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contents.txt", "header.json"]
@@ -206,29 +208,29 @@ def test_a_write_that_is_cut_off_leaves_no_view_and_no_rest(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("changes", "names"),
+    ("changes", "message"),
     [
         ({"contents": CONTENTS[::-1]}, "contents_digest"),
         ({"contents": CONTENTS[:-1]}, "rows"),
         ({"classes": 11}, "classes"),
         ({"teacher": "convnext"}, "teacher"),
-        ({"header": HEADER | {"teacher_digest": "xyz"}}, "teacher_digest is 'abc', asked for 'xyz'"),
+        ({"header": HEADER | {"teacher_digest": "xyz"}}, "teacher_digest is 'abc', expected 'xyz'"),
         ({"header": HEADER | {"view_version": 2}}, "view_version"),
         ({"header": HEADER | {"folds": 3}}, "folds"),
         ({"header": HEADER | {"study": "demo"}}, "study"),
         ({"header": HEADER | {"seed": 1}}, "seed"),
     ],
 )
-def test_a_store_of_something_else_is_refused_with_the_difference(tmp_path, changes, names):
+def test_a_store_of_other_labels_is_refused_and_the_error_names_the_difference(tmp_path, changes, message):
     create(tmp_path)
-    with pytest.raises(UserError, match=names):
+    with pytest.raises(UserError, match=message):
         create(tmp_path, **changes)
-    if names != "rows":  # `open` is not told the number of rows, it sees it in the digest
-        with pytest.raises(UserError, match=names):
+    if message != "rows":  # `open` has no argument for the number of rows; it compares the digest of the contents
+        with pytest.raises(UserError, match=message):
             SoftLabelStore.open(tmp_path, **changes)
 
 
-def test_an_opened_store_is_the_one_that_was_made(tmp_path):
+def test_an_opened_store_has_the_values_of_the_created_store(tmp_path):
     create(tmp_path, header=HEADER | {"levels": (1, 2)}).write(1, probabilities(1))
     store = SoftLabelStore.open(tmp_path, contents=CONTENTS, classes=10, teacher="vit", header=HEADER)
     assert store.teacher == "vit" and store.contents() == CONTENTS
@@ -242,20 +244,20 @@ def test_rows_are_found_by_content(tmp_path):
     with pytest.raises(UserError, match="have no soft labels"):
         store.rows_of([CONTENTS[7], "0" * 64])
     (tmp_path / "contents.txt").write_text("\n".join(CONTENTS[::-1]))
-    with pytest.raises(UserError, match="not the list"):
+    with pytest.raises(UserError, match=r"contents\.txt was changed"):
         store.rows_of([CONTENTS[7]])
 
 
-def test_a_folder_without_a_store_or_with_a_broken_header_says_what_to_do(tmp_path):
+def test_a_missing_and_a_damaged_header_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="make_soft_labels"):
         SoftLabelStore.open(tmp_path)
     for text in ("", "[]", "{}", '{"format": 99}'):
         (tmp_path / "header.json").write_text(text)
-        with pytest.raises(UserError, match="damaged or of another version"):
+        with pytest.raises(UserError, match=r"header\.json is damaged"):
             create(tmp_path)
 
 
-def test_views_that_lie_in_a_folder_without_a_header_are_not_taken_over(tmp_path):
+def test_views_in_a_folder_without_a_header_are_not_used(tmp_path):
     create(tmp_path).write(0, probabilities(0))
     (tmp_path / "header.json").unlink()
     assert create(tmp_path).missing(range(1)) == [0]
@@ -273,7 +275,7 @@ def test_views_that_lie_in_a_folder_without_a_header_are_not_taken_over(tmp_path
     ],
     ids=["log-probabilities", "logits", "a row too few", "a class too many", "NaN", "sums to 10"],
 )
-def test_what_are_no_probabilities_of_these_images_is_not_written(tmp_path, wrong):
+def test_wrong_shapes_and_rows_that_are_not_probabilities_are_not_written(tmp_path, wrong):
     store = create(tmp_path)
     with pytest.raises(ValueError, match="view 0"):
         store.write(0, wrong)
@@ -300,12 +302,12 @@ def test_rows_outside_the_store_are_refused(tmp_path, rows):
         {"top_k": 0},
     ],
 )
-def test_a_store_that_could_not_be_right_is_not_made(tmp_path, changes):
+def test_invalid_arguments_of_create_are_refused(tmp_path, changes):
     with pytest.raises(ValueError):
         create(tmp_path, **changes)
 
 
-def test_the_pool_of_one_teacher_is_that_teacher(tmp_path):
+def test_the_pool_of_one_teacher_equals_that_teacher(tmp_path):
     store = create(tmp_path)
     store.write(0, probabilities(0))
     rows = np.array([5, 1])
@@ -323,9 +325,9 @@ def test_the_pool_is_the_weighted_mean_of_calibrated_teachers(tmp_path, weight, 
         stores.append(store)
     rows = np.array([30, 2, 17])
     a, b = (softmax(np.log(p[rows].astype(float)) / t, axis=1) for p, t in zip(raw, (t_a, t_b), strict=True))
-    found = pooled(stores, [weight, 1 - weight], [t_a, t_b], 4, rows)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, weight * a + (1 - weight) * b, atol=3e-3)
+    mixture = pooled(stores, [weight, 1 - weight], [t_a, t_b], 4, rows)
+    assert mixture.dtype == np.float32
+    np.testing.assert_allclose(mixture, weight * a + (1 - weight) * b, atol=3e-3)
 
 
 def test_a_teacher_of_weight_0_is_not_read(tmp_path):
@@ -350,7 +352,7 @@ def test_stores_of_other_images_classes_or_views_are_not_pooled(tmp_path, change
         pooled(stores, [0.5, 0.5], [1, 1], 0, np.array([0]))
 
 
-def test_one_weight_and_one_temperature_a_store(tmp_path):
+def test_other_than_one_weight_and_one_temperature_per_store_is_refused(tmp_path):
     store = create(tmp_path)
     store.write(0, probabilities(0))
     for weights, temperatures in [([1.0, 0.0], [1.0]), ([1.0], [1.0, 1.0]), ([0.5], [1.0])]:

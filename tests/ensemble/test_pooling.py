@@ -1,3 +1,5 @@
+"""Pooling: weights against a general solver and hand-worked cases, the pool against its formula."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from decant.errors import UserError
 
 
 def teachers(seed: int, n: int, classes: int, skills: list[float]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Log-probabilities of teachers that see the truth through noise; a higher skill sees more of it."""
+    """Log-probabilities of simulated teachers, and the labels. Logits: skill * one-hot label + normal noise."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, n)
     truth = np.eye(classes)[labels]
@@ -27,7 +29,7 @@ seeds_and_skills = (st.integers(0, 10_000), st.lists(st.floats(0, 4), min_size=1
 
 @settings(max_examples=30, deadline=None)
 @given(*seeds_and_skills)
-def test_weights_are_a_point_of_the_simplex_whatever_the_method(seed, skills):
+def test_the_weights_of_every_method_are_not_negative_and_sum_to_1(seed, skills):
     logs, labels = teachers(seed, 60, 5, skills)
     for method in METHODS:
         weights = fit_weights(logs, labels, method)
@@ -46,7 +48,7 @@ def test_convex_is_never_worse_on_val_than_equal_or_greedy_or_any_single_teacher
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_convex_finds_the_optimum_that_a_general_solver_finds(seed):
+def test_convex_finds_the_optimum_of_a_general_solver(seed):
     logs, labels = teachers(seed, 400, 6, [1.0, 1.5, 2.0, 0.0])
     oracle = minimize(
         nll,
@@ -62,25 +64,25 @@ def test_convex_finds_the_optimum_that_a_general_solver_finds(seed):
     np.testing.assert_allclose(weights, oracle.x, atol=0.01)
 
 
-def test_convex_leaves_out_a_member_that_the_others_are_better_without():
-    # EM brings such a weight near 0 and never there; here the last one is still at 0.0002 when it stops.
+def test_convex_gives_weight_0_to_a_member_that_lowers_the_likelihood():
+    # EM approaches a weight of 0 but never reaches it; here the last weight is 0.0002 when EM stops.
     logs, labels = teachers(12, 200, 10, [2.0, 1.9, 1.5])
     likelihoods = np.stack([np.exp(log[np.arange(200), labels]) for log in logs], axis=1)
     weights = fit_weights(logs, labels, "convex")
     for member in np.flatnonzero(weights == 0):
         gain = (likelihoods[:, member] / (likelihoods @ weights)).mean()
-        assert gain <= 1  # at the optimum more of it would gain nothing (Karush, Kuhn and Tucker)
+        assert gain <= 1  # at the optimum a higher weight gains nothing (Karush-Kuhn-Tucker)
     for member in np.flatnonzero(weights):
         fewer = np.where(np.arange(3) == member, 0, weights)
         assert nll(fewer / fewer.sum(), logs, labels) > nll(weights, logs, labels)
     assert weights[2] == 0
 
 
-def test_greedy_counts_as_worked_by_hand():
-    # Likelihoods of the truth on two rows: A (.9, .1), B (.1, .9), C (.4, .4); compare the products.
-    # One: C, .16 > .09. Two: A + C, .65 * .25 = .1625 > .16; B + C ties with it. Three: B, .467^2 = .218.
-    # From there A and B in turn: (A, B, C) at size 2j + 1 has (j + .4)^2 / (2j + 1)^2, growing with j to 1 / 4,
-    # and an even size is behind the odd one before it. The best of 50 steps is size 49.
+def test_greedy_weights_equal_a_case_worked_by_hand():
+    # Likelihoods of the true class on two rows: A (.9, .1), B (.1, .9), C (.4, .4). The bags are compared by the
+    # product over the rows. Step 1: C, .16 > .09. Step 2: A + C, .65 * .25 = .1625 > .16; B + C has the same product.
+    # Step 3: B, .467^2 = .218. After that A and B alternate: a bag of size 2j + 1 has (j + .4)^2 / (2j + 1)^2, which
+    # grows with j towards 1 / 4, and an even size is worse than the odd size before it. The best of 50 steps is 49.
     logs = [np.log(np.array([[p, 1 - p], [q, 1 - q]])) for p, q in [(0.9, 0.1), (0.1, 0.9), (0.4, 0.4)]]
     weights = fit_weights(logs, np.array([0, 0]), "greedy")
     np.testing.assert_allclose(weights, [24 / 49, 24 / 49, 1 / 49])
@@ -95,7 +97,7 @@ def test_greedy_is_never_worse_on_val_than_the_best_single_teacher(seed, skills)
 
 
 @pytest.mark.parametrize("method", ["convex", "greedy"])
-def test_a_teacher_with_permuted_classes_gets_hardly_any_weight(method):
+def test_a_teacher_with_permuted_classes_gets_almost_no_weight(method):
     logs, labels = teachers(5, 500, 6, [3.0, 3.0, 3.0])
     logs[1] = np.roll(logs[1], 1, axis=1)
     weights = fit_weights(logs, labels, method)
@@ -103,7 +105,7 @@ def test_a_teacher_with_permuted_classes_gets_hardly_any_weight(method):
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_rows_without_a_label_count_for_nothing(method):
+def test_rows_without_a_label_have_no_effect(method):
     logs, labels = teachers(6, 100, 4, [1.0, 2.0, 0.5])
     labels[50:] = -1
     expected = fit_weights([log[:50] for log in logs], labels[:50], method)
@@ -114,20 +116,20 @@ def test_rows_without_a_label_count_for_nothing(method):
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_probabilities_of_exactly_zero_do_not_break_a_fit(method):
     with np.errstate(divide="ignore"):
-        sure = np.log(np.array([[1.0, 0.0], [1.0, 0.0]]))
-    fair = np.log(np.full((2, 2), 0.5))
-    weights = fit_weights([sure, fair], np.array([0, 1]), method)
+        certain = np.log(np.array([[1.0, 0.0], [1.0, 0.0]]))
+    uniform = np.log(np.full((2, 2), 0.5))
+    weights = fit_weights([certain, uniform], np.array([0, 1]), method)
     assert np.isfinite(weights).all() and weights[1] > 0
-    assert np.isfinite(fit_weights([sure, sure], np.array([1, 1]), method)).all()
+    assert np.isfinite(fit_weights([certain, certain], np.array([1, 1]), method)).all()
 
 
-def test_an_unknown_method_is_named_with_the_nearest():
+def test_the_error_for_an_unknown_method_suggests_the_nearest():
     logs, labels = teachers(0, 5, 3, [1.0])
     with pytest.raises(UserError, match="did you mean convex"):
         fit_weights(logs, labels, "convx")
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_no_members_and_different_numbers_of_rows_are_refused():
     logs, labels = teachers(0, 5, 3, [1.0, 1.0])
     with pytest.raises(ValueError):
         fit_weights([], labels, "equal")
@@ -137,7 +139,7 @@ def test_what_cannot_be_fitted_is_refused():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
-def test_the_pool_of_one_teacher_is_that_teacher(seed):
+def test_the_pool_of_one_teacher_equals_that_teacher(seed):
     (log,), _ = teachers(seed, 8, 5, [2.0])
     pooled = pool([log.astype(np.float32)], [1.0], [1.0])
     assert pooled.dtype == np.float32
@@ -152,9 +154,9 @@ def test_equal_weights_at_temperature_1_are_the_mean_of_the_probabilities():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.tuples(st.floats(0, 1), st.floats(0.3, 5)), min_size=1, max_size=4))
-def test_the_pool_is_the_weighted_mean_of_calibrated_probabilities(seed, settings_of):
-    raw = np.array([w for w, _ in settings_of]) + 1e-3
-    weights, temperatures = raw / raw.sum(), [t for _, t in settings_of]
+def test_the_pool_is_the_weighted_mean_of_calibrated_probabilities(seed, members):
+    raw = np.array([w for w, _ in members]) + 1e-3
+    weights, temperatures = raw / raw.sum(), [t for _, t in members]
     logits = np.random.default_rng(seed).normal(scale=3, size=(len(weights), 6, 4))
     expected = sum(w * softmax(z / t, axis=1) for w, z, t in zip(weights, logits, temperatures, strict=True))
     pooled = pool(list(logits), weights, temperatures)
@@ -162,7 +164,7 @@ def test_the_pool_is_the_weighted_mean_of_calibrated_probabilities(seed, setting
     np.testing.assert_allclose(np.exp(pooled.astype(float)).sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_teacher_of_weight_0_changes_nothing():
+def test_a_teacher_of_weight_0_has_no_effect():
     logs, _ = teachers(2, 20, 5, [1.0, 2.0])
     broken = np.full_like(logs[0], np.nan)
     np.testing.assert_array_equal(pool([logs[0], broken], [1, 0], [1, 1]), pool([logs[0]], [1], [1]))
@@ -172,7 +174,7 @@ def test_a_teacher_of_weight_0_changes_nothing():
     ("weights", "temperatures"),
     [([0.5, 0.4], [1, 1]), ([1.5, -0.5], [1, 1]), ([1.0], [1, 1]), ([0.5, 0.5], [1]), ([np.nan, 1], [1, 1])],
 )
-def test_weights_that_are_none_are_refused(weights, temperatures):
+def test_invalid_weights_and_numbers_of_weights_are_refused(weights, temperatures):
     logs, _ = teachers(2, 4, 5, [1.0, 2.0])
     with pytest.raises(ValueError):
         pool(logs, weights, temperatures)

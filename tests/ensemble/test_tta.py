@@ -1,3 +1,5 @@
+"""Test-time augmentation: names, order and pixels of the members; Pillow and NumPy are the oracles."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,19 +14,19 @@ def images() -> torch.Tensor:
     return torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
 
-def test_identity_is_always_there_first_and_changes_nothing(images):
+def test_identity_is_always_the_first_member_and_changes_nothing(images):
     for transforms in ([], ["hflip"], ["hflip", "identity"]):
         members = tta_members(transforms)
         assert next(iter(members)) == "identity"
         assert torch.equal(members["identity"](images), images)
 
 
-def test_members_stand_in_the_recipes_order_under_names_that_say_what_they_do():
+def test_members_are_in_the_recipes_order_and_named_after_their_transform():
     members = tta_members(["hflip", {"scale": [0.85, 1, 1.15]}, "zoom1.2", "multiply0.9"])
     assert list(members) == ["identity", "hflip", "scale0.85", "scale1.15", "zoom1.2", "multiply0.9"]
 
 
-def test_a_member_asked_for_twice_is_there_once():
+def test_a_repeated_member_occurs_once():
     assert list(tta_members(["scale1.15", {"scale": 1.15}, "hflip", "hflip"])) == [
         "identity",
         "scale1.15",
@@ -32,26 +34,26 @@ def test_a_member_asked_for_twice_is_there_once():
     ]
 
 
-def test_hflip_mirrors_left_and_right_and_not_up_and_down(images):
+def test_hflip_swaps_left_and_right_only(images):
     assert np.array_equal(tta_members(["hflip"])["hflip"](images).numpy(), images.numpy()[..., ::-1])
 
 
 @pytest.mark.parametrize(("factor", "side"), [(0.85, 34), (1.15, 46), (1.5, 60)])
-def test_scale_changes_the_size_and_keeps_the_picture(images, factor, side):
+def test_scale_equals_pillows_antialiased_resize(images, factor, side):
     scaled = tta_members([{"scale": factor}])[f"scale{factor:g}"](images)
     assert scaled.shape == (2, 3, side, side)
-    # Pillow's bilinear filter is antialiased and works in float on mode F: an engine of its own.
+    # Pillow's bilinear filter is antialiased and computes in float for mode F: an independent implementation.
     plane = Image.fromarray(images[1, 2].numpy()).resize((side, side), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(scaled[1, 2].numpy(), np.asarray(plane), atol=1e-5)
 
 
-def test_sizes_are_rounded_and_not_cut_off():
+def test_sizes_are_rounded_and_not_truncated():
     assert tta_members(["scale1.15"])["scale1.15"](torch.zeros(1, 3, 100, 100)).shape == (1, 3, 115, 115)
 
 
-def test_zoom_shows_the_middle_at_the_same_size():
+def test_zoom_crops_the_centre_to_the_same_size():
     images = torch.zeros(1, 3, 40, 40)
-    images[:, :, 10:30, 10:30] = 1  # fills the picture at twice the size
+    images[:, :, 10:30, 10:30] = 1  # fills the image at twice the size
     zoomed = tta_members(["zoom2"])["zoom2"](images)
     assert zoomed.shape == images.shape
     assert zoomed[:, :, 1:-1, 1:-1].min() > 0.99
@@ -73,12 +75,12 @@ def test_five_crops_are_the_four_corners_and_the_centre_at_the_same_size():
     torch.testing.assert_close(centre[0, 0, -1, -1], torch.tensor(0.3))
 
 
-def test_multiply_brightens_and_stays_in_range(images):
+def test_multiply_clamps_to_1(images):
     brighter = tta_members(["multiply1.5"])["multiply1.5"](images)
     np.testing.assert_allclose(brighter.numpy(), np.minimum(images.numpy() * 1.5, 1), rtol=1e-6)
 
 
-def test_joined_names_are_applied_one_after_the_other(images):
+def test_joined_names_are_applied_left_to_right(images):
     members = tta_members(["hflip+zoom1.5", "zoom1.5", "hflip+five_crops0.5"])
     mirrored = tta_members(["zoom1.5"])["zoom1.5"](images.flip(3))
     torch.testing.assert_close(members["hflip+zoom1.5"](images), mirrored)
@@ -87,8 +89,8 @@ def test_joined_names_are_applied_one_after_the_other(images):
     ]
 
 
-def test_every_member_keeps_batch_channels_type_and_range(images):
-    every = [
+def test_every_member_keeps_batch_size_channels_dtype_and_range(images):
+    transforms = [
         "hflip",
         "five_crops",
         {"scale": [0.6, 1.4]},
@@ -96,14 +98,14 @@ def test_every_member_keeps_batch_channels_type_and_range(images):
         {"multiply": [0.8, 1.2]},
         "hflip+scale1.2",
     ]
-    for name, member in tta_members(every).items():
+    for name, member in tta_members(transforms).items():
         out = member(images)
         assert out.shape[:2] == (2, 3) and out.dtype == torch.float32, name
         assert out.min() >= 0 and out.max() <= 1, name
-        torch.testing.assert_close(member(images[1:]), out[1:], msg=name)  # rows do not touch one another
+        torch.testing.assert_close(member(images[1:]), out[1:], msg=name)  # rows do not depend on each other
 
 
-def test_a_network_of_one_size_is_offered_zoom_in_place_of_scale():
+def test_scale_is_refused_for_a_network_of_fixed_size_and_zoom_is_suggested():
     with pytest.raises(UserError, match="zoom"):
         tta_members(["hflip+scale1.15"], fixed_size=True)
     for name, member in tta_members(["hflip", "zoom1.3", "five_crops"], fixed_size=True).items():
@@ -111,7 +113,7 @@ def test_a_network_of_one_size_is_offered_zoom_in_place_of_scale():
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ("hflp", "hflip"),
         ("HorizontalFlip", "hflip"),
@@ -130,6 +132,6 @@ def test_a_network_of_one_size_is_offered_zoom_in_place_of_scale():
         (3, "neither a name nor a mapping"),
     ],
 )
-def test_a_wrong_entry_is_named_with_its_mend(spec, says):
-    with pytest.raises(UserError, match=says):
+def test_the_error_for_a_wrong_entry_contains_the_correction(spec, message):
+    with pytest.raises(UserError, match=message):
         tta_members([spec])

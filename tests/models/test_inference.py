@@ -1,4 +1,4 @@
-"""Inference: evaluation mode, pictures in order, members of test-time augmentation side by side."""
+"""Inference: evaluation mode, images in order, one array of predictions per TTA member."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def statistics(classifier: Classifier) -> dict[str, Tensor]:
 
 
 class Noisy(nn.Module):
-    """A head that answers at random while it is left in training mode."""
+    """A network whose logits are random in training mode."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Noisy(nn.Module):
         return self.dropout(self.inner(images))
 
 
-def test_batches_are_the_evaluation_transform_of_each_picture_in_order(encoded: Images) -> None:
+def test_batches_are_the_evaluation_transform_of_each_image_in_order(encoded: Images) -> None:
     preprocessing = Preprocessing(32, 0.875)
     batches = list(evaluation_batches(encoded, preprocessing, batch_size=2))
     assert [ids for ids, _ in batches] == [["id0", "id1"], ["id2", "id3"], ["id4"]]
@@ -45,16 +45,16 @@ def test_batches_are_the_evaluation_transform_of_each_picture_in_order(encoded: 
 
 def test_predictions_are_log_probabilities_of_the_network(small: Small, images: Tensor) -> None:
     classifier = small()
-    found = predict(classifier, [(["a", "b"], images[:2]), (["c", "d"], images[2:])], CPU)
+    predictions = predict(classifier, [(["a", "b"], images[:2]), (["c", "d"], images[2:])], CPU)
     with torch.inference_mode():
         expected = torch.softmax(classifier(images).double(), dim=1).log().numpy()
-    assert found.ids == ["a", "b", "c", "d"]
-    assert found.members["identity"].dtype == np.float32
-    np.testing.assert_allclose(found.members["identity"], expected, atol=1e-5)
+    assert predictions.ids == ["a", "b", "c", "d"]
+    assert predictions.members["identity"].dtype == np.float32
+    np.testing.assert_allclose(predictions.members["identity"], expected, atol=1e-5)
 
 
-def test_a_network_left_in_training_mode_is_put_right(small: Small, images: Tensor) -> None:
-    # The planted bug: BatchNorm and dropout in training mode give other answers each time and learn from test data.
+def test_a_network_in_training_mode_is_switched_to_evaluation_mode(small: Small, images: Tensor) -> None:
+    # The planted bug: in training mode dropout gives random logits, and batch norm's statistics change with test data.
     classifier = small()
     expected = predict(classifier, [(list("abcd"), images)], CPU).members["identity"]
     classifier.backbone = Noisy(classifier.backbone)
@@ -67,8 +67,8 @@ def test_a_network_left_in_training_mode_is_put_right(small: Small, images: Tens
     assert all(torch.equal(value, statistics(classifier)[key]) for key, value in before.items())
 
 
-def test_the_planted_bug_would_be_seen(small: Small, images: Tensor) -> None:
-    # Without evaluation mode the statistics move: what the test above relies on.
+def test_the_planted_bug_changes_the_statistics(small: Small, images: Tensor) -> None:
+    # The test above depends on this: in training mode a forward pass changes the statistics.
     classifier = small().train()
     before = statistics(classifier)
     with torch.no_grad():
@@ -76,27 +76,27 @@ def test_the_planted_bug_would_be_seen(small: Small, images: Tensor) -> None:
     assert any(not torch.equal(value, statistics(classifier)[key]) for key, value in before.items())
 
 
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch(small: Small, images: Tensor) -> None:
+def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(small: Small, images: Tensor) -> None:
     together = predict(small(), [(list("abcd"), images)], CPU).members["identity"]
     alone = [predict(small(), [([name], images[row : row + 1])], CPU) for row, name in enumerate("abcd")]
-    np.testing.assert_allclose(together, np.concatenate([one.members["identity"] for one in alone]), atol=1e-5)
+    np.testing.assert_allclose(together, np.concatenate([single.members["identity"] for single in alone]), atol=1e-5)
 
 
-def test_each_member_sees_its_own_version_of_the_pictures(small: Small, images: Tensor) -> None:
+def test_each_member_predicts_its_own_transform_of_the_images(small: Small, images: Tensor) -> None:
     classifier = small()
-    found = predict(classifier, [(list("abcd"), images)], CPU, tta_members(["hflip"], fixed_size=True))
+    predictions = predict(classifier, [(list("abcd"), images)], CPU, tta_members(["hflip"], fixed_size=True))
     mirrored = predict(classifier, [(list("abcd"), torch.from_numpy(images.numpy()[..., ::-1].copy()))], CPU)
-    assert list(found.members) == ["identity", "hflip"]
-    np.testing.assert_allclose(found.members["hflip"], mirrored.members["identity"], atol=1e-6)
-    assert not np.allclose(found.members["hflip"], found.members["identity"], atol=1e-4)
+    assert list(predictions.members) == ["identity", "hflip"]
+    np.testing.assert_allclose(predictions.members["hflip"], mirrored.members["identity"], atol=1e-6)
+    assert not np.allclose(predictions.members["hflip"], predictions.members["identity"], atol=1e-4)
 
 
-def test_no_pictures_give_no_rows(small: Small) -> None:
-    found = predict(small(), [], CPU)
-    assert found.ids == [] and len(found.members["identity"]) == 0
+def test_no_images_give_no_rows(small: Small) -> None:
+    predictions = predict(small(), [], CPU)
+    assert predictions.ids == [] and len(predictions.members["identity"]) == 0
 
 
-def test_features_are_what_the_head_sees_and_leave_no_gradient(small: Small, images: Tensor) -> None:
+def test_features_are_the_input_of_the_head(small: Small, images: Tensor) -> None:
     classifier = small()
     features = features_of(classifier, images)
     with torch.inference_mode():
@@ -106,7 +106,7 @@ def test_features_are_what_the_head_sees_and_leave_no_gradient(small: Small, ima
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
-def test_predictions_of_one_network_are_the_same_twice(small: Small, images: Tensor, architecture: str) -> None:
+def test_predictions_of_one_network_are_repeatable(small: Small, images: Tensor, architecture: str) -> None:
     batches = [(list("abcd"), images)]
-    one, two = predict(small(architecture), batches, CPU), predict(small(architecture), batches, CPU)
-    np.testing.assert_array_equal(one.members["identity"], two.members["identity"])
+    first, second = predict(small(architecture), batches, CPU), predict(small(architecture), batches, CPU)
+    np.testing.assert_array_equal(first.members["identity"], second.members["identity"])

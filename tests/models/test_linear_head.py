@@ -1,4 +1,4 @@
-"""Rows for the fit of a head."""
+"""The subsample of rows to which a head is fitted."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from decant.models.linear_head import subsample
 
 
-def test_of_many_rows_some_are_taken_with_every_class_in_its_share() -> None:
+def test_a_subsample_keeps_the_order_and_the_share_of_every_class() -> None:
     targets = np.repeat([0, 1, 2], [900, 97, 3])
     rows = np.arange(1000) * 2
     taken = subsample(rows, targets, 100, seed=0)

@@ -1,4 +1,4 @@
-"""The linear probe: scikit-learn's regression, standardised, and the same thing inside a network's head."""
+"""The linear probe: equal to scikit-learn's regression on standardised features, also as a network's head."""
 
 from collections.abc import Callable
 
@@ -31,8 +31,8 @@ def test_probabilities_are_those_of_scikit_learn_on_standardised_features(classe
     probe = LinearProbe(classes, 0.3).fit(features, targets)
     oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000, tol=1e-8))
     expected = oracle.fit(features.astype(np.float64), targets).predict_proba(features)
-    found = torch.softmax(torch.from_numpy(probe.logits(features)), dim=1).numpy()
-    np.testing.assert_allclose(found, expected, atol=5e-3)
+    probabilities = torch.softmax(torch.from_numpy(probe.logits(features)), dim=1).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -46,7 +46,7 @@ def test_the_head_gives_the_logits_of_the_regression(classes: int) -> None:
     np.testing.assert_allclose(logits, probe.logits(features), rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_with_the_probe_in_its_head_answers_as_the_probe_on_its_features(
+def test_a_network_with_the_probe_as_its_head_gives_the_logits_of_the_probe(
     small: Callable[..., Classifier], images: Tensor
 ) -> None:
     classifier = small(classes=2)
@@ -58,7 +58,7 @@ def test_a_network_with_the_probe_in_its_head_answers_as_the_probe_on_its_featur
 
 
 @pytest.mark.parametrize("present", [[0, 2], [1, 3, 4]])
-def test_a_class_without_an_example_is_never_the_answer(present: list[int]) -> None:
+def test_a_class_without_examples_is_never_predicted(present: list[int]) -> None:
     features, numbers = clusters(len(present))
     targets = np.array(present)[numbers]
     logits = LinearProbe(5, 0.1).fit(features, targets).logits(features)
@@ -88,7 +88,7 @@ def test_a_row_of_weight_two_counts_as_two_rows() -> None:
     assert agree.mean() > 0.95
 
 
-def test_a_row_of_weight_zero_does_not_count() -> None:
+def test_a_row_of_weight_zero_has_no_effect() -> None:
     features, targets = clusters(2)
     wrong = targets.copy()
     wrong[:15] = 1
@@ -101,13 +101,13 @@ def test_a_row_of_weight_zero_does_not_count() -> None:
     )
 
 
-def test_a_feature_that_never_changes_does_no_harm() -> None:
+def test_a_constant_feature_keeps_the_logits_finite() -> None:
     features, targets = clusters(3)
     features[:, 0] = 5.0
     assert np.isfinite(LinearProbe(3, 0.1).fit(features, targets).logits(features)).all()
 
 
-def test_many_classes_of_a_single_example_are_fitted_without_a_warning() -> None:
+def test_classes_with_a_single_example_are_fitted_without_a_warning() -> None:
     features, _ = clusters(6, each=5)
     targets = np.arange(len(features))
     assert (LinearProbe(30, 1e3).fit(features, targets).logits(features).argmax(axis=1) == targets).mean() > 0.9

@@ -1,4 +1,4 @@
-"""A problem that a small network learns in seconds: red, green and blue pictures, cached and seen in views."""
+"""A task that a small network learns in seconds: views of red, green and blue images from a pixel cache."""
 
 import hashlib
 import io
@@ -24,17 +24,17 @@ EACH = 8
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> PixelCache:
-    """24 pictures, 40 x 32 px: noise in one colour each. Their classes are in `targets`."""
+    """A cache of 24 images, 40 x 32 px: noise in one colour each. Their classes are in `targets`."""
     folder = tmp_path_factory.mktemp("pixels")
     generator = np.random.default_rng(5)
-    pictures = []
+    images = []
     for number in range(COLOURS * EACH):
         pixels = generator.integers(0, 90, (32, 40, 3), dtype=np.uint8)
         pixels[..., number % COLOURS] += 130
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, format="PNG")
-        pictures.append((f"{number % COLOURS}-{hashlib.sha256(file.getvalue()).hexdigest()}", file.getvalue()))
-    build_pixel_cache(folder, pictures, [content for content, _ in pictures], px=32)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="PNG")
+        images.append((f"{number % COLOURS}-{hashlib.sha256(buffer.getvalue()).hexdigest()}", buffer.getvalue()))
+    build_pixel_cache(folder, images, [content for content, _ in images], px=32)
     return PixelCache(folder)
 
 
@@ -46,22 +46,22 @@ def targets(cache: PixelCache) -> np.ndarray:
 
 @pytest.fixture
 def task_of(cache: PixelCache, targets: np.ndarray) -> Callable[..., Task]:
-    """A function that makes the task of telling the colours apart."""
+    """A function that makes the task of classifying the colours."""
 
     def make(settings: Training, views: Views | None = None) -> Task:
         rows = np.arange(len(cache))
-        seen = ViewSet.of(cache, views or settings.views, 1, rows)
+        view_set = ViewSet.of(cache, views or settings.views, 1, rows)
         criterion = supervised_loss(
-            seen, targets, np.ones(len(cache)), COLOURS, settings.label_smoothing, settings.balance
+            view_set, targets, np.ones(len(cache)), COLOURS, settings.label_smoothing, settings.balance
         )
-        return Task(rows, seen, criterion)
+        return Task(rows, view_set, criterion)
 
     return make
 
 
 @pytest.fixture
 def network_of() -> Callable[..., Classifier]:
-    """A function that builds the network of some settings, from a fixed seed."""
+    """A function that builds the network for given settings, with a fixed seed."""
 
     def make(settings: Training, seed: int = 0) -> Classifier:
         classifier, _ = build_classifier(

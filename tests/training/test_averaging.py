@@ -1,4 +1,4 @@
-"""Averaged weights follow the paper's recursion and are kept apart from those that are trained."""
+"""Averaged weights follow the paper's recursion and are separate from the trained weights."""
 
 import numpy as np
 import pytest
@@ -29,17 +29,17 @@ def test_without_decay_the_trained_network_itself_is_used(classifier: Classifier
     assert averaged.module is classifier
 
 
-def test_the_average_is_the_exponential_one_of_the_weights(classifier: Classifier) -> None:
+def test_the_average_is_the_exponential_moving_average_of_the_weights(classifier: Classifier) -> None:
     averaged = Averaged(classifier, 0.9)
     expected = classifier.state_dict()[KEY].numpy().astype(np.float64)
-    for step in range(1000, 1004):  # late: the ramp at the start is over
+    for step in range(1000, 1004):  # late steps, where the decay has reached its full value
         shifted(classifier, 0.5)
         averaged.update(classifier, step)
         expected = 0.9 * expected + 0.1 * classifier.state_dict()[KEY].numpy()
     np.testing.assert_allclose(averaged.module.state_dict()[KEY].numpy(), expected, atol=1e-5)
 
 
-def test_early_steps_forget_the_start_faster(classifier: Classifier) -> None:
+def test_early_steps_have_a_lower_decay(classifier: Classifier) -> None:
     averaged = Averaged(classifier, 0.999)
     start = classifier.state_dict()[KEY].clone()
     shifted(classifier, 1.0)
@@ -57,7 +57,7 @@ def test_statistics_are_averaged_and_counters_copied(classifier: Classifier) -> 
     assert state["backbone.bn1.num_batches_tracked"] == 1
 
 
-def test_updating_leaves_the_trained_network_alone(classifier: Classifier) -> None:
+def test_updating_does_not_change_the_trained_network(classifier: Classifier) -> None:
     averaged = Averaged(classifier, 0.5)
     shifted(classifier, 1.0)
     before = {key: value.clone() for key, value in classifier.state_dict().items()}
@@ -65,6 +65,6 @@ def test_updating_leaves_the_trained_network_alone(classifier: Classifier) -> No
     assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
 
 
-def test_the_average_takes_no_gradient(classifier: Classifier) -> None:
+def test_the_average_has_no_gradients(classifier: Classifier) -> None:
     assert not any(parameter.requires_grad for parameter in Averaged(classifier, 0.5).module.parameters())
     assert all(parameter.requires_grad for parameter in classifier.parameters())

@@ -1,4 +1,4 @@
-"""The loop: it learns, it says what it does, and a killed run ends in the same weights."""
+"""The training loop: it learns, records its history, and a killed run ends with the same weights."""
 
 import csv
 from collections.abc import Callable
@@ -35,11 +35,11 @@ Tasks = Callable[..., Task]
 
 
 class Stopped(Exception):
-    """What a killed process is, as far as files are concerned."""
+    """Stands for a kill: what was not saved is lost."""
 
 
 def stopping(call: int) -> Evaluate:
-    """An evaluation that is interrupted at its `call`-th call, before anything of that epoch is saved."""
+    """An evaluation that raises Stopped at its `call`-th call, before that epoch is saved; never for -1."""
     calls = 0
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
@@ -55,7 +55,7 @@ def stopping(call: int) -> Evaluate:
 def run(
     network: Classifier, task: Task, settings: Training, folder: Path, evaluate: Evaluate | None = None, seed: int = 3
 ) -> tuple[Classifier, list[dict[str, Any]]]:
-    """The network to use and what was tracked."""
+    """The network to use and the tracked rows."""
     tracked: list[dict[str, Any]] = []
     used = train(network, task, settings, seed, folder, evaluate or stopping(-1), "fp32", CPU, tracked.append)
     return used, tracked
@@ -66,9 +66,9 @@ def history(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def assert_same(one: Classifier, other: Classifier) -> None:
+def assert_same(network: Classifier, other: Classifier) -> None:
     state = other.state_dict()
-    assert [key for key, value in one.state_dict().items() if not torch.equal(value, state[key])] == []
+    assert [key for key, value in network.state_dict().items() if not torch.equal(value, state[key])] == []
 
 
 def test_a_separable_problem_is_learned(
@@ -78,10 +78,10 @@ def test_a_separable_problem_is_learned(
     task = task_of(settings)
     used, tracked = run(network_of(settings), task, settings, folder)
     assert tracked[-1]["loss"] < 0.5 * tracked[0]["loss"]
-    pictures = network_input(task.views.render(task.rows, 99, 32), CPU)
+    images = network_input(task.views.render(task.rows, 99, 32), CPU)
     with torch.inference_mode():
-        answers = used.eval()(pictures).argmax(dim=1).numpy()
-    assert (answers == targets).mean() > 0.9
+        predicted = used.eval()(images).argmax(dim=1).numpy()
+    assert (predicted == targets).mean() > 0.9
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -94,7 +94,7 @@ def test_a_separable_problem_is_learned(
         ("test_vit", {"proj_drop_rate": 0.2}, 0.1),
     ],
 )
-def test_an_interrupted_training_ends_in_the_same_weights(
+def test_an_interrupted_training_ends_with_the_same_weights(
     network_of: Networks,
     task_of: Tasks,
     tmp_path: Path,
@@ -119,17 +119,17 @@ def test_an_interrupted_training_ends_in_the_same_weights(
     straight, _ = run(network_of(settings), task, settings, tmp_path / "straight")
     with pytest.raises(Stopped):
         run(network_of(settings), task, settings, tmp_path / "killed", stopping(2))
-    torch.manual_seed(999)  # another process has another global state, and other initial weights to be replaced
+    torch.manual_seed(999)  # a new process has another global state and other initial weights
     resumed, tracked = run(network_of(settings, seed=77), task, settings, tmp_path / "killed")
     assert [row["epoch"] for row in tracked] == [2, 3]
     assert_same(straight, resumed)
-    pick = ("epoch", "loss", "val_accuracy")
-    assert [[row[key] for key in pick] for row in history(tmp_path / "killed")] == [
-        [row[key] for key in pick] for row in history(tmp_path / "straight")
+    columns = ("epoch", "loss", "val_accuracy")
+    assert [[row[key] for key in columns] for row in history(tmp_path / "killed")] == [
+        [row[key] for key in columns] for row in history(tmp_path / "straight")
     ]
 
 
-def test_a_training_killed_after_every_epoch_ends_in_the_same_weights(
+def test_a_training_killed_in_every_epoch_ends_with_the_same_weights(
     network_of: Networks, task_of: Tasks, tmp_path: Path
 ) -> None:
     settings = PLAIN.model_copy(update={"ema_decay": 0.9, "drop_path": 0.2})
@@ -142,7 +142,7 @@ def test_a_training_killed_after_every_epoch_ends_in_the_same_weights(
     assert_same(straight, resumed)
 
 
-def test_a_training_killed_before_its_first_save_starts_anew(
+def test_a_training_killed_before_its_first_save_starts_from_the_beginning(
     network_of: Networks, task_of: Tasks, tmp_path: Path
 ) -> None:
     straight, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "straight")
@@ -153,57 +153,53 @@ def test_a_training_killed_before_its_first_save_starts_anew(
     assert_same(straight, resumed)
 
 
-def test_what_resuming_needs_is_gone_when_training_is_done(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+def test_the_resume_file_is_deleted_after_training(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["history.csv"]
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    network_of: Networks, task_of: Tasks, tmp_path: Path
-) -> None:
+def test_weights_are_equal_for_equal_seeds_only(network_of: Networks, task_of: Tasks, tmp_path: Path) -> None:
     settings = PLAIN.model_copy(update={"drop_path": 0.3})
-    one, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "1")
+    first, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "1")
     torch.manual_seed(5)
     same, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "2")
     other, _ = run(network_of(settings), task_of(settings), settings, tmp_path / "3", seed=4)
-    assert_same(one, same)
+    assert_same(first, same)
     assert not torch.equal(
-        one.state_dict()["backbone.conv_stem.weight"], other.state_dict()["backbone.conv_stem.weight"]
+        first.state_dict()["backbone.conv_stem.weight"], other.state_dict()["backbone.conv_stem.weight"]
     )
 
 
-def test_the_body_stands_still_while_it_is_frozen_and_moves_after(
-    network_of: Networks, task_of: Tasks, folder: Path
-) -> None:
+def test_the_body_changes_only_after_the_frozen_epochs(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     settings = PLAIN.model_copy(update={"freeze_epochs": 2})
     network = network_of(settings)
     start = {name: value.detach().clone() for name, value in network.backbone.named_parameters()}
-    moved: list[set[str]] = []
+    changed: list[set[str]] = []
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
-        moved.append({n for n, value in classifier.backbone.named_parameters() if not torch.equal(value, start[n])})
+        changed.append({n for n, value in classifier.backbone.named_parameters() if not torch.equal(value, start[n])})
         return {"val_accuracy": 0.0}
 
     run(network, task_of(settings), settings, folder, evaluate)
     head = {name for name in start if is_head(name)}
-    assert moved[:2] == [head, head]
-    assert moved[2] > head
+    assert changed[:2] == [head, head]
+    assert changed[2] > head
 
 
 @pytest.mark.parametrize("freeze_norm", [False, True])
-def test_frozen_norms_keep_their_statistics_and_learn_all_the_same(
+def test_frozen_norms_keep_their_statistics_and_train_their_weights(
     network_of: Networks, task_of: Tasks, folder: Path, freeze_norm: bool
 ) -> None:
     settings = PLAIN.model_copy(update={"freeze_norm": freeze_norm})
     network = network_of(settings)
     start = {key: value.clone() for key, value in network.state_dict().items()}
     used, _ = run(network, task_of(settings), settings, folder)
-    moved = {key for key, value in used.state_dict().items() if not torch.equal(value, start[key])}
-    assert any("running" in key for key in moved) != freeze_norm
-    assert "backbone.bn1.weight" in moved and "backbone.conv_stem.weight" in moved
+    changed = {key for key, value in used.state_dict().items() if not torch.equal(value, start[key])}
+    assert any("running" in key for key in changed) != freeze_norm
+    assert "backbone.bn1.weight" in changed and "backbone.conv_stem.weight" in changed
 
 
-def test_a_damaged_resume_file_starts_training_anew(network_of: Networks, task_of: Tasks, tmp_path: Path) -> None:
+def test_a_damaged_resume_file_is_ignored(network_of: Networks, task_of: Tasks, tmp_path: Path) -> None:
     straight, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "straight")
     with pytest.raises(Stopped):
         run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "killed", stopping(2))
@@ -214,32 +210,30 @@ def test_a_damaged_resume_file_starts_training_anew(network_of: Networks, task_o
     assert_same(straight, resumed)
 
 
-def test_the_averaged_network_is_scored_and_returned(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+def test_the_averaged_network_is_evaluated_and_returned(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     settings = PLAIN.model_copy(update={"ema_decay": 0.9})
     network = network_of(settings)
-    scored: list[Classifier] = []
+    evaluated: list[Classifier] = []
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
-        scored.append(classifier)
+        evaluated.append(classifier)
         return {"val_accuracy": 0.0}
 
     used, _ = run(network, task_of(settings), settings, folder, evaluate)
-    assert all(classifier is used for classifier in scored) and used is not network
+    assert all(classifier is used for classifier in evaluated) and used is not network
 
 
-def test_an_evaluation_that_leaves_evaluation_mode_on_does_not_stop_the_learning(
-    network_of: Networks, task_of: Tasks, folder: Path
-) -> None:
+def test_training_mode_is_restored_after_an_evaluation(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     def evaluate(classifier: Classifier) -> dict[str, float]:
         classifier.eval()
         return {"val_accuracy": 0.0}
 
     used, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder, evaluate)
     counter = used.state_dict()["backbone.bn1.num_batches_tracked"]
-    assert counter == PLAIN.epochs * 3  # 24 pictures in batches of 8, each seen by BatchNorm in training mode
+    assert counter == PLAIN.epochs * 3  # 24 images are 3 batches, each counted by BatchNorm in training mode
 
 
-def test_every_epoch_shows_the_view_that_the_task_names(
+def test_every_epoch_uses_the_view_of_view_of_epoch(
     network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = PLAIN.model_copy(update={"epochs": 5})
@@ -247,37 +241,37 @@ def test_every_epoch_shows_the_view_that_the_task_names(
     drawn: list[int] = []
     render = type(task.views).render
 
-    def noted(self: Any, rows: np.ndarray, view: int, size: int) -> Tensor:
+    def recorded(self: Any, rows: np.ndarray, view: int, size: int) -> Tensor:
         drawn.append(view)
         return render(self, rows, view, size)
 
-    monkeypatch.setattr(type(task.views), "render", noted)
+    monkeypatch.setattr(type(task.views), "render", recorded)
     run(network_of(settings), replace(task, view_of_epoch=lambda epoch: epoch % 2), settings, folder)
     assert drawn == [view for epoch in range(5) for view in [epoch % 2] * 3]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_ends_with_advice(
+def test_a_loss_that_is_not_finite_is_a_user_error_with_advice(
     network_of: Networks, task_of: Tasks, folder: Path, bad: float
 ) -> None:
     task = task_of(PLAIN)
-    spoilt = replace(task, criterion=lambda logits, rows, view: logits.sum() * bad)
+    diverging = replace(task, criterion=lambda logits, rows, view: logits.sum() * bad)
     with pytest.raises(UserError) as error:
-        run(network_of(PLAIN), spoilt, PLAIN, folder)
+        run(network_of(PLAIN), diverging, PLAIN, folder)
     message = str(error.value)
     assert "in epoch 1" in message and "learning_rate=0.00067" in message
     assert "warmup_epochs=1.5" in message and "dtype=fp32" in message
     assert not (folder / "history.csv").exists() and not (folder / "resume.safetensors").exists()
 
 
-def test_history_has_a_row_an_epoch_that_is_also_tracked(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+def test_history_rows_are_tracked_per_epoch(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     _, tracked = run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder)
     rows = history(folder)
     assert list(rows[0]) == ["epoch", "loss", "val_accuracy", "images_per_second"]
     assert [{key: str(value) for key, value in row.items()} for row in tracked] == rows
 
 
-def test_the_schedule_and_the_average_run_over_the_whole_training(
+def test_the_schedule_and_the_average_span_the_whole_training(
     network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = PLAIN.model_copy(update={"ema_decay": 0.9, "warmup_epochs": 1.0})
@@ -285,7 +279,7 @@ def test_the_schedule_and_the_average_run_over_the_whole_training(
     averaged: list[int] = []
     set_rate, update = loop.set_rate, loop.Averaged.update
 
-    def noted(optimizer: torch.optim.Optimizer, given: Training, share: float, head_only: bool) -> None:
+    def recorded(optimizer: torch.optim.Optimizer, given: Training, share: float, head_only: bool) -> None:
         rates.append(share)
         set_rate(optimizer, given, share, head_only)
 
@@ -293,15 +287,15 @@ def test_the_schedule_and_the_average_run_over_the_whole_training(
         averaged.append(step)
         update(self, classifier, step)
 
-    monkeypatch.setattr(loop, "set_rate", noted)
+    monkeypatch.setattr(loop, "set_rate", recorded)
     monkeypatch.setattr(loop.Averaged, "update", counted)
     run(network_of(settings), task_of(settings), settings, folder)
-    cosine = [0.5 * (1 + np.cos(np.pi * step / 6)) for step in range(6)]  # three steps an epoch, the first warms up
+    cosine = [0.5 * (1 + np.cos(np.pi * step / 6)) for step in range(6)]  # 3 steps per epoch; epoch 1 is the warm-up
     np.testing.assert_allclose(rates, [1 / 3, 2 / 3, 1, *cosine], atol=1e-9)
     assert averaged == list(range(9))
 
 
-def test_every_step_draws_its_own_dropout() -> None:
+def test_every_step_has_its_own_seed() -> None:
     seeds = [step_seed(seed, step) for seed in range(3) for step in range(200)]
     assert len(set(seeds)) == len(seeds)
 
@@ -313,12 +307,12 @@ def test_gradients_are_clipped_before_the_step(network_of: Networks, task_of: Ta
     start = torch.cat([value.detach().flatten().clone() for value in network.backbone.parameters()])
     steep = replace(task, criterion=lambda logits, rows, view: logits.square().sum() * 1e6, rows=task.rows[:8])
     used, _ = run(network, steep, settings.model_copy(update={"learning_rate": 0.1}), folder)
-    moved = torch.cat([value.detach().flatten() for value in used.backbone.parameters()]) - start
-    # one step of SGD with Nesterov momentum 0.9: learning rate x (1 + 0.9) x a gradient of norm 5
-    assert moved.norm().item() == pytest.approx(0.1 * 1.9 * 5, rel=1e-3)
+    change = torch.cat([value.detach().flatten() for value in used.backbone.parameters()]) - start
+    # One step of SGD with Nesterov momentum 0.9: learning rate x (1 + 0.9) x a gradient of norm 5.
+    assert change.norm().item() == pytest.approx(0.1 * 1.9 * 5, rel=1e-3)
 
 
-def test_each_epoch_passes_over_every_picture_once_but_for_a_short_last_batch() -> None:
+def test_an_epoch_uses_no_image_twice_and_leaves_out_an_incomplete_last_batch() -> None:
     rows = np.arange(100, 150)
     for epoch in range(3):
         batches = epoch_rows(rows, 16, seed=1, epoch=epoch)
@@ -326,12 +320,12 @@ def test_each_epoch_passes_over_every_picture_once_but_for_a_short_last_batch() 
         assert len(set(np.concatenate(batches)) & set(rows)) == 48
 
 
-def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
     (batch,) = epoch_rows(np.arange(5), 16, seed=1, epoch=0)
     assert sorted(batch) == [0, 1, 2, 3, 4]
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return np.concatenate(epoch_rows(np.arange(64), 16, seed, epoch)).tolist()
 
@@ -340,29 +334,29 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31])
-def test_the_order_of_one_epoch_tells_nothing_of_the_next(seed: int) -> None:
-    # Counters that lie one apart share most of their random numbers: pictures then meet again, epoch after epoch.
+def test_the_orders_of_successive_epochs_are_independent(seed: int) -> None:
+    # Counters that differ by one share most of their random numbers: the same images would share a batch every epoch.
     count, size = 1000, 16
-    places = [np.argsort(np.concatenate(epoch_rows(np.arange(count), count, seed, epoch))) for epoch in range(12)]
-    correlations = [np.corrcoef(one, other)[0, 1] for one, other in pairwise(places)]
-    assert abs(np.mean(correlations)) < 0.05  # 11 pairs of 1,000: a standard error of 0.01
-    batches = [place // size for place in places]
-    met = [
-        np.mean((other[:, None] == other[None])[(one[:, None] == one[None]) & ~np.eye(count, dtype=bool)])
-        for one, other in pairwise(batches)
+    positions = [np.argsort(np.concatenate(epoch_rows(np.arange(count), count, seed, epoch))) for epoch in range(12)]
+    correlations = [np.corrcoef(now, later)[0, 1] for now, later in pairwise(positions)]
+    assert abs(np.mean(correlations)) < 0.05  # 11 pairs of 1,000 positions: standard error 0.01
+    batches = [position // size for position in positions]
+    together_again = [
+        np.mean((later[:, None] == later[None])[(now[:, None] == now[None]) & ~np.eye(count, dtype=bool)])
+        for now, later in pairwise(batches)
     ]
-    assert np.mean(met) < 2 * size / count
+    assert np.mean(together_again) < 2 * size / count
 
 
-def test_network_input_is_the_view_between_zero_and_one() -> None:
+def test_network_input_is_the_view_divided_by_255() -> None:
     views = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = network_input(views, CPU)
-    np.testing.assert_allclose(found.numpy(), views.numpy() / np.float32(255), rtol=1e-6)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    images = network_input(views, CPU)
+    np.testing.assert_allclose(images.numpy(), views.numpy() / np.float32(255), rtol=1e-6)
+    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_both_dtypes_learn(network_of: Networks, task_of: Tasks, folder: Path, dtype: str) -> None:
+def test_the_loss_falls_in_both_dtypes(network_of: Networks, task_of: Tasks, folder: Path, dtype: str) -> None:
     settings = PLAIN.model_copy(update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0})
     losses: list[float] = []
     train(
@@ -372,14 +366,12 @@ def test_both_dtypes_learn(network_of: Networks, task_of: Tasks, folder: Path, d
     assert losses[-1] < losses[0]
 
 
-def test_measuring_the_dtype_leaves_the_network_as_it_was(
-    network_of: Networks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[torch.dtype] = []
+def test_measuring_the_dtype_does_not_change_the_network(network_of: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[torch.dtype] = []
 
     def try_both(step: Callable[[torch.dtype], None]) -> str:
         for dtype in (torch.float32, torch.bfloat16):
-            asked.append(dtype)
+            timed.append(dtype)
             step(dtype)
         return "bf16"
 
@@ -387,6 +379,6 @@ def test_measuring_the_dtype_leaves_the_network_as_it_was(
     network = network_of(PLAIN)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert measured_dtype(network, PLAIN, 3, CPU) == "bf16"
-    assert asked == [torch.float32, torch.bfloat16]
+    assert timed == [torch.float32, torch.bfloat16]
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,7 +1,7 @@
-"""Every recipe is built and takes a real step with random weights, also those that were never run here.
+"""Every recipe is built and trained for one step with random weights, also recipes that were never run here.
 
-Networks too large for a CPU test are stepped with fewer layers, at the recipe's own input size, dtype and
-settings; at their full size they are built on the meta device, where a forward pass costs nothing.
+Networks too large for a CPU test take the step with fewer layers, at the recipe's own input size, dtype and
+settings. At full size they are built on the meta device, where a forward pass costs nothing.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from decant.training.loop import Task, network_input, train
 
 RECIPES = sorted(path for kind in ("teacher", "student") for path in (ROOT / RECIPE_FOLDERS[kind]).glob("*.yaml"))
 STUDIES = sorted(path.stem for path in (ROOT / "research" / "studies").glob("*.yaml"))
-SHRUNK: dict[str, dict[str, Any]] = {  # what makes a step affordable; everything else is the recipe's
+SHRUNK: dict[str, dict[str, Any]] = {  # changes that make a step fast enough; all else is the recipe's
     "convnext_base": {"depths": [1, 1, 1, 1]},
     "vit_base_patch16_224": {"depth": 2},
 }
@@ -61,7 +61,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained_once(
     settings: Teacher | Student, task_of: Callable[..., Task], folder: Path
 ) -> tuple[dict[str, torch.Tensor], Classifier]:
-    """The weights before and the network after one step on four pictures."""
+    """The weights before and the network after one step on four images."""
     small = settings.model_copy(
         update={
             "batch_size": 4,
@@ -86,17 +86,17 @@ def ignore(metrics: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if read_yaml(p).get("kind") != "probe"], ids=named)
-def test_a_recipe_takes_a_step_that_moves_every_weight(path: Path, task_of: Callable[..., Task], folder: Path) -> None:
+def test_a_step_of_a_recipe_changes_the_weights(path: Path, task_of: Callable[..., Task], folder: Path) -> None:
     before, classifier = trained_once(settings_of(path), task_of, folder)
-    still = [key for key, value in classifier.named_parameters() if torch.equal(value, before[key])]
-    # Weights may stay where their gradient is zero by nature (a dead ReLU); whole networks do not.
-    assert len(still) <= 0.1 * len(before), still
+    unchanged = [key for key, value in classifier.named_parameters() if torch.equal(value, before[key])]
+    # A few weights may have a gradient of exactly zero (a dead ReLU).
+    assert len(unchanged) <= 0.1 * len(before), unchanged
     assert all(torch.isfinite(value).all() for value in classifier.state_dict().values())
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if read_yaml(p).get("kind") == "probe"], ids=named)
 @pytest.mark.usefixtures("shallow")
-def test_a_probe_recipe_reads_features_and_writes_its_head(path: Path, cache: Any, targets: np.ndarray) -> None:
+def test_a_probe_recipe_fits_features_and_writes_the_head(path: Path, cache: Any, targets: np.ndarray) -> None:
     settings = settings_of(path)
     classifier, _ = build_classifier(
         settings.architecture, 3, settings.input_px, ["none"], 0, settings.model_args, settings.drop_path
@@ -130,9 +130,9 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> Callable[[Teacher | Student], Cl
 def test_a_recipe_builds_at_its_full_size(path: Path, on_meta: Callable[..., Classifier]) -> None:
     settings = settings_of(path)
     classifier = on_meta(settings).eval()
-    pictures = torch.zeros(2, 3, settings.input_px, settings.input_px, device="meta")
-    assert classifier(pictures).shape == (2, 10)
-    assert embed(classifier, pictures).shape == (2, head_of(classifier).in_features)
+    images = torch.zeros(2, 3, settings.input_px, settings.input_px, device="meta")
+    assert classifier(images).shape == (2, 10)
+    assert embed(classifier, images).shape == (2, head_of(classifier).in_features)
     published = PARAMETERS_MILLIONS.get(settings.architecture)
     if path.stem.endswith("_gpu"):
         assert published is not None
@@ -143,12 +143,12 @@ def test_a_recipe_builds_at_its_full_size(path: Path, on_meta: Callable[..., Cla
 
 
 def networks() -> dict[str, Teacher | Student]:
-    """The different networks of all studies."""
-    found: dict[str, Teacher | Student] = {}
+    """The distinct networks of all studies."""
+    distinct: dict[str, Teacher | Student] = {}
     for study in map(load_study, STUDIES):
         for settings in (*study.teachers.values(), study.student):
-            found.setdefault(f"{settings.architecture}-{settings.input_px}px", settings)
-    return found
+            distinct.setdefault(f"{settings.architecture}-{settings.input_px}px", settings)
+    return distinct
 
 
 NETWORKS = networks()
@@ -157,8 +157,8 @@ NETWORKS = networks()
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_of_a_study_can_be_built(name: str, on_meta: Callable[..., Classifier]) -> None:
     settings = NETWORKS[name]
-    pictures = torch.zeros(1, 3, settings.input_px, settings.input_px, device="meta")
-    assert on_meta(settings).eval()(pictures).shape == (1, 10)
+    images = torch.zeros(1, 3, settings.input_px, settings.input_px, device="meta")
+    assert on_meta(settings).eval()(images).shape == (1, 10)
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_every_network_of_a_study_can_be_built(name: str, on_meta: Callable[...,
     sorted(ROOT.glob("research/recipes/*_gpu.yaml")),
     ids=lambda path: path.stem,
 )
-def test_a_recipe_that_was_not_run_here_says_so(path: Path) -> None:
+def test_a_recipe_that_was_not_run_here_contains_a_note(path: Path) -> None:
     assert "Not run on the machine that wrote this" in path.read_text(encoding="utf-8")

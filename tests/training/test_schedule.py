@@ -1,4 +1,4 @@
-"""Learning rates, worked by hand, and which weights they move."""
+"""Learning rates against values worked out by hand, and the weights that they apply to."""
 
 import math
 
@@ -18,11 +18,11 @@ def network(architecture: str = "test_efficientnet") -> nn.Module:
     return build_classifier(architecture, 3, 32, ["none"], 0)[0].backbone
 
 
-def test_the_rate_climbs_in_equal_steps_to_its_peak() -> None:
+def test_the_rate_rises_linearly_to_its_peak() -> None:
     assert [rate_at(step, 20, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
-def test_the_rate_falls_along_a_half_cosine() -> None:
+def test_the_rate_falls_as_a_half_cosine() -> None:
     assert rate_at(4 + 4, 20, 4) == pytest.approx(0.5 * (1 + math.sqrt(0.5)))
     assert rate_at(4 + 8, 20, 4) == pytest.approx(0.5)
     assert rate_at(4 + 12, 20, 4) == pytest.approx(0.5 * (1 - math.sqrt(0.5)))
@@ -34,7 +34,7 @@ def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (2, 2), (5, 5), (3, 9)])
-def test_short_trainings_never_divide_by_zero_or_leave_the_range(steps: int, warmup: int) -> None:
+def test_the_rate_of_short_trainings_is_in_range(steps: int, warmup: int) -> None:
     assert all(0 < rate_at(step, steps, warmup) <= 1 for step in range(steps))
 
 
@@ -46,7 +46,7 @@ def test_every_weight_is_in_exactly_one_group(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
-def test_norms_and_biases_do_not_decay_and_matrices_do(architecture: str) -> None:
+def test_only_matrices_have_weight_decay(architecture: str) -> None:
     backbone = network(architecture)
     decays = {id(p): g["weight_decay"] for g in parameter_groups(backbone, SETTINGS) for p in g["params"]}
     for name, parameter in backbone.named_parameters():
@@ -57,7 +57,7 @@ def test_norms_and_biases_do_not_decay_and_matrices_do(architecture: str) -> Non
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_the_head_learns_at_its_own_rate(optimizer: str) -> None:
+def test_the_head_has_its_own_rate(optimizer: str) -> None:
     backbone = network()
     made = make_optimizer(backbone, SETTINGS.model_copy(update={"optimizer": optimizer}))
     set_rate(made, SETTINGS, share=0.5, head_only=False)
@@ -67,7 +67,7 @@ def test_the_head_learns_at_its_own_rate(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_while_only_the_head_learns_nothing_else_moves(optimizer: str) -> None:
+def test_head_only_steps_change_nothing_but_the_head(optimizer: str) -> None:
     backbone = network()
     made = make_optimizer(backbone, SETTINGS.model_copy(update={"optimizer": optimizer}))
     before = {name: parameter.detach().clone() for name, parameter in backbone.named_parameters()}
@@ -80,7 +80,7 @@ def test_while_only_the_head_learns_nothing_else_moves(optimizer: str) -> None:
         assert torch.equal(parameter, before[name]) != is_head(name), name
 
 
-def test_a_step_of_adamw_is_the_papers() -> None:
+def test_a_step_of_adamw_equals_the_papers() -> None:
     # Loshchilov & Hutter 2019, algorithm 2, first step: m / sqrt(v) is the gradient's sign, and decay is decoupled.
     backbone = nn.Sequential()
     backbone.add_module("body", nn.Linear(1, 1, bias=False))

@@ -1,4 +1,4 @@
-"""The supervised loss against the same sum written in NumPy, float64, from the formulas of the papers."""
+"""The supervised loss against the papers' formulas in NumPy float64."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def oracle(
     smoothing: float,
     balance: float,
 ) -> float:
-    """sum_i w_i f_{y_i} CE_i / sum_i w_i f_{y_i}, one picture after the other."""
+    """sum_i w_i f_{y_i} CE_i / sum_i w_i f_{y_i}, one image at a time."""
     drawn = views.draw(rows, view)
     counts = [int((targets == k).sum()) for k in range(K)]
     total, norm = 0.0, 0.0
@@ -43,7 +43,7 @@ def oracle(
 
 @pytest.fixture
 def uneven(targets: np.ndarray) -> np.ndarray:
-    """Targets with classes of 12, 7 and 5 pictures."""
+    """Targets with classes of 12, 7 and 5 images."""
     changed = targets.copy()
     changed[np.flatnonzero(changed == 1)[:1]] = 0
     changed[np.flatnonzero(changed == 2)[:3]] = 0
@@ -53,7 +53,7 @@ def uneven(targets: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("mix", [0.0, 0.6])
-def test_the_loss_is_the_papers(
+def test_the_loss_equals_the_papers_formula(
     cache: PixelCache, uneven: np.ndarray, smoothing: float, balance: float, mix: float
 ) -> None:
     generator = np.random.default_rng(0)
@@ -64,11 +64,11 @@ def test_the_loss_is_the_papers(
     logits = (generator.normal(size=(10, K)) * 3).astype(np.float32)
     if mix:
         assert (views.draw(rows, 4).partner >= 0).any()
-    found = criterion(torch.from_numpy(logits), rows, 4).item()
-    assert found == pytest.approx(oracle(logits, rows, 4, views, uneven, weight, smoothing, balance), rel=1e-5)
+    loss = criterion(torch.from_numpy(logits), rows, 4).item()
+    assert loss == pytest.approx(oracle(logits, rows, 4, views, uneven, weight, smoothing, balance), rel=1e-5)
 
 
-def test_plain_settings_give_torchs_cross_entropy(cache: PixelCache, targets: np.ndarray) -> None:
+def test_equal_weights_and_no_mixing_give_torchs_cross_entropy(cache: PixelCache, targets: np.ndarray) -> None:
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
     criterion = supervised_loss(views, targets, np.ones(len(cache)), K, 0.1, 0.0)
     rows = np.arange(0, len(cache), 3)
@@ -86,7 +86,7 @@ def test_permuted_classes_change_the_loss(cache: PixelCache, targets: np.ndarray
     assert loss < 0.01 and permuted > 5
 
 
-def test_a_picture_of_weight_zero_teaches_nothing(cache: PixelCache, targets: np.ndarray) -> None:
+def test_an_image_of_weight_zero_gets_no_gradient(cache: PixelCache, targets: np.ndarray) -> None:
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
     weight = np.ones(len(cache))
     weight[5] = 0
@@ -96,54 +96,52 @@ def test_a_picture_of_weight_zero_teaches_nothing(cache: PixelCache, targets: np
     assert (logits.grad[1] == 0).all() and (logits.grad[[0, 2]] != 0).all()
 
 
-def test_unlabelled_pictures_change_neither_the_balance_nor_the_loss_of_others(
-    cache: PixelCache, targets: np.ndarray
-) -> None:
+def test_unlabelled_images_do_not_change_the_loss_of_labelled_images(cache: PixelCache, targets: np.ndarray) -> None:
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
-    some = targets.copy()
-    some[20:] = -1
+    partial = targets.copy()
+    partial[20:] = -1
     rows = np.arange(0, 20)
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(0))
-    for ghost in (0.0, 1.0):  # whatever weight stands beside a missing label
-        weight = np.where(some >= 0, 1.0, ghost)
-        found = supervised_loss(views, some, weight, K, 0.1, 1.0)(logits, rows, 0).item()
-        assert found == pytest.approx(oracle(logits.numpy(), rows, 0, views, some, weight, 0.1, 1.0), rel=1e-5)
+    for unlabelled_weight in (0.0, 1.0):
+        weight = np.where(partial >= 0, 1.0, unlabelled_weight)
+        loss = supervised_loss(views, partial, weight, K, 0.1, 1.0)(logits, rows, 0).item()
+        assert loss == pytest.approx(oracle(logits.numpy(), rows, 0, views, partial, weight, 0.1, 1.0), rel=1e-5)
 
 
 def test_training_on_a_row_without_a_label_is_refused(cache: PixelCache, targets: np.ndarray) -> None:
-    # A silent -1 would be the last class.
+    # Without an error, -1 would index the last class.
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
-    some = targets.copy()
-    some[2] = -1
-    criterion = supervised_loss(views, some, np.ones(len(cache)), K, 0.1, 0.0)
+    partial = targets.copy()
+    partial[2] = -1
+    criterion = supervised_loss(views, partial, np.ones(len(cache)), K, 0.1, 0.0)
     with pytest.raises(RuntimeError, match=r"non-negative|index"):
         criterion(torch.zeros(2, K), np.array([1, 2]), 0)
 
 
-def test_mixed_targets_are_the_shares_of_the_two_pictures(cache: PixelCache, targets: np.ndarray) -> None:
+def test_mixed_targets_are_the_shares_of_the_two_images(cache: PixelCache, targets: np.ndarray) -> None:
     views = ViewSet.of(cache, Views(mix=1.0), 3, np.arange(len(cache)))
     rows = np.arange(len(cache))
-    found = view_targets(views, targets, K, rows, 1).numpy()
+    mixed = view_targets(views, targets, K, rows, 1).numpy()
     drawn = views.draw(rows, 1)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
     for row in rows:
         own, other = targets[row], targets[drawn.partner[row]]
         expected = np.zeros(K)
         expected[own] += drawn.share[row]
         expected[other] += 1 - drawn.share[row]
-        np.testing.assert_allclose(found[row], expected, atol=1e-6)
-    assert found.argmax(axis=1).tolist() == targets.tolist()  # the picture itself has the larger share
+        np.testing.assert_allclose(mixed[row], expected, atol=1e-6)
+    assert mixed.argmax(axis=1).tolist() == targets.tolist()  # the image itself has the larger share
 
 
-def test_full_balance_is_scikit_learns_balanced_weight(uneven: np.ndarray) -> None:
+def test_balance_1_equals_scikit_learns_balanced_class_weight(uneven: np.ndarray) -> None:
     expected = compute_class_weight("balanced", classes=np.arange(K), y=uneven)
     np.testing.assert_allclose(class_factors(uneven, K, 1.0), expected)
 
 
-def test_half_balance_is_its_square_root_and_none_is_one(uneven: np.ndarray) -> None:
+def test_balance_one_half_is_the_square_root_and_balance_0_is_one(uneven: np.ndarray) -> None:
     np.testing.assert_allclose(class_factors(uneven, K, 0.5) ** 2, class_factors(uneven, K, 1.0))
     np.testing.assert_array_equal(class_factors(uneven, K, 0.0), np.ones(K))
 
 
-def test_a_class_without_pictures_does_not_divide_by_zero() -> None:
+def test_a_class_without_images_does_not_divide_by_zero() -> None:
     assert np.isfinite(class_factors(np.array([0, 0, 1, -1]), 4, 1.0)).all()

@@ -1,1 +1,1 @@
-"""The teachers' knowledge: stored so that it can be replayed, and the losses that transfer it."""
+"""The store of the teachers' soft labels, and the losses that transfer them to the student."""

@@ -45,12 +45,11 @@ def kd_loss(
 
         soft_i = T^2 * KL(p_T || q_T),    p_T = softmax(log p / T),    q_T = softmax(z / T)
 
-    T^2 keeps the gradients of the soft term at the size of the hard one's whatever T is.
-    targets: int64 [B], -1 where there is no label; or float [B, K] mixed labels, a row of zeros where there
-    is none; None: no labels at all. hard_weight: in [0, 1], one for all rows or float [B]. weights: float [B],
-    at least 0.
-    standardise: the soft term compares standardise_logits of both (T = 2 and a larger soft weight in that
-    paper).
+    T^2 keeps the size of the soft term's gradients comparable to the hard term's at any T.
+    targets: int64 [B], -1 for a row without a label; or float [B, K] mixed labels, zeros for a row without a label;
+    None if no row has one. hard_weight: in [0, 1], one number or float [B]. weights: float [B], at least 0.
+    standardise: the soft term compares standardise_logits of both (Sun et al. 2024 use T = 2 and a larger soft
+    weight).
     """
     z, p = _checked(student_logits, teacher_probabilities)
     student, teacher = (standardise_logits(z), standardise_logits(_log(p))) if standardise else (z, _log(p))
@@ -70,7 +69,7 @@ def standardise_logits(logits: Tensor) -> Tensor:
     """
     deviation = logits - logits.mean(dim=-1, keepdim=True)
     variance = deviation.square().mean(dim=-1, keepdim=True)
-    return deviation / (variance + 1e-14).sqrt()  # inside the root: a flat row's gradient stays finite
+    return deviation / (variance + 1e-14).sqrt()  # 1e-14 inside the root: the gradient of a constant row stays finite
 
 
 def dkd_loss(
@@ -89,8 +88,8 @@ def dkd_loss(
         soft_i = T^2 * (alpha * KL(b^p || b^q) + beta * KL(p^ || q^))
 
     b = (p_t, 1 - p_t) is the target class against the rest, p^ the distribution among the others. With alpha = 1
-    and beta = 1 - p_t it is KD. A row without a label is decoupled at the teacher's top class (the paper has labels
-    everywhere). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
+    and beta = 1 - p_t this equals KD. A row without a label is decoupled at the teacher's top class (in the paper
+    all rows have labels). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
     """
     z, p = _checked(student_logits, teacher_probabilities)
     teacher, student = F.log_softmax(_log(p) / temperature, dim=1), F.log_softmax(z / temperature, dim=1)
@@ -111,13 +110,12 @@ def dist_loss(
     between_classes: float = 1.0,
     within_class: float = 1.0,
 ) -> Tensor:
-    """DIST, relations in place of values (Huang, You, Wang, Qian & Xu 2022, equations 7 to 10).
+    """DIST: matches correlations instead of values (Huang, You, Wang, Qian & Xu 2022, equations 7 to 10).
 
         soft_i = T^2 * (beta * (1 - r(p_i, q_i)) + gamma * mean_k (1 - r(p_:k, q_:k)))
 
-    r is Pearson's correlation, along the classes of a row and along the batch of a class (weighted by the
-    sample weights). T^2 as in the authors' code. beta = between_classes, gamma = within_class; the rest as in
-    kd_loss.
+    r is Pearson's correlation, over the classes of a row and over the rows of a class (with the sample weights). T^2 as
+    in the authors' code. beta = between_classes, gamma = within_class; the rest as in kd_loss.
     """
     z, p = _checked(student_logits, teacher_probabilities)
     teacher, student = F.softmax(_log(p) / temperature, dim=1), F.softmax(z / temperature, dim=1)
@@ -137,7 +135,7 @@ SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {"kd": kd_loss, "dkd": dkd_loss,
 def _mixed(
     logits: Tensor, targets: Tensor | None, soft: Tensor, hard_weight: float | Tensor, weights: Tensor | None
 ) -> Tensor:
-    """The mix of the module's head; soft: [B]."""
+    """L of the module's docstring. soft: soft_i, [B]."""
     share = torch.as_tensor(hard_weight, dtype=soft.dtype, device=soft.device).expand_as(soft)
     if not bool(((share >= 0) & (share <= 1)).all()):
         raise ValueError(f"hard_weight must be in [0, 1], not {hard_weight}")
@@ -171,15 +169,15 @@ def _target_class(p: Tensor, targets: Tensor | None) -> Tensor:
 
 
 def _decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of target against rest, [B, 2], and among the others, [B, K] (at the target: 0)."""
+    """Log-probabilities of target against rest, [B, 2], and among the others, [B, K] (0 at the target)."""
     others = log_p.masked_fill(target, -torch.inf)
     binary = torch.stack([(log_p * target).sum(dim=1), others.logsumexp(dim=1)], dim=1)
-    # The target's entry is the same finite number for teacher and student, so it adds nothing to the KL.
+    # The target's entry is the same finite number for teacher and student, so it contributes 0 to the KL.
     return binary, F.log_softmax(others, dim=1).masked_fill(target, 0.0)
 
 
 def _pearson(a: Tensor, b: Tensor, mass: Tensor) -> Tensor:
-    """Correlation down the columns of [n, m] with row weights [n, 1]: [m]; 0 where a column is constant."""
+    """Correlation down the columns of [n, m] with row weights [n, 1]: [m]; 0 for a constant column."""
     share = mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
     a, b = (share.sqrt() * (x - (share * x).sum(dim=0)) for x in (a, b))
     return (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-8 / len(a))
@@ -191,7 +189,7 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _log(p: Tensor) -> Tensor:
-    """The logarithm, finite also at 0."""
+    """The logarithm of p; finite at 0 too."""
     return p.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
@@ -204,10 +202,10 @@ def _weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _checked(student_logits: Tensor, teacher_probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 or better. Raises ValueError if the teacher's rows are not probabilities."""
+    """Both as float32 (float64 for float64 logits). Raises ValueError if the teacher's rows are not probabilities."""
     if student_logits.ndim != 2 or student_logits.shape != teacher_probabilities.shape:
         raise ValueError(
-            f"student {tuple(student_logits.shape)} and teacher {tuple(teacher_probabilities.shape)} differ"
+            f"shapes differ: student {tuple(student_logits.shape)}, teacher {tuple(teacher_probabilities.shape)}"
         )
     z = student_logits if student_logits.dtype == torch.float64 else student_logits.float()
     p = teacher_probabilities.detach().to(z)

@@ -1,8 +1,8 @@
 """The layout of one row of soft labels on disk: dense up to 64 classes, above that the top k and the rest mass.
 
 The float16 numbers are *logarithms* of the probabilities. float16 cannot represent a probability below 6e-8, and a
-confident teacher gives many of those; softened by T = 4 they carry a percent of the mass each. Logarithms take the
-same bytes, keep them, and are as exact elsewhere (relative error at most 2e-4, against 2.4e-4).
+confident teacher gives many of those; softened by T = 4, each has about 1% of the mass. Logarithms keep them, need no
+more bytes, and are as exact elsewhere (relative error at most 2e-4, against 2.4e-4).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class RowLayout:
     def of(cls, classes: int, top_k: int) -> RowLayout:
         """Dense up to DENSE_UP_TO classes, else the top k. Raises ValueError for numbers below 1."""
         if classes < 1 or top_k < 1:
-            raise ValueError(f"classes and top_k are at least 1: {classes}, {top_k}")
+            raise ValueError(f"classes and top_k must be at least 1, not {classes} and {top_k}")
         return cls(classes, None if classes <= DENSE_UP_TO else min(top_k, classes))
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of an array's element: one number of a dense row, or a whole sparse row as a packed record."""
+        """The dtype of an array element: one number of a dense row, or a whole sparse row as a packed record."""
         if self.top_k is None:
             return np.dtype("<f2")
         index = "<u2" if self.classes <= 2**16 else "<u4"
@@ -40,7 +40,7 @@ class RowLayout:
 
     @property
     def row_bytes(self) -> int:
-        """2 K dense, (2 + index size) k + 2 sparse."""
+        """Bytes per row: 2 K if dense, (2 + index size) k + 2 if sparse."""
         return self.dtype.itemsize * (self.classes if self.top_k is None else 1)
 
     def shape(self, rows: int) -> tuple[int, ...]:
@@ -70,5 +70,5 @@ class RowLayout:
 
 
 def _log16(probabilities: NDArray[np.float64]) -> NDArray[np.float16]:
-    with np.errstate(divide="ignore"):  # 0 becomes -inf, which float16 holds
+    with np.errstate(divide="ignore"):  # 0 becomes -inf, which float16 represents
         return np.log(probabilities).astype("<f2")

@@ -6,9 +6,9 @@
       view-00003-5d41402a.npy     view number 3; the CRC-32 of the file is in its name
 
 A view is (image, view number); its row takes 2 * K bytes up to 64 classes and (2 + index size) * k + 2 above, where
-only the top k classes and the rest mass are kept. A file is complete or missing: it is written beside and renamed,
-and its CRC is checked before it is first read. Views can be added at any time, in any order, by several processes
-as long as no two write the same view.
+only the top k classes and the rest mass are kept. A file is complete or missing: it is written under another name and
+renamed, and its CRC is checked before it is first read. Views can be added at any time, in any order, by several
+processes as long as no two write the same view.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SoftLabelStore:
             _require_same(folder, store.header, wanted)
             return store
         _make_folder(folder)
-        # The header is written last: without one, nothing identifies files that are here.
+        # Without a header nothing identifies the views found here. The header is written last, after everything else.
         for stray in folder.glob("view-*.npy"):
             stray.unlink()
         _write(folder / "contents.txt", "\n".join(contents).encode())
@@ -90,25 +90,27 @@ class SoftLabelStore:
         """Open the store in `folder`; the given values must match it. Raises UserError if they do not."""
         path = folder / "header.json"
         if not path.is_file():
-            raise UserError(f"no soft labels in {folder}: make them with distill/make_soft_labels.py.")
+            raise UserError(f"no soft labels in {folder}: run distill/make_soft_labels.py.")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            complete = found["format"] == FORMAT and {*_SHAPE, *REQUIRED} <= set(found)
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            complete = stored["format"] == FORMAT and {*_STORE_KEYS, *REQUIRED} <= set(stored)
         except (ValueError, KeyError, TypeError):
             complete = False
         if not complete:
-            raise UserError(f"{path} is damaged or of another version: delete {folder} and make them again.")
+            raise UserError(
+                f"{path} is damaged or of another version: delete {folder} and run distill/make_soft_labels.py."
+            )
         wanted = {"classes": classes, "teacher": teacher, "contents_digest": contents and _digest(contents)}
         wanted = {key: value for key, value in wanted.items() if value is not None} | _as_json(header or {})
-        _require_same(folder, {key: found.get(key) for key in wanted}, wanted)
-        return cls(folder, found)
+        _require_same(folder, {key: stored.get(key) for key in wanted}, wanted)
+        return cls(folder, stored)
 
     def contents(self) -> list[str]:
         """The images' content hashes in row order. Raises UserError if the file was changed."""
         path = self.folder / "contents.txt"
         contents = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         if _digest(contents) != self.header["contents_digest"]:
-            raise UserError(f"{path} is not the list this store was made with: delete {self.folder} and start again.")
+            raise UserError(f"{path} was changed: delete {self.folder} and run distill/make_soft_labels.py.")
         return contents
 
     def rows_of(self, contents: Sequence[str]) -> NDArray[np.int64]:
@@ -118,12 +120,12 @@ class SoftLabelStore:
         if absent:
             raise UserError(
                 f"{len(absent)} images (first: {absent[0][:16]}) have no soft labels in {self.folder}: "
-                "make the labels again for the present manifest."
+                "run distill/make_soft_labels.py for the current manifest."
             )
         return np.array([row[content] for content in contents], dtype=np.int64)
 
     def bytes_per_view(self) -> int:
-        """Bytes per view of one image: 2 K dense, (2 + index size) k + 2 sparse."""
+        """Bytes per view of one image: 2 K if dense, (2 + index size) k + 2 if sparse."""
         return self.layout.row_bytes
 
     def missing(self, views: Iterable[int]) -> list[int]:
@@ -131,10 +133,10 @@ class SoftLabelStore:
         return [view for view in views if self._view(view) is None]
 
     def write(self, view: int, probabilities: Probabilities) -> None:
-        """Store a view: float32 [n, K] probabilities in the order of `contents`; an older file of it is replaced.
+        """Store a view: float32 [n, K] probabilities in the order of `contents`. Replaces an older file of the view.
 
         Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (logits, say), and
-        UserError if the disk is full (no partial file stays).
+        UserError if the disk is full (no partial file remains).
         """
         buffer = io.BytesIO()
         np.save(buffer, self.layout.encode(self._checked(view, probabilities)), allow_pickle=False)
@@ -155,11 +157,11 @@ class SoftLabelStore:
         if stored is None:
             raise UserError(
                 f"view {view} of teacher {self.teacher!r} is missing or damaged in {self.folder}: "
-                "run distill/make_soft_labels.py again to make it."
+                "run distill/make_soft_labels.py again."
             )
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(stored)):
-            raise IndexError(f"rows must lie in 0 to {len(stored) - 1}: {rows.min()} to {rows.max()}")
+            raise IndexError(f"rows must be in [0, {len(stored) - 1}], got {rows.min()} to {rows.max()}")
         return self.layout.decode(np.asarray(stored[rows]))
 
     # ---- files ----
@@ -171,21 +173,21 @@ class SoftLabelStore:
         exact = probabilities.astype(np.float64)
         sums = exact.sum(axis=1, keepdims=True)
         if not ((exact >= 0).all() and (np.abs(sums - 1) < 1e-2).all()):
-            raise ValueError(f"view {view} contains no probabilities (rows of numbers from 0 to 1 that sum to 1)")
+            raise ValueError(f"view {view}: the rows are not probabilities (numbers from 0 to 1 that sum to 1)")
         return exact / sums
 
     def _files(self, view: int) -> list[Path]:
         return sorted(self.folder.glob(f"view-{view:05d}-*.npy"))
 
     def _view(self, view: int) -> NDArray[Any] | None:
-        """The memory-mapped view, or None if no complete file exists. Checked once, when first opened."""
+        """The memory-mapped view, or None if no complete file exists. A file is checked once, when first opened."""
         if view not in self._open_views:
             shape, dtype = self.layout.shape(self.header["rows"]), self.layout.dtype
-            whole = (_mapped_if_whole(path, shape, dtype) for path in self._files(view))
-            found = next((mapped for mapped in whole if mapped is not None), None)
-            if found is None:
+            candidates = (_mapped_if_complete(path, shape, dtype) for path in self._files(view))
+            array = next((mapped for mapped in candidates if mapped is not None), None)
+            if array is None:
                 return None
-            self._open_views[view] = found
+            self._open_views[view] = array
         return self._open_views[view]
 
 
@@ -196,12 +198,12 @@ def pooled(
     view: int,
     rows: Rows,
 ) -> Probabilities:
-    """The teachers' pool for rows of a view, float32 [len(rows), K]; no teacher is run.
+    """The pooled probabilities of the teachers for rows of a view, float32 [len(rows), K]; runs no network.
 
     One weight (at least 0, summing to 1) and one temperature per store; a store of weight 0 is not read. Raises
-    ValueError if the stores' headers differ in more than the teacher, and whatever `read` and `pool` raise.
+    ValueError if the stores' headers differ in more than the teacher's own keys, and what `read` and `pool` raise.
     """
-    for key in sorted({key for store in stores for key in store.header} - set(_OF_ONE_TEACHER)):
+    for key in sorted({key for store in stores for key in store.header} - set(_TEACHER_KEYS)):
         if any(store.header.get(key) != stores[0].header.get(key) for store in stores):
             raise ValueError(f"stores differ in {key}: {[(s.teacher, s.header.get(key)) for s in stores]}")
     if not len(stores) == len(weights) == len(temperatures):
@@ -215,18 +217,20 @@ def pooled(
 
 # ---- header ----
 
-_OF_ONE_TEACHER = ("teacher", "teacher_digest", "folds", "top_k")
-_SHAPE = ("format", "teacher", "classes", "rows", "top_k", "contents_digest")
+_TEACHER_KEYS = ("teacher", "teacher_digest", "folds", "top_k")
+_STORE_KEYS = ("format", "teacher", "classes", "rows", "top_k", "contents_digest")
 
 
 def _header(
     contents: Sequence[str], classes: int, teacher: str, header: Mapping[str, Any], top_k: int
 ) -> dict[str, Any]:
-    absent, reserved = set(REQUIRED) - set(header), set(_SHAPE) & set(header)
+    absent, reserved = set(REQUIRED) - set(header), set(_STORE_KEYS) & set(header)
     if absent or reserved:
         raise ValueError(f"header lacks {sorted(absent)} or sets the store's own keys {sorted(reserved)}")
     if not contents or len(set(contents)) != len(contents) or any("\n" in content for content in contents):
-        raise ValueError("contents must be at least one image's hash, each once: soft labels go by content")
+        raise ValueError(
+            "contents must be at least one image hash, none repeated: a row is identified by its image's content"
+        )
     layout = RowLayout.of(classes, top_k)
     return {
         "format": FORMAT,
@@ -238,18 +242,18 @@ def _header(
     } | _as_json(header)
 
 
-def _require_same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    keys = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+def _require_same(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    keys = [key for key in sorted({*stored, *wanted}) if stored.get(key) != wanted.get(key)]
     if keys:
-        differences = "; ".join(f"{key} is {found.get(key)!r}, asked for {wanted.get(key)!r}" for key in keys)
+        differences = "; ".join(f"{key} is {stored.get(key)!r}, expected {wanted.get(key)!r}" for key in keys)
         raise UserError(
-            f"the soft labels in {folder} are different ones: {differences}. "
-            "Name another folder, or delete this one to make them again."
+            f"the soft labels in {folder} do not match: {differences}. "
+            "Give another folder, or delete this one to make them again."
         )
 
 
 def _as_json(header: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(json.dumps(dict(header)))  # as JSON reads it back: tuples become lists
+    values: dict[str, Any] = json.loads(json.dumps(dict(header)))  # as read back from JSON: tuples become lists
     return values
 
 
@@ -260,7 +264,7 @@ def _digest(contents: Sequence[str]) -> str:
 # ---- bytes ----
 
 
-def _mapped_if_whole(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+def _mapped_if_complete(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
     """The memory-mapped array, or None if any byte of the file differs from what was written."""
     with path.open("rb") as file:
         crc = 0
@@ -277,7 +281,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make {folder}: {error.strerror or error}. Choose another place or free some space."
+            f"cannot make {folder}: {error.strerror or error}. Give another folder or free some space."
         ) from error
 
 

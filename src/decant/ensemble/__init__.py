@@ -1,1 +1,1 @@
-"""Many teachers, one answer: test-time augmentation, calibration and pooling."""
+"""The teachers' predictions combined: test-time augmentation, calibration and pooling."""

@@ -2,7 +2,7 @@
 
     p_T(k) = softmax(z / T)_k,    T = argmin over val of  -sum_i log p_T(y_i)
 
-Logits and log-probabilities differ by a constant per row, which the softmax removes: either may be given.
+Both logits and log-probabilities are accepted: they differ by a constant per row, which the softmax removes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scipy.special import log_softmax
 
 Floats = NDArray[np.floating[Any]]
 
-# The logarithm used for a probability of exactly 0: just below the smallest that float32 represents.
-_LOG_OF_NOTHING = -104.0
+# The logarithm used for a probability of exactly 0: just below that of the smallest positive float32.
+_LOG_OF_ZERO = -104.0
 
 
 def fit_temperature(
@@ -32,9 +32,9 @@ def fit_temperature(
 
     log_probabilities: [n, K], or logits. targets: [n] class indices, -1 where there is no label (left out). prior:
     weight, in rows, of the prior that T = 1; 0 gives the paper's plain minimum. In beta = 1/T the penalty is prior
-    * (beta - log beta), a gamma density with its mode at 1. On hundreds of rows it moves the fit by less than the
-    fit's own error, and it keeps T finite where val is tiny or classified without an error (there the plain minimum
-    is `low`, which claims certainty). Without rows, T = 1. Raises ValueError for NaN, for targets outside [-1, K)
+    * (beta - log beta), a gamma density with its mode at 1. On hundreds of rows it changes the fit by less than the
+    fit's own error. It matters if val is tiny or has no classification error: the plain minimum is then `low`, which
+    makes every prediction certain. Without rows, T = 1. Raises ValueError for NaN, for targets outside [-1, K)
     and for shapes that do not match.
     """
     z, y = labelled_rows(log_probabilities, targets)
@@ -62,7 +62,7 @@ def apply_temperature(log_probabilities: Floats, temperature: float) -> Floats:
     log_probabilities: [..., K], or logits; -inf stays -inf. Raises ValueError unless T is finite and positive.
     """
     if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"a temperature is a finite number above 0, not {temperature!r}")
+        raise ValueError(f"a temperature must be a finite number above 0, not {temperature!r}")
     given = np.asarray(log_probabilities)
     calibrated = log_softmax(given.astype(np.float64) / temperature, axis=-1)
     return calibrated.astype(given.dtype if given.dtype.kind == "f" else np.float64)
@@ -73,7 +73,7 @@ def labelled_rows(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The labelled rows for a fit: float64 [n', K], shifted to a maximum of 0 per row, and int64 [n'].
 
-    Probabilities of exactly 0 become the smallest that float32 represents. Raises ValueError as `fit_temperature`
+    Probabilities of exactly 0 become about the smallest positive float32. Raises ValueError as `fit_temperature`
     does.
     """
     z, y = np.asarray(log_probabilities, dtype=np.float64), np.asarray(targets)
@@ -83,6 +83,6 @@ def labelled_rows(
         raise ValueError(f"targets must be class indices from -1 to {z.shape[1] - 1}")
     z, y = z[y >= 0], y[y >= 0].astype(np.int64)
     if np.isnan(z).any() or np.isposinf(z).any() or np.isneginf(z).all(axis=1).any():
-        raise ValueError("scores contain NaN, +inf or rows of -inf alone")
+        raise ValueError("scores contain NaN, +inf or rows of -inf only")
     z = z - z.max(axis=1, keepdims=True)
-    return np.where(np.isneginf(z), np.minimum(_LOG_OF_NOTHING, z.min(initial=0.0, where=np.isfinite(z))), z), y
+    return np.where(np.isneginf(z), np.minimum(_LOG_OF_ZERO, z.min(initial=0.0, where=np.isfinite(z))), z), y

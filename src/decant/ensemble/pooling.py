@@ -1,6 +1,6 @@
-"""Pooling: the linear pool  p(k) = sum_m w_m p_m(k)  of calibrated members, and three ways to find its weights.
+"""Pooling: the linear pool  p(k) = sum_m w_m p_m(k)  of calibrated members, and three methods for its weights.
 
-Pooling reads predictions and runs no network, so changing a weight takes seconds. Weights are chosen on val, never
+Pooling reads predictions and runs no network, so changing a weight takes seconds. Weights are fitted on val, never
 on test.
 """
 
@@ -22,14 +22,14 @@ Weights = NDArray[np.float64]  # [m], >= 0, sums to 1
 def fit_weights(log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]], method: str) -> Weights:
     """Weights of the members: float64 [m], not negative, summing to 1.
 
-    log_probabilities: one [n, K] per member, calibrated already (apply_temperature). targets: int [n], -1 where
-    there is no label (left out; without labels the weights are equal). method: a key of METHODS. Raises UserError
-    for an unknown method, ValueError for no members or shapes that do not match.
+    log_probabilities: one [n, K] per member, already calibrated (apply_temperature). targets: int [n], -1 for a row
+    without a label (left out; if no row has a label, the weights are equal). method: a key of METHODS. Raises
+    UserError for an unknown method, ValueError for no members or shapes that do not match.
     """
     if method not in METHODS:
         raise UserError(f"unknown pooling method {method!r}; {nearest(str(method), list(METHODS))}")
     if not log_probabilities:
-        raise ValueError("nothing to pool: no member was given")
+        raise ValueError("no members to pool")
     likelihoods = _relative_likelihoods(log_probabilities, targets)
     return METHODS[method](likelihoods)
 
@@ -40,7 +40,7 @@ def pool(
     """log sum_m w_m softmax(z_m / T_m): float32 [n, K] log-probabilities.
 
     log_probabilities: one [n, K] per member. A member of weight 0 is not read. Raises ValueError if the numbers of
-    members, weights and temperatures differ, or the weights are negative or do not sum to 1.
+    members, weights and temperatures differ, or if the weights are negative or do not sum to 1.
     """
     w = np.asarray(weights, dtype=np.float64)
     if not len(log_probabilities) == len(w) == len(temperatures):
@@ -59,7 +59,7 @@ def pool(
     return pooled.astype(np.float32)
 
 
-# ---- methods: float64 [n, m] likelihoods of the true class, each row up to a factor -> weights [m] ----
+# ---- methods: float64 [n, m] likelihoods of the true class, rows scaled by any factor -> weights [m] ----
 
 
 def _equal(likelihoods: NDArray[np.float64]) -> Weights:
@@ -71,9 +71,9 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
     """argmax over the simplex of  sum_i log sum_m w_m p_im,  a concave problem, by EM for mixture weights.
 
     Each step  w_m <- w_m * g_m,  g_m = mean_i p_im / sum_j w_j p_ij,  cannot lower the likelihood (Dempster, Laird
-    & Rubin 1977), so the result is never worse than the equal weights of the start. By concavity the mean
-    log-likelihood is within max_m g_m - 1 of its maximum, which is the stopping rule. EM only approaches a weight
-    of 0: such members are removed at the end, so that they need not be run.
+    & Rubin 1977), so the result is never worse than equal weights, the starting point. By concavity the mean
+    log-likelihood is within max_m g_m - 1 of its maximum, which is the stopping rule. EM approaches a weight of 0 but
+    never reaches it: such members are removed at the end, so that they need not be run.
     """
     weights = _equal(likelihoods)
     for _ in range(steps if len(likelihoods) else 0):
@@ -85,11 +85,11 @@ def _convex(likelihoods: NDArray[np.float64], tolerance: float = 1e-7, steps: in
 
 
 def _prune_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weights:
-    """Set weights to 0, the smallest first, as long as the likelihood does not fall."""
+    """Set each weight to 0, the smallest first, if that does not lower the likelihood; the largest always stays."""
     for member in np.argsort(weights, kind="stable")[:-1] if len(likelihoods) else ():
         fewer = np.where(np.arange(len(weights)) == member, 0.0, weights)
         fewer /= fewer.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):  # a true class may get no probability
+        with np.errstate(divide="ignore", invalid="ignore"):  # the true class may have probability 0
             gain = np.log(likelihoods @ fewer).sum() - np.log(likelihoods @ weights).sum()
         if gain >= 0:
             weights = fewer
@@ -99,8 +99,8 @@ def _prune_useless(likelihoods: NDArray[np.float64], weights: Weights) -> Weight
 def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:
     """Ensemble selection with replacement (Caruana, Niculescu-Mizil, Crew & Ksikes 2004, section 2.1).
 
-    Adds, one at a time, the member that lowers the NLL of the bag most (the first of equals). The weights are the
-    counts of the best bag, so it is never worse than the best single member.
+    Each step adds the member that gives the bag the lowest NLL (on ties the first). The weights are the counts in the
+    best bag, so the result is never worse than the best single member.
     """
     n, m = likelihoods.shape
     if n == 0:
@@ -108,7 +108,7 @@ def _greedy(likelihoods: NDArray[np.float64], steps: int = 50) -> Weights:
     counts, total = np.zeros(m), np.zeros(n)
     best_counts, best_nll = counts, np.inf
     for size in range(1, steps + 1):
-        with np.errstate(divide="ignore"):  # a bag may give the true class no probability: NLL inf
+        with np.errstate(divide="ignore"):  # the true class may have probability 0 in a bag: NLL inf
             nll = -np.log((total[:, None] + likelihoods) / size).mean(axis=0)
         chosen = int(np.argmin(nll))
         counts = counts + np.eye(m)[chosen]
@@ -132,7 +132,7 @@ def _relative_likelihoods(
 ) -> NDArray[np.float64]:
     """p_m(y_i) for the labelled rows, [n', m], each row divided by its largest value to avoid underflow.
 
-    A factor per row shifts the log-likelihood of every mixture alike, so no method depends on it.
+    A factor per row adds the same constant to the log-likelihood of every mixture, so no method depends on it.
     """
     columns = []
     for scores in log_probabilities:

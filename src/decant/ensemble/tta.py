@@ -1,11 +1,11 @@
-"""Test-time augmentation: the names of a recipe become ttach transforms, one callable per member.
+"""Test-time augmentation: the names in a recipe become ttach transforms, one callable per member.
 
 Every member shows the network the same object, so the members' probabilities may be averaged. Vertical flips and
-quarter turns are left out on purpose: an image has an up and a down.
+quarter turns are left out on purpose: photos have a natural up and down.
 
-ttach 0.0.3 (the last version) works with current torch; two of its habits are corrected here. Its `Scale` and
-`Resize` sample without antialiasing, so a reduced image shows patterns that no training image has; and `Scale`
-truncates sizes (int(100 * 1.15) = 114) where this project rounds.
+ttach 0.0.3 (the last version) works with current torch, with two corrections made here. Its `Scale` and `Resize`
+sample without antialiasing, so a reduced image shows aliasing that training images do not have. Its `Scale` truncates
+sizes (int(100 * 1.15) = 114); this project rounds.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ IDENTITY = "identity"
 
 
 def tta_members(transforms: Sequence[Spec], *, fixed_size: bool = False) -> dict[str, Member]:
-    """The members of a recipe's TTA set by name: "identity" first, the others in the recipe's order.
+    """The TTA members of a recipe, by name: "identity" first, the others in the recipe's order.
 
-    transforms: each entry is a name (`hflip`, `five_crops`), a name with its number (`scale1.15`, `zoom1.2`,
+    transforms: each entry is a name (`hflip`, `five_crops`), a name with a number (`scale1.15`, `zoom1.2`,
     `multiply0.9`, `five_crops0.8`), several of these joined by `+` (`hflip+zoom1.2`, their product), or a mapping
     from name to number or numbers (`{scale: [0.85, 1.15]}`). fixed_size: the network accepts S x S images only
     (most ViTs); `scale`, which changes S, is then an error.
 
-    Members map float32 images in [0, 1] to such images. A repeated member occurs once. `multiply` clamps, `zoom`
-    crops the centre of the enlarged image, `five_crops` resizes its crops back to S. Raises UserError for an
+    Members map float32 images in [0, 1] to float32 images in [0, 1]. A repeated member occurs once. `multiply` clamps,
+    `zoom` crops the centre of the enlarged image, `five_crops` resizes its crops back to S. Raises UserError for an
     unknown name or a number out of range.
     """
     members: dict[str, Member] = {IDENTITY: lambda images: images}
@@ -45,14 +45,14 @@ def tta_members(transforms: Sequence[Spec], *, fixed_size: bool = False) -> dict
         for chain in _chains(spec):
             if fixed_size and any(name == "scale" for name, _ in chain):
                 raise UserError(
-                    f"TTA {spec!r}: this network accepts images of one size only and `scale` changes it; "
-                    "use `zoom`, which enlarges and crops back."
+                    f"TTA {spec!r}: this network accepts images of one size only, and `scale` changes the size; "
+                    "use `zoom`, which enlarges and crops to the old size."
                 )
             members.update(_product([_FAMILIES[name](number) for name, number in chain]))
     return members
 
 
-# ---- one family of members each: number -> {member name: transform}, empty where nothing would change ----
+# ---- families: number -> {member name: transform}; empty if the number changes nothing ----
 
 
 class _AntialiasedScale(ttach.Scale):
@@ -84,7 +84,7 @@ def _zoom(number: float | None) -> dict[str, Member]:
 
 def _five_crops(number: float | None) -> dict[str, Member]:
     side = _number("five_crops", 0.875 if number is None else number, 0.25, 0.99)
-    # In the order of ttach.FiveCrops.
+    # The order of ttach.FiveCrops.
     corners = ("left_top", "left_bottom", "right_bottom", "right_top", "centre")
 
     def member(corner: int) -> Member:
@@ -101,8 +101,8 @@ def _five_crops(number: float | None) -> dict[str, Member]:
 def _multiply(number: float | None) -> dict[str, Member]:
     factor = _number("multiply", number, 0.25, 4.0)
     multiply = ttach.Multiply([factor])
-    brighter = {f"multiply{factor:g}": lambda images: multiply.apply_aug_image(images, factor=factor).clamp(0, 1)}
-    return {} if factor == 1 else brighter
+    member = {f"multiply{factor:g}": lambda images: multiply.apply_aug_image(images, factor=factor).clamp(0, 1)}
+    return {} if factor == 1 else member
 
 
 _FAMILIES: dict[str, Callable[[float | None], dict[str, Member]]] = {
@@ -121,7 +121,7 @@ def _resized(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _product(families: Sequence[Mapping[str, Member]]) -> dict[str, Member]:
-    """Members of every combination, applied left to right; families that change nothing are left out."""
+    """One member for every combination, applied left to right; empty families are left out."""
     combinations = itertools.product(*(family.items() for family in families if family))
     return {
         "+".join(name for name, _ in steps): _in_turn([member for _, member in steps])
@@ -139,7 +139,7 @@ def _in_turn(members: Sequence[Member]) -> Member:
 
 
 def _chains(spec: Spec) -> list[list[tuple[str, float | None]]]:
-    """The chains of (family, number) that one entry of a recipe asks for."""
+    """One entry of a recipe as chains of (family, number)."""
     if spec == IDENTITY:
         return []
     if isinstance(spec, str):
@@ -147,9 +147,9 @@ def _chains(spec: Spec) -> list[list[tuple[str, float | None]]]:
     if isinstance(spec, Mapping):
         chains = []
         for name, numbers in spec.items():
-            known = _known(str(name))
+            family = _known(str(name))
             for number in numbers if isinstance(numbers, (list, tuple)) else [numbers]:
-                chains.append([_with_number(known, number)])
+                chains.append([_with_number(family, number)])
         return chains
     raise UserError(f"TTA entry {spec!r} is neither a name nor a mapping such as {{scale: [0.85, 1.15]}}.")
 
@@ -157,7 +157,7 @@ def _chains(spec: Spec) -> list[list[tuple[str, float | None]]]:
 def _parse(text: str) -> tuple[str, float | None]:
     match = re.fullmatch(r"([A-Za-z_]+)(\d+(?:\.\d+)?)?", text)
     if match is None:
-        return _known(text), None  # always raises: no name looks like this
+        return _known(text), None  # always raises: every known name matches the pattern
     name, number = match.groups()
     return _with_number(_known(name), None if number is None else float(number))
 
@@ -165,9 +165,9 @@ def _parse(text: str) -> tuple[str, float | None]:
 def _known(name: str) -> str:
     if name in _FAMILIES:
         return name
-    # A ttach class name (HorizontalFlip, FiveCrops) should lead to ours.
-    ours = {"horizontalflip": "hflip", "fivecrops": "five_crops"}.get(name.lower(), name.lower())
-    raise UserError(f"unknown TTA transform {name!r}; {nearest(ours, list(_FAMILIES))}")
+    # ttach's class names (HorizontalFlip, FiveCrops) lead to the names used here.
+    suggested = {"horizontalflip": "hflip", "fivecrops": "five_crops"}.get(name.lower(), name.lower())
+    raise UserError(f"unknown TTA transform {name!r}; {nearest(suggested, list(_FAMILIES))}")
 
 
 def _with_number(name: str, number: Any) -> tuple[str, float | None]:

@@ -22,7 +22,7 @@ def build_classifier(
     model_args: dict[str, Any] | None = None,
     drop_path: float = 0.0,
 ) -> tuple[Classifier, str]:
-    """A classifier with `classes` outputs, and the weight source that was taken.
+    """A classifier with `classes` outputs, and the weight source that was used.
 
     architecture: a timm name, or open_clip:MODEL or open_clip:MODEL/TAG. Random weights depend on `seed` alone.
     Raises UserError for an unknown architecture and if no weight source is available.
@@ -36,12 +36,12 @@ def build_classifier(
 def blank_classifier(
     architecture: str, classes: int, input_px: int, model_args: dict[str, Any] | None = None, drop_path: float = 0.0
 ) -> Classifier:
-    """The classifier with random weights from torch's current state."""
+    """The classifier with random weights, drawn from torch's global generator."""
     if architecture.startswith("open_clip:"):
         return blank_open_clip(architecture.removeprefix("open_clip:").partition("/")[0], classes)
     if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture.split('.')[0][:12]}*")[:5]
-        raise UserError(f"timm has no architecture {architecture!r}; near: {', '.join(near) or 'none'}")
+        similar = timm.list_models(f"*{architecture.split('.')[0][:12]}*")[:5]
+        raise UserError(f"timm has no architecture {architecture!r}; similar names: {', '.join(similar) or 'none'}")
     args = dict(model_args or {})
     if drop_path:
         args["drop_path_rate"] = drop_path
@@ -52,13 +52,13 @@ def blank_classifier(
         backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)
     except TypeError as error:
         raise UserError(f"{architecture} does not accept these model_args: {error}") from None
-    found: dict[str, Any] = vars(backbone)["default_cfg"]
-    return Classifier(backbone, found["mean"], found["std"])
+    default_cfg: dict[str, Any] = vars(backbone)["default_cfg"]
+    return Classifier(backbone, default_cfg["mean"], default_cfg["std"])
 
 
 def blank_open_clip(model: str, classes: int) -> Classifier:
     if model not in open_clip.list_models():
-        raise UserError(f"open_clip has no model {model!r}; see open_clip.list_models()")
+        raise UserError(f"open_clip has no model {model!r}; open_clip.list_models() lists the known ones")
     visual = open_clip.create_model(model).visual
     return Classifier(
         nn.Sequential(visual, nn.Linear(visual.output_dim, classes)), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -66,7 +66,7 @@ def blank_open_clip(model: str, classes: int) -> Classifier:
 
 
 def head_of(classifier: Classifier) -> nn.Linear:
-    """The last, linear layer. Raises UserError for a network that does not end in one."""
+    """The network's last layer. Raises UserError if it is not linear."""
     backbone = classifier.backbone
     head = backbone[-1] if isinstance(backbone, nn.Sequential) else backbone.get_classifier()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):

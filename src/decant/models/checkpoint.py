@@ -19,7 +19,7 @@ from decant.workspace import replacing, write_json
 class Checkpoint:
     """A classifier with its classes, its preprocessing and a card.
 
-    card: at least `architecture`; further `model_args`, `weights` (the source that was taken).
+    card: at least `architecture`; also `model_args` and `weights` (the source that was used).
     """
 
     classifier: Classifier
@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write both files atomically, the description last."""
+    """Write both files atomically, `model.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.classifier.state_dict().items()}
     with replacing(folder / "model.safetensors") as beside:
@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Inverse of `save_checkpoint`, in evaluation mode. Raises UserError for missing or damaged files."""
+    """Read a checkpoint; its network is in evaluation mode. Raises UserError for missing or damaged files."""
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing; {folder} contains no checkpoint")
@@ -55,7 +55,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
         )
         classifier.load_state_dict(state)
-    # KeyError and TypeError: an entry of the description; RuntimeError: weights of another network
+    # KeyError, TypeError: a missing or wrong entry of the description; RuntimeError: weights of another network
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"the checkpoint in {folder} is damaged ({error}); train it again") from None
     return Checkpoint(classifier.eval(), description["classes"], preprocessing, card)

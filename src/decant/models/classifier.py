@@ -1,4 +1,4 @@
-"""A network that normalises its own input, so that mean and std always travel with it."""
+"""A network that normalises its own input, so that mean and std are always stored with the weights."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """`backbone` behind its own normalisation.
+    """A backbone that is preceded by its input normalisation.
 
     forward: float32 [B, 3, S, S], RGB in [0, 1] -> logits [B, K].
     """
@@ -26,5 +26,5 @@ class Classifier(nn.Module):
 
 
 def placed(classifier: Classifier, device: torch.device) -> Classifier:
-    """The classifier on `device`, weights channels last: a CPU training step is nearly twice as fast this way."""
+    """The classifier on `device`, weights in channels-last order: a CPU training step is then nearly twice as fast."""
     return classifier.to(device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Inference from original images: the evaluation transform, in batches, and the network's outputs."""
+"""Inference from encoded images: batches through the evaluation transform, log-probabilities and features."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -20,16 +20,16 @@ IDENTITY: Members = {"identity": lambda images: images}
 
 
 def evaluation_batches(
-    pictures: Iterable[tuple[str, bytes]], preprocessing: Preprocessing, batch_size: int = 64
+    images: Iterable[tuple[str, bytes]], preprocessing: Preprocessing, batch_size: int = 64
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Decode and prepare images (id, encoded bytes): yield ids and float32 [B, 3, S, S] in [0, 1]."""
+    """Decode and transform images (id, encoded bytes): yield ids and float32 [B, 3, S, S] in [0, 1]."""
 
-    def prepare(picture: tuple[str, bytes]) -> tuple[str, Tensor]:
-        return picture[0], evaluation_transform(decode(picture[1]), preprocessing)
+    def prepare(image: tuple[str, bytes]) -> tuple[str, Tensor]:
+        return image[0], evaluation_transform(decode(image[1]), preprocessing)
 
-    for batch in batched(parallel(prepare, pictures), batch_size):
-        ids, images = zip(*batch, strict=True)
-        yield list(ids), torch.stack(images)
+    for batch in batched(parallel(prepare, images), batch_size):
+        ids, tensors = zip(*batch, strict=True)
+        yield list(ids), torch.stack(tensors)
 
 
 def predict(
@@ -38,13 +38,13 @@ def predict(
     device: torch.device,
     members: Members = IDENTITY,
 ) -> Predictions:
-    """Log-probabilities of every TTA member for every image."""
+    """Log-probabilities of every TTA member for every image, in the order of the batches."""
     classifier = placed(classifier, device).eval()
     ids: list[str] = []
     rows: dict[str, list[np.ndarray]] = {name: [] for name in members}
     with torch.inference_mode():
-        for names, images in batches:
-            ids += names
+        for batch_ids, images in batches:
+            ids += batch_ids
             images = images.to(device)
             for member, transform in members.items():
                 rows[member].append(log_probabilities(classifier, transform(images)))
@@ -62,6 +62,6 @@ def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:
 
 
 def features_of(classifier: Classifier, images: Tensor) -> np.ndarray:
-    """Features before the head, float32 [B, D]; the classifier must be in evaluation mode."""
+    """The head's input, float32 [B, D], for images as above; the classifier must be in evaluation mode."""
     with torch.inference_mode():
         return embed(classifier, images.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()

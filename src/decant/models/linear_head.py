@@ -1,7 +1,7 @@
-"""A head fitted to frozen features: the whole training of a linear probe, and the start of a careful fine-tuning.
+"""A head fitted to frozen features: all the training of a linear probe, and a starting point for fine-tuning.
 
-Fine-tuning from a fitted head does not distort good features while a random head is still wrong, which costs most under
-distribution shift (Kumar, Raghunathan, Jones, Ma & Liang 2022, "Fine-Tuning can Distort Pretrained Features and
+A random head gives wrong gradients at first, which distort good features; a fitted head does not. The damage is largest
+under distribution shift (Kumar, Raghunathan, Jones, Ma & Liang 2022, "Fine-Tuning can Distort Pretrained Features and
 Underperform Out-of-Distribution").
 """
 
@@ -12,7 +12,7 @@ from decant.evaluation.scores import scores
 from decant.models.probe import REGULARISATION, LinearProbe
 from decant.tracking import progress
 
-MAX_ROWS = 10_000  # time and memory of a fit grow with every image, and one is fitted per strength
+MAX_ROWS = 10_000  # time and memory of a fit grow with the number of images, and there is one fit per strength
 
 
 def choose_probe(
@@ -26,20 +26,21 @@ def choose_probe(
 ) -> tuple[LinearProbe, list[dict[str, float]]]:
     """Fit a probe per regularisation strength; return the best on val and the val scores of each.
 
-    features: float32 [n, D]. targets: int64 [n]. weight: [n]. metric: a key of `scores`; ties go by likelihood.
+    features: float32 [n, D]. targets: int64 [n]. weight: [n]. metric: a key of `scores`; the likelihood on
+    val decides ties.
     """
-    tried: list[tuple[tuple[float, float], LinearProbe]] = []
+    ranked: list[tuple[tuple[float, float], LinearProbe]] = []
     rows: list[dict[str, float]] = []
     for strength in progress(REGULARISATION, "regularisation"):
         probe = LinearProbe(classes, strength).fit(features, targets, weight)
         val = scores(log_softmax(probe.logits(val_features), axis=1), val_targets)
-        tried.append(((val[metric], -val["nll"]), probe))
+        ranked.append(((val[metric], -val["nll"]), probe))
         rows.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in val.items()}})
-    return max(tried, key=lambda pair: pair[0])[1], rows
+    return max(ranked, key=lambda pair: pair[0])[1], rows
 
 
 def subsample(rows: np.ndarray, targets: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most `most` of the rows, in their order: each class keeps its share, and at least one row."""
+    """At most `most` of the rows, in their given order; each class keeps its share, and at least one row."""
     if len(rows) <= most:
         return rows
     rank = np.empty(len(rows))

@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-REGULARISATION = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn, tried on val
+REGULARISATION = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # scikit-learn's C; the best on val is used
 
 
 class LinearProbe:
     """Multinomial logistic regression on standardised features (L-BFGS, as in Radford et al. 2021, A.3).
 
-    Classes that are absent from the targets get a log-probability far below the others.
+    Classes that are absent from the targets get logits far below the others.
     """
 
     def __init__(self, classes: int, strength: float) -> None:
@@ -26,15 +26,15 @@ class LinearProbe:
         self.mean = features.mean(axis=0, dtype=np.float64)
         self.scale = features.std(axis=0, dtype=np.float64) + 1e-6
         regression = LogisticRegression(C=self.strength, max_iter=300, tol=1e-3)
-        # One thread: the optimiser calls BLAS for short vectors, where a second thread costs more than it saves.
+        # One thread: the optimiser calls BLAS on short vectors, for which a second thread costs more than it saves.
         with warnings.catch_warnings(), threadpool_limits(1, "blas"):
-            # 300 steps suffice for ranking; a separable problem never converges
+            # 300 steps are enough to rank the strengths; a separable problem never converges
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images per class
             regression.fit((features - self.mean) / self.scale, targets, sample_weight=weight)
         self.weight = np.zeros((self.classes, features.shape[1]))
         self.bias = np.full(self.classes, -20.0)
-        if len(regression.classes_) == 2:  # scikit-learn keeps one row for two classes
+        if len(regression.classes_) == 2:  # scikit-learn stores one row for two classes
             half = regression.coef_[0] / 2, regression.intercept_[0] / 2
             coefficients, intercepts = np.stack([-half[0], half[0]]), np.array([-half[1], half[1]])
         else:
@@ -48,7 +48,7 @@ class LinearProbe:
         return (features - self.mean) / self.scale @ self.weight.T + self.bias
 
     def write_into(self, head: nn.Linear) -> None:
-        """Write standardisation and regression into a linear layer."""
+        """Write the standardisation and the regression into a linear layer [classes, D], as one matrix and bias."""
         weight = self.weight / self.scale
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight))

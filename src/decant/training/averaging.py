@@ -8,7 +8,7 @@ from decant.models.classifier import Classifier
 
 
 class Averaged:
-    """`module` is the network to use: an average of the trained one, or that one itself if `decay` is 0."""
+    """`module` is the network to use: the average of the weights, or the trained network itself if `decay` is 0."""
 
     def __init__(self, classifier: Classifier, decay: float) -> None:
         self.decay = decay
@@ -16,12 +16,12 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, classifier: Classifier, step: int) -> None:
-        """Update after step `step` (from 0). The decay is lower in early steps, so that the start is forgotten."""
+        """Update after step `step` (from 0). The decay is lower in early steps, to forget the initial weights."""
         if self.decay == 0:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        for own, new in zip(self.module.state_dict().values(), classifier.state_dict().values(), strict=True):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
+        for average, new in zip(self.module.state_dict().values(), classifier.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(new, 1 - decay)
             else:
-                own.copy_(new)
+                average.copy_(new)

@@ -1,7 +1,7 @@
 """The training loop, complete in this file.
 
-Everything random is a function of seed, epoch and step, so a run that was killed continues after its last epoch and
-ends with the same weights, bit for bit on one machine's CPU.
+All random numbers depend on seed, epoch and step only. A killed run therefore continues after its last finished epoch
+and ends with the same weights, bit for bit on the CPU of one machine.
 """
 
 import json
@@ -38,7 +38,7 @@ ViewOfEpoch = Callable[[int], int]
 
 @dataclass(frozen=True)
 class Task:
-    """What to learn: the cache rows (int64 [n]), their views, and the loss of a view's logits."""
+    """What to learn: the cache rows (int64 [n]), their views, and the loss of the logits of a view."""
 
     rows: np.ndarray
     views: ViewSet
@@ -75,12 +75,12 @@ def train(
         losses = []
         batches = epoch_rows(task.rows, settings.batch_size, seed, epoch)
         for step, rows in enumerate(progress(batches, f"epoch {epoch + 1}/{settings.epochs}", unit="batch")):
-            now = epoch * steps + step
-            share = rate_at(now, settings.epochs * steps, round(settings.warmup_epochs * steps))
+            step_index = epoch * steps + step
+            share = rate_at(step_index, settings.epochs * steps, round(settings.warmup_epochs * steps))
             set_rate(optimizer, settings, share, head_only=epoch < settings.freeze_epochs)
-            torch.manual_seed(step_seed(seed, now))  # dropout and stochastic depth
+            torch.manual_seed(step_seed(seed, step_index))  # dropout and stochastic depth
             losses.append(train_step(classifier, optimizer, task, rows, epoch, settings.input_px, dtype, device))
-            averaged.update(classifier, now)
+            averaged.update(classifier, step_index)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         seconds = time.monotonic() - started
         metrics = evaluate(averaged.module)
@@ -95,9 +95,9 @@ def train(
 
 
 def training_mode(classifier: Classifier, freeze_norm: bool) -> None:
-    """Training mode; with `freeze_norm` batch norms use their stored statistics and do not update them.
+    """Switch to training mode; with `freeze_norm`, batch norms use their stored statistics and do not update them.
 
-    Statistics of small batches are noisy enough to undo what a fitted head relies on.
+    A fitted head depends on the stored statistics, and those of small batches are noisy.
     """
     classifier.train()
     if freeze_norm:
@@ -158,7 +158,7 @@ def measured_dtype(classifier: Classifier, settings: Training, classes: int, dev
 
     chosen = faster_dtype(step)
     classifier.zero_grad(set_to_none=True)
-    classifier.load_state_dict(saved)  # running statistics have moved
+    classifier.load_state_dict(saved)  # the steps changed the running statistics
     return chosen
 
 
@@ -217,12 +217,12 @@ class Resume:
         except SafetensorError:
             log.warning("%s is damaged; training starts from the beginning", self.path)
             return []
-        self.classifier.load_state_dict(part(tensors, "network."))
+        self.classifier.load_state_dict(with_prefix(tensors, "network."))
         if self.averaged.module is not self.classifier:
-            self.averaged.module.load_state_dict(part(tensors, "average."))
+            self.averaged.module.load_state_dict(with_prefix(tensors, "average."))
         state = self.optimizer.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in part(tensors, "optimizer.").items():
+        for key, value in with_prefix(tensors, "optimizer.").items():
             index, _, slot = key.partition(".")
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": state["param_groups"]})
@@ -234,7 +234,8 @@ class Resume:
         self.path.unlink(missing_ok=True)
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose key starts with `prefix`, under the rest of the key."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 

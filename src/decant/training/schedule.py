@@ -9,7 +9,7 @@ from decant.study import Training
 
 
 def rate_at(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the peak rate: linear warm-up, then a half cosine to zero (Loshchilov & Hutter 2017)."""
+    """The learning rate as a share of its peak: linear warm-up, then a half cosine to 0 (Loshchilov & Hutter 2017)."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(1, steps - warmup_steps)
@@ -17,7 +17,7 @@ def rate_at(step: int, steps: int, warmup_steps: int) -> float:
 
 
 def parameter_groups(backbone: nn.Module, settings: Training) -> list[dict[str, object]]:
-    """Body and head, each with and without weight decay (norms and biases have none)."""
+    """Optimiser groups: body and head, each with and without weight decay (norms and biases have none)."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         groups.setdefault((is_head(name), parameter.ndim > 1), []).append(parameter)
@@ -40,7 +40,7 @@ def make_optimizer(backbone: nn.Module, settings: Training) -> optim.Optimizer:
 
 
 def set_rate(optimizer: optim.Optimizer, settings: Training, share: float, head_only: bool) -> None:
-    """Set this step's learning rates; while only the head learns, the body's is zero."""
+    """Set the learning rates of one step; with `head_only` the body's rate is 0. share: as from `rate_at`."""
     for group in optimizer.param_groups:
         frozen = head_only and not group["head"]
         group["lr"] = 0.0 if frozen else settings.learning_rate * share * group["factor"]

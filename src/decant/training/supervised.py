@@ -1,4 +1,4 @@
-"""The supervised loss: cross-entropy with the given labels of views, mixed and smoothed."""
+"""The supervised loss: cross-entropy with the given labels, mixed as in the view and smoothed."""
 
 import numpy as np
 import torch
@@ -24,14 +24,14 @@ def supervised_loss(
         hard = view_targets(views, targets, classes, rows, view)
         soft = hard * (1 - smoothing) + smoothing / classes
         losses = -(soft.to(logits.device) * F.log_softmax(logits, dim=1)).sum(dim=1)
-        share = factor[torch.from_numpy(rows)].to(logits.device)
-        return (losses * share).sum() / share.sum().clamp_min(1e-6)
+        row_weight = factor[torch.from_numpy(rows)].to(logits.device)
+        return (losses * row_weight).sum() / row_weight.sum().clamp_min(1e-6)
 
     return criterion
 
 
 def view_targets(views: ViewSet, targets: np.ndarray, classes: int, rows: np.ndarray, view: int) -> Tensor:
-    """One-hot labels of a view, mixed in the shares of its images (Zhang et al. 2018), float32 [B, K]."""
+    """Labels of a view, float32 [B, K]: one-hot, or mixed by the shares of its two images (Zhang et al. 2018)."""
     onehot = F.one_hot(torch.from_numpy(targets[rows]), classes).float()
     parameters = views.draw(rows, view)
     mixed = np.flatnonzero(parameters.partner >= 0)
@@ -43,6 +43,6 @@ def view_targets(views: ViewSet, targets: np.ndarray, classes: int, rows: np.nda
 
 
 def class_factors(targets: np.ndarray, classes: int, balance: float) -> np.ndarray:
-    """(mean count / count) ** balance of each class, float64 [K]; unlabelled rows do not count."""
+    """(mean count / count) ** balance for each class, float64 [K]; unlabelled rows do not count."""
     counts = np.bincount(targets[targets >= 0], minlength=classes).clip(1)
     return (counts.mean() / counts) ** balance

@@ -30,13 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as place:
-        drawn = Path(place) / "photo.jpg"
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "photo.jpg"
         Image.fromarray(drawn_photo(300, 400)).save(drawn, quality=90)
-        row = cold_start_row(given.model or exported_random_student(Path(place)), given.photo or drawn, given.processes)
+        row = cold_start_row(
+            given.model or exported_random_student(Path(folder)), given.photo or drawn, given.processes
+        )
     write_results_table([row], given.out / "cold_start.csv", COLD_START_COLUMNS)
     record_measurement(given.out, ["cold_start.csv"], measured_file(given.model) if given.model else RANDOM_STUDENT)
-    print(f"{row['total_s']:.3f} s to the first answer: {given.out / 'cold_start.csv'}")
+    print(f"{row['total_s']:.3f} s to the first predicted class; table: {given.out / 'cold_start.csv'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long export and verification of a student take. It uses drawn photos and needs neither data nor a study."""
+"""The time to export a student and to verify the file, on drawn photos: no data and no study are needed."""
 
 import argparse
 import tempfile
@@ -21,20 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/export_time.py --pictures 200",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=followed, metavar="FOLDER", help="a student's (default: an"
-                        " EfficientNet-Lite0 with random weights, 128 px, ten classes)")  # fmt: skip
+    parser.add_argument("--checkpoint", type=followed, metavar="FOLDER", help="the checkpoint of a student (default: an"
+                        " EfficientNet-Lite0 with random weights, 128 px, 10 classes)")  # fmt: skip
     parser.add_argument("--pictures", type=at_least_one, default=200, help="images to verify on (default: 200)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
     )
     given = parser.parse_args(arguments)
     checkpoint = load_checkpoint(given.checkpoint) if given.checkpoint else random_student()
-    with tempfile.TemporaryDirectory() as place:
-        row = export_time_row(checkpoint, Path(place), given.pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        row = export_time_row(checkpoint, Path(folder), given.pictures)
     write_results_table([row], given.out / "export_time.csv", EXPORT_TIME_COLUMNS)
     weights = measured_file(given.checkpoint / "model.safetensors") if given.checkpoint else RANDOM_STUDENT
     record_measurement(given.out, ["export_time.csv"], weights)
-    print(f"{row['total_s']:.1f} s, passed: {row['passed']}: {given.out / 'export_time.csv'}")
+    print(f"{row['total_s']:.1f} s, verification passed: {row['passed']}; table: {given.out / 'export_time.csv'}")
 
 
 if __name__ == "__main__":

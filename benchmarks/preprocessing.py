@@ -40,33 +40,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     photos = [photo_of(given.photo)] if given.photo else [drawn_photo(*size) for size in SIZES]
-    with tempfile.TemporaryDirectory() as place:
-        model = given.model or exported_random_student(Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        model = given.model or exported_random_student(Path(folder))
         costs = [cost_row(model, photo, threads, given.calls) for photo in photos for threads in given.threads]
-        off = preprocessing_error_rows(model, given.pictures)
+        errors = preprocessing_error_rows(model, given.pictures)
     write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
-    write_results_table(off, given.out / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)
-    model_of = measured_file(given.model) if given.model else RANDOM_STUDENT
-    record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], model_of)
+    write_results_table(errors, given.out / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)
+    measured = measured_file(given.model) if given.model else RANDOM_STUDENT
+    record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], measured)
     for row in costs:
         print(
-            "{height_px} x {width_px}, threads {threads}: {full_to_apart:.3f} of bare + Pillow by the clock, "
-            "{cpu_full_to_apart:.3f} of the processor's time".format(**row)
+            "{height_px} x {width_px}, threads {threads}: the file takes {full_to_apart:.3f} of the time of Pillow and "
+            "the bare graph, and {cpu_full_to_apart:.3f} of their CPU time".format(**row)
         )
-    print(
-        f"grey levels off, at most: {np.max([[row[c] for c in PREPROCESSING_ERROR_COLUMNS[3:5]] for row in off]):.4f}"
-    )
+    largest = np.max([[row[column] for column in PREPROCESSING_ERROR_COLUMNS[3:5]] for row in errors])
+    print(f"largest error of the preprocessing: {largest:.4f} of 255 grey levels")
     print(f"tables: {given.out / 'preprocessing.csv'}, {given.out / 'fidelity.csv'}")
 
 
 def photo_of(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3], RGB, upright. UserError for what is no image file."""
+    """Read an image file as uint8 [H, W, 3], RGB, upright. Raises UserError if it is no image file."""
     if not path.is_file():
-        raise UserError(f"{path} is no file; give an image to --photo, or leave it out")
+        raise UserError(f"{path} is not a file; pass an image file as --photo, or omit --photo")
     try:
         return decode(path.read_bytes())
     except BrokenImage as error:
-        raise UserError(f"{path}: {error}; give another image to --photo, or leave it out") from None
+        raise UserError(f"{path}: {error}; pass another image as --photo, or omit --photo") from None
 
 
 if __name__ == "__main__":

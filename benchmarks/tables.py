@@ -1,7 +1,7 @@
-"""Write the reports and docs/flow.svg again, or check that they agree with results/ and with the table of stages.
+"""Write all reports and docs/flow.svg, or check that they agree with results/ and with the table of stages.
 
---check compares texts. It finds a figure that is missing, but not one that is drawn differently: how a figure is drawn
-depends on fonts and on matplotlib's version.
+--check compares texts and finds missing figures. It does not compare the pixels of figures, which depend on fonts and
+on matplotlib's version.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  python benchmarks/tables.py --check",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where results is (default: results/)")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a report is stale")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of results (default: results/)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with code 2 if a report is stale")
     given = parser.parse_args(arguments)
     results = given.results.resolve()
     folders = study_folders(results)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def flow_text() -> str:
-    """The picture of the flow, from the table of stages."""
+    """The diagram of the flow as SVG, from the table of stages."""
     return flow_svg([FlowStage(stage.name, reads_in_table(stage), stage.script) for stage in GRAPH])
 
 

@@ -1,4 +1,4 @@
-"""The reports that are committed say what the committed numbers say."""
+"""The committed reports agree with the committed numbers."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ from decant.reporting.report import stale_reports
 
 
 def test_no_committed_report_is_stale(repository: Path) -> None:
-    names = [str(path.relative_to(repository)) for path in stale_reports(repository / "results")]
-    assert names == [], "run python benchmarks/tables.py and commit what it writes"
+    stale = [str(path.relative_to(repository)) for path in stale_reports(repository / "results")]
+    assert stale == [], "run python benchmarks/tables.py and commit the files that it writes"

@@ -1,4 +1,4 @@
-"""Against scipy's bootstrap and binomial test, and scikit-learn on resamples drawn image by image."""
+"""Intervals equal SciPy's bootstrap and binomial test, and scikit-learn's scores of resampled images."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from decant.evaluation.intervals import (
 
 
 def two_models(n: int = 400, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets, answers right nine times in ten, answers right eight times in ten."""
+    """Targets, predictions of which at least 90 % are right, predictions of which at least 80 % are right."""
     draw = np.random.default_rng(3)
     targets = draw.integers(0, classes, n)
     good = np.where(draw.random(n) < 0.9, targets, draw.integers(0, classes, n))
@@ -40,21 +40,21 @@ def test_precision_interval_equals_a_bootstrap_of_images_scored_by_scikit_learn(
         chosen = draw.integers(0, 60, 60)
         scores.append(precision_score(targets[chosen], good[chosen], average="macro", zero_division=0))
     expected = np.quantile(scores, [0.025, 0.975])
-    found = bootstrap_intervals(targets, good, resamples=20_000)["precision_macro"]
-    assert found == pytest.approx(tuple(expected), abs=0.012)
+    interval = bootstrap_intervals(targets, good, resamples=20_000)["precision_macro"]
+    assert interval == pytest.approx(tuple(expected), abs=0.012)
 
 
-def test_precision_of_a_resample_equals_scikit_learns_also_where_a_class_drops_out() -> None:
+def test_precision_of_a_resample_equals_scikit_learns_even_if_a_class_is_missing() -> None:
     cells = np.array([[0, 0], [0, 1], [1, 1], [2, 0], [3, 3]])
     draws = np.array([[3, 1, 4, 2, 0], [0, 0, 5, 0, 5], [1, 0, 0, 6, 3]])
-    found = _precision_macro(cells[:, 0], cells[:, 1], draws)
-    for counts, value in zip(draws, found, strict=True):
+    values = _precision_macro(cells[:, 0], cells[:, 1], draws)
+    for counts, value in zip(draws, values, strict=True):
         rows = np.repeat(cells, counts, axis=0)
         expected = precision_score(rows[:, 0], rows[:, 1], average="macro", zero_division=0)
         assert value == pytest.approx(expected)
 
 
-def test_intervals_are_the_same_for_the_same_seed_and_hold_the_value() -> None:
+def test_intervals_depend_on_the_seed_and_contain_the_value() -> None:
     targets, good, _ = two_models()
     first, second = bootstrap_intervals(targets, good), bootstrap_intervals(targets, good)
     assert first == second != bootstrap_intervals(targets, good, seed=1)
@@ -75,7 +75,7 @@ def test_mcnemar_equals_scipys_exact_binomial_test(first: int, second: int) -> N
     assert mcnemar(first, second) == pytest.approx(expected)
 
 
-def test_a_comparison_counts_the_images_that_only_one_gets_right() -> None:
+def test_a_comparison_counts_the_images_that_only_one_model_classifies_correctly() -> None:
     targets = np.array([0, 0, 1, 1, 2, 2])
     model, other = np.array([0, 0, 1, 1, 2, 0]), np.array([0, 1, 0, 1, 0, 2])
     row = comparison_row("student", "teacher", "test", targets, model, other)
@@ -85,7 +85,7 @@ def test_a_comparison_counts_the_images_that_only_one_gets_right() -> None:
     assert row["mcnemar_p"] == pytest.approx(stats.binomtest(1, 4).pvalue)
 
 
-def test_differences_equal_scikit_learns_and_their_interval_is_that_of_paired_images() -> None:
+def test_differences_equal_scikit_learns_and_their_interval_is_a_paired_bootstrap() -> None:
     targets, good, fair = two_models()
     row = comparison_row("good", "fair", "test", targets, good, fair, resamples=20_000)
     macro = {"average": "macro", "zero_division": 0}
@@ -93,18 +93,18 @@ def test_differences_equal_scikit_learns_and_their_interval_is_that_of_paired_im
     assert row["precision_macro_difference"] == pytest.approx(expected)
     paired = (targets == good).astype(float) - (targets == fair)
     interval = stats.bootstrap((paired,), np.mean, n_resamples=20_000, method="percentile", rng=1)
-    found = (row["accuracy_difference_low"], row["accuracy_difference_high"])
-    assert found == pytest.approx(tuple(interval.confidence_interval), abs=0.004)
+    low_high = (row["accuracy_difference_low"], row["accuracy_difference_high"])
+    assert low_high == pytest.approx(tuple(interval.confidence_interval), abs=0.004)
 
 
-def test_a_model_compared_with_itself_differs_by_nothing_for_certain() -> None:
+def test_a_model_compared_with_itself_has_an_interval_of_zero_width() -> None:
     targets, good, _ = two_models()
     row = comparison_row("good", "good", "test", targets, good, good)
     assert row["accuracy_difference_low"] == row["accuracy_difference_high"] == 0
     assert row["mcnemar_p"] == 1
 
 
-def test_models_that_answered_other_images_are_refused() -> None:
+def test_predictions_for_different_numbers_of_images_are_refused() -> None:
     targets, good, fair = two_models()
     with pytest.raises(ValueError, match="the same 400 images"):
         comparison_row("good", "fair", "test", targets, good, fair[:-1])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from decant.errors import UserError
-from decant.evaluation.markdown import link, markdown_table, picture
+from decant.evaluation.markdown import link, markdown_image, markdown_table
 from decant.evaluation.tables import (
     cell,
+    joined,
     magnitude,
     number,
     points,
@@ -70,14 +71,14 @@ def test_a_table_reads_back_and_is_the_same_bytes_again(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["two.csv"]
 
 
-def test_named_columns_rule_the_order_and_allow_an_empty_table(tmp_path: Path) -> None:
+def test_given_columns_set_the_order_and_allow_an_empty_table(tmp_path: Path) -> None:
     write_results_table([{"b": 1, "a": 2}], tmp_path / "t.csv", ["a", "b"])
     assert (tmp_path / "t.csv").read_text() == "a,b\n2,1\n"
     write_results_table([], tmp_path / "t.csv", ["a", "b"])
     assert (tmp_path / "t.csv").read_text() == "a,b\n"
 
 
-def test_rows_with_other_columns_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_rows_with_other_columns_are_refused_and_the_old_file_is_kept(tmp_path: Path) -> None:
     write_results_table([{"a": 1}], tmp_path / "t.csv")
     with pytest.raises(ValueError, match=r"row 1 .*\['b'\]"):
         write_results_table([{"a": 1}, {"a": 1, "b": 2}], tmp_path / "t.csv")
@@ -97,7 +98,7 @@ def test_a_missing_table_is_empty(tmp_path: Path) -> None:
     assert read_results_table(tmp_path / "none.csv") == []
 
 
-def test_short_numbers_round_halves_away_from_zero_from_the_digits_of_the_cell() -> None:
+def test_short_rounds_the_digits_of_the_cell_with_halves_away_from_zero() -> None:
     assert short("0.9415") == "0.942"  # as a binary float 0.9415 is below the half
     assert short("-0.0005") == "-0.001"
     assert short("") == short(None) == "–"
@@ -106,27 +107,28 @@ def test_short_numbers_round_halves_away_from_zero_from_the_digits_of_the_cell()
     assert math.isnan(number("")) and number("1.5") == 1.5
 
 
-def test_widths_in_points_and_sizes_are_said_here_alone() -> None:
+def test_points_magnitudes_and_lists_as_text() -> None:
     assert points("0.9562", "0.9781") == "2.2" and points("0.9", "0.9") == "0.0"
+    assert [joined(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert magnitude(8.44e-06) == "8.4e-06" and magnitude(0.0) == "0.0e+00"
 
 
-def test_markdown_tables_show_names_as_they_are() -> None:
+def test_markdown_tables_escape_names() -> None:
     lines = markdown_table(["class", "n"], [["a|b\nc", "3"], ["<b> $x$ *", "4"], ["[s](r.md)", "5"]]).splitlines()
     assert lines[:3] == ["| class | n |", "| --- | --: |", r"| a\|b c | 3 |"]
     assert lines[3:] == [r"| &lt;b> \$x\$ \* | 4 |", "| [s](r.md) | 5 |"]
 
 
-def test_pictures_are_linked_relative_to_the_report_and_vanish_when_missing(tmp_path: Path) -> None:
+def test_images_are_linked_relative_to_the_report_and_left_out_if_missing(tmp_path: Path) -> None:
     file = tmp_path / "results" / "my study" / "p.png"
-    assert picture(file, tmp_path, "caption") == ""
+    assert markdown_image(file, tmp_path, "caption") == ""
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
-    assert picture(file, tmp_path, "caption") == "![caption](results/my%20study/p.png)"
+    assert markdown_image(file, tmp_path, "caption") == "![caption](results/my%20study/p.png)"
     assert link(file, file.parent) == "p.png"
 
 
-def test_the_writer_leaves_nothing_for_a_spreadsheet_to_misread(tmp_path: Path) -> None:
+def test_cells_have_no_exponents_that_a_spreadsheet_could_misread(tmp_path: Path) -> None:
     write_results_table([{"p50_ms": 123456.789, "accuracy": 1e-7}], tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [{"p50_ms": "123000", "accuracy": "0.0000"}]

@@ -1,4 +1,4 @@
-"""A study's results, made by the same functions as real ones, from answers of invented models."""
+"""The results of a study, made by the same functions as real results, from predictions of invented models."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from decant.evaluation.tables import write_results_table
 from decant.timing.models import LATENCY_COLUMNS, ensemble_rows
 
 CLASSES = ["car", "van", "bus & $coach$", "truck|lorry", "грузовик", "tram", "bicycle"]
-MODELS = {  # kind, how clearly it tells the classes apart
+MODELS = {  # kind, and how far its logits separate the classes
     "lite0": ("teacher", 2.0),
     "lite2": ("teacher", 2.3),
     "ensemble": ("ensemble", 2.8),
@@ -39,7 +39,7 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def answers(split: str, sharpness: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+def predictions(split: str, sharpness: float, n: int) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng([len(split), 7])
     targets = draw.integers(0, len(CLASSES), n)
     noise = draw.normal(size=(n, len(CLASSES)))
@@ -47,34 +47,34 @@ def answers(split: str, sharpness: float, n: int) -> tuple[np.ndarray, np.ndarra
 
 
 def write_precision(folder: Path) -> None:
-    scores, per_class, reliability, repeated = [], [], [], []
+    scores, per_class, reliability, near_duplicates = [], [], [], []
     for split, n in (("val", 90), ("test", 150)):
-        ensemble, _ = answers(split, MODELS["ensemble"][1], n)
+        ensemble, _ = predictions(split, MODELS["ensemble"][1], n)
         for model, (kind, sharpness) in MODELS.items():
-            log_probabilities, targets = answers(split, sharpness, n)
+            log_probabilities, targets = predictions(split, sharpness, n)
             scores.append(precision_row(model, kind, split, log_probabilities, targets, ensemble))
             per_class += per_class_rows(model, kind, split, log_probabilities, targets, CLASSES)
             reliability += reliability_rows(model, kind, split, log_probabilities, targets)
-            seen = np.arange(n) < (12 if split == "test" else 0)
+            repeated = np.arange(n) < (12 if split == "test" else 0)
             in_train = (9, 5) if split == "test" else (0, 0)
-            repeated += near_duplicate_rows(model, kind, split, log_probabilities, targets, seen, in_train)
-    student, targets = answers("test", MODELS["student_onnx"][1], 150)
+            near_duplicates += near_duplicate_rows(model, kind, split, log_probabilities, targets, repeated, in_train)
+    student, targets = predictions("test", MODELS["student_onnx"][1], 150)
     comparisons = [
         comparison_row(
-            "student_onnx", other, "test", targets, student.argmax(1), answers("test", sharpness, 150)[0].argmax(1)
+            "student_onnx", other, "test", targets, student.argmax(1), predictions("test", sharpness, 150)[0].argmax(1)
         )
         for other, (_, sharpness) in MODELS.items()
         if other not in ("student_onnx", "student")
     ]
-    place = folder / "benchmarks" / "precision"
-    write_results_table(scores, place / "metrics.csv")
-    write_results_table(per_class, place / "per_class.csv")
-    write_results_table(reliability, place / "reliability.csv")
-    write_results_table(repeated, place / "near_duplicates.csv")
-    write_results_table(comparisons, place / "comparisons.csv")
-    taught = [(np.array([[0.6, 0.4], [0.8, 0.2], [0.7, 0.3]]), np.array([0, 0, 1]))]
-    write_results_table([soft_label_row("ensemble", "ensemble", taught)], place / "soft_labels.csv")
-    write_results_table(confusion_rows(confusion(student, targets), CLASSES), place / "confusion_student_onnx.csv")
+    tables = folder / "benchmarks" / "precision"
+    write_results_table(scores, tables / "metrics.csv")
+    write_results_table(per_class, tables / "per_class.csv")
+    write_results_table(reliability, tables / "reliability.csv")
+    write_results_table(near_duplicates, tables / "near_duplicates.csv")
+    write_results_table(comparisons, tables / "comparisons.csv")
+    soft_labels = [(np.array([[0.6, 0.4], [0.8, 0.2], [0.7, 0.3]]), np.array([0, 0, 1]))]
+    write_results_table([soft_label_row("ensemble", "ensemble", soft_labels)], tables / "soft_labels.csv")
+    write_results_table(confusion_rows(confusion(student, targets), CLASSES), tables / "confusion_student_onnx.csv")
 
 
 def write_latency(folder: Path) -> None:
@@ -91,7 +91,7 @@ def write_latency(folder: Path) -> None:
 
 @pytest.fixture
 def study(study_template: Path, tmp_path: Path) -> Path:
-    """`results/demo` with every file that a report reads, to be changed at will."""
+    """A copy of `results/demo` with every file that a report reads. Tests may change it."""
     return Path(shutil.copytree(study_template, tmp_path / "results" / "demo"))
 
 

@@ -1,4 +1,4 @@
-"""The picture of the flow is the table of stages."""
+"""The diagram of the flow shows the table of stages."""
 
 import re
 from pathlib import Path
@@ -14,25 +14,25 @@ STAGES = [
 ]
 
 
-def test_a_stage_stands_just_above_the_first_that_reads_it() -> None:
+def test_a_stage_is_one_step_before_the_first_stage_that_reads_it() -> None:
     arrows = {"a": [], "b": ["a"], "c": ["b"], "late": ["a"], "d": ["c", "late"]}
     steps = steps_of(arrows)
     assert steps == {"a": 0, "b": 1, "c": 2, "late": 2, "d": 3}
     assert lanes_of(arrows, steps) == {"a": 0, "b": 0, "c": 0, "d": 0, "late": 1}
 
 
-def test_what_is_read_through_another_stage_gets_no_arrow_of_its_own() -> None:
+def test_a_stage_read_through_another_one_has_no_direct_arrow() -> None:
     assert direct_reads(STAGES[3], STAGES) == ["b", "c"]
     assert flow_svg(STAGES).count("marker-end") == 4
 
 
 def test_every_stage_of_the_table_is_drawn_with_its_script(repository: Path) -> None:
-    drawn = (repository / "docs" / "flow.svg").read_text(encoding="utf-8")
+    svg = (repository / "docs" / "flow.svg").read_text(encoding="utf-8")
     for stage in GRAPH:
-        assert re.search(rf">{re.escape(stage.name)}</text>", drawn) and stage.script in drawn
+        assert re.search(rf">{re.escape(stage.name)}</text>", svg) and stage.script in svg
 
 
-def test_the_committed_picture_is_what_the_table_gives(repository: Path) -> None:
+def test_the_committed_diagram_agrees_with_the_table(repository: Path) -> None:
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("tables", repository / "benchmarks" / "tables.py")

@@ -1,4 +1,4 @@
-"""The headline, and the two numbers that every report quotes: the best teacher and the latency."""
+"""The headline, the choice of the best teacher, and the quoted latency."""
 
 import csv
 import shutil
@@ -11,19 +11,6 @@ from decant.evaluation.tables import short
 from decant.reporting.report import headline, report_text
 from decant.reporting.results_files import best_teacher, read_results_files, reported_latency
 
-SECTIONS = [
-    "The task and the data",
-    "Cleaning",
-    "Teachers",
-    "Ensemble",
-    "Distillation and student",
-    "The ONNX file",
-    "Benchmarks: precision",
-    "Benchmarks: latency",
-    "Limits",
-    "Provenance",
-]
-
 
 def rows_of(study: Path, table: str) -> list[dict[str, str]]:
     with (study / "benchmarks" / table / "metrics.csv").open(encoding="utf-8", newline="") as file:
@@ -31,12 +18,11 @@ def rows_of(study: Path, table: str) -> list[dict[str, str]]:
 
 
 def row_of(study: Path, model: str, table: str = "precision", **other: str) -> dict[str, str]:
-    found = [r for r in rows_of(study, table) if {"model": model, **other}.items() <= r.items()]
-    assert len(found) == 1
-    return found[0]
+    (row,) = [row for row in rows_of(study, table) if {"model": model, **other}.items() <= row.items()]
+    return row
 
 
-def test_the_headline_line_names_the_student_beside_ensemble_and_student_alone(study: Path) -> None:
+def test_the_headline_compares_the_student_with_the_ensemble_and_the_student_alone(study: Path) -> None:
     line = headline(study)
     student, ensemble = row_of(study, "student_onnx", split="test"), row_of(study, "ensemble", split="test")
     assert "\n" not in line and line.startswith("student_onnx on test (n 150): accuracy ")
@@ -45,7 +31,7 @@ def test_the_headline_line_names_the_student_beside_ensemble_and_student_alone(s
     assert line.endswith("| 3.20 ms | 13.6 MB")
 
 
-def test_a_headline_without_a_student_says_what_to_run(study: Path) -> None:
+def test_a_headline_without_a_student_is_a_user_error(study: Path) -> None:
     shutil.rmtree(study / "benchmarks")
     with pytest.raises(UserError, match="run the benchmarks"):
         headline(study)
@@ -62,11 +48,11 @@ def test_the_best_teacher_is_chosen_on_val_and_shown_on_test(study: Path) -> Non
 
     lines = [with_score(line, "lite0,teacher,val", "0.9999") for line in lines]
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = best_teacher(read_results_files(study), "test")
-    assert found is not None and (found["model"], found["split"]) == ("lite0", "test")
+    row = best_teacher(read_results_files(study), "test")
+    assert row is not None and (row["model"], row["split"]) == ("lite0", "test")
 
 
-def test_the_quoted_time_is_of_one_picture_on_two_threads_with_preprocessing(study: Path) -> None:
+def test_the_quoted_time_is_for_one_image_on_two_threads_with_preprocessing(study: Path) -> None:
     table = study / "benchmarks" / "latency" / "metrics.csv"
     header, first = table.read_text(encoding="utf-8").splitlines()[:2]
     template = dict(zip(header.split(","), first.split(","), strict=True))
@@ -80,9 +66,9 @@ def test_the_quoted_time_is_of_one_picture_on_two_threads_with_preprocessing(stu
     ]
     lines = [",".join({**template, **variant}.values()) for variant in variants]
     table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    found = reported_latency(read_results_files(study), template["model"])
-    assert found is not None and found["p50_ms"] == "4"
-    assert reported_latency(read_results_files(study), "nobody") is None
+    row = reported_latency(read_results_files(study), template["model"])
+    assert row is not None and row["p50_ms"] == "4"
+    assert reported_latency(read_results_files(study), "unknown") is None
 
 
 def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
@@ -92,4 +78,4 @@ def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
         interval = f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
         assert text.count(interval) >= 2  # in the sentence and in the table
     timing = row_of(study, "student_onnx", "latency", batch_size="1")
-    assert f"is {timing['p50_ms']} ms" in text and f"has {timing['file_mb']} MB" in text
+    assert f"is {timing['p50_ms']} ms" in text and f"is {timing['file_mb']} MB" in text

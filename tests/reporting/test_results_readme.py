@@ -1,4 +1,4 @@
-"""Every column that the tables have is explained, and nothing is explained that they do not have."""
+"""results/README.md explains exactly the columns of the tables."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ from decant.timing.models import LATENCY_COLUMNS, count_cost
 from decant.timing.preprocessing_cost import COST_COLUMNS
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
-# Their columns depend on the source's sample, on a training's metrics and on the class names.
+# The columns of these tables depend on the source's sample submission, the metrics of training and the class names.
 WITHOUT_A_LIST = (
     "submission.csv, submission_student.csv", "teachers/NAME.csv", "benchmarks/precision/confusion_MODEL.csv",
 )  # fmt: skip
@@ -48,31 +48,33 @@ TABLES = {
 
 
 def explained(repository: Path, table: str) -> list[tuple[str, str, str]]:
-    """(column, unit, meaning) as the README has them."""
+    """(column, unit, meaning) of each column in a table's section of the README."""
     sections = (repository / "results" / "README.md").read_text(encoding="utf-8").split("\n## ")
     (section,) = [text for text in sections if text.startswith(f"{table}\n")]
     rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*) ?\| (.*) \|$", section, flags=re.MULTILINE)
     return [(name, unit.strip(), meaning) for names, unit, meaning in rows for name in re.findall(r"`([^`]+)`", names)]
 
 
-def test_no_table_of_the_readme_goes_unchecked(repository: Path) -> None:
+def test_every_table_of_the_readme_is_checked(repository: Path) -> None:
     text = (repository / "results" / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## (.*\.csv)$", text, flags=re.MULTILINE)) == {*TABLES, *WITHOUT_A_LIST}
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_readme_explains_exactly_the_columns_of(repository: Path, table: str) -> None:
+def test_the_readme_explains_exactly_the_columns_of_a_table(repository: Path, table: str) -> None:
     assert sorted(name for name, _, _ in explained(repository, table)) == sorted(TABLES[table])
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_exactly_the_columns_that_say_so_are_in_milliseconds(repository: Path, table: str) -> None:
+def test_columns_are_in_milliseconds_exactly_if_their_name_ends_in_ms(repository: Path, table: str) -> None:
     units = {name: unit for name, unit, _ in explained(repository, table)}
-    assert {name for name, unit in units.items() if unit == "milliseconds"} == {n for n in units if n.endswith("_ms")}
+    assert {name for name, unit in units.items() if unit == "milliseconds"} == {
+        name for name in units if name.endswith("_ms")
+    }
 
 
-def test_parameters_that_are_frozen_count_too_and_the_readme_says_so(repository: Path) -> None:
+def test_frozen_parameters_are_counted_as_the_readme_states(repository: Path) -> None:
     (meaning,) = [text for name, _, text in explained(repository, LATENCY) if name == "params_millions"]
     network = torch.nn.Conv2d(3, 5, kernel_size=1, bias=False).requires_grad_(False)
     assert count_cost(network, 4)[0] == 15 / 1e6
-    assert "frozen ones included" in meaning
+    assert "frozen" in meaning

@@ -1,4 +1,4 @@
-"""What is told of all studies together: the report at the top, and the README's table and picture."""
+"""The root report, and the README's table and figure."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from decant.reporting.report import (
 from decant.reporting.results_files import headline_rows, of_kind, read_results_files
 
 
-def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> None:
+def test_the_root_report_has_one_row_per_study_with_results(study: Path) -> None:
     results = study.parent
     shutil.copytree(study, results / "another")
     (results / "unfinished").mkdir()
@@ -38,13 +38,13 @@ def test_the_root_report_has_a_row_for_each_study_with_results(study: Path) -> N
 
 
 def root_cells(results: Path) -> dict[str, str]:
-    """Header -> cell of the one study's row."""
+    """Header -> cell in the row of the only study."""
     lines = [line for line in studies_table(results, results).splitlines() if line.startswith("| ")]
     header, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return dict(zip(header, row, strict=True))
 
 
-def test_the_root_table_has_the_models_of_the_headline_under_their_names(study: Path) -> None:
+def test_the_root_table_has_a_column_per_model_of_the_headline(study: Path) -> None:
     cells = root_cells(study.parent)
     results = read_results_files(study)
     assert [row["model"] for row in headline_rows(results, "test")] == [
@@ -60,23 +60,21 @@ def test_the_root_table_has_the_models_of_the_headline_under_their_names(study: 
 
 
 @pytest.mark.parametrize(("offered", "cell"), [(True, "1.10"), (False, "1.10 (not offered)")])
-def test_the_root_table_has_the_int8_time_under_the_conditions_of_the_other(
-    study: Path, offered: bool, cell: str
-) -> None:
+def test_the_int8_time_is_measured_under_the_conditions_of_the_fp32_time(study: Path, offered: bool, cell: str) -> None:
     table = study / "benchmarks" / "latency" / "metrics.csv"
     rows = list(read_results_files(study).latency)
     (quoted,) = (row for row in rows if row["model"] == "student_onnx" and row["batch_size"] == "1")
-    small = quoted | {"model": "student_onnx_int8", "kind": "student_onnx_int8", "precision": "int8", "p50_ms": "1.10"}
+    int8 = quoted | {"model": "student_onnx_int8", "kind": "student_onnx_int8", "precision": "int8", "p50_ms": "1.10"}
     others = [{"graph": "bare"}, {"engine": "openvino"}, {"threads": "1"}, {"batch_size": "8"}]
-    rows += [small | other | {"p50_ms": "0.5"} for other in others]
+    rows += [int8 | other | {"p50_ms": "0.5"} for other in others]
     write_results_table(rows, table)
     assert root_cells(study.parent)["int8 p50 ms"] == "–"
-    write_results_table([*rows, small], table)
+    write_results_table([*rows, int8], table)
     (study / "export" / "int8.json").write_text(json.dumps({"offered": offered}))
     assert root_cells(study.parent)["int8 p50 ms"] == cell
 
 
-def test_the_readme_shows_the_picture_of_the_study_with_the_most_images(study: Path) -> None:
+def test_the_readme_shows_the_figure_of_the_study_with_the_most_images(study: Path) -> None:
     results, readme = study.parent, study.parent.parent / "README.md"
     readme.write_text("".join(README_MARKS), encoding="utf-8")
     assert "![" not in readme_text(readme, results)
@@ -90,5 +88,5 @@ def test_the_readme_shows_the_picture_of_the_study_with_the_most_images(study: P
     assert re.findall(r"!\[(.*?)\]", readme_text(readme, results)) == ["zebras"]
 
 
-def test_the_root_report_of_no_studies_says_so(tmp_path: Path) -> None:
-    assert "No study has been run yet." in root_report_text(tmp_path, tmp_path)
+def test_the_root_report_without_studies_has_no_table(tmp_path: Path) -> None:
+    assert "No study" in root_report_text(tmp_path, tmp_path)

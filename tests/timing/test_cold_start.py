@@ -1,4 +1,4 @@
-"""Processes and sums. No test asserts how long something takes."""
+"""Cold start: the program, its steps and the row of medians. No test asserts a time."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from decant.timing.cold_start import COLD_START_COLUMNS, PROGRAM, STEPS, cold_st
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """An ONNX file whose probabilities are the mean colour: uint8 [N, H, W, 3] → [N, 3]."""
+    """The path of an ONNX file whose probabilities are the mean colour: uint8 [N, H, W, 3] → [N, 3]."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
@@ -34,16 +34,16 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Green, so of class 1."""
+    """The path of a green photo, which has class 1."""
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (40, 30), (20, 200, 60)).save(path)
     return path
 
 
-def test_the_program_answers_for_an_image_file(model: Path, photo: Path) -> None:
+def test_the_program_predicts_the_class_of_an_image_file(model: Path, photo: Path) -> None:
     done = subprocess.run([sys.executable, "-P", PROGRAM, model, photo], capture_output=True, text=True, check=True)
-    answer, *stamps = done.stdout.split()
-    assert answer == "1" and len(stamps) == len(STEPS)
+    label, *stamps = done.stdout.split()
+    assert label == "1" and len(stamps) == len(STEPS)
     assert (np.diff([float(stamp) for stamp in stamps]) >= 0).all()
 
 
@@ -54,20 +54,20 @@ def test_the_program_imports_what_a_users_program_imports_and_nothing_else(model
         "heavy = {'torch', 'pandas', 'scipy', 'onnx', 'decant', 'timm', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    words = [sys.executable, "-P", "-c", code, PROGRAM, model, photo]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-P", "-c", code, PROGRAM, model, photo]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_steps_are_those_from_the_start_of_the_process_on(model: Path, photo: Path) -> None:
-    spent = first_answer_s(model, photo)
-    assert len(spent) == len(STEPS) and min(spent) >= 0 and spent[0] > 0
+def test_every_step_from_the_start_of_the_process_is_timed(model: Path, photo: Path) -> None:
+    seconds = first_answer_s(model, photo)
+    assert len(seconds) == len(STEPS) and min(seconds) >= 0 and seconds[0] > 0
 
 
 def test_a_row_has_medians_and_the_range_of_the_totals(
     model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = iter([9.0, 3.0, 1.0, 2.0])  # the first one finds the files on the disk and is left out
+    seconds = iter([9.0, 3.0, 1.0, 2.0])  # the first process fills the system's cache and is not counted
     monkeypatch.setattr(cold_start, "first_answer_s", lambda *_: [next(seconds)] * len(STEPS))
     row = cold_start_row(model, photo, processes=3)
     assert tuple(row) == COLD_START_COLUMNS
@@ -75,7 +75,7 @@ def test_a_row_has_medians_and_the_range_of_the_totals(
     assert (row["total_low_s"], row["total_high_s"]) == (len(STEPS), 3 * len(STEPS))
 
 
-def test_a_file_that_cannot_be_asked_is_an_error_with_the_engines_words(tmp_path: Path, photo: Path) -> None:
+def test_a_broken_file_is_an_error_with_the_engines_message(tmp_path: Path, photo: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"(?s)broken\.onnx.*failed.*(?i:protobuf|parse|model)"):

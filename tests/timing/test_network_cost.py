@@ -3,12 +3,10 @@
 import torch
 from torch import nn
 
-from decant.timing.models import (
-    count_cost,
-)
+from decant.timing.models import count_cost
 
 
-def test_multiply_adds_and_parameters_equal_those_worked_by_hand() -> None:
+def test_multiply_adds_and_parameters_equal_a_count_by_hand() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),  # 16 × 16 × 8 outputs of 27 multiply-adds
         nn.Conv2d(8, 8, 3, padding=1, groups=8),  # 16 × 16 × 8 of 9

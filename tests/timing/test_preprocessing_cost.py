@@ -1,4 +1,4 @@
-"""What is timed is right, is timed in turns, and the fastest right way outside is what the file is held against."""
+"""The file is compared with the fastest exact preprocessing outside, and both are timed alternately."""
 
 import time
 from collections.abc import Callable
@@ -24,33 +24,31 @@ def photo() -> np.ndarray:
 
 
 @pytest.mark.parametrize("way", OUTSIDE.values(), ids=list(OUTSIDE))
-def test_each_way_outside_gives_the_bare_graph_what_it_takes(photo: np.ndarray, way: Prepare) -> None:
+def test_each_way_outside_gives_the_input_of_the_bare_graph(photo: np.ndarray, way: Prepare) -> None:
     prepared = way(Image.fromarray(photo), Preprocessing(48, 0.9))
     assert prepared.shape == (1, 3, 48, 48) and prepared.dtype == np.float32 and prepared.flags.c_contiguous
     expected = evaluation_transform(photo, Preprocessing(48, 0.9)).numpy()
     assert 255 * np.abs(prepared[0] - expected).max() <= 1
 
 
-def test_a_way_that_is_not_right_does_not_count_however_fast_it_is(
-    photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, right = next(iter(OUTSIDE.items()))
+def test_a_fast_way_that_is_not_exact_is_not_chosen(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, exact = next(iter(OUTSIDE.items()))
     grey = np.full((1, 3, 48, 48), 0.5, np.float32)
-    monkeypatch.setattr(preparation, "OUTSIDE", {"at once": lambda picture, preprocessing: grey, name: right})
+    monkeypatch.setattr(preparation, "OUTSIDE", {"constant": lambda photo, preprocessing: grey, name: exact})
     assert cheapest(photo, Preprocessing(48), calls=3)[0] == name
-    monkeypatch.setattr(preparation, "OUTSIDE", {"at once": lambda picture, preprocessing: grey})
+    monkeypatch.setattr(preparation, "OUTSIDE", {"constant": lambda photo, preprocessing: grey})
     with pytest.raises(UserError, match="differs by more than one grey level"):
         cheapest(photo, Preprocessing(48), calls=3)
 
 
-def test_contenders_take_turns_and_every_second_round_runs_backwards() -> None:
-    seen: list[str] = []
-    medians = in_turns({name: lambda name=name: seen.append(name) for name in "abc"}, calls=4, warmup=2)
-    assert "".join(seen) in ("abccba" * 3, "cbaabc" * 3)
+def test_contenders_alternate_and_every_second_round_has_reverse_order() -> None:
+    order: list[str] = []
+    medians = in_turns({name: lambda name=name: order.append(name) for name in "abc"}, calls=4, warmup=2)
+    assert "".join(order) in ("abccba" * 3, "cbaabc" * 3)
     assert set(medians) == set("abc") and min(min(times) for times in medians.values()) >= 0
 
 
-def test_waiting_is_time_by_the_clock_and_not_of_the_processor() -> None:
+def test_waiting_counts_as_wall_time_and_not_as_cpu_time() -> None:
     ((wall, cpu),) = in_turns({"wait": lambda: time.sleep(0.02)}, calls=3, warmup=0).values()
     assert wall >= 20 > 2 * cpu
 
@@ -64,7 +62,7 @@ def test_a_row_compares_the_file_with_its_bare_graph(exported: Path, photo: np.n
     assert row["outside"] in OUTSIDE and 0 < row["outside_grey_levels"] <= 1
 
 
-def test_without_the_bare_graph_there_is_nothing_to_compare_with(folder: Path, photo: np.ndarray) -> None:
+def test_a_missing_bare_graph_is_an_error(folder: Path, photo: np.ndarray) -> None:
     (folder / "student_bare.onnx").unlink()
     with pytest.raises(UserError, match="both graphs are needed"):
         cost_row(folder / "student.onnx", photo, threads=1, calls=1)

@@ -26,14 +26,14 @@ COMPARISON_COLUMNS = (
 
 
 def bootstrap_intervals(
-    targets: Integers, answers: Integers, resamples: int = RESAMPLES, seed: int = 0
+    targets: Integers, predictions: Integers, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of `accuracy` and `precision_macro`, each (low, high) in [0, 1].
 
     Args:
-        targets, answers: [n] class indices, n ≥ 1.
+        targets, predictions: [n] class indices, n ≥ 1.
     """
-    cells, counts = _resampled_cells(np.stack([targets, answers], axis=1), resamples, seed)
+    cells, counts = _resampled_cells(np.stack([targets, predictions], axis=1), resamples, seed)
     return {
         "accuracy": _percentiles(_accuracy(cells[:, 0], cells[:, 1], counts)),
         "precision_macro": _percentiles(_precision_macro(cells[:, 0], cells[:, 1], counts)),
@@ -45,28 +45,29 @@ def comparison_row(
     other: str,
     split: str,
     targets: Integers,
-    model_answers: Integers,
-    other_answers: Integers,
+    model_predictions: Integers,
+    other_predictions: Integers,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, object]:
     """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
 
-    Differences are `model` − `other`; their intervals come from resampling images, with both predictions together.
+    Differences are `model` − `other`. Their intervals come from resampling images; both predictions for an image are
+    drawn together.
     """
-    if not len(targets) == len(model_answers) == len(other_answers):
-        raise ValueError(f"{model} and {other} must answer the same {len(targets)} images")
-    triples = np.stack([targets, model_answers, other_answers], axis=1)
-    once, once_counts = _cells(triples)
+    if not len(targets) == len(model_predictions) == len(other_predictions):
+        raise ValueError(f"{model} and {other} must have predictions for the same {len(targets)} images")
+    triples = np.stack([targets, model_predictions, other_predictions], axis=1)
+    distinct, distinct_counts = _cells(triples)
     cells, counts = _resampled_cells(triples, resamples, seed)
     row: dict[str, object] = {"model": model, "other": other, "split": split, "n": len(targets)}
     for name, measure in (("accuracy", _accuracy), ("precision_macro", _precision_macro)):
-        observed = _difference(measure, once, once_counts[None])[0]
+        observed = _difference(measure, distinct, distinct_counts[None])[0]
         low, high = _percentiles(_difference(measure, cells, counts))
         row |= {f"{name}_difference": float(observed)}
         row |= {f"{name}_difference_low": low, f"{name}_difference_high": high}
-    model_only = int(((model_answers == targets) & (other_answers != targets)).sum())
-    other_only = int(((model_answers != targets) & (other_answers == targets)).sum())
+    model_only = int(((model_predictions == targets) & (other_predictions != targets)).sum())
+    other_only = int(((model_predictions != targets) & (other_predictions == targets)).sum())
     p = mcnemar(model_only, other_only)
     return row | {"only_model_right": model_only, "only_other_right": other_only, "mcnemar_p": p}
 
@@ -96,7 +97,7 @@ def _cells(columns: Integers) -> tuple[Integers, Counts]:
 
 
 def _resampled_cells(columns: Integers, resamples: int, seed: int) -> tuple[Integers, Counts]:
-    """The distinct rows [C, c] and their counts [resamples, C] in resamples of n rows with replacement."""
+    """The distinct rows [C, c], and their counts [resamples, C] when n rows are drawn with replacement."""
     cells, counts = _cells(columns)
     n = int(counts.sum())
     return cells, np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
@@ -108,17 +109,17 @@ def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _accuracy(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
+def _accuracy(targets: Integers, predictions: Integers, counts: Counts) -> npt.NDArray[np.float64]:
     """[C] targets and predictions, [R, C] counts → [R]."""
-    return counts[:, targets == answers].sum(axis=1) / counts.sum(axis=1)
+    return counts[:, targets == predictions].sum(axis=1) / counts.sum(axis=1)
 
 
-def _precision_macro(targets: Integers, answers: Integers, counts: Counts) -> npt.NDArray[np.float64]:
-    """As `_accuracy`. The mean is over the classes that occur in the resample, 0 for one never predicted."""
-    labels = np.arange(int(max(targets.max(), answers.max())) + 1)
+def _precision_macro(targets: Integers, predictions: Integers, counts: Counts) -> npt.NDArray[np.float64]:
+    """As `_accuracy`. The mean is over the classes that occur in the resample; a class never predicted counts 0."""
+    labels = np.arange(int(max(targets.max(), predictions.max())) + 1)
     weights = counts.astype(np.float64)  # integers have no fast matrix product
-    answered = weights @ (answers[:, None] == labels).astype(np.float64)
-    right = weights @ ((answers[:, None] == labels) & (targets[:, None] == labels)).astype(np.float64)
-    wanted = weights @ (targets[:, None] == labels).astype(np.float64)
-    precision = np.divide(right, answered, out=np.zeros_like(right), where=answered > 0)
-    return precision.sum(axis=1) / ((answered > 0) | (wanted > 0)).sum(axis=1)
+    predicted = weights @ (predictions[:, None] == labels).astype(np.float64)
+    correct = weights @ ((predictions[:, None] == labels) & (targets[:, None] == labels)).astype(np.float64)
+    present = weights @ (targets[:, None] == labels).astype(np.float64)
+    precision = np.divide(correct, predicted, out=np.zeros_like(correct), where=predicted > 0)
+    return precision.sum(axis=1) / ((predicted > 0) | (present > 0)).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Pieces of Markdown: sections that vanish if empty, images that vanish if missing, tables, links."""
+"""Pieces of Markdown: sections, images, tables, links. An empty section and a missing image are ""."""
 
 import os
 import re
@@ -16,8 +16,8 @@ def paragraphs(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def picture(file: Path, base: Path, caption: str) -> str:
-    """A Markdown image, relative to the folder `base` of the report; "" if the file is missing."""
+def markdown_image(file: Path, base: Path, caption: str) -> str:
+    """A Markdown image with a path relative to the folder `base`; "" if the file is missing."""
     return f"![{caption}]({link(file, base)})" if file.is_file() else ""
 
 
@@ -33,8 +33,8 @@ def capitalised(text: str) -> str:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """A Markdown table; the first `left` columns are left-aligned, the rest are right-aligned numbers."""
-    rule = ["---" if position < left else "--:" for position in range(len(header))]
-    lines = [_escaped(header), rule, *map(_escaped, rows)]
+    alignment = ["---" if position < left else "--:" for position in range(len(header))]
+    lines = [_escaped(header), alignment, *map(_escaped, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""How good a model's predictions are: the columns of `benchmarks/precision/`."""
+"""Metrics of a model's predictions: the tables of `benchmarks/precision/`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -35,7 +35,7 @@ SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 
 ECE_BINS = 15
-LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # so that an underflow does not make the mean infinite
+LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # an underflow must not make the mean infinite
 
 
 def precision_row(
@@ -50,7 +50,7 @@ def precision_row(
     """One row of `benchmarks/precision/metrics.csv`; its keys are PRECISION_COLUMNS, in order.
 
     Macro precision, recall and F1 average over the classes that occur among the targets or the predictions, as
-    scikit-learn does, with 0 for a class that is never predicted.
+    scikit-learn does, and a class that is never predicted counts 0.
 
     Args:
         kind: one of KINDS.
@@ -60,28 +60,28 @@ def precision_row(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: an unknown kind, no images, shapes that do not match, targets outside [0, K), rows that are not
-            log-probabilities (logits, for example).
+        ValueError: the kind is unknown, there are no images, shapes do not match, targets are outside [0, K), or rows
+            are not log-probabilities (for example logits).
     """
     if kind not in KINDS:
-        raise ValueError(f"{model}: the kind {kind!r} is none of {', '.join(KINDS)}")
+        raise ValueError(f"{model}: {kind!r} is not a kind of model; known kinds: {', '.join(KINDS)}")
     _check(model, log_probabilities, targets)
-    answers = log_probabilities.argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(targets, answers, average="macro", zero_division=0)
-    intervals = bootstrap_intervals(targets, answers, seed=seed)
+    predictions = log_probabilities.argmax(axis=1)
+    precision, recall, f1, _ = precision_recall_fscore_support(targets, predictions, average="macro", zero_division=0)
+    intervals = bootstrap_intervals(targets, predictions, seed=seed)
     return {
         "model": model,
         "kind": kind,
         "split": split,
         "n": len(targets),
-        "accuracy": float(accuracy_score(targets, answers)),
+        "accuracy": float(accuracy_score(targets, predictions)),
         "precision_macro": float(precision),
         "recall_macro": float(recall),
         "f1_macro": float(f1),
         "map_macro": mean_average_precision(log_probabilities, targets),
         "nll": negative_log_likelihood(log_probabilities, targets),
         "ece": expected_calibration_error(log_probabilities, targets),
-        "agreement_with_ensemble": _agreement(answers, ensemble_log_probabilities),
+        "agreement_with_ensemble": _agreement(predictions, ensemble_log_probabilities),
         "accuracy_low": intervals["accuracy"][0],
         "accuracy_high": intervals["accuracy"][1],
         "precision_macro_low": intervals["precision_macro"][0],
@@ -145,14 +145,14 @@ def confusion_rows(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> lis
 
 
 def mean_average_precision(log_probabilities: Floats, targets: Integers) -> float:
-    """One-vs-rest average precision (scikit-learn's step integral), the mean over classes with an image."""
+    """Mean over the classes with images of the one-vs-rest average precision (scikit-learn's step integral)."""
     return float(np.nanmean(_average_precision_per_class(log_probabilities, targets)))
 
 
 def negative_log_likelihood(log_probabilities: Floats, targets: Integers) -> float:
     """Mean −ln p(target), in nats; an underflowed probability counts as float32's smallest, 1.2e-38."""
-    chosen = np.asarray(log_probabilities, dtype=np.float64)[np.arange(len(targets)), targets]
-    return float(-np.maximum(chosen, LEAST_LOG_PROBABILITY).mean())
+    of_target = np.asarray(log_probabilities, dtype=np.float64)[np.arange(len(targets)), targets]
+    return float(-np.maximum(of_target, LEAST_LOG_PROBABILITY).mean())
 
 
 def expected_calibration_error(log_probabilities: Floats, targets: Integers, bins: int = ECE_BINS) -> float:
@@ -165,7 +165,7 @@ def expected_calibration_error(log_probabilities: Floats, targets: Integers, bin
 def reliability_rows(
     model: str, kind: str, split: str, log_probabilities: Floats, targets: Integers, bins: int = ECE_BINS
 ) -> list[dict[str, object]]:
-    """The bins of the calibration error; keys are RELIABILITY_COLUMNS, with empty cells in bins without images."""
+    """One row per bin of the calibration error; keys are RELIABILITY_COLUMNS. Cells of empty bins are empty."""
     _check(model, log_probabilities, targets)
     n, confidence, accuracy = _reliability(log_probabilities, targets, bins)
     return [
@@ -196,30 +196,30 @@ def near_duplicate_rows(
     """Accuracy on all images, on those with a duplicate in train and on the others; keys are NEAR_DUPLICATE_COLUMNS.
 
     Args:
-        repeated: [n], whether an image has a duplicate in train.
-        in_train: the numbers of such duplicates in train that cleaning set aside and kept.
+        repeated: bool [n], True for an image with a duplicate in train.
+        in_train: how many of these duplicates in train cleaning set aside, and how many it kept.
         seed: of the bootstrap.
     """
     _check(model, log_probabilities, targets)
     if repeated.shape != targets.shape or repeated.dtype != bool:
         raise ValueError(f"{model}: repeated must be bool {targets.shape}, not {repeated.dtype} {repeated.shape}")
-    answers = log_probabilities.argmax(axis=1)
+    predictions = log_probabilities.argmax(axis=1)
     subsets = {"all": np.ones_like(repeated), "with_duplicate": repeated, "without_duplicate": ~repeated}
     rows: list[dict[str, object]] = []
-    for subset, chosen in subsets.items():
+    for subset, mask in subsets.items():
         set_aside, kept = (0, 0) if subset == "without_duplicate" else in_train
         row: dict[str, object] = {"model": model, "kind": kind, "split": split, "subset": subset}
-        row |= {"n": int(chosen.sum()), "train_set_aside": set_aside, "train_kept": kept}
-        rows.append(row | _accuracy_cells(targets[chosen], answers[chosen], seed))
+        row |= {"n": int(mask.sum()), "train_set_aside": set_aside, "train_kept": kept}
+        rows.append(row | _accuracy_cells(targets[mask], predictions[mask], seed))
     return rows
 
 
-def _accuracy_cells(targets: Integers, answers: Integers, seed: int) -> dict[str, object]:
+def _accuracy_cells(targets: Integers, predictions: Integers, seed: int) -> dict[str, object]:
     """Accuracy and its interval; empty without images."""
     if not len(targets):
         return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
-    low, high = bootstrap_intervals(targets, answers, seed=seed)["accuracy"]
-    return {"accuracy": float(accuracy_score(targets, answers)), "accuracy_low": low, "accuracy_high": high}
+    low, high = bootstrap_intervals(targets, predictions, seed=seed)["accuracy"]
+    return {"accuracy": float(accuracy_score(targets, predictions)), "accuracy_low": low, "accuracy_high": high}
 
 
 def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats, Integers]]) -> dict[str, object]:
@@ -227,18 +227,18 @@ def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats,
 
     labelled_views: per view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
     """
-    views, right, given = 0, [], []
+    views, correct, given = 0, [], []
     for probabilities, targets in labelled_views:
         views += 1
-        right.append(probabilities.argmax(axis=1) == targets)
+        correct.append(probabilities.argmax(axis=1) == targets)
         given.append(probabilities[np.arange(len(targets)), targets])
-    n = sum(map(len, right))
+    n = sum(map(len, correct))
     return {
         "model": model,
         "kind": kind,
         "views": views,
         "n": n,
-        "accuracy": float(np.concatenate(right).mean()) if n else None,
+        "accuracy": float(np.concatenate(correct).mean()) if n else None,
         "probability": float(np.concatenate(given).mean()) if n else None,
     }
 
@@ -255,14 +255,14 @@ def class_count_rows(splits: Sequence[str], labels: Sequence[str | None]) -> lis
 def _reliability(log_probabilities: Floats, targets: Integers, bins: int) -> tuple[Floats, Floats, Floats]:
     """Per bin: images, mean confidence and accuracy (NaN if empty), each [bins]."""
     confidence = np.exp(np.asarray(log_probabilities, dtype=np.float64).max(axis=1))
-    right = (log_probabilities.argmax(axis=1) == targets).astype(np.float64)
-    which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    n = np.bincount(which, minlength=bins).astype(np.float64)
+    correct = (log_probabilities.argmax(axis=1) == targets).astype(np.float64)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    n = np.bincount(bin_of, minlength=bins).astype(np.float64)
     divisor = np.where(n > 0, n, np.nan)
     return (
         n,
-        np.bincount(which, weights=confidence, minlength=bins) / divisor,
-        np.bincount(which, weights=right, minlength=bins) / divisor,
+        np.bincount(bin_of, weights=confidence, minlength=bins) / divisor,
+        np.bincount(bin_of, weights=correct, minlength=bins) / divisor,
     )
 
 
@@ -275,27 +275,27 @@ def _average_precision_per_class(log_probabilities: Floats, targets: Integers) -
     return result
 
 
-def _agreement(answers: Integers, ensemble_log_probabilities: Floats | None) -> float | None:
+def _agreement(predictions: Integers, ensemble_log_probabilities: Floats | None) -> float | None:
     if ensemble_log_probabilities is None:
         return None
-    if len(ensemble_log_probabilities) != len(answers):
-        raise ValueError(f"{len(answers)} answers but {len(ensemble_log_probabilities)} of the ensemble")
-    return float((answers == ensemble_log_probabilities.argmax(axis=1)).mean())
+    if len(ensemble_log_probabilities) != len(predictions):
+        raise ValueError(f"{len(predictions)} predictions but {len(ensemble_log_probabilities)} of the ensemble")
+    return float((predictions == ensemble_log_probabilities.argmax(axis=1)).mean())
 
 
 def _check(model: str, log_probabilities: Floats, targets: Integers, classes: int | None = None) -> None:
     if log_probabilities.ndim != 2 or targets.shape != log_probabilities.shape[:1] or not len(targets):
         raise ValueError(
-            f"{model}: needs log-probabilities [n, K] and targets [n] of n ≥ 1 images, "
+            f"{model}: expected log-probabilities [n, K] and targets [n] with n ≥ 1, "
             f"got {log_probabilities.shape} and {targets.shape}"
         )
     if classes is not None and classes != log_probabilities.shape[1]:
-        raise ValueError(f"{model}: {classes} class names for {log_probabilities.shape[1]} columns")
+        raise ValueError(f"{model}: {classes} class names but {log_probabilities.shape[1]} columns")
     if targets.min() < 0 or targets.max() >= log_probabilities.shape[1]:
-        raise ValueError(f"{model}: targets must be in [0, {log_probabilities.shape[1]}); take unlabelled rows out")
+        raise ValueError(f"{model}: targets must be in [0, {log_probabilities.shape[1]}); remove unlabelled rows")
     sums = np.exp(np.asarray(log_probabilities, dtype=np.float64)).sum(axis=1)
     if not np.allclose(sums, 1, atol=5e-3):
         raise ValueError(
             f"{model}: rows must be log-probabilities whose exponentials sum to 1; the worst row sums to "
-            f"{sums[np.abs(sums - 1).argmax()]:.4g}. Were logits or probabilities given?"
+            f"{sums[np.abs(sums - 1).argmax()]:.4g}. Pass log-probabilities, not logits or probabilities."
         )

@@ -1,6 +1,6 @@
 """The one place that formats numbers: CSV cells for files, short texts for people.
 
-A report repeats the digits of the CSV and never formats a value from memory again.
+A report shows the digits of the CSV; it never formats a value a second time.
 """
 
 import csv
@@ -55,12 +55,12 @@ def _without_negative_zero(text: str) -> str:
 
 
 def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV in the given order; the columns are `columns`, or the first row's in its order.
+    """Write rows as CSV in the given order, with `columns` or, without them, the columns of the first row.
 
-    Atomic. The same rows give the same bytes.
+    The file is replaced atomically. The same rows give the same bytes.
 
     Raises:
-        ValueError: rows with different columns, or no rows and no columns.
+        ValueError: rows have different columns, or there are neither rows nor columns.
     """
     if columns is None:
         if not rows:
@@ -80,7 +80,7 @@ def read_results_table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file as text; [] if the file does not exist.
 
     Raises:
-        UserError: a row with more or fewer cells than the header.
+        UserError: a row has more or fewer cells than the header.
     """
     if not path.is_file():
         return []
@@ -104,7 +104,7 @@ def rounded(column: str, value: float) -> float:
 
 
 def short(text: str | None, digits: int = 3) -> str:
-    """A cell for people: that many decimals of the cell's digits, halves away from zero; "–" if empty."""
+    """A cell rounded to `digits` decimals for people, halves away from zero; "–" if empty."""
     if not text or not math.isfinite(float(text)):
         return text or "–"
     return str(Decimal(text).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
@@ -117,9 +117,9 @@ def with_interval(row: Mapping[str, str], column: str) -> str:
     return f"{value} ({short(low)}–{short(high)})" if low and high else value
 
 
-def ratio(one: str, other: str) -> str:
+def ratio(numerator: str, denominator: str) -> str:
     """The quotient of two cells with one decimal: "14.4" and "3.20" give "4.5"."""
-    return f"{number(one) / number(other):.1f}"
+    return f"{number(numerator) / number(denominator):.1f}"
 
 
 def points(low: str | None, high: str | None) -> str:
@@ -128,7 +128,7 @@ def points(low: str | None, high: str | None) -> str:
 
 
 def magnitude(value: float) -> str:
-    """A number whose order of magnitude matters: 0.0000084 gives "8.4e-06"."""
+    """A number in exponent notation with two digits: 0.0000084 gives "8.4e-06"."""
     return f"{value:.1e}"
 
 
@@ -138,15 +138,21 @@ def minutes(seconds: float) -> str:
 
 
 def thousands(count: int) -> str:
-    """12,345"""
+    """An integer with a comma between thousands: 12345 gives "12,345"."""
     return f"{count:,}"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """ "1 image", "1,234 images"."""
+    """A count with its noun: "1 image", "1,234 images"."""
     return f"{thousands(count)} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def joined(texts: Sequence[str]) -> str:
+    """Texts as a list in a sentence: "a", "a and b", "a, b and c"."""
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def is_number(value: object) -> bool:
-    """True for a number read from JSON; booleans are none."""
+    """True for a number read from JSON, False for a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The section on the exported file, from `results/export/`, which belongs to no study."""
+"""The section on the exported file, from the tables in `results/export/`, which belong to no study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,28 +13,28 @@ FORMAT_HEADER = {
     "format": "format",
     "file_mb": "file MB",
     "val_accuracy": "val accuracy",
-    "as_fp32": "as fp32",
+    "as_fp32": "agreement with fp32",
     "p50_ms": "p50 ms",
     "times_as_fast": "times as fast",
 }
 
 
 def exported_file_section(folder: Path, base: Path) -> str:
-    """A line per table in `folder` with its link and origin, and the number formats; "" if there is no table.
+    """One line per table in `folder` with its link and origin, then the number formats; "" if there is no table.
 
     Links are relative to the folder `base`.
     """
     origins = read_object(folder / "provenance.json")
-    told = {}
-    for name, tell in SENTENCES.items():
+    lines = {}
+    for name, sentence in SENTENCES.items():
         if rows := read_results_table(folder / name):
-            place = link(folder / name, base)
-            told[name] = f"{tell(rows)} [{place}]({place}).{_origin(origins.get(name, {}))}"
-    formats = told.pop("formats.csv", "")
+            path = link(folder / name, base)
+            lines[name] = f"{sentence(rows)} [{path}]({path}).{_origin(origins.get(name, {}))}"
+    formats = lines.pop("formats.csv", "")
     profile = link(folder / "format_profile.csv", base)
     return section(
         "The exported file",
-        "\n".join(f"- {line}" for line in told.values()),
+        "\n".join(f"- {line}" for line in lines.values()),
         formats,
         _formats_table(read_results_table(folder / "formats.csv")) if formats else "",
         f"Time per operator: [{profile}]({profile})." if (folder / "format_profile.csv").is_file() else "",
@@ -42,32 +42,32 @@ def exported_file_section(folder: Path, base: Path) -> str:
 
 
 def _origin(entry: Mapping[str, Any]) -> str:
-    """The machine, code and model of a table; "" for a table from before these were recorded."""
+    """The machine, code and model of a table; "" if they were not recorded."""
     if not entry:
         return ""
     machine, model = entry["machine"], entry["model"]
     digest = f" (`{model['digest']}`)" if model["digest"] else ""
     return (
-        f" Measured on {machine['processor']}, {plural(machine['cores'], 'core')}, with the code of "
-        f"`{entry['commit'] or 'unknown'}`, for {model['name']}{digest}."
+        f" Measured on {machine['processor']} with {plural(machine['cores'], 'core')}, at commit "
+        f"`{entry['commit'] or 'unknown'}`. Model: {model['name']}{digest}."
     )
 
 
 def _preprocessing(rows: Sequence[Row]) -> str:
     photos = len({(row["height_px"], row["width_px"]) for row in rows})
     return (
-        f"The file with preprocessing takes {_range(rows, 'full_to_apart')} times as long as the bare graph with the "
-        f"fastest correct preprocessing outside, and {_range(rows, 'cpu_full_to_apart')} times as much processor "
-        f"time ({plural(photos, 'photo')}, threads: {', '.join(sorted({r['threads'] for r in rows}))}):"
+        f"The file takes {_range(rows, 'full_to_apart')} times as long as its bare graph with the fastest exact "
+        f"preprocessing outside, and {_range(rows, 'cpu_full_to_apart')} times as much CPU time "
+        f"({plural(photos, 'photo')}, threads: {', '.join(sorted({row['threads'] for row in rows}))}):"
     )
 
 
 def _fidelity(rows: Sequence[Row]) -> str:
     cells = [row[column] for row in rows for column in ("border_grey_levels", "inner_grey_levels")]
-    pictures = sum(int(row["pictures"]) for row in rows)
+    images = sum(int(row["pictures"]) for row in rows)
     return (
-        f"The file's prepared image differs by at most {short(max(cells, key=number), 4)} grey levels (of 255) from "
-        f"the evaluation transform's, on {plural(pictures, 'image')}:"
+        f"The file's preprocessing differs from the evaluation transform by at most "
+        f"{short(max(cells, key=number), 4)} of 255 grey levels on {plural(images, 'image')}:"
     )
 
 
@@ -81,9 +81,10 @@ def _cold_start(rows: Sequence[Row]) -> str:
 
 def _export_time(rows: Sequence[Row]) -> str:
     (row,) = rows
+    failed = "" if row["passed"] == "true" else "; verification **failed**"
     return (
-        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'image')} "
-        f"{row['verify_s']} s, {row['total_s']} s together{'' if row['passed'] == 'true' else '; it **failed**'}:"
+        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'image')} takes "
+        f"{row['verify_s']} s, in total {row['total_s']} s{failed}:"
     )
 
 
@@ -94,7 +95,7 @@ def _formats(rows: Sequence[Row]) -> str:
 
 def _formats_table(rows: Sequence[Row]) -> str:
     threads = str(quoted_threads({int(row["threads"]) for row in rows}))
-    shown = ("file_mb", "p50_ms")  # are rounded already
+    shown = ("file_mb", "p50_ms")  # the CSV has these rounded to 3 digits
     return markdown_table(
         list(FORMAT_HEADER.values()),
         [

@@ -35,9 +35,9 @@ CALIBRATION_KINDS = ("ensemble", "student_alone", "student_onnx")
 
 
 def render_figures(results_folder: Path) -> list[Path]:
-    """Draw every figure whose numbers exist; return the files written."""
+    """Draw every figure whose numbers exist and return the paths of the figures."""
     results = read_results_files(results_folder)
-    written = [
+    return [
         *_class_balance(results),
         *_learning_curves(results),
         *_confusions(results),
@@ -45,7 +45,6 @@ def render_figures(results_folder: Path) -> list[Path]:
         *_accuracy(results),
         *_pareto(results),
     ]
-    return written
 
 
 def curves_png(teacher: str) -> str:
@@ -73,7 +72,7 @@ def _learning_curves(results: ResultsFiles) -> list[Path]:
     for teacher, rows in results.histories.items():
         history = {column: [_number_or_nan(row[column]) for row in rows] for column in rows[0]}
         if not metrics_by_split(history):
-            continue  # a probe has no epochs
+            continue  # the history of a probe has no epochs
         learning_curves(history, results.folder / curves_png(teacher), teacher)
         written.append(results.folder / curves_png(teacher))
     return written
@@ -125,16 +124,16 @@ def _accuracy(results: ResultsFiles) -> list[Path]:
 
 
 def _pareto(results: ResultsFiles) -> list[Path]:
-    found = pareto_rows(results)
-    if len(found) < 2:
+    pairs = pareto_rows(results)
+    if len(pairs) < 2:
         return []
-    _, first = found[0]
+    _, first = pairs[0]
     pareto(
-        [row["model"] for row, _ in found],
-        [row["kind"] for row, _ in found],
-        [number(row["accuracy"]) for row, _ in found],
-        [number(timing["p50_ms"]) for _, timing in found],
-        [number(timing["file_mb"] or "0") for _, timing in found],
+        [row["model"] for row, _ in pairs],
+        [row["kind"] for row, _ in pairs],
+        [number(row["accuracy"]) for row, _ in pairs],
+        [number(timing["p50_ms"]) for _, timing in pairs],
+        [number(timing["file_mb"] or "0") for _, timing in pairs],
         results.folder / PARETO_PNG,
         x_label=f"p50 latency, ms, at batch {first['batch_size']} on {first['threads']} threads",
         y_label=f"accuracy on {main_split(results)}",
@@ -143,25 +142,25 @@ def _pareto(results: ResultsFiles) -> list[Path]:
 
 
 def pareto_rows(results: ResultsFiles) -> list[tuple[Row, Row]]:
-    """(precision row, latency row) of the models that could be used, all timed as the shipped student is.
+    """(precision row, latency row) per model, all timed under the same conditions as the shipped student.
 
     The student alone is the same network and has the student's time. An int8 file that is not offered is left out,
-    and so is a model that was timed only without its preprocessing.
+    and so is a model that was timed only without preprocessing.
     """
     split = main_split(results)
     student = student_row(results, split)
     own = reported_latency(results, student["model"]) if student else None
-    found = []
+    pairs = []
     for row in results.precision:
         timing = reported_latency(results, row["model"]) or (own if row["kind"] == "student_alone" else None)
         offered = row["kind"] != "student_onnx_int8" or int8_is_offered(results)
         if row["split"] == split and timing and own and offered and comparable(timing, own):
-            found.append((row, timing))
-    return found
+            pairs.append((row, timing))
+    return pairs
 
 
 def _number_or_nan(text: str) -> float:
     try:
         return number(text)
     except ValueError:
-        return float("nan")  # a history may contain words, such as a phase
+        return float("nan")  # a history may contain text, such as the name of a phase

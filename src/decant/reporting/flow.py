@@ -1,4 +1,4 @@
-"""The picture of the flow, drawn from the table of stages: the same table, the same bytes."""
+"""The diagram of the flow, drawn from the table of stages. The same table gives the same bytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ COLOURS = {"research": "#dde8f3", "ensembles": "#d9ecd9", "distill": "#e9dff2", 
 
 @dataclass(frozen=True)
 class FlowStage:
-    """name: of the stage. reads: names of the stages that it reads. script: that makes it."""
+    """A stage by its name, the names of the stages that it reads, and the script that runs it."""
 
     name: str
     reads: Sequence[str]
@@ -18,26 +18,26 @@ class FlowStage:
 
 
 def flow_svg(stages: Sequence[FlowStage]) -> str:
-    """An SVG with a box per stage, one line per step of the flow, and an arrow from each stage to those that read it.
+    """An SVG with a box per stage, a row of boxes per step, and an arrow from each stage to the stages that read it.
 
-    Where a stage reads another one also through a third, that arrow is left out.
+    An arrow is left out if the stage is also read through another stage.
     """
     arrows = {stage.name: direct_reads(stage, stages) for stage in stages}
     steps = steps_of(arrows)
     lanes = lanes_of(arrows, steps)
-    places = {
+    corners = {
         name: (MARGIN + lanes[name] * (BOX_WIDTH + GAP_X), MARGIN + steps[name] * (BOX_HEIGHT + GAP_Y))
         for name in arrows
     }
-    width = MARGIN + max(x for x, _ in places.values()) + BOX_WIDTH
-    height = MARGIN * 2 + max(y for _, y in places.values()) + BOX_HEIGHT + 20
-    lines = [arrow(places[read], places[name]) for name, reads in arrows.items() for read in reads]
-    boxes = [box(stage, *places[stage.name]) for stage in stages]
+    width = MARGIN + max(x for x, _ in corners.values()) + BOX_WIDTH
+    height = MARGIN * 2 + max(y for _, y in corners.values()) + BOX_HEIGHT + 20
+    lines = [arrow(corners[read], corners[name]) for name, reads in arrows.items() for read in reads]
+    boxes = [box(stage, *corners[stage.name]) for stage in stages]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, '
             'sans-serif">',
-            "<title>The stages of a study: what each reads, and the script that makes it</title>",
+            "<title>The stages of a study: what each reads, and the script that runs it</title>",
             '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
             '<path d="M0,0 L8,4 L0,8 z" fill="#555"/></marker></defs>',
             f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
@@ -51,9 +51,9 @@ def flow_svg(stages: Sequence[FlowStage]) -> str:
 
 
 def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Stage -> step, as late as the stages that read it allow.
+    """Stage -> step: each stage is one step before the first stage that reads it.
 
-    arrows: stage -> what it reads, in the order of the flow.
+    arrows: stage -> the stages that it reads, in the order of the flow.
     """
     earliest: dict[str, int] = {}
     for name, reads in arrows.items():
@@ -66,7 +66,7 @@ def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def lanes_of(arrows: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> dict[str, int]:
-    """Stage -> lane, from the left: the longest path has lane 0, the others one in which no box is in their way."""
+    """Stage -> lane, from the left. The longest path has lane 0; other stages have lanes without a box in their way."""
     lanes = dict.fromkeys(longest_path(arrows), 0)
     taken: list[tuple[int, int]] = []  # lane, step
     for name, reads in arrows.items():
@@ -92,7 +92,7 @@ def longest_path(arrows: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def direct_reads(stage: FlowStage, stages: Sequence[FlowStage]) -> list[str]:
-    """What a stage reads, without what it also reads through another stage."""
+    """The stages that a stage reads, without those that it also reads through another stage."""
     by_name = {other.name: other for other in stages}
 
     def upstream(name: str) -> set[str]:
@@ -114,7 +114,7 @@ def box(stage: FlowStage, left: int, top: int) -> str:
 
 
 def arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """From the lower side of one box to the upper side of another; long ones run along the lane further right."""
+    """An arrow from the lower side of one box to the upper side of another. Long arrows run along the right lane."""
     x1, y1, x2, y2 = start[0] + BOX_WIDTH / 2, start[1] + BOX_HEIGHT, end[0] + BOX_WIDTH / 2, end[1] - 2
     if x2 > x1:
         bend = min(y1 + GAP_Y, y2 - 8)

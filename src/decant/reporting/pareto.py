@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from decant.reporting.plots import GREY, INK, KIND_STYLE, any_script, new_figure, plain_axes, plain_text, save
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
-SMALLEST_DISC, LARGEST_MORE = 25.0, 900.0  # points²: of an empty file; what the largest has beyond that
+SMALLEST_DISC, LARGEST_MORE = 25.0, 900.0  # points²: area for an empty file; additional area for the largest
 
 
 def pareto(
@@ -27,7 +27,7 @@ def pareto(
     y_label: str = "accuracy",
     title: str = "",
 ) -> None:
-    """Accuracy against latency (logarithmic), area by file size, and the line of undominated models."""
+    """Draw accuracy against latency (logarithmic) with file size as area, and the line of the undominated models."""
     figure = new_figure(4.4)
     ax = figure.subplots()
     areas = disc_areas(size_mb)
@@ -61,12 +61,12 @@ def pareto(
 
 
 def disc_areas(size_mb: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Area of each file's disc, points²: a minimum that is visible, and beyond that proportional to the size."""
+    """Area of each file's disc in points²: a visible minimum plus a part that is proportional to the size."""
     return SMALLEST_DISC + LARGEST_MORE * np.asarray(size_mb, dtype=float) / max(max(size_mb), 1e-9)
 
 
 def pareto_front(accuracy: Sequence[float], latency_ms: Sequence[float]) -> list[int]:
-    """Positions of the models for which no other is both as fast and as accurate, fastest first."""
+    """Indices of the undominated models, fastest first: no other model is both as fast and as accurate."""
     order = sorted(range(len(accuracy)), key=lambda i: (latency_ms[i], -accuracy[i]))
     front: list[int] = []
     for position in order:
@@ -83,9 +83,9 @@ def _place_labels(
     y: Sequence[float],
     radii_pt: npt.NDArray[np.float64],
 ) -> None:
-    figure.draw_without_rendering()  # the layout is final only now
+    figure.draw_without_rendering()  # this computes the final layout
     pixel = figure.dpi / 72
-    halo = [withStroke(linewidth=2.5, foreground="white")]  # readable on the line of undominated models too
+    halo = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable on the line of undominated models
     labels = [
         ax.annotate(
             text, at, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=8.5, color=INK,
@@ -93,13 +93,13 @@ def _place_labels(
         )
         for text, at in zip(texts, zip(x, y, strict=True), strict=True)
     ]  # fmt: skip
-    drawn = [label.get_window_extent() for label in labels]
+    extents = [label.get_window_extent() for label in labels]
     frame = ax.get_window_extent()
     centres = ax.transData.transform(np.column_stack([x, y]))
     boxes = label_boxes(
         centres,
         radii_pt * pixel,
-        [(extent.width, extent.height) for extent in drawn],
+        [(extent.width, extent.height) for extent in extents],
         (frame.x0, frame.y0, frame.x1, frame.y1),
     )
     for label, centre, box in zip(labels, centres, boxes, strict=True):
@@ -111,26 +111,26 @@ def _place_labels(
 def label_boxes(
     centres: npt.NDArray[np.float64], radii: npt.NDArray[np.float64], sizes: Sequence[tuple[float, float]], frame: Box
 ) -> list[Box]:
-    """Where a text of each (width, height) stands beside its disc; all in pixels.
+    """A box for each text of (width, height) beside its disc, in pixels.
 
-    Each takes the one of eight sides where it covers least of the discs and of the other texts; two rounds, because
-    the first labels were placed before the others existed.
+    Each box is placed on that one of eight sides where it covers the least area of discs and other boxes. There are two
+    rounds, because the first boxes are placed before the others exist.
     """
     discs: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii, strict=True)]
     boxes: dict[int, Box] = {}
-    for place in [*range(len(sizes))] * 2:
-        others = discs + [box for other, box in boxes.items() if other != place]
-        options = _boxes_around(centres[place], radii[place], *sizes[place])
-        boxes[place] = min(options, key=lambda box: _covered(box, others, frame))
-    return [boxes[place] for place in range(len(sizes))]
+    for index in [*range(len(sizes))] * 2:
+        others = discs + [box for other, box in boxes.items() if other != index]
+        options = _boxes_around(centres[index], radii[index], *sizes[index])
+        boxes[index] = min(options, key=lambda box: _covered(box, others, frame))
+    return [boxes[index] for index in range(len(sizes))]
 
 
 def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, height: float) -> list[Box]:
-    """Where a text of that size may stand around a disc, the preferred side first; pixels."""
+    """Possible boxes for a text of that size around a disc, the preferred side first, in pixels."""
     sides = [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
     boxes = []
     for right, up in sides:
-        near = radius * (0.75 if right and up else 1.0)  # a disc leaves room at its corners
+        near = radius * (0.75 if right and up else 1.0)  # the corners around a disc are empty
         left = centre[0] + right * (near + width / 2 + 6) - width / 2
         bottom = centre[1] + up * (near + height / 2 + 4) - height / 2
         boxes.append((left, bottom, left + width, bottom + height))
@@ -138,7 +138,7 @@ def _boxes_around(centre: npt.NDArray[np.float64], radius: float, width: float, 
 
 
 def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    """The area of `box` that covers others or lies outside the frame."""
+    """The area of `box` that overlaps `taken`, plus the area outside the frame."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     return sum(_overlap(box, other) for other in taken) + area - _overlap(box, frame)
 

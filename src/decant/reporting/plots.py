@@ -1,4 +1,4 @@
-"""Figures of results: each function draws from values and writes one PNG; the same values give the same bytes.
+"""Figures of results. Each function draws one figure and writes it as PNG; the same values give the same bytes.
 
 Colours are Okabe and Ito's (2008), which colour-blind people can distinguish; each kind of model keeps its colour and
 marker in all figures.
@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 INK, GREY, FAINT = "#222222", "#777777", "#dddddd"
-KIND_STYLE = {  # kind: colour, marker, what it is called in a legend
+KIND_STYLE = {  # kind: colour, marker, name in a legend
     "teacher": (SKY, "o", "teacher"),
     "ensemble": (BLUE, "D", "ensemble"),
     "student_alone": (ORANGE, "v", "student alone"),
@@ -28,24 +28,24 @@ KIND_STYLE = {  # kind: colour, marker, what it is called in a legend
     "student_onnx": (GREEN, "s", "student, ONNX"),
     "student_onnx_int8": (VERMILION, "P", "student, ONNX int8"),
 }
-WIDTH_IN = 7.6  # at 150 dpi slightly wider than a README's column, so that text has about its size there
+WIDTH_IN = 7.6  # at 150 dpi slightly wider than a README's column, so that text is shown at about this size
 DPI = 150
 LONGEST_NAME = 28
-MANY_CLASSES = 25  # above this, no number fits into a cell and no name beside a bar
-MOST_NAMES = 60  # above this, no name fits beside a row of a matrix
-LEAST_IMAGES = 5  # the accuracy of fewer images is noise
+MANY_CLASSES = 25  # with more, numbers do not fit into cells, nor names beside bars
+MOST_NAMES = 60  # with more, names do not fit beside the rows of a matrix
+LEAST_IMAGES = 5  # with fewer, the accuracy of a bin is noise
 BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#b9d7ea", BLUE, "#08304f"])
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: str = "") -> None:
-    """One panel per metric, one line per split.
+    """Draw learning curves: one panel per metric, one line per split.
 
     Args:
-        history: column → values; `epoch`, the train loss as `loss`, the rest as `<split>_<metric>` with the splits
+        history: column → values. The columns are `epoch`, `loss` (on train) and `<split>_<metric>` with the splits
             train and val.
 
     Raises:
-        ValueError: no loss and no metric is among the columns, or they contain no numbers.
+        ValueError: there is no column of a loss or metric, or these columns contain no numbers.
     """
     panels = metrics_by_split(history)
     if not panels:
@@ -56,10 +56,10 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
         for split, column in columns.items():
             colour, line = {"train": (GREY, "--"), "val": (BLUE, "-")}.get(split, (ORANGE, "-."))
             values = np.asarray(history[column], dtype=float)
-            here = np.isfinite(values)
-            epochs = np.asarray(history["epoch"], dtype=float)[here]
-            marker = "o" if here.sum() <= 30 else None
-            ax.plot(epochs, values[here], line, color=colour, marker=marker, markersize=3.5, label=split)
+            finite = np.isfinite(values)
+            epochs = np.asarray(history["epoch"], dtype=float)[finite]
+            marker = "o" if finite.sum() <= 30 else None
+            ax.plot(epochs, values[finite], line, color=colour, marker=marker, markersize=3.5, label=split)
         ax.set_xlabel("epoch")
         ax.set_title(metric.replace("_", " "), fontsize=10, color=INK)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -69,7 +69,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path: Path, title: str = "") -> None:
-    """Rows are targets, columns predictions; shade is the share of the row, numbers are images.
+    """Draw a confusion matrix: rows are targets, columns predictions; shades are shares of the row, numbers are images.
 
     Args:
         matrix: [K, K] counts.
@@ -79,7 +79,7 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
     figure = new_figure(min(7.6, 2.6 + 0.42 * count) if few else 7.6, layout="compressed")
     ax = figure.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # Without numbers the shade must show a mistake: with the square root, 2 % of a row has a shade of 14 %.
+    # Without numbers, the shade must show mistakes: with the square root, 2 % of a row gets a shade of 14 %.
     shade = PowerNorm(1 if few else 0.5, vmin=0, vmax=1)
     image = ax.imshow(share, cmap=BLUES, norm=shade, aspect="equal")
     ax.set_xlabel("prediction")
@@ -107,7 +107,7 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path
 
 
 def _name_classes(ax: Axes, classes: Sequence[str]) -> None:
-    """Class names on both axes of a matrix: slanted if few, upright and small if many."""
+    """Write class names on both axes of a matrix: few are slanted, many are upright and small."""
     count = len(classes)
     names = [plain_text(name) for name in classes]
     size = 9 if count <= 16 else 8 if count <= MANY_CLASSES else 5.5
@@ -125,28 +125,28 @@ def precision_bars(
     label: str = "accuracy",
     title: str = "",
 ) -> None:
-    """A dot and its 95 % interval per model, in the given order from the top.
+    """Draw a dot and its 95 % interval per model, in the given order from the top.
 
-    Bars from zero would hide the differences, and truncated bars would exaggerate them.
+    Dots instead of bars: bars from zero hide the differences, and truncated bars exaggerate them.
     """
     figure = new_figure(1.0 + 0.36 * len(models))
     ax = figure.subplots()
-    places = np.arange(len(models))[::-1]
-    for place, kind, value, (low, high) in zip(places, kinds, values, intervals, strict=True):
+    heights = np.arange(len(models))[::-1]
+    for height, kind, value, (low, high) in zip(heights, kinds, values, intervals, strict=True):
         colour, marker, _ = KIND_STYLE[kind]
-        ax.plot([low, high], [place, place], color=colour, linewidth=2.6, alpha=0.55, solid_capstyle="round")
-        ax.plot(value, place, marker, color=colour, markersize=8, markeredgecolor="white", zorder=3)
-        beside = max(value, high) if np.isfinite(high) else value
+        ax.plot([low, high], [height, height], color=colour, linewidth=2.6, alpha=0.55, solid_capstyle="round")
+        ax.plot(value, height, marker, color=colour, markersize=8, markeredgecolor="white", zorder=3)
+        right_end = max(value, high) if np.isfinite(high) else value
         ax.annotate(
             f"{value:.3f}",
-            (beside, place),
+            (right_end, height),
             (7, 0),
             textcoords="offset points",
             va="center",
             color=INK,
             fontsize=9,
         )
-    ax.set_yticks(places, [plain_text(model) for model in models])
+    ax.set_yticks(heights, [plain_text(model) for model in models])
     ax.set_ylim(-0.7, len(models) - 0.3)
     ax.set_xlabel(f"{label}, with 95 % bootstrap interval")
     ax.margins(x=0.12)
@@ -157,7 +157,7 @@ def precision_bars(
 
 
 def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Path, title: str = "") -> None:
-    """Accuracy against confidence, a line per model, with the number of images per bin below.
+    """Draw accuracy against confidence with a line per model, and below it the number of images per bin.
 
     Args:
         bins: "kind" or "kind:model" → (confidence, accuracy, n) of each bin; empty bins have n = 0.
@@ -197,7 +197,7 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, int]]], path: Pa
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: str = "") -> None:
-    """A bar per class, stacked by split, the largest class first.
+    """Draw a bar per class, stacked by split, the largest class first.
 
     Args:
         counts: split → class → images.
@@ -210,28 +210,28 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
     few = len(classes) <= MANY_CLASSES
     figure = new_figure(1.2 + 0.3 * len(classes) if few else 3.4)
     ax = figure.subplots()
-    places = np.arange(len(classes))
+    positions = np.arange(len(classes))
     start = np.zeros(len(classes), dtype=np.int64)
     colours = {"train": BLUE, "val": SKY, "test": ORANGE, "unlabelled": FAINT}
     for split, of_split in counts.items():
         per_class = np.array([of_split.get(name, 0) for name in classes])
         colour = colours.get(split, PURPLE)
         if few:
-            ax.barh(places, per_class, left=start, color=colour, edgecolor="white", linewidth=0.7, label=split)
+            ax.barh(positions, per_class, left=start, color=colour, edgecolor="white", linewidth=0.7, label=split)
         else:
-            ax.bar(places, per_class, bottom=start, color=colour, width=1.0, label=split)
+            ax.bar(positions, per_class, bottom=start, color=colour, width=1.0, label=split)
         start += per_class
     if few:
-        for place, name in zip(places, classes, strict=True):
+        for position, name in zip(positions, classes, strict=True):
             ax.annotate(
                 f"{totals[name]:,}",
-                (totals[name], place),
+                (totals[name], position),
                 (4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=9,
             )
-        ax.set_yticks(places, [plain_text(name) for name in classes])
+        ax.set_yticks(positions, [plain_text(name) for name in classes])
         ax.invert_yaxis()
         ax.set_xlabel("images")
         ax.margins(x=0.09)
@@ -247,21 +247,21 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
 
 
 def metrics_by_split(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, str]]:
-    """metric → split → column, of at most three metrics, the loss first; only columns that contain numbers."""
-    found: dict[str, dict[str, str]] = {"loss": {}}
+    """metric → split → column, for at most three metrics, the loss first. Columns without numbers are left out."""
+    panels: dict[str, dict[str, str]] = {"loss": {}}
     for column in history:
         metric, split = _metric_and_split(column)
         if metric and np.isfinite(np.asarray(history[column], dtype=float)).any():
-            found.setdefault(metric, {})[split] = column
-    return dict([(metric, columns) for metric, columns in found.items() if columns][:3])
+            panels.setdefault(metric, {})[split] = column
+    return dict([(metric, columns) for metric, columns in panels.items() if columns][:3])
 
 
 def _metric_and_split(column: str) -> tuple[str, str]:
-    """`val_accuracy` → accuracy on val; ("", "") for another column."""
+    """("accuracy", "val") for `val_accuracy`; ("", "") for a column that is neither loss nor metric."""
     if column == "loss":
         return "loss", "train"
     split, _, metric = column.partition("_")
-    # Except for label smoothing and soft labels the likelihood is the loss, so one panel shows both.
+    # Without label smoothing and soft labels, nll and the loss are the same quantity, so one panel shows both.
     return ("loss" if metric == "nll" else metric, split) if split in ("train", "val") else ("", "")
 
 
@@ -287,19 +287,19 @@ def save(figure: Figure, path: Path, title: str) -> None:
         figure.suptitle(title.replace("$", r"\$"), fontsize=11, color=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     with any_script():
-        figure.savefig(path, metadata={"Software": None})  # matplotlib writes its version, which would change the bytes
+        figure.savefig(path, metadata={"Software": None})  # without matplotlib's version, for equal bytes
 
 
 @contextmanager
 def any_script() -> Iterator[None]:
-    """Class names may be in any script: a glyph that the font lacks is drawn as a box and is no error."""
+    """Ignore warnings of missing glyphs: a class name may be in any script, and such a glyph is drawn as a box."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def plain_text(name: str) -> str:
-    """A name as the user wrote it: `$` starts no formula; one line, at most 28 characters."""
+    """A name as the user wrote it, on one line, at most 28 characters; `$` is escaped so that no formula starts."""
     line = " ".join(name.split())
     line = line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
     return line.replace("$", r"\$")

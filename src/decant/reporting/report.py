@@ -1,13 +1,13 @@
 """`results/<study>/REPORT.md` and the root REPORT.md, made from the files in `results/` alone.
 
-A section whose files are missing is left out. The text contains no dates and no values from memory, so the same
-files give the same bytes: a stale report is found by making it again.
+A section whose files are missing is left out. The text contains no dates, so the same files give the same bytes. A
+report is stale if making it again gives another text.
 """
 
 from pathlib import Path
 
 from decant.errors import UserError
-from decant.evaluation.markdown import link, markdown_table, paragraphs, picture
+from decant.evaluation.markdown import link, markdown_image, markdown_table, paragraphs
 from decant.evaluation.tables import thousands, with_interval
 from decant.reporting.exported_file import exported_file_section
 from decant.reporting.figures import PARETO_PNG
@@ -53,9 +53,9 @@ SECTIONS = (
 REPORT = "REPORT.md"
 README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 TABLE_NOTE = (
-    "Accuracy with its 95 % bootstrap interval. px: side of the student's input. p50 ms: median time per image of its "
-    "ONNX file; int8 under the same conditions, marked if that file is not offered because it lost too much accuracy, "
-    "gave other predictions in a batch or was not faster. file MB: the fp32 file."
+    "Each model's accuracy with its 95 % bootstrap interval. px: side of the student's input, in pixels. p50 ms: "
+    "median time per image of the student's ONNX file. int8 p50 ms: the same for its int8 file, which is not offered "
+    "if it lost too much accuracy, gave other predictions in a batch or was not faster. file MB: size of the fp32 file."
 )
 STUDIES_HEADER = (
     "study", "images", "classes", "split", *HEADLINE_MODELS, "px", "p50 ms", "int8 p50 ms", "file MB",
@@ -68,7 +68,7 @@ def write_report(results_folder: Path, out: Path) -> None:
 
 
 def write_root_report(results: Path, out: Path) -> None:
-    """Write the report that gathers all studies below `results`."""
+    """Write the report on all studies below `results`."""
     _write(out, root_report_text(results, out.parent))
 
 
@@ -83,16 +83,16 @@ def is_root_stale(results: Path, out: Path) -> bool:
 
 
 def headline(results_folder: Path) -> str:
-    """The result in one line: the shipped student beside the ensemble and the student alone.
+    """The result in one line: the shipped student, the ensemble and the student alone.
 
     Raises:
-        UserError: the study has no precision table with a student in it.
+        UserError: the study has no folder, or its precision table has no student.
     """
     results = _results_files(results_folder)
     split = main_split(results)
     student = student_row(results, split)
     if student is None:
-        raise UserError(f"{results_folder}: no student in benchmarks/precision/metrics.csv; run the benchmarks")
+        raise UserError(f"{results_folder}: benchmarks/precision/metrics.csv has no student; run the benchmarks")
     parts = [f"{student['model']} on {split} (n {student['n']}): accuracy {with_interval(student, 'accuracy')}"]
     parts.append(f"macro precision {with_interval(student, 'precision_macro')}")
     for kind, name in (("ensemble", "ensemble"), ("student_alone", "student alone")):
@@ -107,18 +107,18 @@ def headline(results_folder: Path) -> str:
 
 
 def report_text(results_folder: Path, base: Path) -> str:
-    """The report's Markdown; links are relative to the folder `base`."""
+    """The Markdown of a study's report. Links are relative to the folder `base`."""
     results = _results_files(results_folder)
     title = results.study.get("title") or results.name
     return paragraphs(f"# {title}", *(section(results, base) for section in SECTIONS)) + "\n"
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """A row per study, ordered by name, and the exported file; links are relative to the folder `base`."""
+    """The Markdown of the root report: one row per study, then the exported file. Links are relative to `base`."""
     return (
         paragraphs(
             "# Results",
-            f"{TABLE_NOTE} What each column means: [{link(results / 'README.md', base)}]"
+            f"{TABLE_NOTE} All columns are explained in [{link(results / 'README.md', base)}]"
             f"({link(results / 'README.md', base)}).",
             studies_table(results, base),
             exported_file_section(results / "export", base),
@@ -133,10 +133,10 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def stale_reports(results: Path) -> list[Path]:
-    """The reports that do not agree with the files below `results`: of each study, of all, and the README.
+    """The stale ones of all reports: each study's, the root report and the README.
 
-    Texts are compared. A figure that is missing is found; one that is drawn differently is not, because that
-    depends on fonts and on matplotlib's version.
+    Texts are compared, and missing figures are found. The pixels of figures are not compared, because they depend on
+    fonts and on matplotlib's version.
     """
     stale = [folder / REPORT for folder in study_folders(results) if is_stale(folder, folder / REPORT)]
     root_report, readme = results.parent / REPORT, results.parent / "README.md"
@@ -148,40 +148,40 @@ def stale_reports(results: Path) -> list[Path]:
 
 
 def studies_table(results: Path, base: Path) -> str:
-    """The studies below `results` as a Markdown table."""
+    """A Markdown table with one row per study below `results`."""
     rows = [_root_row(read_results_files(folder), base) for folder in study_folders(results)]
     return markdown_table(STUDIES_HEADER, rows) if rows else "No study has been run yet."
 
 
 def readme_text(readme: Path, results: Path) -> str:
-    """The README with the block between its marks made anew. Raises UserError if it has no marks."""
+    """The README with a new block between its marks. Raises UserError if it has no marks."""
     before, begin, rest = readme.read_text(encoding="utf-8").partition(README_MARKS[0])
     _, end, after = rest.partition(README_MARKS[1])
     if not (begin and end):
-        raise UserError(f"{readme} lacks the marks {' and '.join(README_MARKS)} around the table")
+        raise UserError(f"{readme}: the marks {' and '.join(README_MARKS)} are missing; add them around the table")
     block = paragraphs(
-        TABLE_NOTE, studies_table(results, readme.parent), _picture_of_the_largest(results, readme.parent)
+        TABLE_NOTE, studies_table(results, readme.parent), _figure_of_largest_study(results, readme.parent)
     )
     return f"{before}{begin}\n{block}\n{end}{after}"
 
 
-def _picture_of_the_largest(results: Path, base: Path) -> str:
+def _figure_of_largest_study(results: Path, base: Path) -> str:
     """The figure of accuracy against latency of the study with the most images; "" if no study has it."""
-    drawn = [read_results_files(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
-    if not drawn:
+    studies = [read_results_files(folder) for folder in study_folders(results) if (folder / PARETO_PNG).is_file()]
+    if not studies:
         return ""
-    largest = max(drawn, key=image_count)  # the first by name, if several are equally large
-    image = picture(largest.folder / PARETO_PNG, base, largest.name)
-    return f"Accuracy against latency in the study with the most images, {largest.name}: {image}"
+    largest = max(studies, key=image_count)  # the first by name, if several are equally large
+    figure = markdown_image(largest.folder / PARETO_PNG, base, largest.name)
+    return f"Accuracy against latency in {largest.name}, the study with the most images: {figure}"
 
 
 def write_readme(readme: Path, results: Path) -> None:
-    """Write the README's table again."""
+    """Write the README's block of results."""
     _write(readme, readme_text(readme, results))
 
 
 def is_readme_stale(readme: Path, results: Path) -> bool:
-    """True if the README's table differs from what `write_readme` would write."""
+    """True if the README's block of results differs from what `write_readme` would write."""
     return _differs(readme, readme_text(readme, results))
 
 
@@ -215,7 +215,7 @@ def _int8_cell(results: ResultsFiles, timing: Row) -> str:
 
 def _results_files(results_folder: Path) -> ResultsFiles:
     if not results_folder.is_dir():
-        raise UserError(f"{results_folder}: no results of this study; run it first")
+        raise UserError(f"{results_folder} does not exist: the study has no results; run it first")
     return read_results_files(results_folder)
 
 

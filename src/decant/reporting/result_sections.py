@@ -1,9 +1,9 @@
-"""Sections on the results: headline, precision, limits. "" if the files are missing."""
+"""The sections on results: headline, precision, limits. Each is "" without its files."""
 
 from pathlib import Path
 
-from decant.evaluation.markdown import capitalised, markdown_table, paragraphs, picture, section
-from decant.evaluation.tables import number, plural, points, short, thousands, with_interval
+from decant.evaluation.markdown import markdown_image, markdown_table, paragraphs, section
+from decant.evaluation.tables import joined, number, plural, points, short, thousands, with_interval
 from decant.reporting.figures import ACCURACY_PNG, RELIABILITY_PNG, confusion_png
 from decant.reporting.results_files import (
     ResultsFiles,
@@ -18,11 +18,11 @@ from decant.reporting.results_files import (
 MANY_CLASSES = 25
 CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
 SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
-FEW_IMAGES = 20  # below this many test images the precision of a class or an interval says little
+FEW_IMAGES = 20  # with fewer images, a class's precision or an interval is not reliable
 
 
 def headline_section(results: ResultsFiles, base: Path) -> str:
-    """The result in three sentences and one table."""
+    """The result in a few sentences and one table."""
     split = main_split(results)
     student = student_row(results, split)
     if student is None:
@@ -37,26 +37,20 @@ def headline_section(results: ResultsFiles, base: Path) -> str:
 
 
 def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list[str]:
-    who = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
-    images = plural(int(student["n"]), "image")
+    form = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
     sentences = [
-        f"On the {images} of the {split} split the student's {who} has an accuracy of "
-        f"{with_interval(student, 'accuracy')} and a macro precision of "
-        f"{with_interval(student, 'precision_macro')}."
+        f"The student's {form} has an accuracy of {with_interval(student, 'accuracy')} and a macro precision of "
+        f"{with_interval(student, 'precision_macro')} on the {plural(int(student['n']), 'image')} of {split}."
     ]
-    others = {
-        "ensemble": "the ensemble",
-        "student_alone": "the same network trained on the given labels alone",
-    }
-    found = [(name, row) for kind, name in others.items() if (row := of_kind(results, kind, split))]
-    if found:
-        parts = [f"{name} has {with_interval(row, 'accuracy')}" for name, row in found]
-        sentences.append(capitalised(f"{', '.join(parts)}."))
+    others = {"ensemble": "The ensemble", "student_alone": "The same network trained only on the given labels"}
+    for kind, name in others.items():
+        if row := of_kind(results, kind, split):
+            sentences.append(f"{name} has an accuracy of {with_interval(row, 'accuracy')}.")
     timing = reported_latency(results, student["model"])
     if timing:
         sentences.append(
-            f"The median time per image is {timing['p50_ms']} ms on {plural(int(timing['threads']), 'CPU thread')}, "
-            f"and the file has {timing['file_mb']} MB."
+            f"The student's median time per image is {timing['p50_ms']} ms on "
+            f"{plural(int(timing['threads']), 'CPU thread')}; the file size is {timing['file_mb']} MB."
         )
     return sentences
 
@@ -86,7 +80,7 @@ def precision_section(results: ResultsFiles, base: Path) -> str:
         "mAP",
         "NLL",
         "ECE",
-        "as ensemble",
+        "agreement with ensemble",
     ]
     cells = [
         [
@@ -108,22 +102,23 @@ def precision_section(results: ResultsFiles, base: Path) -> str:
         "Benchmarks: precision",
         markdown_table(header, cells, left=2),
         _calibration_sentence(results),
-        picture(results.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
-        picture(results.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
+        markdown_image(results.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
+        markdown_image(results.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
         _per_class_table(results, model),
-        picture(results.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
+        markdown_image(results.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
         _near_duplicates(results),
     )
 
 
 def _calibration_sentence(results: ResultsFiles) -> str:
-    """Which probabilities are calibrated: one column, and one figure, contain both kinds."""
+    """Which probabilities are calibrated: the columns NLL and ECE and one figure mix both kinds."""
     names = {row["model"]: row["kind"] for row in results.precision if row["kind"] in CALIBRATED_KINDS}
     if not names:
         return ""
     sentences = [
-        f"NLL and ECE are not comparable between all rows: the probabilities of {' and '.join(names)} are calibrated "
-        "with temperatures fitted on val, those of the other models are not.",
+        "Compare NLL and ECE only among calibrated models or among uncalibrated ones.",
+        f"The probabilities of {joined(list(names))} are calibrated with temperatures fitted on val; those of "
+        "the other models are not calibrated.",
         "A temperature does not change the predictions of a single network, so its accuracy, precision, recall and F1 "
         "do not depend on it.",
     ]
@@ -132,29 +127,29 @@ def _calibration_sentence(results: ResultsFiles) -> str:
             "The ensemble's temperatures are applied to its teachers before pooling and can change its predictions."
         )
     split = main_split(results)
-    is_drawn = any(row["kind"] == "student_alone" and row["split"] == split for row in results.reliability)
-    if is_drawn and (results.folder / RELIABILITY_PNG).is_file():
+    has_twin = any(row["kind"] == "student_alone" and row["split"] == split for row in results.reliability)
+    if has_twin and (results.folder / RELIABILITY_PNG).is_file():
         sentences.append("The figure of accuracy against confidence shows student_alone uncalibrated.")
     return " ".join(sentences)
 
 
 def _near_duplicates(results: ResultsFiles) -> str:
-    """Accuracy with and without the images that have a duplicate in train, for the models of the headline."""
+    """Accuracy with and without the images that have a duplicate in train, for the models of the headline table."""
     split = main_split(results)
     rows = {(row["model"], row["subset"]): row for row in results.near_duplicates if row["split"] == split}
     models = [row["model"] for row in headline_rows(results, split) if (row["model"], "all") in rows]
     if not models:
         return ""
     counts = {subset: int(rows[models[0], subset]["n"]) for subset in SUBSETS}
-    looked_for_near = results.study.get("clean", {}).get("near_duplicates", True)
-    what = "a near duplicate" if looked_for_near else "an exact duplicate"
+    searched_near = results.study.get("clean", {}).get("near_duplicates", True)
+    duplicate = "a near duplicate" if searched_near else "an exact duplicate"
     if not counts["with_duplicate"]:
-        return f"No image of {split} has {what} in train."
+        return f"No image of {split} has {duplicate} in train."
     in_train = rows[models[0], "with_duplicate"]
     return paragraphs(
-        f"Of {plural(counts['all'], 'image')} of {split}, {thousands(counts['with_duplicate'])} had {what} in train "
-        f"(images of train that cleaning set aside: {in_train['train_set_aside']}; that were trained on: "
-        f"{in_train['train_kept']}). With and without them:",
+        f"{thousands(counts['with_duplicate'])} of {plural(counts['all'], 'image')} of {split} had {duplicate} in "
+        f"train before cleaning. Of these duplicates in train, {in_train['train_set_aside']} were set aside and "
+        f"{in_train['train_kept']} were trained on. The accuracy with and without these images of {split}:",
         markdown_table(
             ["accuracy", *(f"{name} ({thousands(counts[subset])})" for subset, name in SUBSETS.items())],
             [[model, *(_subset_accuracy(rows[model, subset]) for subset in SUBSETS)] for model in models],
@@ -163,7 +158,7 @@ def _near_duplicates(results: ResultsFiles) -> str:
 
 
 def _subset_accuracy(row: Row) -> str:
-    """Without an interval if there are few images: with all of them right it would claim certainty."""
+    """Accuracy, without its interval if there are few images: if all are right, the interval would be 1 to 1."""
     return short(row["accuracy"]) if int(row["n"]) < FEW_IMAGES else with_interval(row, "accuracy")
 
 
@@ -173,9 +168,9 @@ def _per_class_table(results: ResultsFiles, model: str) -> str:
     if not rows:
         return ""
     shown = rows
-    judged, called = ("precision",) * 2 if results.study.get("metric") == "precision_macro" else ("f1", "F1")
+    metric, metric_name = ("precision",) * 2 if results.study.get("metric") == "precision_macro" else ("f1", "F1")
     if len(rows) > MANY_CLASSES:
-        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[judged]))[:MANY_CLASSES]
+        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[metric]))[:MANY_CLASSES]
     table = markdown_table(
         ["class", "images", "predicted", "precision", "recall", "F1", "average precision"],
         [
@@ -188,8 +183,8 @@ def _per_class_table(results: ResultsFiles, model: str) -> str:
             for r in shown
         ],
     )
-    what = "by class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {called}"
-    return paragraphs(f"{model} on {split}, {what}:", table)
+    which = "per class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {metric_name}"
+    return paragraphs(f"{model} on {split}, {which}:", table)
 
 
 def limits_section(results: ResultsFiles, base: Path) -> str:
@@ -199,21 +194,22 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
         return ""
     width = points(student.get("accuracy_low"), student.get("accuracy_high"))
     lines = [
-        f"With {plural(int(student['n']), 'image')} of {split}, the interval of the student's accuracy is {width} "
-        "points wide. A smaller difference between two models can only be shown by the paired comparison "
-        "on the same images."
+        f"With {plural(int(student['n']), 'image')} of {split}, the 95 % interval of the student's accuracy is {width} "
+        "points wide. Smaller differences between two models need a paired comparison on the same images."
     ]
     if split != "test":
-        lines.append(f"There is no labelled test split: the numbers are for {split}.")
+        lines.append(f"There is no labelled test split; the numbers are for {split}.")
     few = [r["class"] for r in results.per_class if _is_few(r, student["model"], split)]
     if few:
-        names = ", ".join(few[:8]) + (" and others" if len(few) > 8 else "")
-        lines.append(f"The figures of {names} rest on fewer than {FEW_IMAGES} images of {split}.")
+        names = joined([*few[:8], *(["others"] if len(few) > 8 else [])])
+        lines.append(
+            f"Numbers per class are uncertain for classes with fewer than {FEW_IMAGES} images of {split}: {names}."
+        )
     if results.study.get("soft_labels", {}).get("transductive"):
-        lines.append("The teachers labelled the images to predict, and the student was trained on them.")
+        lines.append("The student was also trained on the teachers' soft labels of the images to predict.")
     if results.latency:
-        lines.append("Times were measured on the CPU of one machine; on another one the order may differ.")
-    lines.append("The intervals come from resampling images; they do not include the effect of another training seed.")
+        lines.append("Times were measured on the CPU of one machine; on another machine the order may differ.")
+    lines.append("The intervals come from resampling images; they do not include the variation between training seeds.")
     return section("Limits", "\n".join(f"- {line}" for line in lines))
 
 

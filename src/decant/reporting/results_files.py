@@ -1,4 +1,4 @@
-"""The files of a study in `results/<study>/`, read once; every section and figure is made from these alone."""
+"""The files of a study in `results/<study>/`, read once. Sections and figures are made from nothing else."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -72,19 +72,19 @@ def read_results_files(folder: Path) -> ResultsFiles:
 
 
 def image_count(results: ResultsFiles) -> int:
-    """The number of images that cleaning kept, in all splits; 0 if they were not counted."""
+    """The number of images that cleaning kept in all splits; 0 if `data/classes.csv` is missing."""
     return sum(int(row["images"]) for row in results.class_counts)
 
 
 def main_split(results: ResultsFiles) -> str:
-    """The split of the headline: test, else the images to predict, else any other; "" if there is none."""
+    """The split of the headline: the first scored split in SPLIT_ORDER, else the first by name; "" if there is none."""
     splits = {row["split"] for row in results.precision}
     known = [split for split in SPLIT_ORDER if split in splits]
     return (known or sorted(splits) or [""])[0]
 
 
 def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
-    """The precision row of a kind on a split, None if there is none."""
+    """The precision row of a kind on a split, or None."""
     rows = [row for row in results.precision if row["kind"] == kind and row["split"] == split]
     return rows[0] if rows else None
 
@@ -92,23 +92,23 @@ def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
 def best_teacher(results: ResultsFiles, split: str) -> Row | None:
     """The row on `split` of the teacher that is best on val by the study's metric, without test-time augmentation.
 
-    If val was not scored, the teacher that is best on `split` itself: the hardest one to beat.
+    If val was not scored, the teacher that is best on `split` itself, which favours the teacher.
     """
     teachers = [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
     metric = results.study.get("metric", "accuracy")
     chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
     for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):
-        found = [other for other in teachers if other["model"] == row["model"] and other["split"] == split]
-        if found:
-            return found[0]
+        rows = [other for other in teachers if other["model"] == row["model"] and other["split"] == split]
+        if rows:
+            return rows[0]
     return None
 
 
 def reported_latency(results: ResultsFiles, model: str) -> Row | None:
-    """The latency row that represents a model: batch size 1, 2 threads, with preprocessing, in ONNX Runtime.
+    """The latency row that reports quote: batch size 1, 2 threads, with preprocessing, in ONNX Runtime.
 
-    That is how the exported file is used. If there is no such row: the smallest batch, the most threads, the bare
-    graph, the fastest engine.
+    This is how the exported file is used. If there is no such row, the row with the smallest batch, the most threads,
+    the bare graph and the fastest engine, in this order of preference.
     """
     rows = [row for row in results.latency if row["model"] == model]
 
@@ -126,7 +126,7 @@ def reported_latency(results: ResultsFiles, model: str) -> Row | None:
 
 
 def student_row(results: ResultsFiles, split: str) -> Row | None:
-    """The shipped student's row: its ONNX file's, else PyTorch's, else int8's."""
+    """The row of the ONNX file; if it is missing that of the student in PyTorch, then that of the int8 file."""
     rows = [of_kind(results, kind, split) for kind in STUDENT_KINDS]
     return next((row for row in rows if row), None)
 
@@ -140,35 +140,36 @@ HEADLINE_MODELS: dict[str, Callable[[ResultsFiles, str], Row | None]] = {
 
 
 def int8_is_offered(results: ResultsFiles) -> bool:
-    """True if the int8 file is offered, and also if no verdict was recorded."""
+    """True if the int8 file is offered, or if no decision was recorded."""
     return bool(results.int8.get("offered", True))
 
 
 def headline_rows(results: ResultsFiles, split: str) -> list[Row]:
-    """The existing rows of HEADLINE_MODELS, in that order."""
+    """The rows of HEADLINE_MODELS in that order; models without a row are left out."""
     rows = [find(results, split) for find in HEADLINE_MODELS.values()]
     return [row for row in rows if row]
 
 
-def comparable(one: Row, other: Row) -> bool:
+def comparable(row: Row, other: Row) -> bool:
     """True if two latency rows were measured under the same conditions."""
-    return all(one[column] == other[column] for column in ("graph", "batch_size", "threads"))
+    return all(row[column] == other[column] for column in ("graph", "batch_size", "threads"))
 
 
 def splits_in_order(names: Sequence[str]) -> list[str]:
-    """Distinct split names in the order of the flow, others after them by name."""
-    flow = ("train", "val", "test", "predict", "unlabelled")
-    return sorted(set(names), key=lambda name: (flow.index(name) if name in flow else len(flow), name))
+    """Distinct split names in the order of the flow; unknown names follow in alphabetical order."""
+    known = ("train", "val", "test", "predict", "unlabelled")
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, {} if the file does not exist. Raises UserError if it contains anything else."""
+    """The JSON object in a file, {} if the file does not exist. Raises UserError if the file contains anything else."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from None
+        raise UserError(f"{path}: not JSON ({error}); run the stage again that writes this file") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object is expected, not {type(content).__name__}")
+        found = type(content).__name__
+        raise UserError(f"{path}: expected a JSON object, not {found}; run the stage again that writes this file")
     return content

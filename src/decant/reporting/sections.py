@@ -1,12 +1,22 @@
-"""Sections on data, teachers, student and file. Each is text from the study's files, "" if they are missing."""
+"""The sections on data, cleaning, teachers, ensemble, student, ONNX file and origin. Each is "" without its files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from decant.data.sources import SOURCES
-from decant.evaluation.markdown import capitalised, link, markdown_table, picture, section
-from decant.evaluation.tables import is_number, magnitude, number, plural, short, significant, thousands, with_interval
+from decant.evaluation.markdown import capitalised, link, markdown_image, markdown_table, section
+from decant.evaluation.tables import (
+    is_number,
+    joined,
+    magnitude,
+    number,
+    plural,
+    short,
+    significant,
+    thousands,
+    with_interval,
+)
 from decant.reporting.figures import CLASSES_PNG, curves_png
 from decant.reporting.results_files import (
     ResultsFiles,
@@ -18,8 +28,15 @@ from decant.reporting.results_files import (
     student_row,
 )
 
-SLOWEST = 5  # stages whose minutes are named
-COUNTED = {"issues": "issues found"}  # an image may have several; everything else that is counted are images
+SLOWEST = 5  # stages whose duration is named
+TOTALS = {  # key of clean/metrics.json -> text
+    "found": "images found",
+    "kept": "images kept",
+    "set_aside": "images set aside",
+    "groups_of_several": "groups of duplicates with more than one kept image",
+}
+COUNTED = {"issues": "issues found"}  # an image may have several issues; all other counts are of images
+SPLIT_HEADERS = {"splits": "split (images kept)", "splits_set_aside": "split (images set aside)"}
 
 
 def data_section(results: ResultsFiles, base: Path) -> str:
@@ -31,23 +48,19 @@ def data_section(results: ResultsFiles, base: Path) -> str:
     classes = {row["class"] for row in results.class_counts if row["class"]}
     data = results.study.get("data", {})
     kind = SOURCES.get(str(data.get("source")))
-    source = kind.caption if kind else ""
-    sentences = [
-        f"{capitalised(source)}: {plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
-        if source
-        else f"{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."
-    ]
+    source = f"{capitalised(kind.caption)}: " if kind else ""
+    sentences = [f"{source}{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."]
     if results.study.get("metric"):
         sentences.append(
-            f"Choices were made on val: weights and temperatures by likelihood, heads and the best teacher by "
-            f"{results.study['metric']}."
+            f"All choices were made on val: ensemble weights and temperatures by likelihood, linear heads and the best "
+            f"teacher by {results.study['metric']}."
         )
     splits = splits_in_order(list(images))
     return section(
         "The task and the data",
         " ".join(sentences),
         markdown_table(splits, [[thousands(images[split]) for split in splits]], left=0),
-        picture(results.folder / CLASSES_PNG, base, "Images per class and split"),
+        markdown_image(results.folder / CLASSES_PNG, base, "Images per class and split"),
     )
 
 
@@ -56,37 +69,42 @@ def cleaning_section(results: ResultsFiles, base: Path) -> str:
     if not counts and not results.issues:
         return ""
     tables = [
-        markdown_table([name.rstrip("s").replace("_", " "), COUNTED.get(name, "images")], rows)
+        markdown_table([SPLIT_HEADERS.get(name, name.rstrip("s").replace("_", " ")), COUNTED.get(name, "images")], rows)
         for name, value in sorted(counts.items())
         if isinstance(value, dict) and (rows := _count_rows(value))
     ]
     if not tables and results.issues:
         tables = [_issue_table(results.issues)]
     totals = [
-        f"{name.replace('_', ' ')}: {thousands(value)}" for name, value in sorted(counts.items()) if is_number(value)
+        f"{TOTALS.get(name, name.replace('_', ' '))}: {thousands(value)}"
+        for name, value in sorted(counts.items(), key=lambda item: _position(item[0]))
+        if is_number(value)
     ]
     policy = results.study.get("clean", {}).get("policy")
     return section(
         "Cleaning",
-        f"Policy: {policy}." if policy else "",
         f"{capitalised('; '.join(totals))}." if totals else "",
+        f"Policy: {policy}." if policy else "",
         *tables,
         _listed_issues(results, base),
     )
 
 
+def _position(name: str) -> tuple[int, str]:
+    """Sort key: the keys of TOTALS in their order, then all others by name."""
+    return (list(TOTALS).index(name) if name in TOTALS else len(TOTALS), name)
+
+
 def _listed_issues(results: ResultsFiles, base: Path) -> str:
-    """Where the issues are listed, and how many of them."""
+    """A sentence with a link to the list of issues; it gives the numbers if the list is not complete."""
     if not results.issues:
         return ""
-    listed = link(results.folder / "clean" / "issues.csv", base)
-    found = sum(results.clean_metrics.get("issues", {}).values())
-    which = "Every issue"
-    if found > len(results.issues):
-        which = (
-            f"The highest-scoring {thousands(len(results.issues))} of {thousands(found)} issues, chosen per type, each"
-        )
-    return f"{which} with its score and what was done: [{listed}]({listed})."
+    path = link(results.folder / "clean" / "issues.csv", base)
+    total = sum(results.clean_metrics.get("issues", {}).values())
+    which = "All issues"
+    if total > len(results.issues):
+        which = f"{thousands(len(results.issues))} of {thousands(total)} issues, the highest-scoring ones per type,"
+    return f"{which} with their scores and actions: [{path}]({path})."
 
 
 def _count_rows(counts: Mapping[str, Any]) -> list[list[str]]:
@@ -94,13 +112,13 @@ def _count_rows(counts: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _issue_table(issues: Sequence[Row]) -> str:
-    kinds, actions = sorted({row["issue"] for row in issues}), sorted({row["action"] for row in issues})
+    types, actions = sorted({row["issue"] for row in issues}), sorted({row["action"] for row in issues})
     rows = [
         [
-            kind,
-            *(str(sum(r["issue"] == kind and r["action"] == action for r in issues)) for action in actions),
+            issue,
+            *(str(sum(row["issue"] == issue and row["action"] == action for row in issues)) for action in actions),
         ]
-        for kind in kinds
+        for issue in types
     ]
     return markdown_table(["issue", *actions], rows)
 
@@ -108,31 +126,37 @@ def _issue_table(issues: Sequence[Row]) -> str:
 def teachers_section(results: ResultsFiles, base: Path) -> str:
     split = main_split(results)
     rows = [row for row in results.precision if row["kind"] == "teacher" and row["split"] == split]
-    asked = results.study.get("teachers", {})
+    settings = results.study.get("teachers", {})
     names = [row["model"] for row in rows] or list(results.histories)
     if not names:
         return ""
     scores = {row["model"]: row for row in rows}
     cells = [
-        [name, *_asked_cells(asked.get(name.removesuffix("_tta"), {})), with_interval(scores.get(name, {}), "accuracy")]
+        [
+            name,
+            *_setting_cells(settings.get(name.removesuffix("_tta"), {})),
+            with_interval(scores.get(name, {}), "accuracy"),
+        ]
         for name in names
     ]
-    curves = [picture(results.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
+    curves = [markdown_image(results.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
     return section(
         "Teachers",
-        markdown_table(["teacher", "network", "trained as", "px", f"accuracy on {split or 'test'}"], cells, left=3),
+        markdown_table(["teacher", "network", "training", "px", f"accuracy on {split or 'test'}"], cells, left=3),
+        "`_tta`: with the ensemble's test-time augmentation." if any(name.endswith("_tta") for name in names) else "",
         *curves,
     )
 
 
-def _asked_cells(teacher: Mapping[str, Any]) -> list[str]:
+def _setting_cells(teacher: Mapping[str, Any]) -> list[str]:
+    """Network, training and input size of a teacher."""
     folds = teacher.get("folds") or 0
-    how = {"finetune": "fine-tuned", "probe": "linear probe"}.get(str(teacher.get("kind")), "–")
-    if how == "fine-tuned" and teacher.get("weights") == ["none"]:
-        how = "from scratch"
+    training = {"finetune": "fine-tuned", "probe": "linear probe"}.get(str(teacher.get("kind")), "–")
+    if training == "fine-tuned" and teacher.get("weights") == ["none"]:
+        training = "from scratch"
     return [
         str(teacher.get("architecture", "–")),
-        f"{how}, {folds} folds" if folds else how,
+        f"{training}, {folds} folds" if folds else training,
         str(teacher.get("input_px", "–")),
     ]
 
@@ -148,14 +172,14 @@ def ensemble_section(results: ResultsFiles, base: Path) -> str:
     row, best = of_kind(results, "ensemble", split), best_teacher(results, split)
     sentences = []
     if row:
-        sentences.append(f"On {split} the ensemble has an accuracy of {with_interval(row, 'accuracy')}")
+        sentences.append(f"The ensemble has an accuracy of {with_interval(row, 'accuracy')} on {split}")
         if best:
-            sentences[-1] += f"; the best teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
+            sentences[-1] += f"; the best single teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
         sentences[-1] += "."
     pooling = results.study.get("ensemble", {}).get("pooling")
     tta = results.study.get("ensemble", {}).get("tta")
     if pooling:
-        sentences.append(f"Weights: {pooling}, fitted on val.")
+        sentences.append(f"Pooling: {pooling}; weights and temperatures are fitted on val.")
     if tta:
         sentences.append(f"Test-time augmentation: {', '.join(map(_tta_name, tta))}.")
     header = ["teacher", "weight", *(["temperature"] if temperatures else [])]
@@ -170,40 +194,40 @@ def _tta_name(member: object) -> str:
     return " ".join(map(str, member)) if isinstance(member, dict) else str(member)
 
 
-def _per_teacher(content: Mapping[str, Any], what: str) -> dict[str, float]:
-    """teacher → weight, from {"teachers": {teacher: {"weight": w}}}."""
-    return {name: float(member[what]) for name, member in content.get("teachers", {}).items() if what in member}
+def _per_teacher(content: Mapping[str, Any], key: str) -> dict[str, float]:
+    """teacher → value of `key`, from {"teachers": {teacher: {key: value}}}."""
+    return {name: float(member[key]) for name, member in content.get("teachers", {}).items() if key in member}
 
 
 def student_section(results: ResultsFiles, base: Path) -> str:
     split = main_split(results)
     student = student_row(results, split)
-    asked = results.study.get("student", {})
+    settings = results.study.get("student", {})
     if student is None:
         return ""
     sentences = []
-    if asked.get("architecture"):
+    if settings.get("architecture"):
         views = results.study.get("soft_labels", {}).get("views")
         sentences.append(
-            f"The student is {asked['architecture']} at {asked.get('input_px')} px, trained for "
-            f"{plural(int(asked.get('epochs', 0)), 'epoch')} on the ensemble's probabilities"
-            + (f" for {plural(views, 'stored view')} of every image." if views else ".")
+            f"The student is a {settings['architecture']} with an input of {settings.get('input_px')} px. It was "
+            f"trained for {plural(int(settings.get('epochs', 0)), 'epoch')} on the ensemble's soft labels"
+            + (f" for {plural(views, 'stored view')} per image." if views else ".")
         )
-    if "hard_weight" in asked:
-        sentences.append(f"In its loss the given label has the weight {asked['hard_weight']}.")
-    taught = next((row for row in results.soft_labels if row["kind"] == "ensemble"), None)
-    if taught and taught["accuracy"]:
+    if "hard_weight" in settings:
+        sentences.append(f"The weight of the given label in its loss is {settings['hard_weight']}.")
+    soft = next((row for row in results.soft_labels if row["kind"] == "ensemble"), None)
+    if soft and soft["accuracy"]:
         sentences.append(
-            f"The soft labels agree with the given label for a share of {short(taught['accuracy'])} of the stored "
-            f"views of train, and give it a mean probability of {short(taught['probability'])}."
+            f"In a share of {short(soft['accuracy'])} of the stored views of train, the most probable class of the "
+            f"soft label is the given label; the mean probability of the given label is {short(soft['probability'])}."
         )
     compared = [row for row in results.comparisons if row["model"] == student["model"] and row["split"] == split]
     return section(
         "Distillation and student",
         " ".join(sentences),
-        f"{student['model']} minus the other model, on the same images of {split}:" if compared else "",
+        f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
         markdown_table(
-            ["against", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
+            ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
             [_comparison_cells(row) for row in compared],
         )
         if compared
@@ -229,91 +253,91 @@ def _difference(row: Row, column: str) -> str:
 
 
 def export_section(results: ResultsFiles, base: Path) -> str:
-    found = results.verification
-    if not found:
+    checked = results.verification
+    if not checked:
         return ""
     sentences = []
-    if "n" in found and "top1_agreement" in found:
+    if "passed" in checked:
+        sentences.append(f"The file {'passed' if checked['passed'] else '**did not pass**'} verification.")
+    if "n" in checked and "top1_agreement" in checked:
         sentences.append(
-            f"From image file to class, the ONNX file gives the PyTorch student's class for a share of "
-            f"{short(str(found['top1_agreement']), 4)} of {plural(int(found['n']), 'image')}."
+            f"From image file to class, it predicts the same class as the PyTorch student for a share of "
+            f"{short(str(checked['top1_agreement']), 4)} of {plural(int(checked['n']), 'image')}."
         )
-    if is_number(found.get("max_abs_logit_difference")):
-        sentences.append(f"The largest difference of a logit is {magnitude(found['max_abs_logit_difference'])}.")
-    if found.get("batch_sizes"):
-        sentences.append(f"Checked at {_batch_sizes(found['batch_sizes'], found.get('pictures_by_batch_size', {}))}.")
-    if "passed" in found:
-        sentences.append("The file passed." if found["passed"] else "**The file did not pass.**")
+    if is_number(checked.get("max_abs_logit_difference")):
+        sentences.append(f"The largest difference of a logit is {magnitude(checked['max_abs_logit_difference'])}.")
+    if sizes := checked.get("batch_sizes"):
+        sentences.append(f"Batch sizes checked: {_batch_sizes(sizes, checked.get('pictures_by_batch_size', {}))}.")
     card = results.folder / "export" / "MODEL_CARD.md"
-    about = f"For its users: [the model card]({link(card, base)})." if card.is_file() else ""
+    about = f"For users of the file: [model card]({link(card, base)})." if card.is_file() else ""
     return section("The ONNX file", " ".join(sentences), _int8_sentences(results.int8), about)
 
 
 def _batch_sizes(sizes: Sequence[int], images: Mapping[str, int]) -> str:
-    """ "the batch sizes 1 (204 images), 7 (69) and 32 (24)"; older results contain the sizes alone."""
-    if not all(str(size) in images for size in sizes):
-        return f"the batch sizes {', '.join(map(str, sizes))}"
+    """ "1 (204 images), 7 (69) and 32 (24)"; without counts "1, 7 and 32"."""
+    if not all(str(size) in images for size in sizes):  # results of an older version have no counts
+        return joined([str(size) for size in sizes])
     first, *others = sizes
-    told = [f"{first} ({plural(images[str(first)], 'image')})"]
-    told += [f"{size} ({thousands(images[str(size)])})" for size in others]
-    if not others:
-        return f"the batch size {told[0]}"
-    return f"the batch sizes {', '.join(told[:-1])} and {told[-1]}"
+    texts = [f"{size} ({thousands(images[str(size)])})" for size in others]
+    return joined([f"{first} ({plural(images[str(first)], 'image')})", *texts])
 
 
-def _int8_sentences(found: Mapping[str, Any]) -> str:
-    """Whether the int8 file is offered and why. The latency section has times measured beside all models."""
-    if not found:
+def _int8_sentences(int8: Mapping[str, Any]) -> str:
+    """Whether the int8 file is offered, and why. Its times are in the latency section, measured with all models."""
+    if not int8:
         return ""
-    offered = "is offered" if found["offered"] else "is **not** offered"
+    offered = "is offered" if int8["offered"] else "is **not** offered"
     return (
-        f"The int8 file {offered}: {found['why']}. On val it has an accuracy of {short(str(found['val_accuracy']))} "
-        f"and fp32 {short(str(found['val_accuracy_fp32']))}; it has {found['file_mb']} MB. The two files were timed "
-        f"in turns on {plural(int(found['threads']), 'CPU thread')}.{_profile_sentence(found)}"
+        f"The int8 file {offered}: {int8['why']}. Its accuracy on val is {short(str(int8['val_accuracy']))} against "
+        f"{short(str(int8['val_accuracy_fp32']))} in fp32; its size is {int8['file_mb']} MB. The two files were timed "
+        f"alternately on {plural(int(int8['threads']), 'CPU thread')}.{_profile_sentence(int8)}"
     )
 
 
-def _profile_sentence(found: Mapping[str, Any]) -> str:
-    """Where int8 saves time; "" for a file from before it was profiled."""
-    if "convolutions_ms" not in found:
+def _profile_sentence(int8: Mapping[str, Any]) -> str:
+    """The time of the convolutions and of all other operators; "" if the file was not profiled."""
+    if "convolutions_ms" not in int8:
         return ""
-    before, after = found["convolutions_ms_fp32"], found["convolutions_ms"]
-    left_before, left_after = (found[f"kernels_ms{ending}"] - part for ending, part in (("_fp32", before), ("", after)))
+    fp32_ms, int8_ms = int8["convolutions_ms_fp32"], int8["convolutions_ms"]
+    other_fp32_ms, other_int8_ms = int8["kernels_ms_fp32"] - fp32_ms, int8["kernels_ms"] - int8_ms
     return (
-        f" On one thread the convolutions take {significant(before)} ms in fp32 and {significant(after)} ms in int8 "
-        f"({before / after:.1f} times as fast) and all other operators, preprocessing included, "
-        f"{significant(left_before)} ms and {significant(left_after)} ms (ONNX Runtime's profiler)."
+        f" On one thread the convolutions take {significant(int8_ms)} ms in int8 against {significant(fp32_ms)} ms in "
+        f"fp32 ({fp32_ms / int8_ms:.1f} times as fast); all other operators, preprocessing included, take "
+        f"{significant(other_int8_ms)} ms against {significant(other_fp32_ms)} ms (ONNX Runtime's profiler)."
     )
 
 
 def provenance_section(results: ResultsFiles, base: Path) -> str:
-    found = results.provenance
-    labels = {"command": "Command", "commit": "Published at", "data_digest": "Data", "lock_digest": "Packages"}
-    lines = [f"- {label}: `{found[key]}`" for key, label in labels.items() if isinstance(found.get(key), str)]
-    built_by = found.get("stages_built_by")
+    origin = results.provenance
+    labels = {
+        "command": "Command", "commit": "Commit at publishing", "data_digest": "Digest of the data",
+        "lock_digest": "Digest of the packages",
+    }  # fmt: skip
+    lines = [f"- {label}: `{origin[key]}`" for key, label in labels.items() if isinstance(origin.get(key), str)]
+    built_by = origin.get("stages_built_by")
     if built_by:
-        lines.append(f"- Stages built by: {_builders(built_by)}")
-    if seconds := found.get("seconds"):
+        lines.append(f"- Commits that built the stages: {_builders(built_by)}")
+    if seconds := origin.get("seconds"):
         slowest = sorted(seconds, key=lambda stage: -seconds[stage])[:SLOWEST]
-        said = ", ".join(f"{stage} {seconds[stage] / 60:.1f}" for stage in slowest)
-        lines.append(f"- Minutes: {sum(seconds.values()) / 60:.0f} in all stages ({said})")
+        longest = ", ".join(f"{stage} {seconds[stage] / 60:.1f}" for stage in slowest)
+        lines.append(f"- Minutes: {sum(seconds.values()) / 60:.0f} for all stages; the longest are {longest}")
     return section("Provenance", "\n".join(lines)) if lines else ""
 
 
 def _builders(built_by: Mapping[str, Sequence[str]]) -> str:
-    """ "`abc` (clean, teachers), `def+` (export; changed checkout)": commits with the stages that their code built."""
+    """ "`abc` (clean, teachers), `def+` (export; uncommitted changes)": each commit with the stages that it built."""
     commits_of: dict[str, set[str]] = {}
     for commit, stages in built_by.items():
         for stage in stages:
             commits_of.setdefault(stage.partition("/")[0], set()).add(commit)
 
     def short_name(stage: str) -> str:
-        """ "teachers" for "teachers/lite1", where one commit built all of them."""
+        """ "teachers" for "teachers/lite1" if one commit built all teachers."""
         family = stage.partition("/")[0]
         return family if len(commits_of[family]) == 1 else stage
 
-    said = []
+    texts = []
     for commit, stages in built_by.items():
         names = ", ".join(dict.fromkeys(map(short_name, stages)))
-        said.append(f"`{commit or 'unknown'}` ({names}{'; changed checkout' if commit.endswith('+') else ''})")
-    return ", ".join(said)
+        texts.append(f"`{commit or 'unknown'}` ({names}{'; uncommitted changes' if commit.endswith('+') else ''})")
+    return ", ".join(texts)

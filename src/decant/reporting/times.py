@@ -1,10 +1,10 @@
-"""The section on latency: the student's times beside the other models'. "" if the files are missing."""
+"""The section on latency: the student's times compared with those of the other models."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from decant.evaluation.markdown import link, markdown_table, paragraphs, picture, section
-from decant.evaluation.tables import number, plural, ratio, short
+from decant.evaluation.markdown import link, markdown_image, markdown_table, paragraphs, section
+from decant.evaluation.tables import joined, number, plural, ratio, short
 from decant.reporting.figures import PARETO_PNG
 from decant.reporting.results_files import (
     ResultsFiles,
@@ -49,16 +49,15 @@ SHIPPED_KINDS = ("student_onnx", "student_onnx_int8")
 def latency_section(results: ResultsFiles, base: Path) -> str:
     if not results.latency:
         return ""
-    place = results.folder / "benchmarks" / "latency"
+    table = results.folder / "benchmarks" / "latency" / "metrics.csv"
     batch_size, threads = quoted_setting(results)
     images = "One image" if batch_size == "1" else f"{batch_size} images"
     return section(
         "Benchmarks: latency",
+        "\n".join(f"- {sentence}" for sentence in _sentences(results)),
         " ".join(_conditions(results)),
-        " ".join(_sentences(results)),
-        picture(results.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
-        f"{images} per call on {plural(int(threads), 'thread')}; "
-        f"[all batch sizes and threads]({link(place / 'metrics.csv', base)}):",
+        markdown_image(results.folder / PARETO_PNG, base, "Accuracy against latency; the area is the size of the file"),
+        f"{images} per call on {plural(int(threads), 'thread')}; [all batch sizes and threads]({link(table, base)}):",
         markdown_table(
             list(HEADER.values()),
             [[row[column] or "–" for column in HEADER] for row in quoted_rows(results)],
@@ -69,7 +68,7 @@ def latency_section(results: ResultsFiles, base: Path) -> str:
 
 
 def quoted_setting(results: ResultsFiles) -> tuple[str, str]:
-    """The batch size and the number of threads at which latencies are quoted: the smallest, and 2 or the most."""
+    """The batch size and the number of threads that the report quotes: the smallest, and 2 or else the largest."""
     batch_size = min((row["batch_size"] for row in results.latency), key=int)
     threads = {int(row["threads"]) for row in results.latency if row["batch_size"] == batch_size}
     return batch_size, str(quoted_threads(threads))
@@ -82,25 +81,25 @@ def quoted_rows(results: ResultsFiles) -> list[Row]:
 
 
 def dominating(results: ResultsFiles, split: str) -> list[tuple[Row, Row]]:
-    """(precision row, latency row) of the models that are better than the student in every respect.
+    """(precision row, latency row) of the models that dominate the student.
 
-    They are at least as accurate on `split` and at least as fast, and better in one of the two; every model with
-    the student's graph at the quoted setting, in its fastest engine. The student's int8 file does not count as
-    another model. The student alone is the same network, so if it was not timed its times are the student's.
+    They are at least as accurate on `split` and at least as fast, and better in one of the two. Models are compared
+    with the student's graph, at the quoted setting, each in its fastest engine. The student's int8 file does not count
+    as another model. The student alone is the same network: if it was not timed, it has the student's times.
     """
     student = student_row(results, split)
     timing = reported_latency(results, student["model"]) if student else None
     if student is None or timing is None:
         return []
     own = _fastest(results, student["model"], timing)
-    found = []
+    pairs = []
     for row in results.precision:
         if row["split"] != split or row["kind"] in SHIPPED_KINDS:
             continue
         other = _fastest(results, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
         if own and other and _dominates(row, other, student, own):
-            found.append((row, other))
-    return found
+            pairs.append((row, other))
+    return pairs
 
 
 def _dominates(row: Row, timing: Row, student: Row, own: Row) -> bool:
@@ -116,7 +115,7 @@ def _fastest(results: ResultsFiles, model: str, timing: Row) -> Row | None:
 
 
 def _in_engine(results: ResultsFiles, model: str, engine: str, timing: Row) -> Row | None:
-    """The model's row in that engine at the batch size and threads of `timing`, with its graph if there is one."""
+    """The model's row in an engine, at the batch size and threads of `timing`, and with its graph if possible."""
     rows = [
         row
         for row in results.latency
@@ -128,19 +127,19 @@ def _in_engine(results: ResultsFiles, model: str, engine: str, timing: Row) -> R
 
 
 def _conditions(results: ResultsFiles) -> Iterator[str]:
-    """The machine and the images of the measurement, and what the times leave out."""
+    """Sentences on the machine, the images and the models that were timed."""
     machine = results.latency_machine
     if machine.get("processor"):
-        cores = f", {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
-        size = machine.get("picture_px")
-        pictures = f", with images of {size[1]} × {size[0]} pixels if the graph prepares them" if size else ""
-        yield f"Measured on {machine['processor']}{cores}{pictures}."
-    views = results.study.get("ensemble", {}).get("tta")
-    without = ", without the test-time augmentation of its accuracy" if views else ""
-    yield f"The ensemble's time is the sum of its teachers' times, each in its fastest engine{without}."
-    folds = [name for name, asked in results.study.get("teachers", {}).items() if asked.get("folds")]
+        cores = f" with {plural(int(machine['cores']), 'core')}" if machine.get("cores") else ""
+        yield f"Measured on {machine['processor']}{cores}."
+        if size := machine.get("picture_px"):
+            yield f"Graphs with preprocessing got images of {size[1]} × {size[0]} pixels."
+    yield "The ensemble's time is the sum of its teachers' times, each in its fastest engine."
+    if results.study.get("ensemble", {}).get("tta"):
+        yield "The ensemble's accuracy includes test-time augmentation, its time does not."
+    folds = [name for name, settings in results.study.get("teachers", {}).items() if settings.get("folds")]
     if folds:
-        yield f"For {' and '.join(folds)} one model is timed; the accuracy is that of the mean over the folds."
+        yield f"For {joined(folds)}, the time is of one fold's model, the accuracy of the mean over all folds."
 
 
 def _sentences(results: ResultsFiles) -> Iterator[str]:
@@ -150,35 +149,36 @@ def _sentences(results: ResultsFiles) -> Iterator[str]:
     if student is None or timing is None:
         return
     images = "one image" if timing["batch_size"] == "1" else f"{timing['batch_size']} images"
-    yield (
-        f"{student['model']} takes {timing['p50_ms']} ms for {images} (median; {ENGINES[timing['engine']]}, "
-        f"{plural(int(timing['threads']), 'thread')}, {GRAPHS[timing['graph']]}{_spread(timing)})."
-    )
     own = _fastest(results, student["model"], timing)
+    other_engine = ""
     if own and own["engine"] != timing["engine"]:
-        yield f"Its fastest engine is {ENGINES[own['engine']]} with {own['p50_ms']} ms."
+        other_engine = f" Its fastest engine is {ENGINES[own['engine']]}, with {own['p50_ms']} ms."
+    yield (
+        f"The median time of {student['model']} is {timing['p50_ms']} ms for {images} ({ENGINES[timing['engine']]}, "
+        f"{plural(int(timing['threads']), 'thread')}, {GRAPHS[timing['graph']]}{_spread(timing)}).{other_engine}"
+    )
     yield from _ratio_sentences(results, split, timing)
     yield from _domination_sentences(results, split, student, own)
     yield from _int8_sentences(results, split, timing)
 
 
 def _spread(timing: Row) -> str:
-    """The range of the medians of single processes; "" for one process, and in tables without that column."""
+    """The range of the medians of single processes; "" for one process or in a table without these columns."""
     low, high = timing.get("p50_low_ms"), timing.get("p50_high_ms")
-    return f"; single processes {low} to {high} ms" if low and high and timing["processes"] != "1" else ""
+    return f"; {low} to {high} ms in single processes" if low and high and timing["processes"] != "1" else ""
 
 
 def _ratio_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[str]:
-    best, whole = best_teacher(results, split), of_kind(results, "ensemble", split)
+    best, ensemble = best_teacher(results, split), of_kind(results, "ensemble", split)
     if best:
         same = _in_engine(results, best["model"], timing["engine"], timing)
         eager = _in_torch(results, best["model"], timing["batch_size"]) if timing["engine"] != "torch" else None
-        said = [_times_as_long(row, timing) for row in (same, eager) if row]
-        if said:
-            yield f"{best['model']}, the best single teacher, takes {' and '.join(said)}."
-    together = _fastest(results, whole["model"], timing) if whole else None
-    if together:
-        yield f"The ensemble takes {_times_as_long(together, timing)}."
+        ratios = [_times_as_long(row, timing) for row in (same, eager) if row]
+        if ratios:
+            yield f"{best['model']}, the best single teacher, takes {joined(ratios)}."
+    fastest = _fastest(results, ensemble["model"], timing) if ensemble else None
+    if fastest:
+        yield f"The ensemble takes {_times_as_long(fastest, timing)}."
 
 
 def _in_torch(results: ResultsFiles, model: str, batch_size: str) -> Row | None:
@@ -192,20 +192,20 @@ def _in_torch(results: ResultsFiles, model: str, batch_size: str) -> Row | None:
 
 
 def _times_as_long(row: Row, timing: Row) -> str:
-    """ "4.5 times as long in PyTorch on 1 thread, without preprocessing": the differences from `timing` are named."""
+    """ "4.5 times as long in PyTorch on 1 thread, without preprocessing"; names all differences from `timing`."""
     threads = "" if row["threads"] == timing["threads"] else f" on {plural(int(row['threads']), 'thread')}"
     graph = "" if row["graph"] == timing["graph"] else f", {GRAPHS[row['graph']]}"
     return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{threads}{graph}"
 
 
 def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: Row | None) -> Iterator[str]:
-    found = dominating(results, split)
-    if not found:
+    pairs = dominating(results, split)
+    if not pairs:
         yield (
-            f"No other model dominates it: none is at least as accurate on {split} and at least as fast, and better in "
-            "one of the two, each in its fastest engine."
+            f"No other model dominates the student, that is, is at least as accurate on {split}, at least as fast, and "
+            "better in one of the two (each in its fastest engine)."
         )
-    for row, timing in found:
+    for row, timing in pairs:
         twin = " (the same network, so the same time)" if timing is own else ""
         doubts = []
         if _accuracies_overlap(results, split, student["model"], row["model"]):
@@ -213,9 +213,9 @@ def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: 
         if own and not twin and _times_overlap(timing, own):
             doubts.append("the times of single processes overlap")
         yield (
-            f"It is dominated by {row['model']}: an accuracy of {short(row['accuracy'])} against "
-            f"{short(student['accuracy'])} on {split} in {timing['p50_ms']} ms{twin}"
-            f"{', though ' + ' and '.join(doubts) if doubts else ''}."
+            f"{row['model']} dominates the student: an accuracy of {short(row['accuracy'])} against "
+            f"{short(student['accuracy'])} on {split}, in {timing['p50_ms']} ms{twin}"
+            f"{', but ' + joined(doubts) if doubts else ''}."
         )
 
 
@@ -227,44 +227,46 @@ def _accuracies_overlap(results: ResultsFiles, split: str, model: str, other: st
     return False
 
 
-def _times_overlap(one: Row, other: Row) -> bool:
-    """True if the medians of the two models' processes overlap; False if they were not kept."""
-    return all(number(a.get("p50_low_ms")) <= number(b.get("p50_high_ms")) for a, b in ((one, other), (other, one)))
+def _times_overlap(row: Row, other: Row) -> bool:
+    """True if the ranges of the medians of single processes overlap; False if they are not in the table."""
+    return all(number(a.get("p50_low_ms")) <= number(b.get("p50_high_ms")) for a, b in ((row, other), (other, row)))
 
 
 def _int8_sentences(results: ResultsFiles, split: str, timing: Row) -> Iterator[str]:
-    plain, small = (_in_engine(results, kind, timing["engine"], timing) for kind in SHIPPED_KINDS)
-    if small is None or plain is None or not comparable(small, plain):
+    fp32, int8 = (_in_engine(results, kind, timing["engine"], timing) for kind in SHIPPED_KINDS)
+    if int8 is None or fp32 is None or not comparable(int8, fp32):
         return
-    before, after = (of_kind(results, kind, split) for kind in SHIPPED_KINDS)
+    fp32_score, int8_score = (of_kind(results, kind, split) for kind in SHIPPED_KINDS)
     accuracy = ""
-    if before and after:
-        accuracy = f", its accuracy on {split} is {short(after['accuracy'])} against {short(before['accuracy'])}"
+    if fp32_score and int8_score:
+        accuracy = (
+            f"; its accuracy on {split} is {short(int8_score['accuracy'])} against {short(fp32_score['accuracy'])}"
+        )
     offered = int8_is_offered(results)
     yield (
-        f"In int8{'' if offered else ', which is not offered,'} it takes {small['p50_ms']} ms against "
-        f"{plain['p50_ms']} ms in fp32{_int8_on_one_thread(results, timing)}; its file has {small['file_mb']} MB "
-        f"instead of {plain['file_mb']} MB{accuracy}."
+        f"The int8 file{'' if offered else ', which is not offered,'} takes {int8['p50_ms']} ms against "
+        f"{fp32['p50_ms']} ms in fp32{_int8_on_one_thread(results, timing)}; its size is {int8['file_mb']} MB "
+        f"against {fp32['file_mb']} MB{accuracy}."
     )
     if not offered:
         return
-    best, whole = best_teacher(results, split), of_kind(results, "ensemble", split)
+    best, ensemble = best_teacher(results, split), of_kind(results, "ensemble", split)
     others = [
-        (best["model"], _in_engine(results, best["model"], timing["engine"], small)) if best else None,
-        ("the ensemble", _fastest(results, whole["model"], small)) if whole else None,
+        (best["model"], _in_engine(results, best["model"], timing["engine"], int8)) if best else None,
+        ("the ensemble", _fastest(results, ensemble["model"], int8)) if ensemble else None,
     ]
-    said = [f"{name} takes {_times_as_long(row, small)}" for name, row in filter(None, others) if row]
-    if said:
-        yield f"Compared with the int8 file, in fp32 {' and '.join(said)}."
+    ratios = [f"{name} in fp32 takes {_times_as_long(row, int8)}" for name, row in filter(None, others) if row]
+    if ratios:
+        yield f"Compared with the int8 file, {joined(ratios)}."
 
 
 def _int8_on_one_thread(results: ResultsFiles, timing: Row) -> str:
-    """The two times on one thread, where dividing the work costs nothing; "" if they are quoted already."""
-    alone = {**timing, "threads": "1"}
-    plain, small = (_in_engine(results, kind, timing["engine"], alone) for kind in SHIPPED_KINDS)
-    if timing["threads"] == "1" or not plain or not small:
+    """The times of both files on one thread; "" if they were not measured or are the quoted ones."""
+    one_thread = {**timing, "threads": "1"}
+    fp32, int8 = (_in_engine(results, kind, timing["engine"], one_thread) for kind in SHIPPED_KINDS)
+    if timing["threads"] == "1" or not fp32 or not int8:
         return ""
-    return f" ({small['p50_ms']} ms against {plain['p50_ms']} ms on 1 thread)"
+    return f" ({int8['p50_ms']} ms against {fp32['p50_ms']} ms on 1 thread)"
 
 
 def _throughput(results: ResultsFiles) -> str:
@@ -275,16 +277,16 @@ def _throughput(results: ResultsFiles) -> str:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         if row["graph"] == graph:
-            line = cells.setdefault((row["engine"], row["precision"], row["threads"]), {})
-            line[row["batch_size"]] = row["images_per_second"]
-    sizes = sorted({size for line in cells.values() for size in line}, key=int)
+            by_size = cells.setdefault((row["engine"], row["precision"], row["threads"]), {})
+            by_size[row["batch_size"]] = row["images_per_second"]
+    sizes = sorted({size for by_size in cells.values() for size in by_size}, key=int)
     if len(cells) * len(sizes) < 2:
         return ""
     return paragraphs(
-        f"Images per second of the shipped file, {GRAPHS[graph]}:",
+        f"Images per second of the offered files, {GRAPHS[graph]}:",
         markdown_table(
             ["engine", "precision", "threads", *(f"batch {size}" for size in sizes)],
-            [[*line, *(found.get(size, "–") for size in sizes)] for line, found in cells.items()],
+            [[*setting, *(by_size.get(size, "–") for size in sizes)] for setting, by_size in cells.items()],
             left=2,
         ),
     )

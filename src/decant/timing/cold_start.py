@@ -20,14 +20,14 @@ COLD_START_COLUMNS = ("processes", *STEPS, "total_s", "total_low_s", "total_high
 def cold_start_row(model: Path, photo: Path, processes: int) -> dict[str, object]:
     """Return the medians over `processes` fresh processes; keys are COLD_START_COLUMNS.
 
-    model: a full graph; photo: an image file. One more process runs first and is not counted, so that all files are in
-    the system's cache. Raises UserError if a process fails.
+    model: a full graph; photo: an image file. One more process runs first and is not counted: it brings all files
+    into the system's cache. Raises UserError if a process fails.
     """
-    spent = np.array([first_answer_s(model, photo) for _ in range(processes + 1)][1:])  # [processes, steps]
-    total = spent.sum(axis=1)
+    seconds = np.array([first_answer_s(model, photo) for _ in range(processes + 1)][1:])  # [processes, steps]
+    total = seconds.sum(axis=1)
     return {
         "processes": processes,
-        **{step: float(median) for step, median in zip(STEPS, np.median(spent, axis=0), strict=True)},
+        **{step: float(median) for step, median in zip(STEPS, np.median(seconds, axis=0), strict=True)},
         "total_s": float(np.median(total)),
         "total_low_s": float(total.min()),
         "total_high_s": float(total.max()),
@@ -35,9 +35,9 @@ def cold_start_row(model: Path, photo: Path, processes: int) -> dict[str, object
 
 
 def first_answer_s(model: Path, photo: Path) -> list[float]:
-    """Return the seconds of each of STEPS in one process; their sum is the time from its start to its answer."""
+    """Return the seconds of each of STEPS in one process; their sum is the time from its start to its prediction."""
     environment = child_environment(1)
-    del environment["OMP_NUM_THREADS"]  # users do not set it
+    del environment["OMP_NUM_THREADS"]  # users usually do not set it
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-P", str(PROGRAM), str(model), str(photo)],

@@ -1,4 +1,4 @@
-"""How long it takes to export a student and to verify the file."""
+"""The time to export a student and to verify the file."""
 
 import time
 from pathlib import Path
@@ -7,27 +7,29 @@ from decant.export.student import export_student
 from decant.export.verification.torch_reference import TorchReference
 from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint
-from decant.timing.preprocessing_error import drawn_pictures
+from decant.timing.preprocessing_error import drawn_images
 
 EXPORT_TIME_COLUMNS = ("classes", "input_px", "pictures", "export_s", "verify_s", "total_s", "passed")
 
 
-def export_time_row(checkpoint: Checkpoint, folder: Path, pictures: int) -> dict[str, object]:
-    """Export a student into `folder` and verify it against PyTorch on `pictures` drawn photos of odd sizes.
+def export_time_row(checkpoint: Checkpoint, folder: Path, images: int) -> dict[str, object]:
+    """Export a student into `folder` and verify it against PyTorch on `images` drawn photos of odd sizes.
 
-    Keys are EXPORT_TIME_COLUMNS. `passed`: whether verification passed.
+    Keys are EXPORT_TIME_COLUMNS. `passed` is True if verification passed.
     """
     input_px = checkpoint.preprocessing.input_px
-    photos = [(str(n), photo) for n, photo in enumerate(drawn_pictures("photo", "odd", input_px, pictures, seed=0))]
+    drawn = [
+        (str(number), image) for number, image in enumerate(drawn_images("photo", "odd", input_px, images, seed=0))
+    ]
     start = time.perf_counter()
     export_student(checkpoint, folder)
     exported = time.perf_counter()
-    report = verify(folder / "student.onnx", photos, TorchReference(checkpoint))
+    report = verify(folder / "student.onnx", drawn, TorchReference(checkpoint))
     verified = time.perf_counter()
     return {
         "classes": len(checkpoint.classes),
         "input_px": input_px,
-        "pictures": pictures,
+        "pictures": images,
         "export_s": exported - start,
         "verify_s": verified - exported,
         "total_s": verified - start,

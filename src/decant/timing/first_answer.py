@@ -1,9 +1,9 @@
-"""A separate program that predicts the class of one photo and prints when each step was finished.
+"""A separate program that predicts the class of one photo and prints when each step finished.
 
     python first_answer.py student.onnx photo.jpg
 
-It imports what a user's program imports and nothing of this project. It prints one line: the number of the class, then
-the times in seconds of the system's monotonic clock. `decant.timing.cold_start` starts it.
+It imports what a user's program imports and nothing of this project. It prints one line: the index of the class, then
+one time per step, in seconds of the system's monotonic clock. `decant.timing.cold_start` starts it.
 """
 
 import sys

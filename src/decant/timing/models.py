@@ -34,16 +34,15 @@ SUMMED_COLUMNS = (
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
     "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
-# Settings of a training process (malloc keeps memory, waiting threads sleep) that a server does not have.
+# Settings of a training process that a server does not have: malloc keeps memory, waiting threads sleep.
 NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_WAIT_POLICY")
 ONNX_ENGINES = ("onnxruntime", "openvino")
-MAY_FAIL = ("openvino", "torch_compile")  # if an operator or compiler is missing, only their rows are left out
+MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs only their rows
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # for large batches, whose times vary less
 FEW_ROUNDS = 2
-TEACHERS_BATCH = (
-    8  # largest batch at which teachers are timed with other thread counts than the quoted one, and in PyTorch
-)
-LONGEST_CAUSE = 300  # characters of a log line
+# Largest batch at which teachers are timed in PyTorch, and with other numbers of threads than the quoted one.
+TEACHERS_BATCH = 8
+LONGEST_CAUSE = 300  # characters
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Candidate:
     """A model, the engine that runs it, and the inputs that it is timed with."""
 
     model: str
-    kind: str  # as in the precision table
+    kind: str  # one of decant.evaluation.metrics.KINDS
     engine: str  # onnxruntime | openvino | torch | torch_compile
     path: Path  # the ONNX file, or the checkpoint's folder
     inputs: Inputs
@@ -70,13 +69,13 @@ def onnx_candidate(
     checkpoint: Path | None = None,
     dtype: str = "fp32",
 ) -> Candidate:
-    """Return the candidate of an ONNX file in ONNX Runtime; its checkpoint gives parameters and multiply-adds."""
+    """Return the candidate of an ONNX file in ONNX Runtime. `checkpoint` gives its parameters and multiply-adds."""
     params_millions, gmacs = network_cost(checkpoint) if checkpoint else (None, None)
     return Candidate(model, kind, "onnxruntime", path, inputs, dtype, params_millions, gmacs)
 
 
 def in_onnx_engines(candidate: Candidate) -> list[Candidate]:
-    """Return the same file for each engine that reads ONNX."""
+    """Return one candidate per engine that reads ONNX, all with the same file."""
     return [replace(candidate, engine=engine) for engine in ONNX_ENGINES]
 
 
@@ -99,13 +98,15 @@ def measure_candidates(
 ) -> list[dict[str, object]]:
     """Return one row per batch size, candidate and number of threads, in that order; keys are LATENCY_COLUMNS.
 
-    A row has at least `calls` timed calls (see `calls_of`), spread over `rounds` fresh processes (`rounds_of`), each
-    with `warmup` untimed calls (`warmup_of`). `cold_start_s` is the median over the processes, `peak_rss_mb` the
-    maximum; `p50_low_ms` and `p50_high_ms` are the lowest and the highest median of one process. Rows for which
-    `is_timed` is False are skipped. A candidate that fails in an engine in MAY_FAIL is left out, with a warning.
+    A row has `calls` timed calls or slightly more, spread over `rounds` fresh processes, each with `warmup` untimed
+    calls. `calls_of`, `rounds_of` and `warmup_of` lower these numbers for some rows. `cold_start_s` is the median
+    over the processes, `peak_rss_mb` the maximum; `p50_low_ms` and `p50_high_ms` are the lowest and the highest median
+    of one process. Rows for which `is_timed` is False are skipped. A candidate that fails in an engine in MAY_FAIL is
+    left out, with a warning.
 
     Raises:
-        UserError: a file is missing, or a process of another engine fails; the message ends with its last output.
+        UserError: a file is missing, or a process of another engine fails; the message ends with the process's last
+            output.
     """
     for candidate in candidates:
         if not candidate.path.exists():
@@ -119,8 +120,11 @@ def measure_candidates(
             if is_timed(candidate, batch_size, count, quoted_threads(threads))
         ]
         samples, failed = sample_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
-        pairs = zip(settings, samples, strict=True)
-        rows += [latency_row(*setting, parts) for setting, parts in pairs if setting[0] not in failed]
+        rows += [
+            latency_row(*setting, of_setting)
+            for setting, of_setting in zip(settings, samples, strict=True)
+            if setting[0] not in failed
+        ]
         candidates = [candidate for candidate in candidates if candidate not in failed]
     return rows
 
@@ -128,7 +132,7 @@ def measure_candidates(
 def measure_speedups(
     candidates: Sequence[Candidate], threads: Sequence[int], calls: int, rounds: int, warmup: int = 10
 ) -> list[dict[str, object]]:
-    """As `measure_candidates` for ONNX files and batches of one image; each row also has `times_as_fast`.
+    """As `measure_candidates`, for ONNX files and batches of one image. Each row also has `times_as_fast`.
 
     `times_as_fast` is the speed relative to the first candidate: the median over the rounds of the ratio of two
     processes that ran shortly after each other. A shared machine has fast and slow minutes, and this ratio depends
@@ -136,7 +140,7 @@ def measure_speedups(
     """
     settings = [(candidate, 1, count) for candidate in candidates for count in threads]
     samples, _ = sample_rounds(settings, calls, warmup, rounds)
-    medians = np.array([[np.median(part.call_ms) for part in parts] for parts in samples])
+    medians = np.array([[np.median(process.call_ms) for process in of_setting] for of_setting in samples])
     return [
         {
             **latency_row(*setting, samples[index]),
@@ -149,10 +153,10 @@ def measure_speedups(
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
     """Return whether this row is measured. PyTorch takes seconds to import, and much longer to compile a network.
 
-    The student is timed at every setting, in ONNX files and in PyTorch. Its compiled form is compiled again for every
-    setting, so it is timed only with one image and the quoted number of threads. Teachers are timed with one image at
-    every number of threads. Larger batches are timed up to 8 images, or with the quoted number of threads; in PyTorch
-    both must hold.
+    The student is timed at every setting, as ONNX files and in PyTorch. Its compiled form must be compiled again for
+    every setting, so it is timed only with one image and the quoted number of threads. Teachers are timed with one
+    image at every number of threads. Larger batches are timed up to 8 images, or with the quoted number of threads; in
+    PyTorch both must hold.
     """
     if candidate.engine == "torch_compile":
         return (batch_size, threads) == (1, quoted)
@@ -166,8 +170,8 @@ def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -
 def rounds_of(candidate: Candidate, batch_size: int, rounds: int) -> int:
     """Return how many fresh processes time a row.
 
-    A process may be faster than another during all its life, depending on where its memory and threads are placed.
-    One image in an ONNX file is the number that is quoted, so it is timed in every round; other rows in two rounds.
+    A process may be faster than another for its whole life, depending on where its memory and threads are placed.
+    The reports quote the time of one image in an ONNX file, so these rows are timed in every round, others in two.
     """
     return rounds if batch_size == 1 and candidate.engine in ONNX_ENGINES else min(rounds, FEW_ROUNDS)
 
@@ -196,15 +200,15 @@ def sample_rounds(
             processes = rounds_of(candidate, batch_size, rounds)
             if candidate in failed or round_number >= processes:
                 continue
-            share = math.ceil(calls_of(candidate, batch_size, calls) / processes)
+            calls_per_process = math.ceil(calls_of(candidate, batch_size, calls) / processes)
             try:
-                samples[index].append(run_fresh(_job(*settings[index], share, warmup)))
+                samples[index].append(run_fresh(_job(*settings[index], calls_per_process, warmup)))
             except UserError as error:
                 if candidate.engine not in MAY_FAIL:
                     raise
                 failed.add(candidate)
                 log.warning(
-                    "latency: %s (%s graph) under %s is left out: %s",
+                    "latency: %s (%s graph) in %s failed and is left out: %s",
                     candidate.model, candidate.inputs.graph, candidate.engine, cause_of(str(error)),
                 )  # fmt: skip
         log.info("latency: round %d of %d", round_number + 1, rounds)
@@ -214,8 +218,8 @@ def sample_rounds(
 def cause_of(stderr: str) -> str:
     """Return the last exception in a process's error output: from the line that names it to the next blank line."""
     starts = [match.start() for match in re.finditer(r"^[\w.]+: ", stderr, flags=re.MULTILINE)]
-    raised = stderr[starts[-1] if starts else 0 :].partition("\n\n")[0]
-    return " ".join(raised.split())[:LONGEST_CAUSE]
+    exception = stderr[starts[-1] if starts else 0 :].partition("\n\n")[0]
+    return " ".join(exception.split())[:LONGEST_CAUSE]
 
 
 def run_fresh(job: Job) -> Samples:
@@ -223,14 +227,14 @@ def run_fresh(job: Job) -> Samples:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "decant.timing.process", json.dumps(asdict(job))],
-            # An empty cache: with code that an earlier process compiled, the start would not be cold.
+            # An empty cache: code that an earlier process compiled would make the start warm.
             env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": folder},
             capture_output=True,
             text=True,
             check=False,
         )
     if done.returncode:
-        raise UserError(f"{job.path}: timing it under {job.engine} failed:\n{done.stderr.strip()[-800:]}")
+        raise UserError(f"{job.path}: timing it in {job.engine} failed:\n{done.stderr.strip()[-800:]}")
     return Samples(**json.loads(done.stdout))
 
 
@@ -247,9 +251,9 @@ def child_environment(threads: int) -> dict[str, str]:
 
 def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Sequence[Samples]) -> dict[str, object]:
     """Return one row of the table from the samples of all rounds."""
-    call_ms = np.concatenate([np.asarray(part.call_ms) for part in samples])
+    call_ms = np.concatenate([np.asarray(process.call_ms) for process in samples])
     p50, p90, p99 = np.percentile(call_ms, [50, 90, 99])
-    medians = [float(np.median(part.call_ms)) for part in samples]
+    medians = [float(np.median(process.call_ms)) for process in samples]
     return {
         "model": candidate.model,
         "kind": candidate.kind,
@@ -259,7 +263,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
         "input_px": candidate.inputs.input_px,
         "batch_size": batch_size,
         "threads": threads,
-        "cold_start_s": float(np.median([part.cold_start_s for part in samples])),
+        "cold_start_s": float(np.median([process.cold_start_s for process in samples])),
         "p50_ms": float(p50),
         "p90_ms": float(p90),
         "p99_ms": float(p99),
@@ -267,7 +271,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
         "params_millions": candidate.params_millions,
         "gmacs": candidate.gmacs,
         "file_mb": file_mb(candidate.path),
-        "peak_rss_mb": max(part.peak_rss_mb for part in samples),
+        "peak_rss_mb": max(process.peak_rss_mb for process in samples),
         "calls": len(call_ms),
         "processes": len(samples),
         "p50_low_ms": min(medians),
@@ -278,41 +282,43 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
 def ensemble_rows(
     rows: Sequence[Mapping[str, object]], teachers: Sequence[str], name: str = "ensemble"
 ) -> list[dict[str, object]]:
-    """Return the rows of the ensemble: the sum over its teachers, each in its fastest engine, without TTA.
+    """Return the rows of the ensemble: the sum over its teachers, each in its fastest engine, without test-time
+    augmentation.
 
-    There is one row per graph, batch size and number of threads at which every teacher was timed. Sums of percentiles
-    and of peak memory are upper bounds; `input_px` is the largest; `engine` is `mixed` if the teachers' differ.
+    There is one row per graph, batch size and number of threads at which every teacher was timed. A sum of
+    percentiles bounds the ensemble's percentile only roughly; the sum of peak memory is an upper bound. `input_px` is
+    the largest; `engine` is `mixed` if the teachers have different engines.
 
     Args:
         rows: rows of `measure_candidates`.
         teachers: names of the models with a weight above 0.
     """
-    fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}
+    fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}  # setting -> teacher -> row
     for row in rows:
         if row["model"] in teachers:
-            setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
-            best = setting.get(row["model"])
+            of_setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
+            best = of_setting.get(row["model"])
             if best is None or value_of(row, "p50_ms") < value_of(best, "p50_ms"):
-                setting[row["model"]] = row
+                of_setting[row["model"]] = row
     return [
-        _summed(name, [chosen[teacher] for teacher in teachers])
-        for chosen in fastest.values()
-        if len(chosen) == len(set(teachers))
+        _summed(name, [of_setting[teacher] for teacher in teachers])
+        for of_setting in fastest.values()
+        if len(of_setting) == len(set(teachers))
     ]
 
 
-def _summed(name: str, parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    row = dict.fromkeys(LATENCY_COLUMNS, None) | dict(parts[0]) | {"model": name, "kind": "ensemble"}
+def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    total = dict.fromkeys(LATENCY_COLUMNS, None) | dict(rows[0]) | {"model": name, "kind": "ensemble"}
     for column in ("engine", "precision"):
-        row[column] = parts[0][column] if len({part[column] for part in parts}) == 1 else "mixed"
-    row["input_px"] = max(int(value_of(part, "input_px")) for part in parts)
+        total[column] = rows[0][column] if len({row[column] for row in rows}) == 1 else "mixed"
+    total["input_px"] = max(int(value_of(row, "input_px")) for row in rows)
     for column in ("calls", "processes"):
-        row[column] = min(int(value_of(part, column)) for part in parts)
-    row["images_per_second"] = 1 / sum(1 / value_of(part, "images_per_second") for part in parts)
+        total[column] = min(int(value_of(row, column)) for row in rows)
+    total["images_per_second"] = 1 / sum(1 / value_of(row, "images_per_second") for row in rows)
     for column in SUMMED_COLUMNS:
-        known = all(part[column] is not None for part in parts)
-        row[column] = sum(value_of(part, column) for part in parts) if known else None
-    return row
+        known = all(row[column] is not None for row in rows)
+        total[column] = sum(value_of(row, column) for row in rows) if known else None
+    return total
 
 
 def network_cost(checkpoint: Path) -> tuple[float, float]:
@@ -360,5 +366,5 @@ def _job(candidate: Candidate, batch_size: int, threads: int, calls: int, warmup
 
 
 def value_of(row: Mapping[str, object], column: str) -> float:
-    """Return a cell that contains a number."""
-    return float(row[column])  # type: ignore[arg-type]  # the caller asks only for cells with numbers
+    """Return the number in a cell."""
+    return float(row[column])  # type: ignore[arg-type]  # callers read only columns with numbers

@@ -1,8 +1,8 @@
 """The cost of preprocessing inside the exported file, compared with Pillow and NumPy outside it.
 
-Outside, a program prepares the image with Pillow and NumPy and runs the bare graph. The comparison is fair only if that
-image is as exact as the file's. So several ways to write those lines are tried, and the fastest that differs by at most
-one grey level counts. Both sides start from a photo that Pillow has decoded.
+Outside, a program prepares the image with Pillow and NumPy and runs the bare graph. The comparison is fair only if this
+image is as exact as the file's. So several ways to prepare it are tried, and the fastest one whose image differs by at
+most one grey level is compared. Both sides start from a photo that Pillow has decoded.
 """
 
 import time
@@ -40,11 +40,11 @@ def cost_row(path: Path, image: np.ndarray, threads: int, calls: int) -> dict[st
     times are medians over `calls`. Raises UserError if a file is missing.
     """
     preprocessing = preprocessing_of(OnnxClassifier(path, threads=1), path)
-    beside = path.with_name(f"{path.stem}_bare.onnx")
-    if not beside.is_file():
-        raise UserError(f"{beside} does not exist; export the student again: both graphs are needed")
-    full, bare = session_of(path, threads), session_of(beside, threads)
-    name, off = cheapest(image, preprocessing)
+    bare_path = path.with_name(f"{path.stem}_bare.onnx")
+    if not bare_path.is_file():
+        raise UserError(f"{bare_path} does not exist, but both graphs are needed; export the student again")
+    full, bare = session_of(path, threads), session_of(bare_path, threads)
+    name, error = cheapest(image, preprocessing)
     photo, prepare = Image.fromarray(image), OUTSIDE[name]
     prepared = prepare(photo, preprocessing)
     medians = in_turns(
@@ -61,12 +61,12 @@ def cost_row(path: Path, image: np.ndarray, threads: int, calls: int) -> dict[st
         "width_px": image.shape[1],
         "threads": threads,
         "calls": calls,
-        **{f"{name}_ms": wall for name, (wall, _) in medians.items()},
+        **{f"{timed}_ms": wall for timed, (wall, _) in medians.items()},
         "full_to_apart": medians["full"][0] / medians["apart"][0],
-        **{f"{name}_cpu_ms": cpu for name, (_, cpu) in medians.items()},
+        **{f"{timed}_cpu_ms": cpu for timed, (_, cpu) in medians.items()},
         "cpu_full_to_apart": medians["full"][1] / medians["apart"][1],
         "outside": name,
-        "outside_grey_levels": off,
+        "outside_grey_levels": error,
     }
 
 
@@ -82,13 +82,15 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def cheapest(image: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
     """Return the fastest way in OUTSIDE that is exact for this image, and its largest error in grey levels."""
     expected, photo = evaluation_transform(image, preprocessing).numpy(), Image.fromarray(image)
-    off = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
-    right = {name: OUTSIDE[name] for name in off if off[name] <= MAX_GREY_LEVELS}
-    if not right:
-        raise UserError("every way to prepare outside the graph differs by more than one grey level; add an exact one")
-    medians = in_turns({name: partial(way, photo, preprocessing) for name, way in right.items()}, calls)
+    errors = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
+    exact = {name: OUTSIDE[name] for name in errors if errors[name] <= MAX_GREY_LEVELS}
+    if not exact:
+        raise UserError(
+            "each way in OUTSIDE to prepare the image differs by more than one grey level; add an exact one"
+        )
+    medians = in_turns({name: partial(way, photo, preprocessing) for name, way in exact.items()}, calls)
     name = min(medians, key=lambda name: medians[name][1])
-    return name, off[name]
+    return name, errors[name]
 
 
 def in_turns(
@@ -97,16 +99,16 @@ def in_turns(
     """Return the median times of each contender in ms: wall time, and CPU time of all threads of this process.
 
     Each round calls all contenders, every second round in reverse order, so that a drift affects all equally. CPU time
-    depends little on other programs of the machine.
+    depends less than wall time on the other programs of the machine.
     """
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(-warmup, calls):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
             start, cpu = time.perf_counter(), time.process_time()
             contenders[name]()
             if number >= 0:
-                spent[name].append((time.perf_counter() - start, time.process_time() - cpu))
-    medians = {name: 1000 * np.median(times, axis=0) for name, times in spent.items()}
+                times[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    medians = {name: 1000 * np.median(pairs, axis=0) for name, pairs in times.items()}
     return {name: (float(wall), float(cpu)) for name, (wall, cpu) in medians.items()}
 
 
@@ -120,14 +122,14 @@ def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarra
 
 
 def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize only what the crop keeps: uint8 [S, S, 3]."""
+    """Resize only the part of the photo that the crop keeps: uint8 [S, S, 3]."""
     size = preprocessing.input_px
     box = cropped_box(photo.height, photo.width, preprocessing)
     return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
 def turned_first(resized: np.ndarray) -> np.ndarray:
-    """Bytes to CHW, then to float."""
+    """Transpose to CHW as bytes, then convert and scale."""
     return np.ascontiguousarray(resized.transpose(2, 0, 1))[None].astype(np.float32) * SHARE
 
 

@@ -1,4 +1,4 @@
-"""How much the file's own preprocessing differs from the evaluation transform, on images of odd sizes."""
+"""The difference between the file's own preprocessing and the evaluation transform, on images of many shapes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,8 +29,8 @@ Draw = np.random.Generator
 Shape = tuple[int, int]  # height, width
 
 
-def preprocessing_error_rows(path: Path, pictures: int, seed: int = 0) -> list[dict[str, object]]:
-    """Return one row per kind of pixels and of shape; the images are divided evenly between the rows, rounded up.
+def preprocessing_error_rows(path: Path, images: int, seed: int = 0) -> list[dict[str, object]]:
+    """Return one row per kind of pixels and of shape; each row compares images / rows images, rounded up.
 
     path: an exported `student.onnx`. Keys are PREPROCESSING_ERROR_COLUMNS; grey levels range from 0 to 255.
     """
@@ -39,34 +39,33 @@ def preprocessing_error_rows(path: Path, pictures: int, seed: int = 0) -> list[d
         preprocessing_of(OnnxClassifier(path, threads=1), path),
     )
     kinds = [(pixels, shape) for pixels in PIXELS_OF for shape in SHAPES]
-    each = -(-pictures // len(kinds))
+    each = -(-images // len(kinds))
     return [
         {"pixels": pixels, "shape": shape, "pictures": each}
-        | differences(tap, preprocessing, drawn_pictures(pixels, shape, preprocessing.input_px, each, seed))
+        | differences(tap, preprocessing, drawn_images(pixels, shape, preprocessing.input_px, each, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]
 
 
 def differences(
-    tap: onnxruntime.InferenceSession, preprocessing: Preprocessing, pictures: Iterator[np.ndarray]
+    tap: onnxruntime.InferenceSession, preprocessing: Preprocessing, images: Iterator[np.ndarray]
 ) -> dict[str, float]:
     """Return three differences in grey levels: the largest at the border, the largest elsewhere, and the mean.
 
     tap: a session with the input `images` and the output `prepared`. The border is the outermost rows and columns.
     """
     border, inner, means = 0.0, 0.0, []
-    for picture in pictures:
-        seen = run(tap, {IMAGES: picture[None]}, [PREPARED])[0][0]
-        off = 255 * np.abs(seen - evaluation_transform(picture, preprocessing).numpy())
-        within = off[:, 1:-1, 1:-1]
-        inner = max(inner, float(within.max(initial=0)))
-        means.append(float(off.mean()))
-        off[:, 1:-1, 1:-1] = 0
-        border = max(border, float(off.max()))
+    for image in images:
+        prepared = run(tap, {IMAGES: image[None]}, [PREPARED])[0][0]
+        error = 255 * np.abs(prepared - evaluation_transform(image, preprocessing).numpy())
+        inner = max(inner, float(error[:, 1:-1, 1:-1].max(initial=0)))
+        means.append(float(error.mean()))
+        error[:, 1:-1, 1:-1] = 0
+        border = max(border, float(error.max()))
     return {"border_grey_levels": border, "inner_grey_levels": inner, "mean_grey_levels": float(np.mean(means))}
 
 
-def drawn_pictures(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
+def drawn_images(pixels: str, shape: str, input_px: int, count: int, seed: int) -> Iterator[np.ndarray]:
     """Yield `count` images, uint8 [H, W, 3]; the same arguments give the same images."""
     draw = np.random.default_rng([seed, list(PIXELS_OF).index(pixels), list(SHAPES).index(shape)])
     for _ in range(count):
@@ -74,7 +73,7 @@ def drawn_pictures(pixels: str, shape: str, input_px: int, count: int, seed: int
 
 
 def noise(draw: Draw, height: int, width: int) -> np.ndarray:
-    """Noise shows every wrong weight: no neighbour hides it."""
+    """Uniform noise: neighbouring pixels differ, so that every wrong weight of the resize shows."""
     return draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -106,7 +105,7 @@ def as_input(draw: Draw, input_px: int) -> Shape:
 
 
 def odd(draw: Draw, input_px: int) -> Shape:
-    """Odd numbers as photos have, smaller and larger than the input."""
+    """Both sides are odd numbers, smaller or larger than the input."""
     return 2 * int(draw.integers(10, 300)) + 1, 2 * int(draw.integers(10, 300)) + 1
 
 

@@ -1,9 +1,9 @@
-"""Times one model in a process of its own.
+"""A separate program that times one model.
 
     python -m decant.timing.process '{"engine": "onnxruntime", "path": "student.onnx", ...}'
 
-prints one JSON object. It imports only numpy and the one engine, so that `peak_rss_mb` and `cold_start_s` are those of
-a small server and not of a training process. `decant.timing.models` starts it.
+It prints one JSON object. It imports only NumPy and one engine, so that `peak_rss_mb` and `cold_start_s` are those of a
+small server and not of a training process. `decant.timing.models` starts it.
 """
 
 import json
@@ -34,7 +34,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Job:
-    """The task of one process: which model, which inputs, how many calls."""
+    """The task of one process: the model, its inputs and the number of calls."""
 
     engine: str  # a key of LOADERS
     path: str  # the ONNX file, or the checkpoint's folder
@@ -47,14 +47,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Samples:
-    """The result of one process: seconds from opening the file to the first answer, each call, peak memory."""
+    """The result of one process: time from opening the file to the first result, time of each call, peak memory."""
 
     cold_start_s: float
     call_ms: list[float]
     peak_rss_mb: float
 
 
-Answer = Callable[[npt.NDArray[np.generic]], object]
+Predict = Callable[[npt.NDArray[np.generic]], object]
 
 
 def make_batch(inputs: Inputs, batch_size: int) -> npt.NDArray[np.generic]:
@@ -73,25 +73,25 @@ def measure(job: Job) -> Samples:
     load = LOADERS[job.engine](job)
     batch = make_batch(job.inputs, job.batch_size)
     start = time.perf_counter()
-    answer = load()
-    answer(batch)
+    predict = load()
+    predict(batch)
     cold_start_s = time.perf_counter() - start
     for _ in range(job.warmup):
-        answer(batch)
-    call_ms = [_time_ms(answer, batch) for _ in range(job.calls)]
+        predict(batch)
+    call_ms = [_time_ms(predict, batch) for _ in range(job.calls)]
     return Samples(cold_start_s, call_ms, peak_rss_mb())
 
 
-def _time_ms(answer: Answer, batch: npt.NDArray[np.generic]) -> float:
+def _time_ms(predict: Predict, batch: npt.NDArray[np.generic]) -> float:
     start = time.perf_counter()
-    answer(batch)
+    predict(batch)
     return (time.perf_counter() - start) * 1000
 
 
-def _onnx_loader(job: Job) -> Callable[[], Answer]:
+def _onnx_loader(job: Job) -> Callable[[], Predict]:
     import onnxruntime
 
-    def load() -> Answer:
+    def load() -> Predict:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         options.inter_op_num_threads = 1
@@ -102,50 +102,50 @@ def _onnx_loader(job: Job) -> Callable[[], Answer]:
     return load
 
 
-def _openvino_loader(job: Job) -> Callable[[], Answer]:
+def _openvino_loader(job: Job) -> Callable[[], Predict]:
     import openvino
 
     settings = {
         "INFERENCE_NUM_THREADS": job.threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        # OpenVINO uses bf16 by default if the processor has it; the table says fp32.
+        # By default OpenVINO uses bf16 if the processor supports it, but the row is labelled fp32.
         "INFERENCE_PRECISION_HINT": "f32",
     }
 
-    def load() -> Answer:
+    def load() -> Predict:
         compiled = openvino.Core().compile_model(job.path, "CPU", settings)
         return lambda batch: list(compiled(batch).values())
 
     return load
 
 
-def _torch_loader(job: Job) -> Callable[[], Answer]:
+def _torch_loader(job: Job) -> Callable[[], Predict]:
     import torch
 
     from decant.models.checkpoint import load_checkpoint
 
     if job.inputs.graph != "bare":
-        raise ValueError("a checkpoint takes prepared images: time it with graph 'bare'")
+        raise ValueError("a checkpoint needs prepared images; time it with graph 'bare'")
     torch.set_num_threads(job.threads)
 
-    def load() -> Answer:
+    def load() -> Predict:
         classifier = load_checkpoint(Path(job.path)).classifier.eval().to(memory_format=torch.channels_last)
         compiled = job.engine == "torch_compile"
         # Without fullgraph, parts that cannot be compiled would run eagerly and be timed as compiled.
         network = torch.compile(classifier, fullgraph=True, dynamic=False) if compiled else classifier
 
-        def answer(batch: npt.NDArray[np.generic]) -> object:
+        def predict(batch: npt.NDArray[np.generic]) -> object:
             with torch.inference_mode():
                 images = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
                 return network(images).numpy()
 
-        return answer
+        return predict
 
     return load
 
 
-LOADERS: dict[str, Callable[[Job], Callable[[], Answer]]] = {
+LOADERS: dict[str, Callable[[Job], Callable[[], Predict]]] = {
     "onnxruntime": _onnx_loader,
     "openvino": _openvino_loader,
     "torch": _torch_loader,
@@ -156,7 +156,7 @@ LOADERS: dict[str, Callable[[Job], Callable[[], Answer]]] = {
 def peak_rss_mb() -> float:
     """Return the peak memory of this process in MB (10⁶ bytes).
 
-    On Linux it is VmHWM: `ru_maxrss` is kept across exec and could be that of the parent process.
+    On Linux this is VmHWM, because `ru_maxrss` survives exec and may be the peak of the parent process.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -31,14 +31,14 @@ def kernel_times(file: Path, inputs: Inputs) -> list[KernelTime]:
         for _ in range(CALLS):
             session.run(None, {session.get_inputs()[0].name: batch})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    spent: Counter[str] = Counter()
+    duration_us: Counter[str] = Counter()
     nodes: dict[str, set[str]] = {}
     for event in events:
         if event["name"].endswith("_kernel_time"):
             operator = event["args"]["op_name"]
-            spent[operator] += event["dur"]
+            duration_us[operator] += event["dur"]
             nodes.setdefault(operator, set()).add(event["name"])
     return [
         KernelTime(operator, len(nodes[operator]), microseconds / 1000 / CALLS)
-        for operator, microseconds in spent.most_common()
+        for operator, microseconds in duration_us.most_common()
     ]

@@ -1,4 +1,4 @@
-"""The number of threads at which latencies are quoted in reports and judged."""
+"""The number of threads at which reports quote latencies and compare models."""
 
 from collections.abc import Collection
 

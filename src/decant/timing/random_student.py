@@ -1,4 +1,4 @@
-"""A student with random weights and a drawn photo, for timing where nothing was trained.
+"""A student with random weights and a drawn photo, for measurements that need no trained model.
 
 The time of a network or of a resize does not depend on the values of weights or pixels.
 """
@@ -13,7 +13,7 @@ from decant.models.backbones import build_classifier
 from decant.models.checkpoint import Checkpoint
 from toy_vehicles.scene import draw
 
-ARCHITECTURE = "tf_efficientnet_lite0"  # of the student in the photo studies
+ARCHITECTURE = "tf_efficientnet_lite0"  # the student's architecture in the studies on photos
 
 
 def random_student(input_px: int = 128, classes: int = 10) -> Checkpoint:

@@ -116,7 +116,7 @@ def test_missing_data_say_what_where_and_how_to_point_at_it(
 
 
 @pytest.mark.parametrize(
-    ("photo", "said"), [("missing.jpg", "is no file"), (".", "is no file"), ("notes.txt", "not an image")]
+    ("photo", "said"), [("missing.jpg", "not a file"), (".", "not a file"), ("notes.txt", "not an image")]
 )
 def test_a_photo_that_is_none_is_named(
     script_at: At, caplog: pytest.LogCaptureFixture, tmp_path: Path, photo: str, said: str

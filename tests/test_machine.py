@@ -1,4 +1,4 @@
-"""What the machine is asked and told: allocator, device, precision, description."""
+"""The machine: allocator, device, dtype, description."""
 
 import json
 import os

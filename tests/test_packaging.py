@@ -1,4 +1,4 @@
-"""One list of pins for pip, conda and CI; a Makefile that says what it does and does it once."""
+"""One list of pins for pip, conda and CI; a Makefile whose targets print what they do."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A study file says what is asked; what it does not mean is an error that a person can mend."""
+"""Study files: values, defaults, and errors that name the key and the mend."""
 
 import re
 from pathlib import Path

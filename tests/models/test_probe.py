@@ -83,7 +83,7 @@ def test_a_row_of_weight_two_counts_as_two_rows() -> None:
     weighted = LinearProbe(3, 0.1).fit(features, targets, weight)
     repeated = LinearProbe(3, 0.1)
     repeated.fit(features[twice], targets[twice])
-    # Standardisation does not know the weights, so logits are compared by what they decide.
+    # Standardisation ignores the sample weights, so predictions are compared, not logits.
     agree = weighted.logits(features).argmax(axis=1) == repeated.logits(features).argmax(axis=1)
     assert agree.mean() > 0.95
 

@@ -1,4 +1,4 @@
-"""Every script explains itself, and a mistake ends in one line that says what to do."""
+"""Every script has --help with an example, and a user's mistake gives one line with the mend."""
 
 import logging
 import subprocess

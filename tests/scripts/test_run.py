@@ -101,15 +101,15 @@ def test_the_shipped_file_answers_as_its_row_of_the_table_says(micro: Micro) -> 
     session = onnxruntime.InferenceSession(micro.runs / "export" / "latest" / "student.onnx")
     (data,) = micro.store.glob("toy_vehicles/toy-vehicles-*")
     for place, (_, photo) in enumerate(rows.iterrows()):
-        with Image.open(data / photo["path"]) as picture:
-            if picture.mode != "RGB" or picture.getexif().get(274, 1) != 1:
+        with Image.open(data / photo["path"]) as image:
+            if image.mode != "RGB" or image.getexif().get(274, 1) != 1:
                 continue  # oriented and converted by `decode`, which has tests of its own
-            pixels = np.asarray(picture)
+            pixels = np.asarray(image)
         (probabilities,) = session.run(["probabilities"], {"images": pixels[None]})
         np.testing.assert_allclose(probabilities[0], np.exp(stored.members["identity"][place]), atol=1e-5)
 
 
-def test_a_report_with_study_provenance_and_pictures_is_left(micro: Micro) -> None:
+def test_a_report_with_study_provenance_and_images_is_left(micro: Micro) -> None:
     for name in ("REPORT.md", "study.json", "provenance.json", "data/classes.csv", "data/classes.png"):
         assert (micro.results / name).stat().st_size > 0, name
     assert json.loads((micro.results / "study.json").read_text())["name"] == "micro"

@@ -1,4 +1,4 @@
-"""`tables.py` writes what the numbers say, and `--check` tells when they say something else."""
+"""`tables.py` writes the reports, and `--check` fails if a report differs from the numbers."""
 
 import logging
 import shutil
@@ -50,11 +50,11 @@ def test_an_edited_table_makes_every_report_stale_that_shows_it(
     assert stale(results, script_at, caplog) == [Path("results/demo/REPORT.md"), Path("REPORT.md"), Path("README.md")]
 
 
-def test_a_picture_that_is_missing_makes_its_report_stale_and_another_drawing_does_not(
+def test_a_image_that_is_missing_makes_its_report_stale_and_another_drawing_does_not(
     results: Path, script_at: At, caplog: pytest.LogCaptureFixture
 ) -> None:
-    picture = results / "demo" / "data" / "classes.png"
-    picture.write_bytes(b"drawn with other fonts")
+    figure = results / "demo" / "data" / "classes.png"
+    figure.write_bytes(b"drawn with other fonts")
     script_at("benchmarks/tables.py").main(["--results", str(results), "--check"])
-    picture.unlink()
+    figure.unlink()
     assert stale(results, script_at, caplog) == [Path("results/demo/REPORT.md")]

@@ -1,4 +1,4 @@
-"""`export_onnx.py --target`: each folder where it was asked for, and nobody else's files touched."""
+"""`export_onnx.py --target` writes each folder to the given place and changes no other files."""
 
 from pathlib import Path
 from typing import Any

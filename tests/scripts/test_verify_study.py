@@ -1,4 +1,4 @@
-"""A finished study's file, verified by name: its own student, its own pictures, and nothing built for it."""
+"""verify_onnx.py --study: uses the study's student and images, and builds no stage."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def verify(script_at: At, micro: Micro, *words: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_the_studys_pictures_and_student_are_found_and_nothing_is_built(
+def test_the_studys_images_and_student_are_found_and_nothing_is_built(
     script_at: At, micro: Micro, tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str
 ) -> None:
     before = micro.files()

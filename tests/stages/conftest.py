@@ -25,7 +25,7 @@ from decant.workspace import StageResult
 
 CLASSES = ("Kombi", "Lkw", "Рикша")
 LABELLED, UNLABELLED, PREDICT = 60, 9, 7
-MIRRORED = 4  # near duplicates of the first pictures, under the same label
+MIRRORED = 4  # near duplicates of the first images, with the same label
 STUDY = {
     "extends": "micro",
     "name": "tiny",
@@ -48,23 +48,23 @@ STUDY = {
 
 
 def painted(number: int) -> Image.Image:
-    """A picture of class `number % 3`: a rectangle, an ellipse or a triangle on red, green or blue, with noise."""
+    """An image of class `number % 3`: a rectangle, an ellipse or a triangle on red, green or blue, with noise."""
     generator = np.random.default_rng(number)
     width, height = (int(side) for side in generator.integers(36, 64, 2))
     ground = generator.integers(0, 120, 3) + 110 * np.eye(3, dtype=int)[number % 3]
     noise = generator.integers(-40, 41, (height, width, 3))
-    picture = Image.fromarray((ground + noise).clip(0, 255).astype(np.uint8))
+    image = Image.fromarray((ground + noise).clip(0, 255).astype(np.uint8))
     left, top = generator.integers(2, 12, 2)
     right, bottom = width - generator.integers(2, 12), height - generator.integers(2, 12)
     colour = tuple(int(value) for value in generator.integers(0, 256, 3))
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     if number % 3 == 0:
         draw.rectangle([left, top, right, bottom], fill=colour)
     elif number % 3 == 1:
         draw.ellipse([left, top, right, bottom], fill=colour)
     else:
         draw.polygon([(left, bottom), (right, bottom), ((left + right) // 2, top)], fill=colour)
-    return picture
+    return image
 
 
 @pytest.fixture(scope="session")

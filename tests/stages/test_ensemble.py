@@ -1,4 +1,4 @@
-"""The ensemble: what the file says is what was done."""
+"""The ensemble stage: weights.json describes the pooling that the predictions used."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ Chain = Any
 
 
 def member_means(chain: Chain, split: str) -> dict[str, np.ndarray]:
-    """Each teacher's probabilities, the mean of its views of a picture, float64."""
+    """Each teacher's probabilities, the mean of its TTA views of an image, float64."""
     found = {}
     for name in chain.experiment.study.teachers:
         finished = stage_result(chain.experiment, f"predictions/{name}")
@@ -64,7 +64,7 @@ def test_view_temperatures_are_fitted_to_predictions_of_one_model_without_tta(ch
 
 
 def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(chain: Chain, tmp_path: Path) -> None:
-    """Two teachers that know different classes, the second far too sure of itself."""
+    """Two teachers that are right on different classes; the second one is overconfident."""
     manifest = chain.manifest
     rows = manifest.of_split("val")
     targets = manifest.targets(rows)

@@ -1,4 +1,4 @@
-"""The shipped file, asked as its users ask it: an image file in, a class out, nothing of this project in between."""
+"""The shipped file, used as its users do: from an image file to a class, without code of this project."""
 
 import dataclasses
 import json
@@ -76,8 +76,8 @@ class Licensed:
 def licensed(chain: Chain) -> Licensed:
     given: list[object] = []
 
-    def noted(file: Path, pictures: object, *rest: object, **options: object) -> dict[str, object]:
-        given.append(pictures)
+    def noted(file: Path, images: object, *rest: object, **options: object) -> dict[str, object]:
+        given.append(images)
         return {"gates": {}}
 
     section = chain.experiment.study.export.model_copy(update={"licence": "cc-by-4.0"})
@@ -89,10 +89,10 @@ def licensed(chain: Chain) -> Licensed:
     return Licensed(made.folder, given)
 
 
-def test_the_pictures_of_val_are_verified_one_at_a_time(licensed: Licensed) -> None:
+def test_the_images_of_val_are_verified_one_at_a_time(licensed: Licensed) -> None:
     """A thousand photos of twelve megapixels would take tens of gigabytes."""
-    (pictures,) = licensed.verified
-    assert isinstance(pictures, Iterator)
+    (images,) = licensed.verified
+    assert isinstance(images, Iterator)
 
 
 def test_the_studys_licence_is_in_the_file_and_at_the_head_of_its_card(licensed: Licensed) -> None:

@@ -86,7 +86,7 @@ def test_it_says_of_itself_what_the_fp32_file_says_but_for_dtype_scores_and_proc
     assert "processor" not in (chain.stages["export"].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_calibration_images_are_of_train_and_drawn_by_seed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     encoded_images = Experiment.encoded_images
 
@@ -108,7 +108,7 @@ def test_the_calibration_pictures_are_of_train_and_drawn_by_seed(chain: Chain, m
 
 
 def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: dict[str, bool]) -> StageResult:
-    """The stage anew for another budget, with gates that come out as told."""
+    """The stage with another budget and the given results of the gates."""
     verify = stage.verify
 
     def told(*arguments: Any, **options: Any) -> dict[str, Any]:

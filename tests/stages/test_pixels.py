@@ -33,11 +33,11 @@ def cache_of(experiment: Experiment) -> PixelCache:
 
 
 def contents(chain: Chain, *splits: str) -> set[str]:
-    """Of the pictures of these splits that were not set aside."""
+    """Content keys of the images of these splits that were not set aside."""
     return set(chain.manifest.of_split(*splits)["content"])
 
 
-def test_no_picture_of_val_test_or_predict_is_in_the_cache(chain: Chain) -> None:
+def test_no_image_of_val_test_or_predict_is_in_the_cache(chain: Chain) -> None:
     cached = set(cache_of(chain.experiment).contents)
     assert not cached & contents(chain, "val", "test", "predict")
     assert len(contents(chain, "val")) == len(contents(chain, "test")) == 9
@@ -50,12 +50,12 @@ def test_a_label_that_leaks_from_val_could_not_be_trained_on(chain: Chain) -> No
         cache_of(chain.experiment).rows_of(val["content"])
 
 
-def test_every_kept_train_and_unlabelled_picture_is_in_the_cache_once(chain: Chain) -> None:
+def test_every_kept_train_and_unlabelled_image_is_in_the_cache_once(chain: Chain) -> None:
     cached = cache_of(chain.experiment).contents
     assert sorted(cached) == sorted(contents(chain, "train", "unlabelled"))
 
 
-def test_a_picture_that_was_set_aside_is_not_in_the_cache(chain: Chain) -> None:
+def test_a_image_that_was_set_aside_is_not_in_the_cache(chain: Chain) -> None:
     rows = chain.manifest.rows
     dropped = rows[rows["action"] == "drop"]
     assert sorted(dropped["path"]) == ["train/broken.png", "train/copy.png"]

@@ -36,7 +36,7 @@ MODELS = {
 
 
 def answers_of(chain: Chain, model: str, split: str, ids: list[str]) -> np.ndarray:
-    """Probabilities of a model, float64 [n, K]; the mean over its views of a picture for a row `_tta`."""
+    """Probabilities of a model, float64 [n, K]; the mean over its TTA views of an image for a row `_tta`."""
     members = read_predictions(place_of(chain, model.removesuffix("_tta")), split).aligned(ids).members
     chosen = list(members.values()) if model.endswith("_tta") else [members["identity"]]
     return np.mean([np.exp(values.astype(np.float64)) for values in chosen], axis=0)

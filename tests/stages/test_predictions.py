@@ -1,4 +1,4 @@
-"""Predictions: mean of the folds where none is blind to a picture, and the blind one alone where one is."""
+"""Predictions: the mean of the folds, or only the fold that was not trained on the image, if there is one."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ Chain = Any
 
 
 def answers(chain: Chain, name: str, ids: list[str], mirrored: bool = False) -> np.ndarray:
-    """Probabilities of each model of a teacher for each picture, one by one, float64 [models, n, K]."""
+    """Probabilities of each model of a teacher for each image, one by one, float64 [models, n, K]."""
     rows = chain.manifest.rows.set_index("id")
     found = []
     for place in model_folders(chain.stages[f"teachers/{name}"].folder):
@@ -47,7 +47,7 @@ def test_other_splits_are_answered_by_the_mean_of_the_models(chain: Chain, name:
     np.testing.assert_allclose(np.exp(found.members["hflip"]), flipped, atol=1e-4)
 
 
-def test_a_train_picture_is_answered_by_the_model_that_has_not_seen_it(chain: Chain) -> None:
+def test_a_train_image_is_answered_by_the_model_that_has_not_seen_it(chain: Chain) -> None:
     finished = stage_result(chain.experiment, "predictions/convnext")
     found = read_predictions(finished.folder, "train")
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())

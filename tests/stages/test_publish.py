@@ -1,4 +1,4 @@
-"""Publication: submissions in the form that is asked for, and where results may go."""
+"""Publishing: submissions in the required format, and the folders that results may be written to."""
 
 import csv
 import json

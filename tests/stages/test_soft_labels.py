@@ -1,4 +1,4 @@
-"""Soft labels: what the store says is what the teacher answers when the view is shown again."""
+"""Soft labels: the store contains what the teacher predicts for the replayed view."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ def test_the_store_has_the_teachers_answers_to_the_view_shown_again(chain: Chain
     assert np.abs(store.read(view, rows) - other).max() > 0.05  # another view would be noticed
 
 
-def test_a_picture_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chain: Chain) -> None:
+def test_a_image_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chain: Chain) -> None:
     store = open_store(chain.stages["soft_labels/convnext"].folder)
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     each = replayed(chain, "convnext", 1)
@@ -55,10 +55,10 @@ def test_a_picture_that_a_model_has_seen_is_labelled_by_the_other_one_alone(chai
         else:
             np.testing.assert_allclose(found, each[:, row].mean(axis=0), atol=2e-3)
     assert max(apart) > 0.02  # the wrong model would be noticed
-    assert len(apart) < len(store.contents())  # and there are pictures for which all speak
+    assert len(apart) < len(store.contents())  # and for some images the mean over all folds is stored
 
 
-def test_unlabelled_pictures_are_labelled_too(chain: Chain) -> None:
+def test_unlabelled_images_are_labelled_too(chain: Chain) -> None:
     data = chain.data
     unlabelled = set(data.manifest.of_split("unlabelled")["content"])
     assert len(unlabelled) == 9

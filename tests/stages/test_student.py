@@ -78,7 +78,7 @@ def test_student_and_twin_go_through_the_stored_views_in_turn(chain: Chain) -> N
         assert [training.task.view_of_epoch(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
 
 
-def test_the_student_learns_from_every_picture_and_the_twin_from_the_labelled_ones(chain: Chain) -> None:
+def test_the_student_learns_from_every_image_and_the_twin_from_the_labelled_ones(chain: Chain) -> None:
     labels = chain.data.labels
     assert chain.trainings["student"].task.rows.tolist() == list(range(len(labels.targets)))
     assert chain.trainings["student_alone"].task.rows.tolist() == labels.labelled.tolist()
@@ -86,7 +86,7 @@ def test_the_student_learns_from_every_picture_and_the_twin_from_the_labelled_on
     assert len(labels.labelled) < len(labels.targets)
 
 
-def test_the_twin_sees_at_least_as_many_pictures_and_less_than_an_epoch_more(chain: Chain) -> None:
+def test_the_twin_sees_at_least_as_many_images_and_less_than_an_epoch_more(chain: Chain) -> None:
     both = [chain.trainings[name] for name in ("student", "student_alone")]
     seen = [training.settings.epochs * len(training.task.rows) for training in both]
     assert 0 <= seen[1] - seen[0] < len(both[1].task.rows)
@@ -96,10 +96,10 @@ def test_the_twin_sees_at_least_as_many_pictures_and_less_than_an_epoch_more(cha
 
 
 @pytest.mark.parametrize(
-    ("pictures", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (104, 100, 8), (150, 50, 24), (9, 0, 72)]
+    ("images", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (104, 100, 8), (150, 50, 24), (9, 0, 72)]
 )
-def test_the_twins_epochs(pictures: int, labelled: int, epochs: int) -> None:
-    assert twin_settings(Student(epochs=8), pictures, labelled).epochs == epochs
+def test_the_twins_epochs(images: int, labelled: int, epochs: int) -> None:
+    assert twin_settings(Student(epochs=8), images, labelled).epochs == epochs
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Teachers: who saw which picture, and what is left behind."""
+"""Teachers: which model is trained on which image, and which files remain."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ def labels(count: int = 40, group_size: int = 2) -> Labels:
     return Labels(targets, (targets >= 0).astype(float), group, np.arange(1, count + 1))
 
 
-def test_a_fold_model_sees_no_picture_of_its_own_fold(chain: Chain) -> None:
+def test_a_fold_model_sees_no_image_of_its_own_fold(chain: Chain) -> None:
     data = chain.data
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     for fold in (0, 1):
@@ -48,13 +48,13 @@ def test_a_fold_model_sees_no_near_duplicate_of_its_own_fold(chain: Chain) -> No
     assert len(set(groups)) < len(groups)  # there are groups of two, so the test can fail
 
 
-def test_every_labelled_train_picture_is_left_out_by_exactly_one_fold(chain: Chain) -> None:
+def test_every_labelled_train_image_is_left_out_by_exactly_one_fold(chain: Chain) -> None:
     data = chain.data
     fold_of = json.loads((chain.stages["teachers/convnext"].folder / "folds.json").read_text())
     assert sorted(fold_of) == sorted(data.cache.contents[row] for row in data.labels.labelled)
 
 
-def test_a_teacher_never_sees_a_picture_without_a_label(chain: Chain) -> None:
+def test_a_teacher_never_sees_a_image_without_a_label(chain: Chain) -> None:
     labelled = set(chain.data.labels.labelled)
     for name, training in chain.trainings.items():
         if name.startswith("teachers/"):
@@ -92,7 +92,7 @@ def test_without_folds_there_is_one_part_with_all_that_is_labelled() -> None:
 
 
 def test_models_come_in_the_order_of_their_folds_also_beyond_ten(tmp_path: Path) -> None:
-    # By name fold10 comes before fold2, and a model would then answer for pictures that it has seen.
+    # Sorted by name, fold10 comes before fold2, and a model would predict images that it was trained on.
     for index in range(12):
         (tmp_path / f"fold{index}").mkdir()
     places = model_folders(tmp_path)

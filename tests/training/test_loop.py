@@ -35,7 +35,7 @@ Tasks = Callable[..., Task]
 
 
 class Stopped(Exception):
-    """Stands for a kill: what was not saved is lost."""
+    """Replaces a kill: only saved state remains."""
 
 
 def stopping(call: int) -> Evaluate:

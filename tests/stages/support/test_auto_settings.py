@@ -1,4 +1,4 @@
-"""What a clock, a hub or a file decides is decided once and stands in the fingerprint."""
+"""Settings that depend on the machine, a hub or a file are decided once and are part of the fingerprint."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -20,7 +20,7 @@ Chain = Any
 
 
 def untracked(metrics: dict[str, Any]) -> None:
-    """A log that nobody reads."""
+    """A log that discards its metrics."""
 
 
 def blank(chain: Chain) -> Checkpoint:

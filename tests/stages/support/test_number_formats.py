@@ -23,7 +23,7 @@ QuantisationOf = Callable[[onnx.ModelProto], Any]
 
 
 def calibrated_with(chain: Chain, images: int) -> Experiment:
-    """The chain's experiment with so many calibration pictures."""
+    """The chain's experiment with `images` calibration images."""
     section = chain.experiment.study.export.model_copy(update={"calibration_images": images})
     study = chain.experiment.study.model_copy(update={"export": section})
     return dataclasses.replace(chain.experiment, study=study)
@@ -113,7 +113,7 @@ def calibrated_on(chain: Chain, images: int, name: str, monkeypatch: pytest.Monk
     return sizes
 
 
-def test_the_shipped_calibration_takes_every_picture_and_a_histogram_equal_batches(
+def test_the_shipped_calibration_takes_every_image_and_a_histogram_equal_batches(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert calibrated_on(chain, 20, "int8", monkeypatch) == [16, 4]

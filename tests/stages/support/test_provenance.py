@@ -1,4 +1,4 @@
-"""What stands beside a number: the command, the code, the machine and the model, and nobody's folders."""
+"""Provenance contains the command, the code, the machine and the model, and no path of a person's folders."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What training knows of each cached picture."""
+"""What training receives for each cached image."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which student and which data a file belongs to: what it says of itself is a stranger's word."""
+"""The student and the data of a file; its own metadata are not trusted."""
 
 from pathlib import Path
 

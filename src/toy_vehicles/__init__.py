@@ -42,20 +42,21 @@ TRUTH_COLUMNS = ("path", "true_label", "given_label", "fault", "of")
 
 def generate(
     folder: Path, *, images: int = 2000, size_px: int = 96, seed: int = 0, classes: int = 10,
-    progress: Progress | None = None,
+    test_share: float = 0.15, progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Write `images` files and truth.csv to `folder`; do nothing if `folder` is already complete.
 
     size_px: side of the square images; the sides of the others are near it. classes: how many of CLASSES, from the
-    first; the first is the most frequent. progress: as `decant.tracking.progress`. The same arguments give the same
-    bytes. The files are written to a temporary folder first, so `folder` is never incomplete.
+    first; the first is the most frequent. test_share: share of the images in test, in (0, 0.5]; 0.15 of them are in
+    val. progress: as `decant.tracking.progress`. The same arguments give the same bytes. The files are written to a
+    temporary folder first, so `folder` is never incomplete.
     Raises ValueError if a number is out of range or if `folder` contains something else.
     """
     if (folder / "truth.csv").is_file():
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a toy-vehicles folder (no truth.csv); choose another or empty it")
-    plans = plan_files(images, size_px, seed, classes)
+    plans = plan_files(images, size_px, seed, classes, test_share)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -7,7 +7,7 @@ import numpy as np
 
 from toy_vehicles.scene import CLASSES
 
-SPLITS = {"train": 0.7, "val": 0.15, "test": 0.15}
+VAL_SHARE = 0.15  # of all images
 IMBALANCE = 5.0  # images of the most frequent class per image of the least frequent class
 WRONG_LABELS = 0.08  # share of the train images
 AMONG_LOOK_ALIKES = 0.7  # share of the wrong labels that name a look-alike
@@ -60,7 +60,7 @@ class Plan:
     treatment: str  # how image or bytes are changed; an exact duplicate has the treatment of its original
 
 
-def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]:
+def plan_files(images: int, size_px: int, seed: int, classes: int, test_share: float = 0.15) -> list[Plan]:
     """Return the plans of exactly `images` files, sorted by path. Raises ValueError if a number is out of range."""
     if not 2 <= classes <= len(CLASSES):
         raise ValueError(f"toy-vehicles: classes is {classes}; choose 2 to {len(CLASSES)}")
@@ -68,6 +68,8 @@ def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]
         raise ValueError(
             f"toy-vehicles: {images} images are too few for {classes} classes; ask for {6 * classes} or more"
         )
+    if not 0 < test_share <= 0.5:
+        raise ValueError(f"toy-vehicles: test_share is {test_share}; choose a share above 0 and up to 0.5")
     if size_px < 24:
         raise ValueError(f"toy-vehicles: size_px is {size_px}; a vehicle is recognisable only from 24 pixels on")
     rng = np.random.default_rng([seed, 1])
@@ -75,7 +77,7 @@ def plan_files(images: int, size_px: int, seed: int, classes: int) -> list[Plan]
     counts = _fault_counts(images)
     extra = sum(counts[kind] for kind in (*DUPLICATES, *NO_IMAGE))
     numbers = iter((rng.permutation(images) + 1).tolist())
-    originals = _originals(images - extra, size_px, names, numbers, rng)
+    originals = _originals(images - extra, test_share, size_px, names, numbers, rng)
     originals = _with_faults(originals, counts, names, rng)
     plans = originals + _duplicates(originals, counts, names, numbers, rng)
     plans += [_non_image(names, next(numbers), i, images, rng) for i in range(counts["non_image"])]
@@ -110,10 +112,12 @@ def _allocated(total: int, shares: np.ndarray) -> list[int]:
 
 
 def _originals(
-    total: int, size_px: int, names: Sequence[str], numbers: Iterator[int], rng: np.random.Generator
+    total: int, test_share: float, size_px: int, names: Sequence[str], numbers: Iterator[int], rng: np.random.Generator
 ) -> list[Plan]:
     shares = class_shares(len(names))
-    held_out = {split: max(round(total * part), len(names)) for split, part in SPLITS.items() if split != "train"}
+    held_out = {
+        split: max(round(total * share), len(names)) for split, share in (("val", VAL_SHARE), ("test", test_share))
+    }
     sizes = {"train": total - sum(held_out.values()), **held_out}
     plans: list[Plan] = []
     for split, size in sizes.items():

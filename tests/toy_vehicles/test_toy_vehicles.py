@@ -91,6 +91,17 @@ def test_a_small_set_has_all_classes_in_every_split_and_some_faults(tmp_path: Pa
     assert {"wrong_label", "exact_duplicate"} <= set(truth.fault)
 
 
+def test_a_larger_test_share_takes_images_from_train_alone() -> None:
+    counts = {
+        share: Counter(plan.path.split("/")[0] for plan in plan_files(2000, 48, 0, 10, share)) for share in (0.15, 0.4)
+    }
+    assert counts[0.4]["val"] == pytest.approx(counts[0.15]["val"], abs=5)
+    assert counts[0.4]["test"] == pytest.approx(0.4 * 2000, rel=0.05)
+    assert sum(counts[0.4].values()) == 2000
+    with pytest.raises(ValueError, match="test_share"):
+        plan_files(2000, 48, 0, 10, 0.6)
+
+
 def test_the_most_frequent_class_has_five_times_as_many_images_as_the_least_frequent() -> None:
     plans = plan_files(2000, 96, seed=0, classes=10)
     counts = Counter(plan.true_label for plan in plans if not plan.of and plan.true_label)

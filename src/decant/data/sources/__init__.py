@@ -101,8 +101,9 @@ def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Sou
     toy, folder = data.toy, toy_vehicles_folder(data, folders.work, folders.seed)
     try:
         generate(
-            folder, images=toy.images, size_px=toy.size_px, seed=folders.seed, classes=toy.classes, progress=progress
-        )
+            folder, images=toy.images, size_px=toy.size_px, seed=folders.seed, classes=toy.classes,
+            test_share=toy.test_share, progress=progress,
+        )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None
     return FolderSource(open_container(folder, digest_contents=True), folders.work, splits=splits)
@@ -111,7 +112,7 @@ def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Sou
 def toy_vehicles_folder(data: Data, work: Path, seed: int) -> Path:
     """The folder of a study's toy vehicles; it need not exist yet."""
     toy = data.toy
-    return work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-seed{seed}"
+    return work / f"toy-vehicles-{toy.images}-{toy.size_px}px-{toy.classes}-test{toy.test_share:g}-seed{seed}"
 
 
 SOURCES: dict[str, SourceKind] = {

@@ -46,6 +46,9 @@ class ToyVehicles(Section):
     test_share: float = Field(0.15, gt=0, le=0.5, description="share of the images in test; 0.15 of them are in val")
 
 
+FolderSplit = Literal["train", "val", "test", "predict", "unlabelled", "ignore"]
+
+
 class Data(Section):
     """Where the images are and how they are labelled. Paths are relative to $DECANT_DATA (default: data/)."""
 
@@ -53,9 +56,14 @@ class Data(Section):
         "toy_vehicles", description="layout of the source"
     )
     path: str = Field("", description="folder or archive (zip, tar, tar.gz)")
+    zip_encoding: str = Field("", description="code page of names in an archive that are not Unicode: gbk, shift_jis")
+    splits: dict[str, FolderSplit] | Literal["none"] = Field(
+        {}, description="folder: folder -> train, val, test, predict, unlabelled or ignore; none: no folder is a split"
+    )
     table: str = Field("", description="csv: the table, inside `path` or beside it")
     id_column: str = Field("id", description="csv: column with the file name, extension optional")
     label_column: str = Field("label", description="csv, parquet: column with the given label")
+    table_encoding: str = Field("", description="code page of tables and class files; default: UTF-8, else guessed")
     images: str = Field("", description="csv: folder below `path` with the labelled images")
     predict: str = Field("", description="csv, folder: folder below `path` with the images to predict")
     sample_submission: str = Field("", description="csv: the sample submission's file name")
@@ -67,7 +75,9 @@ class Data(Section):
     split_file: str = Field("", description="CSV with columns path, split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train drawn as val where none is given")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train drawn as test where none is given")
-    class_names: dict[str, str] = Field({}, description="source class name -> name shown to people")
+    class_names: dict[str, str] = Field(
+        {}, description="class name in the source -> its name in this study; one name for two merges them"
+    )
     limit: int | None = Field(None, ge=2, description="largest number of train images per class, for a quick try")
     download: bool = Field(False, description="cifar10, cifar100: allow the md5-checked download")
     toy: ToyVehicles = Field(ToyVehicles(), description="toy_vehicles: what to draw")

@@ -74,7 +74,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Deep merge. A null in `over` stands until `without_nulls`, so that it removes the key of a recipe too."""
     merged = dict(base)
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "class_names":
+        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("class_names", "splits"):
             merged[key] = merge(merged[key], value)
         else:
             merged[key] = value

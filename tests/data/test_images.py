@@ -144,7 +144,7 @@ def test_a_truncated_file_is_broken_even_if_pillow_is_set_to_load_it(
         (b"not a picture at all", "not an image"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )

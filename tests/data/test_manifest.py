@@ -115,8 +115,8 @@ def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_have_a_re
     result = build_manifest(source, Data(), 0)
     assert result.classes == ["a", "b"]
     assert result.rows.iloc[-1]["action"] == "drop"
-    assert result.rows.iloc[-1]["reason"] == "broken: no usable image of its class to train on: c"
-    assert "left out: c" in caplog.text
+    assert result.rows.iloc[-1]["reason"] == "no image of its class to train on: c"
+    assert "left out: 'c'" in caplog.text
 
 
 def test_a_single_class_is_an_error() -> None:

@@ -8,20 +8,29 @@ import hashlib
 import logging
 import lzma
 import os
-import re
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from decant.data.images import BrokenImage, looks_like_image
+from decant.data.file_names import (
+    ArchiveNames,
+    has_surrogates,
+    hidden_part,
+    is_hidden,
+    leads_out,
+    printable,
+    stored_name,
+)
+from decant.data.images import RAW_EXTENSIONS, BrokenImage, looks_like_image
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -31,9 +40,9 @@ MAX_ARCHIVE_BYTES = 1 << 40  # of all files of an archive, unpacked
 MAX_ARCHIVE_RATIO = 100  # unpacked to packed; photos hardly shrink, uncompressed bitmaps by a factor of ten
 RATIO_MATTERS_BYTES = 1 << 30  # below this size a high ratio is harmless
 IMAGE_EXTENSIONS = set(
-    "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 avif heic".split()
+    "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 j2k jpx avif avifs "
+    "heic heics heif heifs hif jxl psd svg".split()
 )
-HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
 # The archive readers raise these for damage, an unknown compression or a password.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -63,22 +72,29 @@ class Entry:
 class Container(ABC):
     """Files by relative path. Reading keeps no state, so several threads may read at once."""
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, encoding: str = "") -> None:
         self.where = where
+        self.encoding = encoding
         self.folders: set[str] = set()  # filled by listing; includes empty folders
+        self.passed_over: Counter[str] = Counter()  # filled by listing: hidden file or folder -> files
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
         """Every file except hidden ones, by its path and ordered by path. Raises UserError if it cannot be listed."""
         known: dict[str, Entry] = {}
         for entry in self._list():
-            if is_hidden(entry.path):
+            if hidden := hidden_part(entry.path):
+                self.passed_over[hidden] += 1
                 continue
             if entry.path in known:  # the last copy wins, as in unzip and tar
                 earlier = self._free_name(known, entry.path)
                 problem = "the archive holds this name more than once; the last copy is used"
                 known[earlier] = replace(known[entry.path], path=earlier, problem=problem)
             known[entry.path] = entry
+        if self.passed_over:
+            named = ", ".join(f"{count} in {name}" for name, count in self.passed_over.most_common(5))
+            more = " …" if len(self.passed_over) > 5 else ""
+            log.info("passed over %d leftover files of systems (%s%s)", self.passed_over.total(), named, more)
         return dict(sorted(known.items()))
 
     @abstractmethod
@@ -111,12 +127,14 @@ class Container(ABC):
         path = printable(name)
         if not problem and size > MAX_FILE_BYTES:
             problem = f"{size} bytes, more than {MAX_FILE_BYTES}"
+        extension = path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path else ""
+        if extension in RAW_EXTENSIONS:
+            problem = problem or RAW_EXTENSIONS[extension]
         if leads_out(path):
             problem = problem or "its name leads out of the archive"
         else:
             path = "/".join(part for part in path.split("/") if part not in ("", "."))
-        extension = path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path else ""
-        is_image = extension in IMAGE_EXTENSIONS
+        is_image = extension in IMAGE_EXTENSIONS or extension in RAW_EXTENSIONS
         if not is_image and not problem and not is_hidden(path):
             is_image = looks_like_image(head())  # an image without an extension, or with a wrong one
         return Entry(path, key, size, is_image, problem)
@@ -170,15 +188,20 @@ class FolderContainer(Container):
             ) from error
         for item in items:
             name = inside + item.name
-            if is_hidden(item.name):
-                continue
-            if not item.is_dir():
+            if is_hidden(item.name) and item.is_dir(follow_symlinks=False):
+                self._pass_over(item.path, item.name)
+            elif is_hidden(item.name):
+                self.passed_over[hidden_part(item.name)] += 1
+            elif not item.is_dir():
                 yield self._file(item.path, name)
             elif os.path.realpath(item.path) in above:
                 log.warning("%s is a link to a folder above it; not followed", item.path)
             else:
                 self.folders.add(printable(name))
                 yield from self._walk(item.path, name + "/", above)
+
+    def _pass_over(self, folder: str, name: str) -> None:
+        self.passed_over[name] += sum(len(files) for _, _, files in os.walk(folder))
 
     def _file(self, path: str, name: str) -> Entry:
         size, problem = 0, ""
@@ -206,8 +229,9 @@ class ZipContainer(Container):
             with zipfile.ZipFile(self.where) as archive:
                 members = archive.infolist()
                 self._guard(sum(member.file_size for member in members))
-                for member in members:
-                    name = member.filename.replace("\\", "/")  # some Windows tools write backslashes
+                names = ArchiveNames([stored_name(member) for member in members], self.where, self.encoding)
+                for member, decoded in zip(members, names.decoded, strict=True):
+                    name = decoded.replace("\\", "/")  # some Windows tools write backslashes
                     if name.endswith("/"):
                         self.folders.add(printable(name).strip("/"))
                     else:
@@ -241,18 +265,21 @@ class TarContainer(Container):
                 for position, member in enumerate(archive):
                     unpacked += member.size
                     self._guard(unpacked)
+                    name = self._named(member.name)
                     if member.isdir():
-                        self.folders.add(printable(member.name).strip("/"))
+                        self.folders.add(printable(name).strip("/"))
                     else:
-                        yield self._entry(
-                            member.name,
-                            position,
-                            member.size,
-                            tar_problem(member),
-                            partial(read_member, archive, member, 16),
-                        )
+                        head = partial(read_member, archive, member, 16)
+                        yield self._entry(name, position, member.size, tar_problem(member), head)
         except DAMAGED as error:
             raise self._damaged(error) from error
+
+    def _named(self, name: str) -> str:
+        """The name in the code page that the study names; the first name that is not UTF-8 is warned of."""
+        if name.isascii() or not has_surrogates(name):
+            return name
+        [decoded] = ArchiveNames([name.encode("utf-8", "surrogateescape")], self.where, self.encoding).decoded
+        return decoded
 
     def _read(self, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes | BrokenImage]]:
         paths = {entry.key: entry.path for entry in entries}
@@ -267,34 +294,21 @@ class TarContainer(Container):
             raise self._damaged(error) from error
 
 
-def open_container(where: Path, digest_contents: bool = False) -> Container:
-    """Open the container at `where`. Raises UserError if it is neither a folder nor a zip nor a tar."""
+def open_container(where: Path, digest_contents: bool = False, encoding: str = "") -> Container:
+    """Open the container at `where`. Raises UserError if it is neither a folder nor a zip nor a tar.
+
+    encoding: code page of the names in an archive that are not marked as UTF-8; "": UTF-8 where they decode.
+    """
     try:
         if where.is_dir():
             return FolderContainer(where, digest_contents)
         if zipfile.is_zipfile(where):
-            return ZipContainer(where)
+            return ZipContainer(where, encoding)
         if tarfile.is_tarfile(where):
-            return TarContainer(where)
+            return TarContainer(where, encoding)
     except DAMAGED as error:
         raise UserError(f"{where} cannot be read: {error}. Check its permissions.") from error
     raise UserError(f"{where} is neither a folder nor a readable zip or tar archive; it may be damaged.")
-
-
-def is_hidden(path: str) -> bool:
-    """True if a part of the path is a file or folder that operating systems create, not people."""
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    return any(part.startswith(".") or part.lower() in HIDDEN for part in parts)
-
-
-def leads_out(path: str) -> bool:
-    """True if the name would lead out of the folder in which it is unpacked."""
-    return path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:[\\/]", path) is not None
-
-
-def printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 escaped; a table could not store them otherwise."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def first_bytes(path: str) -> bytes:

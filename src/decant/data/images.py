@@ -1,7 +1,9 @@
 """From the bytes of an image file to an upright RGB image, or to the reason why it cannot be decoded."""
 
 import functools
+import importlib.util
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 # Below the 89.5 megapixels at which Pillow warns, and far above the size of any photo.
 MAX_PIXELS = 80_000_000
 # Listed, because Pillow would otherwise try every decoder on an untrusted file, including Ghostscript.
-FORMATS = "JPEG MPO PNG GIF BMP DIB WEBP TIFF PPM TGA ICO PCX SGI JPEG2000 AVIF".split()
+FORMATS = "JPEG MPO PNG GIF BMP DIB WEBP TIFF PPM TGA ICO PCX SGI JPEG2000 AVIF HEIF".split()
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,8 +30,25 @@ OTHER_FORMATS = {
     b"<?xml": "an XML file",
     b"%pdf": "a PDF, convert its pages to PNG",
     b"pk\x03\x04": "a zip archive",
+    b"8bps": "a Photoshop file, convert it to PNG",
+    b"\xff\x0a": "a JPEG XL image, convert it to JPEG or PNG",
+    b"\0\0\0\x0cjxl \r\n": "a JPEG XL image, convert it to JPEG or PNG",
 }
+RAW = "a camera RAW file, convert it to JPEG"
+# By extension, because many of them begin like a TIFF and Pillow would read their thumbnail.
+RAW_EXTENSIONS = dict.fromkeys(
+    "cr2 cr3 crw nef nrw arw sr2 srf dng orf rw2 raf pef srw x3f 3fr erf kdc mrw iiq gpr".split(), f"not read: {RAW}"
+)
+HEIF = "a HEIF image: pip install pillow-heif (or decant[heif]), or convert it to JPEG"
+# The brand of files that begin with a box "ftyp" (ISO/IEC 14496-12); other brands are videos.
+BRANDS = dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif"), HEIF)
+BRANDS |= {b"crx ": RAW, b"avif": "an AVIF image that this Pillow cannot read: update Pillow, or convert it to JPEG"}
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+JPEG_XL_START = b"\0\0\0\x0cJXL \r\n"
+
+
+# Pillow warns of damaged EXIF and the like, which does not affect the pixels. Such lines help nobody on a console.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BrokenImage(Exception):
@@ -66,13 +85,18 @@ def looks_like_image(head: bytes) -> bool:
     """True if the first 16 bytes of a file are those of a common image format."""
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return head.startswith(IMAGE_STARTS) or bitmap or webp or head[4:12] == b"ftypavif"
+    boxed = head[4:8] == b"ftyp" and head[8:12] in BRANDS
+    return head.startswith(IMAGE_STARTS) or bitmap or webp or boxed or head.startswith(JPEG_XL_START)
 
 
 @functools.cache
 def readable_formats() -> list[str]:
-    """Those of FORMATS that this Pillow was built with."""
+    """Those of FORMATS that this Pillow was built with; HEIF where pillow-heif is installed."""
     Image.init()
+    if importlib.util.find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
@@ -121,10 +145,15 @@ def reason(data: bytes, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {MAX_PIXELS} pixels (an image bomb?)"
     if isinstance(error, UnidentifiedImageError):
-        start = data[:16].lstrip().lower()
-        kind = next((kind for signature, kind in OTHER_FORMATS.items() if start.startswith(signature)), "")
-        if not kind and data[4:8] == b"ftyp":
-            kind = "a HEIC image or a video, convert it to JPEG"
-        return f"not an image: {kind}" if kind else "not an image, or one of an unknown format"
+        kind = kind_of_file(data)
+        return f"not read: {kind}" if kind else "not an image, or one of an unknown format"
     text = str(error).strip() or type(error).__name__
     return "the file is truncated" if "truncated" in text.lower() else f"damaged: {text}"
+
+
+def kind_of_file(data: bytes) -> str:
+    """What a file is that is not decoded, and what to do; "" if its first bytes are unknown."""
+    if data[4:8] == b"ftyp":
+        return BRANDS.get(data[8:12], "a video")
+    start = data[:16].lstrip().lower()
+    return next((kind for signature, kind in OTHER_FORMATS.items() if start.startswith(signature)), "")

@@ -5,8 +5,8 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from decant.data.class_checks import warn_of_classes, without_repeats
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
+from decant.data.sources.class_names import renamed, shown_name
 from decant.data.splits import assign_splits, limited
 from decant.errors import UserError
 from decant.study import Data
@@ -99,12 +101,14 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of a source: every image is decoded once, in `workers` threads, and has one row.
 
-    A file that cannot be decoded is set aside with a reason that begins with "broken: ". The split is None if
+    A file that cannot be decoded is set aside with a reason that begins with "broken: ". Classes have the names that
+    `data.class_names` gives them. The split is None if
     the source does not define it: `draw_splits` fills it after duplicates are grouped. seed: selects the images
     that `data.limit` keeps. progress: as `decant.tracking.progress`. Raises UserError if fewer than two classes have a
     usable image to train on.
     """
-    items = list(source.found())
+    names = renamed(source.classes, data.class_names)
+    items = [with_class_name(item, data.class_names) for item in source.found()]
     if data.limit is not None:
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
     readable = [item.path for item in items if not item.problem]
@@ -116,15 +120,14 @@ def build_manifest(
     rows = [
         row_of(item, Look("", 0, 0, item.problem) if item.problem else look_of.get(item.path, unread)) for item in items
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    classes = trainable_classes(table, source.classes)
+    table = without_repeats(pd.DataFrame(rows, columns=COLUMNS), [item.in_repeat for item in items])
+    classes = trainable_classes(table, names)
     untrainable = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
-    table.loc[untrainable, "reason"] = (
-        "broken: no usable image of its class to train on: " + table.loc[untrainable, "label"]
-    )
+    table.loc[untrainable, "reason"] = "no image of its class to train on: " + table.loc[untrainable, "label"]
     table.loc[untrainable, "action"] = "drop"
     if len(classes) < 2:
         raise UserError(too_few_classes(table, classes))
+    warn_of_classes(table, classes)
     return Manifest(table, classes)
 
 
@@ -183,11 +186,17 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
     return values.astype(object).where(~missing, None)
 
 
+def with_class_name(item: Found, shown: Mapping[str, str]) -> Found:
+    return item if item.given_label is None else replace(item, given_label=shown_name(item.given_label, shown))
+
+
 def row_of(item: Found, look: Look) -> tuple[object, ...]:
     """The row of an image, in the order of COLUMNS."""
     identity = row_id(item.path)
-    split = item.split if item.given_label is not None or item.split == "predict" else "unlabelled"
-    action, reason = ("drop", f"broken: {look.problem}") if look.problem else ("none", "")
+    has_split = item.given_label is not None or item.split == "predict" or (item.aside and item.split is not None)
+    split = item.split if has_split else "unlabelled"
+    reason = f"broken: {look.problem}" if look.problem else item.aside
+    action = "drop" if reason else "none"
     group = look.content or identity
     label = item.given_label
     size = (look.width, look.height)
@@ -236,7 +245,7 @@ def trainable_classes(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     present = set(usable["label"].dropna())
     absent = [name for name in classes if name not in present]
     if absent:
-        log.warning("classes without a usable image to train on are left out: %s", ", ".join(absent))
+        log.warning("classes without a usable image to train on are left out: %s", ", ".join(map(repr, absent[:12])))
     return [name for name in classes if name in present]
 
 

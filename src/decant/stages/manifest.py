@@ -9,8 +9,8 @@ from decant.stages.support.resolve import Inputs
 from decant.study import non_defaults
 from decant.tracking import progress
 
-VERSION = 2  # 2: reasons in plain words
-NOT_READ = ("cache_px", "may_be_shared", "class_names", "download")
+VERSION = 3  # 3: split names, repeated folders, classes in Unicode's composed form; 2: reasons in plain words
+NOT_READ = ("cache_px", "may_be_shared", "download")
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

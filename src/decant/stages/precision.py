@@ -51,7 +51,7 @@ class Model:
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    return {"shown": experiment.study.data.class_names}
+    return {}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -61,12 +61,10 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     augmentation.
     """
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    shown = experiment.study.data.class_names
-    names = [shown.get(name, name) for name in manifest.classes]
     models = scored_models(list(experiment.study.teachers), inputs)
     tables: dict[str, Rows] = {}
     for split in ("test", "val"):
-        for table, rows in scored(models, manifest, split, names).items():
+        for table, rows in scored(models, manifest, split, manifest.classes).items():
             tables.setdefault(table, []).extend(rows)
     tables["soft_labels"] = soft_label_rows(experiment, inputs)
     for table, rows in tables.items():

@@ -13,7 +13,7 @@ import pandas as pd
 from decant import machine
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
-from decant.data.sources.base import read_table
+from decant.data.sources.tables import read_table
 from decant.errors import UserError
 from decant.evaluation.metrics import class_count_rows
 from decant.evaluation.tables import write_results_table
@@ -94,8 +94,8 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
 
 
 def write_class_counts(experiment: Experiment, manifest: Manifest, path: Path) -> None:
-    kept, shown = manifest.kept(), experiment.study.data.class_names
-    counts = class_count_rows(list(kept["split"]), [shown.get(label, label) for label in kept["label"]])
+    kept = manifest.kept()
+    counts = class_count_rows(list(kept["split"]), list(kept["label"]))
     write_results_table(counts, path)
 
 
@@ -111,7 +111,7 @@ def write_submissions(
         ("submission.csv", results["ensemble"].folder),
         ("submission_student.csv", results["export"].folder / "predictions"),
     ):
-        write_submission(folder / file, manifest, predictions, sample, partial)
+        write_submission(folder / file, manifest, predictions, sample, partial, experiment.study.data.class_names)
 
 
 def forget(folder: Path) -> None:
@@ -134,15 +134,22 @@ def publish_issues(source: Path, target: Path) -> None:
 
 
 def write_submission(
-    path: Path, manifest: Manifest, predictions: Path, sample: bytes | None, partial: bool = False
+    path: Path,
+    manifest: Manifest,
+    predictions: Path,
+    sample: bytes | None,
+    partial: bool = False,
+    class_names: Mapping[str, str] | None = None,
 ) -> None:
     """Write file name and class name of each image to predict, in the sample's order and columns if there is one.
 
     predictions: folder of a model's predictions. An image that cannot be read gets the most frequent class of train.
+    class_names: `data.class_names`; the submission has the names of the source, the first if several were merged.
     partial: only some images were predicted (`data.limit`), and the sample's others are left out. Raises UserError if
     the sample names an image that is missing, and if two images have the same name.
     """
-    label_of = submitted_labels(manifest, predictions)
+    source_name = {shown: name for name, shown in reversed(list((class_names or {}).items()))}
+    label_of = {name: source_name.get(label, label) for name, label in submitted_labels(manifest, predictions).items()}
     header, ids = ["id", "label"], sorted(label_of)
     if sample is not None:
         header, ids = sample_rows(sample)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from decant.data.containers import open_container
+from decant.data.containers import Container, open_container
 from decant.data.sources.base import Found, Source, locate, read_splits
 from decant.data.sources.cifar import CifarSource
 from decant.data.sources.csv_table import TableLayout, TableSource
@@ -48,7 +48,7 @@ def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Sourc
     splits = None
     if data.split_file:
         file = locate(data_root, data.split_file, "the split file")
-        splits = read_splits(file.read_bytes(), str(file))
+        splits = read_splits(file.read_bytes(), str(file), data.table_encoding)
     kind = SOURCES[data.source]
     if kind.needs_path and not data.path:
         raise UserError(f"data.source is {data.source}, so data.path must name the folder or archive to read.")
@@ -56,8 +56,20 @@ def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Sourc
 
 
 def open_folder(data: Data, folders: SourceFolders, splits: Splits) -> Source:
-    container = open_container(locate(folders.data_root, data.path, "the data set"))
-    return FolderSource(container, folders.data_root, data.predict, data.class_file, splits, data.sample_submission)
+    return FolderSource(
+        container_of(data, folders),
+        folders.data_root,
+        data.predict,
+        data.class_file,
+        splits,
+        data.sample_submission,
+        data.splits,
+        data.table_encoding,
+    )
+
+
+def container_of(data: Data, folders: SourceFolders) -> Container:
+    return open_container(locate(folders.data_root, data.path, "the data set"), encoding=data.zip_encoding)
 
 
 def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
@@ -69,9 +81,9 @@ def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         predict=data.predict,
         sample_submission=data.sample_submission,
         class_file=data.class_file,
+        encoding=data.table_encoding,
     )
-    container = open_container(locate(folders.data_root, data.path, "the data set"))
-    return TableSource(container, folders.data_root, layout, splits)
+    return TableSource(container_of(data, folders), folders.data_root, layout, splits)
 
 
 def open_parquet(data: Data, folders: SourceFolders, splits: Splits) -> Source:
@@ -82,6 +94,7 @@ def open_parquet(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         image_column=data.image_column,
         label_column=data.label_column,
         class_file=data.class_file,
+        encoding=data.table_encoding,
     )
     return ParquetSource(locate(folders.data_root, data.path, "the data set"), folders.data_root, layout, splits)
 

@@ -1,17 +1,20 @@
 """A CSV of labels and a folder or an archive of images, the layout of Kaggle competitions."""
 
 import logging
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decant.data.containers import Container, leads_out
+from decant.data.containers import Container
+from decant.data.file_names import leads_out
 from decant.data.images import BrokenImage
 from decant.data.layout import is_below, wrapping
-from decant.data.sources.base import Found, class_lines, name_classes, need_columns, read_table
+from decant.data.sources.base import Found
+from decant.data.sources.class_names import name_classes, whole_numbers
+from decant.data.sources.file_lookup import FileLookup
 from decant.data.sources.folder import ContainerSource
+from decant.data.sources.tables import need_columns, read_table
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ class TableLayout:
     predict: str = ""
     sample_submission: str = ""
     class_file: str = ""
+    encoding: str = ""
 
 
 class TableSource(ContainerSource):
@@ -48,24 +52,25 @@ class TableSource(ContainerSource):
             raise UserError("data.source is csv, so data.table must name the CSV file.")
         named = [layout.table, layout.images, layout.predict, layout.sample_submission, layout.class_file]
         paths = [path for path in container.entries if not leads_out(path)]
-        super().__init__(container, wrapping(paths, 0, [name.strip("/").split("/")[0] for name in named]), splits)
+        keep = [name.strip("/").split("/")[0] for name in named]
+        super().__init__(container, wrapping(paths, 0, keep), splits, layout.encoding)
+        self.table_name = layout.table
         self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")
         self.need_images_below(self.images_folder, "images")
         self.need_images_below(self.predict_folder, "predict")
         if layout.sample_submission:
             self.sample = self.side_file(layout.sample_submission, data_root, "the sample submission")
-        names = None
-        if layout.class_file:
-            names = class_lines(self.side_file(layout.class_file, data_root, "the class file"), layout.class_file)
+        names = self.class_file(layout.class_file, data_root)
         content = self.side_file(layout.table, data_root, "the table")
-        rows = read_table(content, layout.table)
+        rows = read_table(content, layout.table, layout.encoding)
         columns = {"id_column": layout.id_column, "label_column": layout.label_column}
         need_columns(list(rows[0]) if rows else [], columns, layout.table)
-        labels = [row[layout.label_column] for row in rows]
+        labels = whole_numbers([row[layout.label_column] for row in rows])
         self.classes, named_labels = name_classes(filter(None, labels), names)
         self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
         ids = [row[layout.id_column] for row in rows]
         self._items = list(self._matched(ids, [named_labels.get(label) for label in labels]))
+        self._warn_of_lost_rows(layout, len(rows))
 
     def _found(self) -> Iterator[Found]:
         yield from self._items
@@ -77,9 +82,22 @@ class TableSource(ContainerSource):
         for path, content in super().contents(list(wanted)):
             yield from ((name, content) for name in wanted[path])
 
+    def _warn_of_lost_rows(self, layout: TableLayout, rows: int) -> None:
+        """Warn if some rows name no image. Raises UserError if none of them does."""
+        images = self.images()
+        lost = [item for item in self._items if item.problem and "#row " in item.path and item.path not in self._alias]
+        if not lost:
+            return
+        message = f"{len(lost)} of {rows} rows of {layout.table} name no image: {lost[0].problem}"
+        example = next(iter(images))
+        remedy = f"An image is called {example!r}. Check data.id_column, data.images and data.path"
+        if len(lost) == rows:
+            raise UserError(f"{message}. {remedy}.")
+        log.warning("%s. %s", message, remedy)
+
     def _matched(self, ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[Found]:
         images = self.images()
-        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder)
+        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder, ids)
         first: dict[str, tuple[int, str | None]] = {}
         for number, (name, label) in enumerate(zip(ids, labels, strict=True), 2):
             path, problem = lookup.find(name)
@@ -90,6 +108,7 @@ class TableSource(ContainerSource):
                 yield Found(path, label, None, images[path].problem)
             else:
                 yield self._repeated(path, number, label, first[path])
+        lookup.report(self.table_name)
         for path, entry in images.items():
             if path not in first:
                 split = "predict" if is_below(path, self.predict_folder) else None
@@ -109,34 +128,3 @@ class TableSource(ContainerSource):
 
     def _below(self, name: str) -> str:
         return f"{self.images_folder}/{name}" if self.images_folder else name
-
-
-class FileLookup:
-    """Finds files by the names that a table may use: path or file name, with or without extension, in any case."""
-
-    def __init__(self, paths: Sequence[str], folder: str) -> None:
-        self.folder = folder
-        self._by_name: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(5)]
-        for path in paths:
-            for names, name in zip(self._by_name, self._names(path), strict=True):
-                names[name].append(path)
-
-    def find(self, name: str) -> tuple[str, str]:
-        """(path, "") of the file called `name`, or ("", the reason). The strictest match wins."""
-        if not name:
-            return "", "the table names no file in this row"
-        normalised = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
-        normalised = normalised.removeprefix(f"{self.folder}/") if self.folder else normalised
-        for names in self._by_name:
-            paths = names.get(normalised, []) if names is not self._by_name[-1] else names.get(normalised.lower(), [])
-            if len(paths) == 1:
-                return paths[0], ""
-            if paths:
-                return "", f"{len(paths)} files are called {name!r}: {paths[0]}, {paths[1]}"
-        return "", f"the table names {name!r}, but no such file exists"
-
-    def _names(self, path: str) -> tuple[str, ...]:
-        inner = unicodedata.normalize("NFC", path[len(self.folder) + 1 :] if self.folder else path)
-        stem = inner.rpartition(".")[0] or inner
-        base = inner.rpartition("/")[2]
-        return inner, stem, base, base.rpartition(".")[0] or base, base.lower()

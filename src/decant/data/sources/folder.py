@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from decant.data.containers import Container, Entry, leads_out
+from decant.data.containers import Container, Entry
+from decant.data.file_names import is_hidden, leads_out
 from decant.data.images import BrokenImage
-from decant.data.layout import SPLIT_NAMES, is_below, unwrapped, wrapping
-from decant.data.sources.base import BaseSource, Found, class_lines, locate, name_classes
+from decant.data.layout import is_below, unwrapped, without_doubles, wrapping
+from decant.data.sources.base import BaseSource, Found, locate
+from decant.data.sources.class_names import class_lines, name_classes, nfc
+from decant.data.sources.folder_layout import FolderLayout, Named, read_layout, warn_of_unlabelled
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -16,9 +20,10 @@ log = logging.getLogger(__name__)
 class ContainerSource(BaseSource):
     """Files of one container by their paths below the folders that only wrap the data set."""
 
-    def __init__(self, container: Container, prefix: str, splits: Mapping[str, str] | None) -> None:
+    def __init__(self, container: Container, prefix: str, splits: Mapping[str, str] | None, encoding: str = "") -> None:
         super().__init__(container.where, splits)
         self.container = container
+        self.encoding = encoding  # of text files
         self.prefix = prefix
         self.sample: bytes | None = None
         self._stored: dict[str, str] = {}  # path without the wrapping folders -> path in the container
@@ -58,6 +63,12 @@ class ContainerSource(BaseSource):
         """Files that have an image's extension or first bytes, by their path without the wrapping folders."""
         return {path: entry for path, entry in self.files().items() if entry.is_image}
 
+    def class_file(self, name: str, data_root: Path) -> list[str] | None:
+        """The class names in the file that the study names; None if it names none."""
+        if not name:
+            return None
+        return class_lines(self.side_file(name, data_root, "the class file"), name, self.encoding)
+
     def side_file(self, name: str, data_root: Path, what: str) -> bytes:
         """Read a file that the study names: from the container, else beside it, else in the data folder.
 
@@ -75,7 +86,10 @@ class ContainerSource(BaseSource):
 
 
 class FolderSource(ContainerSource):
-    """The folder layout. The label is the name of the class folder; images may lie deeper below it."""
+    """The folder layout. The label is the name of the class folder; images may lie deeper below it.
+
+    named_splits: `data.splits`. splits: path -> split of a split file.
+    """
 
     def __init__(
         self,
@@ -85,15 +99,22 @@ class FolderSource(ContainerSource):
         class_file: str = "",
         splits: Mapping[str, str] | None = None,
         sample_submission: str = "",
+        named_splits: Named | None = None,
+        encoding: str = "",
     ) -> None:
-        predict = predict.strip("/")
+        predict, named = predict.strip("/"), {} if named_splits is None else named_splits
         images = [path for path, entry in container.entries.items() if entry.is_image and not leads_out(path)]
-        super().__init__(container, wrapping([p for p in images if not is_below(p, predict)]), splits)
+        folders = named if not isinstance(named, str) else {}
+        prefix = wrapping([p for p in images if not is_below(p, predict)], splits=folders)
+        super().__init__(container, prefix, splits, encoding)
         self.need_images_below(predict, "predict")
         if sample_submission:
             self.sample = self.side_file(sample_submission, data_root, "the sample submission")
-        names = class_lines(self.side_file(class_file, data_root, "the class file"), class_file) if class_file else None
-        self._items = items_of(list(self.images().items()), predict)
+        names = self.class_file(class_file, data_root)
+        inside = [path for path in self.images() if not leads_out(path) and not is_below(path, predict)]
+        self.layout = read_layout(inside, named, self.where)
+        self._items = items_of(list(self.images().items()), predict, self.layout)
+        warn_of_unlabelled(self._items, self.layout)
         labels = (item.given_label for item in self._items if item.given_label is not None)
         self.classes, self._named = name_classes(labels, names)
         self._warn_of_empty_classes()
@@ -101,43 +122,27 @@ class FolderSource(ContainerSource):
     def _found(self) -> Iterator[Found]:
         for item in self._items:
             label = None if item.given_label is None else self._named[item.given_label]
-            yield Found(item.path, label, item.split, item.problem)
+            yield replace(item, given_label=label)
 
     def _warn_of_empty_classes(self) -> None:
-        has_splits = any(item.split == "train" for item in self._items)
         for folder in sorted(unwrapped(folder, self.prefix) for folder in self.container.folders):
-            parts = folder.split("/")
-            is_class = len(parts) == 2 and parts[0].lower() in SPLIT_NAMES if has_splits else len(parts) == 1
-            if is_class and not any(is_below(path, folder) for path in self._stored):
+            parts = without_doubles([*folder.split("/"), ""], self.layout.doubled)[:-1]
+            is_class = (
+                len(parts) == 2 and nfc(parts[0]) in self.layout.splits if self.layout.splits else len(parts) == 1
+            )
+            if is_class and not is_hidden(folder) and not any(is_below(path, folder) for path in self._stored):
                 log.warning("the class folder %s in %s contains no image; left out", folder, self.where)
 
 
-def items_of(images: Sequence[tuple[str, Entry]], predict: str) -> list[Found]:
-    """Label and split of each image from its path.
-
-    Folder names count as splits only if one for training contains class folders: `train` may also be a class. A
-    test folder without a sub-folder that is a training class contains the images to predict.
-    """
-    parts_of = {path: path.split("/") for path, _ in images if not leads_out(path)}
-    has_splits = any(len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train" for p in parts_of.values())
-    classes = {p[1] for p in parts_of.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "train"}
-    in_test = {p[1] for p in parts_of.values() if len(p) > 2 and SPLIT_NAMES.get(p[0].lower()) == "test"}
-    has_test = bool(in_test & classes)
+def items_of(images: Sequence[tuple[str, Entry]], predict: str, layout: FolderLayout) -> list[Found]:
+    """Label and split of each image from its path."""
     items = []
     for path, entry in images:
-        label, split = None, None
-        parts = parts_of.get(path, [])
-        if is_below(path, predict):
-            split = "predict"
-        elif has_splits and parts:
-            split = SPLIT_NAMES.get(parts[0].lower())
-            label = parts[1] if split and len(parts) > 2 else None
-            if split == "test" and (not has_test or label is None):
-                label, split = None, "predict"
-        elif len(parts) > 1:
-            label = parts[0]
-        items.append(Found(path, label, split, entry.problem))
-    strays = sum(item.given_label is None and item.split != "predict" and not item.problem for item in items)
-    if strays:
-        log.warning("%d images are in no class folder and count as unlabelled", strays)
+        if leads_out(path):
+            item = Found(path, None, None)
+        elif is_below(path, predict):
+            item = Found(path, None, "predict")
+        else:
+            item = layout.item(path)
+        items.append(replace(item, problem=entry.problem))
     return items

@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from decant.data.images import BrokenImage
-from decant.data.sources.base import BaseSource, Found, class_lines, locate, name_classes, need_columns
+from decant.data.layout import split_of_name
+from decant.data.sources.base import BaseSource, Found, locate
+from decant.data.sources.class_names import class_lines, name_classes
+from decant.data.sources.tables import need_columns
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -24,7 +27,8 @@ UNLABELLED = {None, "", "-1"}  # the hub writes -1 for labels that it withholds
 
 @dataclass(frozen=True)
 class ParquetLayout:
-    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" matches train*, val*, test*."""
+    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" takes the files whose name, or whose
+    folder's name, means the split: train-00000-of-00002.parquet, validation.parquet, dev/0000.parquet."""
 
     train: str = ""
     val: str = ""
@@ -32,6 +36,7 @@ class ParquetLayout:
     image_column: str = "image"
     label_column: str = "label"
     class_file: str = ""
+    encoding: str = ""
 
 
 class ParquetSource(BaseSource):
@@ -57,7 +62,7 @@ class ParquetSource(BaseSource):
                 layout.class_file,
                 "the class file",
             )
-            names = class_lines(self._also_digest(file.read_bytes()), str(file))
+            names = class_lines(self._also_digest(file.read_bytes()), str(file), layout.encoding)
         self._labels = {name: self._read_labels(split, name, schemas[name]) for split, name in self._files}
         given = {label for labels in self._labels.values() if labels for label in labels if label is not None}
         self.classes, self._named = self._name_classes(given, names, schemas)
@@ -98,11 +103,16 @@ class ParquetSource(BaseSource):
                 return None
             log.info("%s has no column %s; its column label is used instead", name, column)
             column = "label"
+        refuse_several_labels(schema.field(column), f"{self.where / name}")
         try:
             values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()
         except DAMAGED as error:
             raise damaged(self.where / name, error) from error
         return [None if text in UNLABELLED else text for text in map(as_label, values)]
+
+    def _label_column(self, schema: pa.Schema) -> str:
+        """The column of the labels in a file: `label` in a val or test file that lacks the column of train."""
+        return self.layout.label_column if self.layout.label_column in schema.names else "label"
 
     def _name_classes(
         self, given: set[str], names: list[str] | None, schemas: Mapping[str, pa.Schema]
@@ -110,7 +120,7 @@ class ParquetSource(BaseSource):
         if names is not None:
             return name_classes(given, names)
         for schema in schemas.values():
-            names = schema_classes(schema, self.layout.label_column)
+            names = schema_classes(schema, self._label_column(schema))
             if names and all(label in names or (label.isdecimal() and int(label) < len(names)) for label in given):
                 return name_classes(given, names)
         return name_classes(given, None)
@@ -153,20 +163,51 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
     if not folder.is_dir():
         raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
     files: list[tuple[str, str]] = []
+    present = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*.parquet"))
     for split in ("train", "val", "test"):
         requested = getattr(layout, split)
-        pattern = requested or f"{split}*.parquet"
-        matches = sorted(glob.glob(pattern, root_dir=folder))
+        matches = sorted(glob.glob(requested, root_dir=folder)) if requested else of_split(present, split)
         if requested and not matches:
             locate(folder, requested, f"data.{split}")
-        files += [(split, name) for name in matches]
+        taken = {name for _, name in files}
+        files += [(split, name) for name in matches if name not in taken]
+    unused = sorted(set(present) - {Path(name).as_posix() for _, name in files})
+    guessed = [f"{split}: {name}" for split, name in files if not getattr(layout, split) and not name.startswith(split)]
+    if guessed:
+        log.info("Parquet files by the split that their names mean: %s", ", ".join(guessed[:5]))
+    if unused and files:
+        log.warning(
+            "%d Parquet files in %s belong to no split and are not read (%s): name them as data.train, data.val or "
+            "data.test (a pattern: data.val: dev-*.parquet)",
+            len(unused), folder, ", ".join(unused[:5]),
+        )  # fmt: skip
     if not any(split == "train" for split, _ in files):
-        present = sorted(item.name for item in folder.glob("*.parquet"))
         raise UserError(
             f"{folder} contains no train*.parquet ({', '.join(present) or 'no parquet file at all'}). Name the "
             "file to train on as data.train, relative to data.path."
         )
     return files
+
+
+def of_split(names: Sequence[str], split: str) -> list[str]:
+    """The files that belong to a split by their name, or else by the name of their folder."""
+    return [name for name in names if split_of_file(name) == split]
+
+
+def split_of_file(name: str) -> str | None:
+    """The split that a file's name begins with, as the hub and others write it; else that of its folder."""
+    folder, _, base = name.rpartition("/")
+    first = base.removesuffix(".parquet").split("-")[0].split(".")[0]
+    return split_of_name(first) or (split_of_name(folder.rpartition("/")[2]) if folder else None)
+
+
+def refuse_several_labels(field: pa.Field, where: str) -> None:
+    """Raise UserError if a cell of the column contains several values."""
+    if pa.types.is_nested(field.type):
+        raise UserError(
+            f"{where}: the column {field.name!r} contains {field.type}, several values per image, but an image has one "
+            "label here. Set data.label_column to a column with one label per image."
+        )
 
 
 def schema_classes(schema: pa.Schema, label_column: str) -> list[str] | None:
@@ -176,10 +217,11 @@ def schema_classes(schema: pa.Schema, label_column: str) -> list[str] | None:
         features = as_json(metadata[b"huggingface"])
         features = features.get("info", features) if isinstance(features, dict) else {}
         features = features.get("features", features)
-        for column in (label_column, "label"):
-            feature = features.get(column)
-            if isinstance(feature, dict) and isinstance(feature.get("names"), list):
-                return [str(name) for name in feature["names"]]
+        feature = features.get(label_column)
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list):
+            return [str(name) for name in feature["names"]]
+    if label_column != "label":  # these keys do not say which column they belong to
+        return None
     for key in (b"classes", b"class_names"):
         if key in metadata:
             names = as_json(metadata[key])

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from decant.data.containers import leads_out, open_container
+from decant.data.containers import open_container
+from decant.data.file_names import leads_out
 from decant.data.images import BrokenImage, decode
-from decant.data.layout import SPLIT_NAMES, unwrapped, wrapping
+from decant.data.layout import doubled_folders, split_of_name, unwrapped, without_doubles, wrapping
 from decant.errors import UserError
 from decant.export.verification.comparison import ImageWithId
 
@@ -70,6 +71,8 @@ class ImageFiles(Images):
         images = [path for path, entry in self.container.entries.items() if entry.is_image]
         prefix = wrapping([path for path in images if not leads_out(path)], keep=classes)
         parts = {path: unwrapped(path, prefix).split("/") for path in images}
+        doubled = doubled_folders(list(parts.values()))
+        parts = {path: without_doubles(inner, doubled - set(classes)) for path, inner in parts.items()}
         splits = {path: split_of(parts[path], classes) for path in images}
         self.split = split_to_read(split, set(splits.values()), where)
         chosen = [path for path in images if self.split is None or splits[path] == self.split]
@@ -89,17 +92,18 @@ def split_of(parts: Sequence[str], classes: Sequence[str]) -> str | None:
     """The split that a path's first folder names. If the name is also a class (train), a folder must be below it."""
     if len(parts) < 2 or (parts[0] in classes and len(parts) < 3):
         return None
-    return SPLIT_NAMES.get(parts[0].lower())
+    split = split_of_name(parts[0])
+    return split if split in ("train", "val", "test") else None
 
 
 def split_to_read(wanted: str | None, splits: set[str | None], where: Path) -> str | None:
     """The wanted split; by default val if it exists, else None for all images. Raises UserError if it is missing."""
     if wanted is None:
         return "val" if "val" in splits else None
-    if SPLIT_NAMES.get(wanted.lower(), wanted) not in splits:
+    if (split_of_name(wanted) or wanted) not in splits:
         names = ", ".join(sorted(split for split in splits if split)) or "none"
         raise UserError(f"{where} has no folder for the split {wanted!r}; it has {names}")
-    return SPLIT_NAMES.get(wanted.lower(), wanted)
+    return split_of_name(wanted) or wanted
 
 
 def class_folder(parts: Sequence[str], below_split: bool) -> str | None:

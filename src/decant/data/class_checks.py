@@ -1,0 +1,81 @@
+"""Problems of classes that are reported before anything is trained: copies, contradictions, a val with few classes."""
+
+import logging
+from collections.abc import Sequence
+
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def without_repeats(table: pd.DataFrame, in_repeat: Sequence[bool]) -> pd.DataFrame:
+    """The manifest's table in which images of a repeating folder are set aside if others have the same bytes.
+
+    in_repeat: True for each row in a folder that seems to repeat others. The reason names the other image. One line is
+    logged for the copies, and one for images of such folders that are no copies.
+    """
+    repeat = pd.Series(in_repeat, index=table.index, dtype=bool) & (table["action"] != "drop")
+    if not repeat.any():
+        return table
+    others = table[~repeat & (table["action"] != "drop")].drop_duplicates("content").set_index("content")["path"]
+    original = table["content"].map(others).where(repeat)
+    copies = original.notna()
+    table = table.copy()
+    table.loc[copies, "reason"] = "copy of " + original[copies]
+    table.loc[copies, "action"] = "drop"
+    new = repeat & ~copies
+    if copies.any():
+        first = table.index[copies][0]
+        log.warning(
+            "%d of the %d images in %s are copies of other images (%s = %s) and are set aside",
+            copies.sum(), repeat.sum(), folders_of(table[repeat]), table.at[first, "path"], original[first],
+        )  # fmt: skip
+    if new.any():
+        labelled = table.loc[new, "label"].notna().sum()
+        log.warning(
+            "%d images in %s are no copies (%s): %d count as unlabelled, %d have a label. If the folder is a split, "
+            "say which: data.splits: {%s: train} (or val, test, predict, unlabelled, ignore)",
+            new.sum(), folders_of(table[new]), table.loc[new, "path"].iloc[0], new.sum() - labelled, labelled,
+            folders_of(table[new]).split(", ")[0],
+        )  # fmt: skip
+    return table
+
+
+def folders_of(rows: pd.DataFrame) -> str:
+    return ", ".join(sorted({path.split("/")[0] for path in rows["path"]})[:5])
+
+
+def contradicted_classes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Class -> (path, path of the same file under another class), for classes without any other image to train on."""
+    rows = table[
+        (table["action"] != "drop") & table["label"].notna() & (table["split"].isna() | (table["split"] == "train"))
+    ]
+    labels = rows.groupby("content")["label"].transform("nunique")
+    clear = set(rows.loc[labels == 1, "label"])
+    found = {}
+    for name in classes:
+        if name not in clear and (rows["label"] == name).any():
+            row = rows[rows["label"] == name].iloc[0]
+            other = rows[(rows["content"] == row["content"]) & (rows["label"] != name)].iloc[0]
+            found[name] = (row["path"], other["path"])
+    return found
+
+
+def warn_of_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Warn of classes whose images are all under another class too, and of splits that lack classes."""
+    for name, (path, other) in contradicted_classes(table, classes).items():
+        log.warning(
+            "every image of the class %r is also in another class (%s = %s): no label of it can be trusted. "
+            "Remove the wrong folder or rows",
+            name, path, other,
+        )  # fmt: skip
+    kept = table[table["action"] != "drop"]
+    for split in ("val", "test"):
+        present = set(kept.loc[kept["split"] == split, "label"].dropna())
+        absent = [name for name in classes if name not in present]
+        if present and absent:
+            log.warning(
+                "%s has images of %d of %d classes (not of %s): what is measured on it says nothing of the others. "
+                "To draw it anew, give data.split_file",
+                split, len(present), len(classes), ", ".join(map(repr, absent[:5])) + (" …" if absent[5:] else ""),
+            )  # fmt: skip

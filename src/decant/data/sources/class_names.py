@@ -1,0 +1,119 @@
+"""Class names: from a class file, from labels, in one Unicode form, and warnings of names that look alike."""
+
+import difflib
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+from decant.data.sources.tables import text_of
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+WHOLE_NUMBER = re.compile(r"-?\d+\.0+")
+MISSING_NUMBERS = {"nan", "na", "n/a", "null", "none", "<na>"}  # in a column of numbers
+
+
+def nfc(name: str) -> str:
+    """The name in Unicode's composed form: macOS stores accents apart from their letters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_lines(content: bytes, where: str, encoding: str = "") -> list[str]:
+    """Class names, one per line. Raises UserError if there is no name or a name occurs twice."""
+    names = [nfc(line.strip()) for line in text_of(content, where, encoding).splitlines() if line.strip()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if not names or repeated:
+        detail = f"; {repeated[0]} occurs twice" if repeated else ""
+        raise UserError(f"{where} (data.class_file) must contain one class name per line{detail}")
+    return names
+
+
+def whole_numbers(labels: Sequence[str]) -> list[str]:
+    """Labels as text, where integers that pandas wrote as 0.0, because one is missing, are whole again.
+
+    Other labels are unchanged; a missing number ("nan") becomes "".
+    """
+    given = {label for label in labels if label and label.lower() not in MISSING_NUMBERS}
+    numbers = {label for label in given if WHOLE_NUMBER.fullmatch(label)}
+    if not numbers or not all(label in numbers or label.lstrip("-").isdecimal() for label in given):
+        return list(labels)
+    return ["" if label not in given else label.partition(".")[0] for label in labels]
+
+
+def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """(class names in order, label as the source writes it -> class name), in Unicode's composed form.
+
+    Without `names`, each label is a class name: numbers in numerical order, then the others in alphabetical order.
+    With `names`, a label is a name or its index from 0. Raises UserError for any other label.
+    """
+    written = sorted(set(values))
+    labels = sorted({nfc(label) for label in written}, key=numbers_first)
+    if names is None:
+        classes, mapping = labels, {label: label for label in labels}
+    elif all(label in names for label in labels):
+        classes, mapping = list(names), {label: label for label in labels}
+    else:
+        classes, mapping = list(names), {label: named_by_index(label, names) for label in labels}
+    warn_of_similar_names(classes)
+    return classes, {label: mapping[nfc(label)] for label in written}
+
+
+def numbers_first(label: str) -> tuple[bool, int, str]:
+    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+
+
+def named_by_index(label: str, names: Sequence[str]) -> str:
+    if not label.isdecimal() or int(label) >= len(names):
+        similar = difflib.get_close_matches(label, names, n=1)
+        hint = f" Did you mean {similar[0]!r}?" if similar else ""
+        raise UserError(
+            f"The label {label!r} is not among the {len(names)} class names.{hint} Add it to data.class_file, or "
+            "leave data.class_file empty."
+        )
+    return names[int(label)]
+
+
+def warn_of_similar_names(classes: Sequence[str]) -> None:
+    """Warn of classes whose names differ only in case or in spaces; they stay apart."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            log.warning(
+                "the class names %s differ only in case or spaces and are separate classes; to make them one: "
+                "data.class_names: {%r: %r}",
+                " and ".join(map(repr, names)), names[1], names[0],
+            )  # fmt: skip
+
+
+def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
+    """The classes with the names of `data.class_names`; classes that get one name become one class.
+
+    Raises UserError if a key of `shown` is no class, or if a name is not one printable line of text.
+    """
+    unknown = [name for name in shown if nfc(name) not in classes]
+    if unknown:
+        known = ", ".join(map(repr, classes[:12]))
+        raise UserError(f"data.class_names: {unknown[0]!r} is not a class of the source; it has {known}")
+    names = list(dict.fromkeys(shown_name(name, shown) for name in classes))
+    unusable = [name for name in names if not name.strip() or len(name.splitlines()) != 1 or "\0" in name]
+    if unusable:
+        one_line = " ".join(unusable[0].split()) or "unnamed"
+        raise UserError(
+            f"the class name {unusable[0]!r} is not one line of text, and classes.txt has one class per line. "
+            f"Rename it in the study: data.class_names: {{{as_yaml(unusable[0])}: {as_yaml(one_line)}}}"
+        )
+    return names
+
+
+def shown_name(name: str, shown: Mapping[str, str]) -> str:
+    """The name of a class in `data.class_names`, else its own."""
+    return {nfc(key): value for key, value in shown.items()}.get(name, name)
+
+
+def as_yaml(text: str) -> str:
+    """The text in YAML's double quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'

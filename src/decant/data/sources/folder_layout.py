@@ -1,0 +1,157 @@
+"""What the folders of an image folder mean: splits, classes, or a copy of the others."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from decant.data.layout import SPLIT_OF_WORD, doubled_folders, split_of_name, telling_words, without_doubles
+from decant.data.sources.base import Found
+from decant.data.sources.class_names import nfc
+from decant.errors import UserError
+
+log = logging.getLogger(__name__)
+NO_SPLITS = "none"  # data.splits: none
+Named = Mapping[str, str] | str
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """splits: first folder -> split, empty if the first folders are the classes. repeats: first folders that contain
+    the others again. doubled: first folders that contain only a folder of their own name. labelled: first folders
+    with a class of train."""
+
+    splits: Mapping[str, str]
+    repeats: frozenset[str] = frozenset()
+    doubled: frozenset[str] = frozenset()
+    labelled: frozenset[str] = frozenset()
+
+    def item(self, path: str) -> Found:
+        """Label, split and reason of the image at `path`."""
+        parts, in_repeat = [nfc(part) for part in path.split("/")], False
+        while parts[0] in self.repeats and len(parts) > 1:
+            parts, in_repeat = parts[1:], True
+        parts = without_doubles(parts, self.doubled)
+        if not self.splits:
+            return Found(path, parts[0] if len(parts) > 1 else None, None, in_repeat=in_repeat)
+        beside = len(parts) > 1 and parts[0] not in self.splits
+        return replace(self._below_a_split(path, parts), in_repeat=in_repeat or beside)
+
+    def _below_a_split(self, path: str, parts: Sequence[str]) -> Found:
+        folder, label = parts[0], parts[1] if len(parts) > 2 else None
+        split = self.splits.get(folder)
+        if split == "ignore":
+            return Found(path, None, None, aside=f"data.splits ignores the folder {folder}")
+        if split == "test" and (label is None or not self._is_tested()):
+            split = "predict"
+        if split == "val" and (label is None or folder not in self.labelled):
+            return Found(path, None, "val", aside=f"no label: {folder} has no class folders")
+        if split == "predict":
+            return Found(path, None, "predict")
+        return Found(path, label, split) if split in ("train", "val", "test") else Found(path, None, None)
+
+    def _is_tested(self) -> bool:
+        """True if a test folder contains a class; else its images are to predict."""
+        return any(self.splits.get(folder) == "test" for folder in self.labelled)
+
+
+def read_layout(paths: Sequence[str], named: Named, where: object) -> FolderLayout:
+    """The layout of images at `paths`, below the folders that wrap them.
+
+    named: `data.splits`, folder -> split, or "none" if no folder is a split. Without it, folder names are splits only
+    if one for training contains class folders: `train` may also be a class. Raises UserError if the study names a
+    folder that does not exist, or if the first folders look like splits that nobody named.
+    """
+    parts = [[nfc(part) for part in path.split("/")] for path in paths]
+    below = sub_folders(parts)
+    repeats = repeating(below)
+    doubled = doubled_folders(parts)
+    inner = [without_doubles(p[1:] if p[0] in repeats and len(p) > 1 else p, doubled) for p in parts]
+    below = sub_folders(inner)
+    if isinstance(named, str):
+        return FolderLayout({}, repeats)
+    splits = named_splits(below, named, where) if named else known_splits(below)
+    if not splits:
+        refuse_unknown_splits(below, where)
+        return FolderLayout({}, repeats)
+    classes = {sub for top, subs in below.items() if splits.get(top) == "train" for sub in subs - {""}}
+    labelled = frozenset(top for top, subs in below.items() if subs & classes)
+    return FolderLayout(splits, repeats, frozenset(doubled), labelled)
+
+
+def sub_folders(paths: Sequence[Sequence[str]]) -> dict[str, set[str]]:
+    """First folder -> its sub-folders with images; "" stands for images directly in it."""
+    below: dict[str, set[str]] = {}
+    for parts in paths:
+        if len(parts) > 1:
+            below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
+    return below
+
+
+def repeating(below: Mapping[str, set[str]]) -> frozenset[str]:
+    """The first folders that contain the other first folders again, as after unpacking a folder into itself."""
+    return frozenset(
+        top for top, subs in below.items() if "" not in subs and len(subs - {top}) > 1 and subs <= below.keys()
+    )
+
+
+def known_splits(below: Mapping[str, set[str]]) -> dict[str, str]:
+    """First folder -> split, by their names; empty if they are classes."""
+    known = {top: split for top in below if (split := split_of_name(top))}
+    if "train" not in known.values():
+        known |= {top: "train" for top in below if is_trainval(top)}
+    has_classes = any(split == "train" and below[top] - {""} for top, split in known.items())
+    others_are_classes = len(known) == 1 and any("" in subs for top, subs in below.items() if top not in known)
+    return known if has_classes and not others_are_classes else {}
+
+
+def is_trainval(name: str) -> bool:
+    """True for a name of several splits, train among them: train+val, trainval."""
+    words = telling_words(name)
+    splits = {SPLIT_OF_WORD.get(word) for word in words}
+    return words == ["trainval"] or (len(words) > 1 and "train" in splits and splits <= {"train", "val"})
+
+
+def named_splits(below: Mapping[str, set[str]], named: Mapping[str, str], where: object) -> dict[str, str]:
+    """The splits that the study names, and by their names the others."""
+    wanted = {nfc(folder.strip("/")): split for folder, split in named.items()}
+    absent = [folder for folder in wanted if folder not in below]
+    if absent:
+        raise UserError(
+            f"data.splits: {where} has no folder {absent[0]!r} with images; it has {', '.join(sorted(below)) or 'none'}"
+        )
+    if "train" not in wanted.values() and not any(split_of_name(top) == "train" for top in below):
+        raise UserError(f"data.splits names no folder for train; {where} has {', '.join(sorted(below))}")
+    return {top: split for top in below if (split := wanted.get(top) or split_of_name(top))}
+
+
+def refuse_unknown_splits(below: Mapping[str, set[str]], where: object) -> None:
+    """Raise UserError if all first folders contain nothing but the same sub-folders."""
+    everywhere = set.intersection(*below.values()) if len(below) > 1 else set()
+    all_subs = set.union(*below.values()) if below else set()
+    if "" in all_subs or len(everywhere) < 2 or 2 * len(everywhere) < len(all_subs):
+        return
+    tops = sorted(below)
+    shared = ", ".join(sorted(everywhere)[:4])
+    example = ", ".join(f"{top}: {split}" for top, split in zip(tops, ("train", "test", "val"), strict=False))
+    raise UserError(
+        f"the folders {', '.join(tops)} in {where} all contain the same sub-folders ({shared}): they look like splits, "
+        f"not classes. Say which is which: data.splits: {{{example}}} (train, val, test, predict, unlabelled or "
+        "ignore), or data.splits: none if they are the classes."
+    )
+
+
+def warn_of_unlabelled(items: Sequence[Found], layout: FolderLayout) -> None:
+    """One line per kind of image that has no label and is not to predict."""
+    flat = [item for item in items if item.aside.startswith("no label")]
+    if flat:
+        folder = flat[0].aside.split(": ")[1].split(" ")[0]
+        log.warning(
+            "%d images in %s are in no class folder, so they have no label and are set aside. Give labels in a table "
+            "(data.source: csv, data.table), or train on them without labels with data.splits: {%s: unlabelled}",
+            len(flat), folder, folder,
+        )  # fmt: skip
+    strays = [item for item in items if item.given_label is None and item.split is None and not item.aside]
+    strays = [item for item in strays if not item.problem and not item.in_repeat]
+    strays = [item for item in strays if layout.splits.get(nfc(item.path.split("/")[0])) != "unlabelled"]
+    if strays:
+        log.warning("%d images are in no class folder and count as unlabelled", len(strays))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from decant.data.images import decode
 from decant.export.examples import EXAMPLES, write_examples
 from decant.export.runtime import OnnxClassifier
 
@@ -56,9 +57,29 @@ def test_the_python_example_needs_only_the_onnx_file(alone: Path, photo: tuple[P
     assert printed(sys.executable, "-I", "example.py", str(photo[0]), cwd=alone) == photo[1]
 
 
-def test_the_examples_have_at_most_fifteen_lines_and_do_not_import_decant() -> None:
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1"])
+def test_the_python_example_sees_the_pixels_of_the_product(alone: Path, fitted_file: Path, mode: str) -> None:
+    draw = np.random.default_rng(3)
+    image = Image.fromarray(draw.integers(0, 256, (40, 50, 4), np.uint8))
+    path = alone / ("photo.tif" if mode == "CMYK" else "photo.png")
+    (image.convert("RGB").convert(mode) if mode in ("CMYK", "1") else image.convert(mode)).save(path)
+    classifier = OnnxClassifier(fitted_file, threads=1)
+    probabilities = classifier.predict(decode(path.read_bytes()))[0]
+    line = f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f}"
+    assert printed(sys.executable, "-I", "example.py", path.name, cwd=alone) == line
+
+
+def test_the_python_example_refuses_sixteen_bits(alone: Path) -> None:
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(alone / "deep.png")
+    done = subprocess.run([sys.executable, "-I", "example.py", "deep.png"], cwd=alone, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "8 bits" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_examples_have_at_most_sixteen_lines_and_do_not_import_decant() -> None:
     for name, text in EXAMPLES.items():
-        assert len([line for line in text.splitlines() if line.strip()]) <= 15, name
+        assert len([line for line in text.splitlines() if line.strip()]) <= 16, name
         assert "decant" not in text and "torch" not in text, name
 
 

@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(Path(__file__).with_name("student.onnx"), providers=["CPUExecutionProvider"])
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")  # as the camera was held
-photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))  # as the camera was held
+if photo.mode.startswith(("I", "F")): sys.exit("this photo has more than 8 bits per grey value; save it with 8 bits")
+photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA")).convert("RGB")
 (probabilities,) = session.run(["probabilities"], {"images": np.asarray(photo)[None]})  # uint8 [1, H, W, 3]
 best = int(probabilities[0].argmax())
 print(f"{classes[best]} {probabilities[0, best]:.4f}")
@@ -31,8 +32,9 @@ import sharp from 'sharp';
 const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
 const classes = readFileSync(beside('classes.txt'), 'utf8').split('\\n');
 const session = await ort.InferenceSession.create(beside('student.onnx'));
-const { data, info } = await sharp(process.argv[2], { ignoreIcc: true })
-  .rotate() // as the camera was held
+const photo = sharp(process.argv[2], { ignoreIcc: true });
+if ((await photo.metadata()).depth !== 'uchar') throw new Error('more than 8 bits per channel; save it with 8 bits');
+const { data, info } = await photo.rotate() // as the camera was held
   .flatten({ background: 'white' }).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
 const images = new ort.Tensor('uint8', new Uint8Array(data), [1, info.height, info.width, 3]);
 const { probabilities } = await session.run({ images });

@@ -1,5 +1,6 @@
 """Stage clean: what is in the data, what is wrong with it, what is done about it, and the split of each row."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from decant.data.images import decode
 from decant.data.manifest import Manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing
-from decant.data.splits import folds, separate_groups
+from decant.data.splits import EACH_SPLIT_FROM_GROUPS, folds, separate_groups
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.classifier import placed
@@ -36,6 +37,7 @@ from decant.study import non_defaults
 from decant.tracking import progress
 from decant.workspace import write_json
 
+log = logging.getLogger(__name__)
 VERSION = 1
 THUMBNAIL_PX = 32
 PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, because val's labels are judged too
@@ -67,6 +69,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     looks, seen = look(experiment, manifest)
     manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
+    check_splits(manifest)
     leaks = leaking(manifest)
     judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
     suspects = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
@@ -74,6 +77,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
     manifest, issues = apply_policy(manifest, issues, study.clean.policy)
     check_splits(manifest)
+    check_classes(manifest)
     write_manifest(manifest, folder / "manifest.parquet")
     issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
     write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
@@ -88,9 +92,26 @@ def check_splits(manifest: Manifest) -> None:
     """Raise UserError if a split that the chain needs is empty."""
     for split in ("train", "val", "test"):
         if not (manifest.targets(manifest.of_split(split)) >= 0).any():
+            largest = manifest.kept().groupby("label")["group"].nunique().max()
             raise UserError(
-                f"no labelled image is left for {split} after cleaning ({len(manifest.kept())} are kept in all): "
-                "give more images, name a split_file, or raise data.val_fraction and data.test_fraction"
+                f"no labelled image is left for {split} ({len(manifest.kept())} are kept in all; the largest class has "
+                f"{largest}, near duplicates counted once). Where a split is not given it is drawn from classes with "
+                f"at least {EACH_SPLIT_FROM_GROUPS} images. Give more images per class, or say in data.split_file "
+                "which images are train, val and test"
+            )
+
+
+def check_classes(manifest: Manifest) -> None:
+    """Raise UserError, with an example, if a class has no image of positive weight in train."""
+    train = manifest.of_split("train")
+    trainable = set(train.loc[train["weight"] > 0, "label"])
+    for name in manifest.classes:
+        if name not in trainable:
+            lost = manifest.rows[(manifest.rows["given_label"] == name) & (manifest.rows["reason"] != "")]
+            example = f" For example {lost['path'].iloc[0]}: {lost['reason'].iloc[0]}." if len(lost) else ""
+            raise UserError(
+                f"no image of the class {name!r} is left to train on after cleaning.{example} Remove copies and wrong "
+                "labels from the data, or keep every label with clean.policy: report."
             )
 
 
@@ -173,12 +194,17 @@ def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, see
         probe = LinearProbe(classes, PROBE_STRENGTH).fit(looks.features[fit_on], targets[fit_on])
         return softmax(probe.logits(looks.features[of]), axis=1)
 
-    fold = folds(list(rows["group"].iloc[train]), list(targets[train]), k, seed)
+    groups = list(rows["group"].iloc[train])
+    k = min(k, len(set(groups)), int(np.bincount(targets[train]).max()))
     out_of_fold = np.zeros((len(rows), classes))
+    fold = folds(groups, list(targets[train]), k, seed) if k > 1 else np.full(len(train), -1)
     for index in progress(range(k), "label probe", unit="folds"):
         out_of_fold[train[fold == index]] = probabilities(train[fold != index], train[fold == index])
     out_of_fold[other] = probabilities(train, other)
     ids = rows["id"].to_numpy()
+    if k < 2:
+        log.warning("labels of train are not checked: no class has two images (near duplicates counted once)")
+        train = train[:0]
     # Separately: what is done to train must not depend on any label of val or test.
     parts = [find_label_issues(out_of_fold[part], targets[part], ids[part]) for part in (train, other)]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

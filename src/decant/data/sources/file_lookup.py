@@ -95,7 +95,7 @@ class FileLookup:
 def one_of(name: str, paths: Sequence[str]) -> tuple[str, str]:
     if len(paths) == 1:
         return paths[0], ""
-    return "", f"{len(paths)} files are called {name!r}: {paths[0]}, {paths[1]}; name them with their folders"
+    return "", f"{len(paths)} files are called {name!r}: {paths[0]}, {paths[1]}"
 
 
 def normalised(name: str) -> str:

@@ -2,7 +2,10 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,13 +147,39 @@ def test_a_truncated_file_is_broken_even_if_pillow_is_set_to_load_it(
         (b"not a picture at all", "not an image"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "camera RAW"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
 def test_the_reason_names_the_kind_of_file_that_is_not_an_image(data: bytes, reason: str) -> None:
     with pytest.raises(BrokenImage, match=reason):
         decode(data)
+
+
+def test_a_heif_file_that_cannot_be_read_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "readable_formats", lambda: ["JPEG", "PNG"])
+    for brand in (b"heic", b"mif1", b"heix"):
+        with pytest.raises(BrokenImage, match="pip install pillow-heif"):
+            decode(b"\0\0\0\x18ftyp" + brand + bytes(200))
+
+
+def test_heif_is_read_with_pillow_heif() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.register_heif_opener()
+    data = saved(Image.new("RGB", (64, 48), RED), "HEIF", quality=95)
+    assert decode(data).shape == (48, 64, 3)
+    assert np.abs(decode(data).astype(int) - RED).max() <= 12
+
+
+def test_damaged_exif_puts_no_warning_on_the_console(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\xff\xff\0\0\x06"
+    (tmp_path / "bad.jpg").write_bytes(saved(Image.fromarray(corners()), "JPEG", exif=exif))
+    code = "import sys; from decant.data.images import decode; print(decode(open(sys.argv[1], 'rb').read()).shape)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "bad.jpg"], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("(16, 24, 3)", "")
 
 
 def test_an_image_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

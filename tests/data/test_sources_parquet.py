@@ -107,6 +107,34 @@ def test_the_label_column_applies_to_train_and_test_falls_back_to_label(tmp_path
     assert labels == {"train.parquet#0": "dog", "train.parquet#1": "dog", "test.parquet#0": "cat"}
 
 
+def test_a_column_without_names_never_takes_those_of_another(tmp_path: Path) -> None:
+    for metadata in (HUB, {b"classes": json.dumps(["cat", "dog"])}):
+        written(tmp_path / "train.parquet", [0, 1], metadata, colour=[1, 0])
+        assert opened(tmp_path, label_column="colour").classes == ["0", "1"]
+
+
+def test_several_labels_per_image_are_refused_in_words(tmp_path: Path) -> None:
+    written(tmp_path / "train.parquet", [[0, 1], [1]], HUB)
+    with pytest.raises(UserError, match=r"'label' contains list.*one label per image"):
+        opened(tmp_path)
+
+
+def test_a_shard_that_no_split_takes_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train-00000-of-00001", "more-00000-of-00001"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    assert len(list(opened(tmp_path).found())) == 2
+    assert "more-00000-of-00001.parquet" in caplog.text
+    assert "data.train" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["dev-00000-of-00001.parquet", "validation.parquet", "val/0000.parquet"])
+def test_a_split_is_known_by_the_name_of_its_file_or_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "val").mkdir()
+    written(tmp_path / "train.parquet", [0, 1], HUB)
+    written(tmp_path / name, [0], HUB)
+    assert list(opened(tmp_path).found())[-1] == Found(f"{name}#0", "cat", "val")
+
+
 def test_the_error_for_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
     with pytest.raises(UserError, match=r"no column 'wors'; it has 'image', 'label', 'worse'\. Did you mean 'worse'"):

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 log = logging.getLogger(__name__)
+RESTS_ON = {
+    "val": "weights, temperatures and the choice of the best models rest on these alone",
+    "test": "the scores say nothing of the others",
+}
 
 
 def without_repeats(table: pd.DataFrame, in_repeat: Sequence[bool]) -> pd.DataFrame:
@@ -75,7 +79,8 @@ def warn_of_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
         absent = [name for name in classes if name not in present]
         if present and absent:
             log.warning(
-                "%s has images of %d of %d classes (not of %s): what is measured on it says nothing of the others. "
-                "To draw it anew, give data.split_file",
+                "%s has images of %d of %d classes (not of %s): %s. Add images there, or name another val and test in "
+                "data.split_file",
                 split, len(present), len(classes), ", ".join(map(repr, absent[:5])) + (" …" if absent[5:] else ""),
+                RESTS_ON[split],
             )  # fmt: skip

@@ -56,12 +56,27 @@ def data_section(results: ResultsFiles, base: Path) -> str:
             f"teacher by {results.study['metric']}."
         )
     splits = splits_in_order(list(images))
+    sentences += absent_classes(results.class_counts, classes)
     return section(
         "The task and the data",
         " ".join(sentences),
         markdown_table(splits, [[thousands(images[split]) for split in splits]], left=0),
         markdown_image(results.folder / CLASSES_PNG, base, "Images per class and split"),
     )
+
+
+def absent_classes(counts: Sequence[Row], classes: set[str]) -> list[str]:
+    """A sentence for val and for test if the split lacks classes: what rests on it."""
+    rests = {"val": "all choices rest on these alone", "test": "the scores say nothing of the others"}
+    sentences = []
+    for split, consequence in rests.items():
+        present = {row["class"] for row in counts if row["split"] == split and row["class"] and int(row["images"])}
+        if present and present != classes:
+            names = ", ".join(sorted(present)[:5]) + (" …" if len(present) > 5 else "")
+            sentences.append(
+                f"{split} has images of {len(present)} of {len(classes)} classes ({names}): {consequence}."
+            )
+    return sentences
 
 
 def cleaning_section(results: ResultsFiles, base: Path) -> str:

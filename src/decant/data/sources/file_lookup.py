@@ -9,7 +9,7 @@ from decant.data.sources.class_names import nfc
 
 log = logging.getLogger(__name__)
 HOW = {
-    "tail": "%d rows of %s name paths of another place; matched by their end (%s: %s)",
+    "tail": "%d rows of %s name paths that are not here; matched by their end (%s: %s)",
     "number": "%d rows of %s name files by numbers without their leading zeros; matched by value (%s: %s)",
 }
 
@@ -75,7 +75,7 @@ class FileLookup:
         """
         for start, tail in enumerate(tails(wanted)):
             paths = self._by_tail.get(tail, [])
-            if paths and start > 0 and (start <= self._shared or ("/" in tail and tail in self._whole)):
+            if paths and (start <= self._shared or ("/" in tail and tail in self._whole)):
                 return paths
         return []
 

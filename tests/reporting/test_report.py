@@ -12,6 +12,7 @@ from decant.errors import UserError
 from decant.evaluation.tables import short
 from decant.reporting.figures import render_figures
 from decant.reporting.report import is_stale, report_text, write_report
+from decant.reporting.sections import absent_classes
 
 SECTIONS = [
     "The task and the data",
@@ -211,3 +212,12 @@ def test_the_accuracy_of_the_soft_labels_is_reported(study: Path) -> None:
     assert "share of 0.667 of the stored views" in text and "mean probability of the given label is 0.567" in text
     (study / "benchmarks" / "precision" / "soft_labels.csv").unlink()
     assert "of the stored views" not in report_text(study, study)
+
+
+def test_a_val_that_lacks_classes_is_said_with_what_rests_on_it() -> None:
+    counts = [
+        {"split": split, "class": name, "images": "3"} for split, name in (("train", "a"), ("train", "b"), ("val", "b"))
+    ]
+    [sentence] = absent_classes(counts, {"a", "b"})
+    assert "val has images of 1 of 2 classes (b)" in sentence
+    assert absent_classes([*counts, {"split": "val", "class": "a", "images": "1"}], {"a", "b"}) == []

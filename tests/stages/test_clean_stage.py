@@ -6,7 +6,7 @@ import pytest
 
 from decant.data.manifest import COLUMNS, Manifest, row_id
 from decant.errors import UserError
-from decant.stages.clean import Looks, check_splits, label_suspects
+from decant.stages.clean import Looks, check_classes, check_splits, label_suspects
 
 CLASSES = ["car", "truck", "van"]
 
@@ -64,3 +64,31 @@ def test_an_empty_split_is_told_before_anything_is_trained() -> None:
     manifest, _ = blobs()
     with pytest.raises(UserError, match="is left for val"):
         check_splits(manifest)
+
+
+def test_the_message_for_few_images_names_their_number_and_the_key() -> None:
+    manifest, _ = blobs()
+    with pytest.raises(UserError, match=r"the largest class has 63.*at least 4 images.*data\.split_file"):
+        check_splits(manifest)
+
+
+def test_a_class_without_weight_in_train_is_an_error_with_an_example() -> None:
+    manifest, _ = blobs()
+    rows = manifest.rows.copy()
+    vans = rows["given_label"] == "van"
+    rows.loc[vans, ["weight", "action"]] = [0.0, "downweight"]
+    rows.loc[vans, "reason"] = "conflict: the same file is labelled car, van"
+    with pytest.raises(UserError, match=r"class 'van' .*train/\d+\.jpg: conflict.*clean\.policy: report"):
+        check_classes(Manifest(rows, CLASSES))
+    check_classes(manifest)
+
+
+def test_labels_of_train_are_not_checked_where_each_class_has_one_image(caplog: pytest.LogCaptureFixture) -> None:
+    manifest, looks = blobs()
+    rows = pd.concat([manifest.rows.iloc[1:4], manifest.rows.iloc[120:130]], ignore_index=True)
+    few = Looks(
+        *(np.concatenate([part[1:4], part[120:130]]) for part in (looks.features, looks.mirrored, looks.thumbnails))
+    )
+    suspects = label_suspects(Manifest(rows, CLASSES), few, rows.index, 5, 0)
+    assert not set(suspects["id"]) & set(rows["id"][:3])
+    assert "labels of train are not checked" in caplog.text

@@ -29,7 +29,7 @@ from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "data", "data_digest", "teachers", "code")
-VERSION = 6  # 6: metadata key dtype; 5: verified on all of val, with labels; 4: resized by matrix products
+VERSION = 7  # 7: examples flatten as the product does; 6: metadata key dtype; 5: verified on all of val, with labels
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

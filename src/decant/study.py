@@ -21,6 +21,7 @@ RENAMED = {"precision": "dtype"}  # keys of older study files
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Policy = Literal["report", "duplicates", "conservative", "aggressive"]  # of cleaning
 
 
 class Section(BaseModel):
@@ -96,8 +97,11 @@ class Encoder(Section):
 class Clean(Section):
     """How faults in the data are looked for, and which are acted on."""
 
-    policy: Literal["report", "conservative", "aggressive"] = Field(
-        "conservative", description="which faults to act on"
+    policy: Policy = Field(
+        "duplicates",
+        description="faults to act on besides broken files. report: none; duplicates: exact duplicates, files with "
+        "contradicting labels, leaks; conservative: also weight 0 for the clearest suspect labels; aggressive: also "
+        "new labels for these and weight 0 for the other suspects",
     )
     encoder: Encoder = Field(Encoder(), description="features for near duplicates and for the label probe")
     folds: int = Field(5, ge=2, description="folds of the out-of-fold probe")

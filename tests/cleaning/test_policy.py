@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decant.cleaning.issues import cleaning_metrics
-from decant.cleaning.policy import ISSUE_COLUMNS, PRECEDENCE, Policy, apply_policy
+from decant.cleaning.policy import ISSUE_COLUMNS, PRECEDENCE, apply_policy
 from decant.data.manifest import Manifest
+from decant.study import Clean, Policy
 
 Make = Callable[..., Manifest]
-POLICIES: list[Policy] = ["report", "conservative", "aggressive"]
+POLICIES: list[Policy] = ["report", "duplicates", "conservative", "aggressive"]
 KINDS = ["broken", "conflict", "exact_duplicate", "label", "leak", "near_duplicate", "odd"]
 
 
@@ -27,27 +28,36 @@ def issues_of(*issues: tuple[str, str, bool]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("kind", "clear", "report", "conservative", "aggressive"),
+    ("kind", "clear", "actions"),
     [
-        ("broken", False, "drop", "drop", "drop"),
-        ("near_duplicate", False, "group", "group", "group"),
-        ("leak", False, "suggest", "drop", "drop"),
-        ("exact_duplicate", False, "suggest", "drop", "drop"),
-        ("conflict", False, "suggest", "downweight", "downweight"),
-        ("label", True, "suggest", "downweight", "relabel"),
-        ("label", False, "suggest", "review", "downweight"),
-        ("odd", False, "suggest", "suggest", "suggest"),
+        ("broken", False, ("drop", "drop", "drop", "drop")),
+        ("near_duplicate", False, ("group", "group", "group", "group")),
+        ("leak", False, ("suggest", "drop", "drop", "drop")),
+        ("exact_duplicate", False, ("suggest", "drop", "drop", "drop")),
+        ("conflict", False, ("suggest", "downweight", "downweight", "downweight")),
+        ("label", True, ("suggest", "suggest", "downweight", "relabel")),
+        ("label", False, ("suggest", "suggest", "review", "downweight")),
+        ("odd", False, ("suggest", "suggest", "suggest", "suggest")),
     ],
 )
 def test_each_policy_takes_the_action_for_each_issue_that_the_table_states(
-    manifest: Make, kind: str, clear: bool, report: str, conservative: str, aggressive: str
+    manifest: Make, kind: str, clear: bool, actions: tuple[str, ...]
 ) -> None:
-    expected = {"report": report, "conservative": conservative, "aggressive": aggressive}
-    for policy in POLICIES:
+    for policy, action in zip(POLICIES, actions, strict=True):
         after, issues = apply_policy(manifest({}, {}), issues_of(("r0", kind, clear)), policy)
-        assert after.rows["action"].tolist() == [expected[policy], "none"]
-        assert issues["action"].tolist() == [expected[policy]]
+        assert after.rows["action"].tolist() == [action, "none"]
+        assert issues["action"].tolist() == [action]
         assert list(issues.columns) == ISSUE_COLUMNS
+
+
+def test_by_default_no_label_loses_its_weight_for_what_a_classifier_predicts(manifest: Make) -> None:
+    every = issues_of(*((f"r{k}", kind, True) for k, kind in enumerate(KINDS)))
+    after, _ = apply_policy(manifest(*({} for _ in KINDS)), every, Clean().policy)
+    unused = (after.rows["weight"] == 0) | (after.rows["action"] == "drop")
+    assert {kind for kind, lost in zip(KINDS, unused, strict=True) if lost} == {
+        "broken", "conflict", "exact_duplicate", "leak",
+    }  # fmt: skip
+    assert after.rows["label"].equals(after.rows["given_label"])
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

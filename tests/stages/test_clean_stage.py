@@ -12,15 +12,18 @@ CLASSES = ["car", "truck", "van"]
 
 
 def blobs(seed: int = 0) -> tuple[Manifest, Looks]:
-    """Three well-parted classes, 40 train and 15 test rows each, 8 labels of train wrong."""
+    """Three well-parted classes, 40 train and 15 test rows each, 10 labels of train wrong, in all classes.
+
+    The distance from the other classes varies, as it does in images: some predictions are surer than others.
+    """
     draw = np.random.default_rng(seed)
     rows, features = [], []
     for number in range(165):
         true, split = number % 3, "train" if number < 120 else "test"
-        given = (true + 1) % 3 if split == "train" and number % 15 == 0 else true
+        given = (true + 1) % 3 if split == "train" and number % 13 == 0 else true
         path = f"{split}/{number}.jpg"
         rows.append((row_id(path), path, path, CLASSES[given], CLASSES[given], split, path, 1.0, "none", "", 8, 8))
-        features.append(draw.normal(scale=0.5, size=6) + 3 * np.eye(6)[true])
+        features.append(draw.normal(scale=0.5, size=6) + 2 * (1 + number % 5) * np.eye(6)[true])
     table = pd.DataFrame(
         rows,
         columns=[
@@ -44,8 +47,8 @@ def test_permuted_test_labels_change_nothing_about_train() -> None:
     labels = list(rows.loc[test, "label"])
     rows.loc[test, "label"] = labels[1:] + labels[:1]
     permuted = Manifest(rows, CLASSES)
-    honest = of_train(manifest, label_suspects(manifest, looks, manifest.rows.index, 3, 0))
-    misled = of_train(permuted, label_suspects(permuted, looks, permuted.rows.index, 3, 0))
+    honest = of_train(manifest, label_suspects(manifest, looks, manifest.rows.index, 3, 0)[0])
+    misled = of_train(permuted, label_suspects(permuted, looks, permuted.rows.index, 3, 0)[0])
     assert len(honest) >= 3
     pd.testing.assert_frame_equal(honest, misled)
 
@@ -53,11 +56,11 @@ def test_permuted_test_labels_change_nothing_about_train() -> None:
 def test_wrong_test_labels_are_reported_all_the_same() -> None:
     manifest, looks = blobs()
     rows = manifest.rows.copy()
-    cars = rows.index[(rows["split"] == "test") & (rows["label"] == "car")][:6]
-    rows.loc[cars, "label"] = "van"
+    wrong = rows.index[rows["split"] == "test"][::7]
+    rows.loc[wrong, "label"] = [CLASSES[(CLASSES.index(label) + 1) % 3] for label in rows.loc[wrong, "label"]]
     spoilt = Manifest(rows, CLASSES)
-    suspects = set(label_suspects(spoilt, looks, rows.index, 3, 0)["id"])
-    assert len(suspects & set(rows.loc[cars, "id"])) >= 3
+    suspects = set(label_suspects(spoilt, looks, rows.index, 3, 0)[0]["id"])
+    assert len(suspects & set(rows.loc[wrong, "id"])) >= 4
 
 
 def test_an_empty_split_is_told_before_anything_is_trained() -> None:

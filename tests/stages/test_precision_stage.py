@@ -168,7 +168,7 @@ def cleaned(manifest: Manifest, policy: Any) -> Manifest:
     return apply_policy(manifest, issues, policy)[0]
 
 
-@pytest.mark.parametrize(("policy", "in_train"), [("report", (0, 3)), ("conservative", (3, 0)), ("aggressive", (3, 0))])
+@pytest.mark.parametrize(("policy", "in_train"), [("report", (0, 3)), ("duplicates", (3, 0)), ("aggressive", (3, 0))])
 def test_an_image_that_leaked_is_found_whether_its_copies_were_set_aside_or_trained_on(
     policy: str, in_train: tuple[int, int]
 ) -> None:

@@ -1,28 +1,30 @@
 """Policy: from issues to actions. Every row stays in the manifest, with its action and its reason.
 
-| issue | report | conservative | aggressive |
-|---|---|---|---|
-| broken | drop | drop | drop |
-| exact duplicate in train, same label | suggest | drop all but the first | the same |
-| the same file under two labels (conflict), train | suggest | downweight to 0: the right label is unknown | the same |
-| group across given splits (leak) | suggest | drop from the less strict split | the same |
-| near duplicate | group | group | group |
-| label, clear | suggest | downweight to 0 | relabel |
-| label, less clear | suggest | review | downweight to 0 |
-| odd | suggest | suggest | suggest |
-| anything in val and test | suggest | suggest | suggest |
+| issue | report | duplicates (default) | conservative | aggressive |
+|---|---|---|---|---|
+| broken | drop | drop | drop | drop |
+| exact duplicate in train, same label | suggest | drop all but the first | as left | as left |
+| the same file under two labels (conflict), train | suggest | downweight to 0 | as left | as left |
+| group across given splits (leak) | suggest | drop from the less strict split | as left | as left |
+| near duplicate | group | group | group | group |
+| label, clear | suggest | suggest | downweight to 0 | relabel |
+| label, less clear | suggest | suggest | review | downweight to 0 |
+| odd | suggest | suggest | suggest | suggest |
+| anything else in val and test | suggest | suggest | suggest | suggest |
 
-A label issue is clear if the given class has a probability below 0.1 and another class above 0.8.
+Of a conflict, nobody knows which label is right. A label issue is clear if the given class has a probability below 0.1
+and another class above 0.8. People confirm most of the labels that this rule contradicts where labels are nearly clean,
+so only the last two policies act on it.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from decant.data.manifest import Manifest
+from decant.study import Policy
 
-Policy = Literal["report", "conservative", "aggressive"]
 ISSUE_COLUMNS = ["id", "path", "issue", "score", "given_label", "suggested_label", "action", "reason"]
 PRECEDENCE = ["none", "suggest", "review", "group", "downweight", "relabel", "drop"]
 GIVEN_BELOW, OTHER_ABOVE = 0.1, 0.8
@@ -67,6 +69,8 @@ def action_for(issue: Any, policy: Policy, split: str | None) -> str:
         return "drop"
     if kind == "conflict":
         return "downweight"
+    if policy == "duplicates":
+        return "suggest"
     actions: Mapping[tuple[str, bool], str] = {
         ("conservative", True): "downweight",
         ("conservative", False): "review",

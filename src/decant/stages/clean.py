@@ -1,7 +1,7 @@
 """Stage clean: what is in the data, what is wrong with it, what is done about it, and the split of each row."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
 from decant.cleaning.issues import cleaning_metrics, list_issues
-from decant.cleaning.label_issues import find_label_issues
+from decant.cleaning.label_noise import JudgedLabels, judge_labels, label_noise_metrics
 from decant.cleaning.near_duplicates import find_near_duplicates
 from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
@@ -38,7 +38,7 @@ from decant.tracking import progress
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 THUMBNAIL_PX = 32
 PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, because val's labels are judged too
 
@@ -72,7 +72,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     check_splits(manifest)
     leaks = leaking(manifest)
     judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
-    suspects = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+    suspects, labels = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
     odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
     manifest, issues = apply_policy(manifest, issues, study.clean.policy)
@@ -80,7 +80,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     check_classes(manifest)
     write_manifest(manifest, folder / "manifest.parquet")
     issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
-    write_json(folder / "metrics.json", cleaning_metrics(manifest, issues))
+    noise = {part: label_noise_metrics(of_part) for part, of_part in labels.items()}
+    write_json(folder / "metrics.json", {**cleaning_metrics(manifest, issues), "label_noise": noise})
 
 
 def encoder_source(experiment: Experiment) -> str:
@@ -181,30 +182,59 @@ def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
     return Manifest(rows, manifest.classes)
 
 
-def label_suspects(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> pd.DataFrame:
-    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe fitted on train."""
+def label_suspects(
+    manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int
+) -> tuple[pd.DataFrame, dict[str, JudgedLabels]]:
+    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe fitted on train.
+
+    Returns the suspects, at most as many as the estimated noise warrants, and what was judged: "train", "val_and_test".
+    """
     rows = manifest.rows.loc[seen]
     targets = manifest.targets(rows)
     live = np.asarray(rows["action"] != "drop") & (targets >= 0)
     train = np.flatnonzero(live & np.asarray(rows["split"] == "train"))
     other = np.flatnonzero(live & np.asarray(rows["split"].isin(["val", "test"])))
+    groups, ids = rows["group"].to_numpy(), rows["id"].to_numpy()
     classes = len(manifest.classes)
-
-    def probabilities(fit_on: np.ndarray, of: np.ndarray) -> np.ndarray:
-        probe = LinearProbe(classes, PROBE_STRENGTH).fit(looks.features[fit_on], targets[fit_on])
-        return softmax(probe.logits(looks.features[of]), axis=1)
-
-    groups = list(rows["group"].iloc[train])
-    k = min(k, len(set(groups)), int(np.bincount(targets[train]).max()))
-    out_of_fold = np.zeros((len(rows), classes))
-    fold = folds(groups, list(targets[train]), k, seed) if k > 1 else np.full(len(train), -1)
-    for index in progress(range(k), "label probe", unit="folds"):
-        out_of_fold[train[fold == index]] = probabilities(train[fold != index], train[fold == index])
-    out_of_fold[other] = probabilities(train, other)
-    ids = rows["id"].to_numpy()
-    if k < 2:
+    probabilities = np.zeros((len(rows), classes))
+    probabilities[train] = out_of_fold(looks.features[train], targets[train], groups[train], classes, k, seed)
+    probabilities[other] = probe_probabilities(looks.features, targets, classes, train, other)
+    if possible_folds(targets[train], groups[train], k) < 2:
         log.warning("labels of train are not checked: no class has two images (near duplicates counted once)")
         train = train[:0]
     # Separately: what is done to train must not depend on any label of val or test.
-    parts = [find_label_issues(out_of_fold[part], targets[part], ids[part]) for part in (train, other)]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    judged = {
+        name: judge_labels(probabilities[part], targets[part], ids[part], list(groups[part]))
+        for name, part in (("train", train), ("val_and_test", other))
+    }
+    parts = [part.suspects for part in judged.values()]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True), judged
+
+
+def out_of_fold(
+    features: np.ndarray, targets: np.ndarray, groups: Sequence[str], classes: int, k: int, seed: int
+) -> np.ndarray:
+    """Probabilities of each row by a linear probe that was fitted without its fold; float64 [n, classes].
+
+    features: float32 [n, D]. targets: int64 [n] in [0, classes). groups: [n]; a group lies in one fold.
+    """
+    k = possible_folds(targets, groups, k)
+    fold = folds(list(groups), list(targets), k, seed) if k > 1 else np.full(len(targets), -1)
+    probabilities = np.zeros((len(targets), classes))
+    for index in progress(range(k), "label probe", unit="folds"):
+        held = np.flatnonzero(fold == index)
+        probabilities[held] = probe_probabilities(features, targets, classes, np.flatnonzero(fold != index), held)
+    return probabilities
+
+
+def possible_folds(targets: np.ndarray, groups: Sequence[str], k: int) -> int:
+    """k, or fewer folds where there are too few groups or images of a class; below 2, none can be made."""
+    return min(k, len(set(groups)), int(np.bincount(targets).max()))
+
+
+def probe_probabilities(
+    features: np.ndarray, targets: np.ndarray, classes: int, fit_on: np.ndarray, of: np.ndarray
+) -> np.ndarray:
+    """Probabilities of the rows `of` by a linear probe fitted on the rows `fit_on`; float64 [len(of), classes]."""
+    probe = LinearProbe(classes, PROBE_STRENGTH).fit(features[fit_on], targets[fit_on])
+    return np.asarray(softmax(probe.logits(features[of]), axis=1))

@@ -16,6 +16,7 @@ from decant.evaluation.metrics import (
     RELIABILITY_COLUMNS,
     SOFT_LABEL_COLUMNS,
 )
+from decant.stages.support.cleaning_benchmark import CLEANING_COLUMNS
 from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
@@ -38,6 +39,7 @@ TABLES = {
     LATENCY: LATENCY_COLUMNS,
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
+    "cleaning/toy_vehicles.csv, cleaning/cifar10.csv, cleaning/cars_body.csv": CLEANING_COLUMNS,
     "export/preprocessing.csv": COST_COLUMNS,
     "export/fidelity.csv": PREPROCESSING_ERROR_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,

@@ -6,7 +6,7 @@ import pytest
 
 from decant.data.manifest import COLUMNS, Manifest, row_id
 from decant.errors import UserError
-from decant.stages.clean import Looks, check_classes, check_splits, label_suspects
+from decant.stages.clean import Looks, check_classes, check_splits, judged_labels
 
 CLASSES = ["car", "truck", "van"]
 
@@ -35,11 +35,6 @@ def blobs(seed: int = 0) -> tuple[Manifest, Looks]:
     return Manifest(table, CLASSES), Looks(found, found, np.zeros((len(found), 32, 32, 3), np.uint8))
 
 
-def of_train(manifest: Manifest, suspects: pd.DataFrame) -> pd.DataFrame:
-    train = set(manifest.rows.loc[manifest.rows["split"] == "train", "id"])
-    return suspects[suspects["id"].isin(train)].reset_index(drop=True)
-
-
 def test_permuted_test_labels_change_nothing_about_train() -> None:
     manifest, looks = blobs()
     rows = manifest.rows.copy()
@@ -47,8 +42,8 @@ def test_permuted_test_labels_change_nothing_about_train() -> None:
     labels = list(rows.loc[test, "label"])
     rows.loc[test, "label"] = labels[1:] + labels[:1]
     permuted = Manifest(rows, CLASSES)
-    honest = of_train(manifest, label_suspects(manifest, looks, manifest.rows.index, 3, 0)[0])
-    misled = of_train(permuted, label_suspects(permuted, looks, permuted.rows.index, 3, 0)[0])
+    honest = judged_labels(manifest, looks, manifest.rows.index, 3, 0)["train"].suggested
+    misled = judged_labels(permuted, looks, permuted.rows.index, 3, 0)["train"].suggested
     assert len(honest) >= 3
     pd.testing.assert_frame_equal(honest, misled)
 
@@ -59,7 +54,7 @@ def test_wrong_test_labels_are_reported_all_the_same() -> None:
     wrong = rows.index[rows["split"] == "test"][::7]
     rows.loc[wrong, "label"] = [CLASSES[(CLASSES.index(label) + 1) % 3] for label in rows.loc[wrong, "label"]]
     spoilt = Manifest(rows, CLASSES)
-    suspects = set(label_suspects(spoilt, looks, rows.index, 3, 0)[0]["id"])
+    suspects = set(judged_labels(spoilt, looks, rows.index, 3, 0)["val_and_test"].suggested["id"])
     assert len(suspects & set(rows.loc[wrong, "id"])) >= 4
 
 
@@ -92,6 +87,7 @@ def test_labels_of_train_are_not_checked_where_each_class_has_one_image(caplog: 
     few = Looks(
         *(np.concatenate([part[1:4], part[120:130]]) for part in (looks.features, looks.mirrored, looks.thumbnails))
     )
-    suspects = label_suspects(Manifest(rows, CLASSES), few, rows.index, 5, 0)
-    assert not set(suspects["id"]) & set(rows["id"][:3])
+    judged = judged_labels(Manifest(rows, CLASSES), few, rows.index, 5, 0)
+    assert judged["train"].found.empty
+    assert len(judged["train"].ids) == 0
     assert "labels of train are not checked" in caplog.text

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from decant.cleaning.policy import GIVEN_BELOW, ISSUE_COLUMNS, OTHER_ABOVE
+from decant.cleaning.policy import ISSUE_COLUMNS, is_clear
 from decant.data.manifest import Manifest
 
 Issue = dict[str, Any]
@@ -95,9 +95,8 @@ def near_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
 def labels(rows: pd.DataFrame, suspects: pd.DataFrame, classes: list[str]) -> Iterator[Issue]:
     for suspect in suspects.itertuples():
         suggested = classes[suspect.suggested]
-        clear = suspect.self_confidence < GIVEN_BELOW and suspect.suggested_confidence > OTHER_ABOVE
         reason = f"label: looks like {suggested} ({suspect.suggested_confidence:.2f})"
-        yield issue(rows, suspect.id, "label", 1 - suspect.self_confidence, reason, suggested, clear)
+        yield issue(rows, suspect.id, "label", 1 - suspect.self_confidence, reason, suggested, is_clear(suspect))
 
 
 def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]:

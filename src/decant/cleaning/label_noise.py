@@ -78,37 +78,40 @@ class LabelNoise:
 
 @dataclass(frozen=True)
 class JudgedLabels:
-    """The estimated noise of a set of labels, the number of suspects found, and the suspects that are suggested."""
+    """The ids of a set of labelled images, the estimated noise of their labels, and all suspects, as from
+    `find_label_issues`.
+    """
 
+    ids: NDArray[np.object_]
     noise: LabelNoise
-    found: int
-    suspects: pd.DataFrame
+    found: pd.DataFrame
+
+    @property
+    def suggested(self) -> pd.DataFrame:
+        """The most suspect ones, as many as the noise warrants."""
+        return self.found.head(self.noise.suggestions)
 
 
 def judge_labels(
     probabilities: Floats, targets: NDArray[np.int64], ids: NDArray[np.object_], groups: Sequence[str]
 ) -> JudgedLabels:
-    """Find suspect labels and keep as many of the most suspect ones as the estimated noise warrants.
-
-    The arguments are those of `label_noise` and `find_label_issues`.
-    """
+    """Find suspect labels and estimate how many are wrong. Arguments as for `label_noise` and `find_label_issues`."""
     noise = label_noise(probabilities, targets, groups)
-    found = find_label_issues(probabilities, targets, ids)
-    return JudgedLabels(noise, len(found), found.head(noise.suggestions))
+    return JudgedLabels(ids[np.asarray(targets) >= 0], noise, find_label_issues(probabilities, targets, ids))
 
 
 def label_noise_metrics(judged: JudgedLabels) -> dict[str, Any]:
-    """Return the entry of a set of labels for `clean/metrics.json`; suspects_found = suggested + not_suggested."""
-    noise, suggested = judged.noise, len(judged.suspects)
+    """Return the entry of a set of labels for `clean/metrics.json`; suspects = suggested + not_suggested."""
+    noise, found, suggested = judged.noise, len(judged.found), len(judged.suggested)
     return {
         "labels": noise.n,
         "rate": rounded(noise.rate),
         "confident_joint": rounded(noise.confident_joint),
         "from_joint": rate_metrics(noise.joint),
         "from_duplicates": rate_metrics(noise.duplicates),
-        "suspects_found": judged.found,
+        "suspects": found,
         "suggested": suggested,
-        "not_suggested": judged.found - suggested,
+        "not_suggested": found - suggested,
     }
 
 

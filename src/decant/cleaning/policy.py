@@ -78,3 +78,8 @@ def action_for(issue: Any, policy: Policy, split: str | None) -> str:
         ("aggressive", False): "downweight",
     }
     return actions[policy, bool(issue.clear)]
+
+
+def is_clear(suspect: Any) -> bool:
+    """Whether a label issue is clear; `suspect` has the fields of SUSPECT_COLUMNS."""
+    return bool(suspect.self_confidence < GIVEN_BELOW and suspect.suggested_confidence > OTHER_ABOVE)

@@ -18,6 +18,7 @@ from decant.evaluation.tables import (
     with_interval,
 )
 from decant.reporting.figures import CLASSES_PNG, curves_png
+from decant.reporting.label_noise import label_noise_table
 from decant.reporting.results_files import (
     ResultsFiles,
     Row,
@@ -101,6 +102,7 @@ def cleaning_section(results: ResultsFiles, base: Path) -> str:
         f"{capitalised('; '.join(totals))}." if totals else "",
         f"Policy: {policy}." if policy else "",
         *tables,
+        label_noise_table(counts),
         _listed_issues(results, base),
     )
 

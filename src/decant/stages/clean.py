@@ -33,7 +33,7 @@ from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve_source, source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import Inputs
-from decant.study import non_defaults
+from decant.study import Study, non_defaults
 from decant.tracking import progress
 from decant.workspace import write_json
 
@@ -55,6 +55,15 @@ class Looks:
     thumbnails: np.ndarray
 
 
+@dataclass(frozen=True)
+class Cleaned:
+    """The cleaned manifest, the issues with their actions, and the judged labels of "train" and "val_and_test"."""
+
+    manifest: Manifest
+    issues: pd.DataFrame
+    judged: dict[str, JudgedLabels]
+
+
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     study = experiment.study
     fractions = {key: getattr(study.data, key) for key in ("val_fraction", "test_fraction")}
@@ -64,24 +73,33 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `manifest.parquet` with groups, splits and actions, `issues.csv` and `metrics.json`."""
-    study = experiment.study
     manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
     looks, seen = look(experiment, manifest)
+    cleaned = clean_manifest(experiment.study, manifest, looks, seen)
+    check_splits(cleaned.manifest)
+    check_classes(cleaned.manifest)
+    write_manifest(cleaned.manifest, folder / "manifest.parquet")
+    cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
+    noise = {part: label_noise_metrics(judged) for part, judged in cleaned.judged.items()}
+    write_json(folder / "metrics.json", {**cleaning_metrics(cleaned.manifest, cleaned.issues), "label_noise": noise})
+
+
+def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Index) -> Cleaned:
+    """The manifest with groups, splits and actions, the issues, and what was judged of its labels.
+
+    looks: of the readable images; seen: the index of their manifest rows.
+    """
     manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
     check_splits(manifest)
     leaks = leaking(manifest)
-    judged = manifest if study.clean.policy == "report" else without(manifest, leaks)
-    suspects, labels = label_suspects(judged, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+    usable = manifest if study.clean.policy == "report" else without(manifest, leaks)
+    judged = judged_labels(usable, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+    suggested = [part.suggested for part in judged.values()]
+    suspects = pd.concat([part for part in suggested if len(part)] or suggested[:1], ignore_index=True)
     odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
-    manifest, issues = apply_policy(manifest, issues, study.clean.policy)
-    check_splits(manifest)
-    check_classes(manifest)
-    write_manifest(manifest, folder / "manifest.parquet")
-    issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
-    noise = {part: label_noise_metrics(of_part) for part, of_part in labels.items()}
-    write_json(folder / "metrics.json", {**cleaning_metrics(manifest, issues), "label_noise": noise})
+    return Cleaned(*apply_policy(manifest, issues, study.clean.policy), judged)
 
 
 def encoder_source(experiment: Experiment) -> str:
@@ -182,13 +200,8 @@ def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
     return Manifest(rows, manifest.classes)
 
 
-def label_suspects(
-    manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int
-) -> tuple[pd.DataFrame, dict[str, JudgedLabels]]:
-    """Label issues of train, from out-of-fold probabilities, and of val and test, from a probe fitted on train.
-
-    Returns the suspects, at most as many as the estimated noise warrants, and what was judged: "train", "val_and_test".
-    """
+def judged_labels(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> dict[str, JudgedLabels]:
+    """Judge the labels of "train", by out-of-fold probabilities, and of "val_and_test", by a probe fitted on train."""
     rows = manifest.rows.loc[seen]
     targets = manifest.targets(rows)
     live = np.asarray(rows["action"] != "drop") & (targets >= 0)
@@ -203,12 +216,10 @@ def label_suspects(
         log.warning("labels of train are not checked: no class has two images (near duplicates counted once)")
         train = train[:0]
     # Separately: what is done to train must not depend on any label of val or test.
-    judged = {
+    return {
         name: judge_labels(probabilities[part], targets[part], ids[part], list(groups[part]))
         for name, part in (("train", train), ("val_and_test", other))
     }
-    parts = [part.suspects for part in judged.values()]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True), judged
 
 
 def out_of_fold(

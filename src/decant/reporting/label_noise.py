@@ -1,0 +1,50 @@
+"""The part of the report on label noise, from `label_noise` of `clean/metrics.json`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from decant.evaluation.markdown import markdown_table, paragraphs
+from decant.evaluation.tables import short, thousands
+
+HEADER = (
+    "label noise", "labels", "estimated rate", "from predictions", "from duplicates", "confident joint", "suspects",
+    "suggested",
+)  # fmt: skip
+NOTE = (
+    "Estimated share of wrong labels, with 95 % intervals: from out-of-fold predictions, without the mistakes that the "
+    "calibrated classifier itself expects, and from pairs of duplicates with different labels. The estimated rate is "
+    "the first, moved into the interval of the second; at most as many suspects are suggested for a check. The "
+    "confident joint, without a correction, also counts mistakes of a weak classifier. Mistakes between similar "
+    "classes look like classes that overlap, so predictions alone make the rate too low for them."
+)
+
+
+def label_noise_table(clean_metrics: Mapping[str, Any]) -> str:
+    """A table with a row per set of labels, and its note; "" for results of a version that estimated nothing."""
+    noise = clean_metrics.get("label_noise", {})
+    rows = [_cells(name.replace("_", " "), of_set) for name, of_set in noise.items()]
+    return paragraphs(NOTE, markdown_table(HEADER, rows)) if rows else ""
+
+
+def _cells(name: str, noise: Mapping[str, Any]) -> list[str]:
+    return [
+        name,
+        thousands(noise["labels"]),
+        _share(noise["rate"]),
+        _interval(noise["from_joint"]),
+        _interval(noise["from_duplicates"]),
+        _share(noise["confident_joint"]),
+        thousands(noise["suspects"]),
+        thousands(noise["suggested"]),
+    ]
+
+
+def _interval(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return "–"
+    rate, low, high = (_share(estimate[name]) for name in ("rate", "low", "high"))
+    return f"{rate} ({low}–{high}, n {thousands(estimate['n'])})"
+
+
+def _share(value: float | None) -> str:
+    return short(None if value is None else str(value))

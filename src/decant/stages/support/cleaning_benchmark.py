@@ -72,8 +72,10 @@ def looked_at(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
 def relabelled(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:
     """The manifest with other labels for the labelled rows whose path has one."""
     rows = manifest.rows.copy()
-    replaced = rows["given_label"].notna() & rows["path"].isin(list(labels))
-    rows.loc[replaced, ["given_label", "label"]] = [[labels[path]] * 2 for path in rows.loc[replaced, "path"]]
+    other = rows["path"].map(dict(labels))
+    replaced = rows["given_label"].notna() & other.notna()
+    for column in ("given_label", "label"):
+        rows[column] = rows[column].where(~replaced, other)
     return Manifest(rows, manifest.classes)
 
 

@@ -66,7 +66,7 @@ def test_an_empty_split_is_told_before_anything_is_trained() -> None:
 
 def test_the_message_for_few_images_names_their_number_and_the_key() -> None:
     manifest, _ = blobs()
-    with pytest.raises(UserError, match=r"the largest class has 63.*at least 4 images.*data\.split_file"):
+    with pytest.raises(UserError, match=r"the largest class has 56.*at least 4 images.*data\.split_file"):
         check_splits(manifest)
 
 

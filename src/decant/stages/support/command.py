@@ -11,6 +11,9 @@ from decant.study import describe, load_study
 from decant.study_files import ROOT, study_files
 
 DEFAULT_STUDY = "demo"
+PUBLISH_HELP = (
+    "copy the results into results/<study> too, for a study as committed (default: runs/<study>/results alone)"
+)
 
 
 def parser(purpose: str, example: str) -> argparse.ArgumentParser:
@@ -27,7 +30,7 @@ def parser(purpose: str, example: str) -> argparse.ArgumentParser:
     )
     options.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs go (default: runs/)")
     options.add_argument(
-        "--results", type=Path, default=ROOT / "results", help="where results goes (default: results/)"
+        "--results", type=Path, default=ROOT / "results", help="where --publish copies results to (default: results/)"
     )
     options.add_argument(
         "--wandb", choices=["online", "offline", "disabled"], default="offline", help="W&B mode (default: offline)"
@@ -55,6 +58,13 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         options.wandb,
         as_committed=not options.set and (outside or are_committed(study_files(options.study))),
     )
+
+
+def common_words(options: argparse.Namespace) -> list[str]:
+    """The command line that gives another script the same common options."""
+    words = ["--study", options.study, "--runs", str(options.runs), "--results", str(options.results)]
+    words += ["--wandb", options.wandb, *(word for override in options.set for word in ("--set", override))]
+    return words if options.data is None else [*words, "--data", str(options.data)]
 
 
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:

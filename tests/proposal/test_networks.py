@@ -47,13 +47,13 @@ def checkout(tmp_path: Path) -> Callable[..., Path]:
 
     def write(*sources: str, device: str = "cpu") -> Path:
         root = tmp_path / "checkout"
-        for folder, name, listed in (
+        for folder, name, sources_of in (
             ("research/recipes", "better", list(sources)),
             ("research/recipes", "plain", ["none"]),
             ("distill/recipes", "plain", ["none"]),
         ):
             (root / folder).mkdir(parents=True, exist_ok=True)
-            recipe = {"architecture": SMALL, "weights": listed, "input_px": 32}
+            recipe = {"architecture": SMALL, "weights": sources_of, "input_px": 32}
             (root / folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
         sets = {
             "better": {"device": device, "teachers": {"t": "better"}},

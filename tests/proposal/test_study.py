@@ -81,7 +81,7 @@ def test_inputs_are_no_larger_than_the_images(
 
 
 def test_a_network_of_one_input_size_keeps_it(facts: Callable[..., Facts]) -> None:
-    small = list(proposals(HEAD, [], HUB_CPU, facts(shorter_px=64)))[0].study
+    small = next(proposals(HEAD, [], HUB_CPU, facts(shorter_px=64))).study
     sides = {name: teacher.input_px for name, teacher in small.teachers.items()}
     assert sides == {"convnext": 64, "vit": 224, "clip": 224}
 

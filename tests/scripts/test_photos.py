@@ -37,7 +37,7 @@ def git_status() -> str:
 
 @pytest.fixture(scope="module")
 def notebook(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], str]:
-    """examples/own_photos.ipynb, run on the photos with tiny networks: its folder, its names, and git's status before."""
+    """examples/own_photos.ipynb, run with tiny networks: its folder, its names, and git's status before."""
     before = git_status() if (ROOT / ".git").exists() else ""
     folder = tmp_path_factory.mktemp("notebook")
     cells = json.loads((ROOT / "examples" / "own_photos.ipynb").read_text(encoding="utf-8"))["cells"]

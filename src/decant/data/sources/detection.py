@@ -54,9 +54,11 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
     first = keys.get("train") or next(name for name in shards if name.startswith("train"))
     schema = read_schema(next(iter(sorted(folder.glob(str(first)))), folder / str(first)))
     images = [field.name for field in schema if pa.types.is_struct(field.type) or pa.types.is_binary(field.type)]
-    keys.setdefault("image_column", named(images, IMAGE_NAMES, folder, "image_column"))
     others = [name for name in schema.names if name not in images]
-    keys.setdefault("label_column", named(others, LABEL_NAMES, folder, "label_column"))
+    if "image_column" not in keys:
+        keys["image_column"] = named(images, IMAGE_NAMES, folder, "image_column")
+    if "label_column" not in keys:
+        keys["label_column"] = named(others, LABEL_NAMES, folder, "label_column")
     return keys
 
 
@@ -81,7 +83,8 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             "--set data.table=FILE --set data.id_column=COLUMN --set data.label_column=COLUMN"
         )
     keys = {"source": "csv", "path": str(photos), "table": table, "id_column": column, **given}
-    keys.setdefault("label_column", label_column(rows, column, photos / table))
+    if "label_column" not in keys:
+        keys["label_column"] = label_column(rows, column, photos / table)
     sample = [name for name in candidates if "submission" in name.lower()]
     if sample and "sample_submission" not in keys and sample[0] != table:
         keys["sample_submission"] = unwrapped(sample[0], wrapping(images))

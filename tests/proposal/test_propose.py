@@ -31,6 +31,14 @@ def test_the_file_is_a_study_of_these_photos(photos_at: PhotosAt, proposed: Prop
     assert set(study.teachers) == {"convnext", "probe"}
 
 
+def test_the_study_is_found_by_its_name_from_the_folder_of_the_call(
+    photos_at: PhotosAt, proposed: Propose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = proposed(photos_at("mine")).file
+    monkeypatch.chdir(tmp_path / "work")
+    assert load_study("mine") == load_study(str(file))
+
+
 def test_the_lines_name_classes_splits_sizes_and_time(photos_at: PhotosAt, proposed: Propose) -> None:
     lines = proposed(photos_at(count=20)).lines
     text = dict(line.split(": ", 1) for line in lines)

@@ -11,10 +11,9 @@ from typing import Any
 import yaml
 
 from decant.errors import UserError
-from decant.study_files import ROOT, read_yaml
+from decant.study_files import ROOT, STUDIES, read_yaml
 from decant.workspace import STORE, replacing
 
-FOLDER = "studies"
 MADE_BY, DIGEST = "# Made by: ", "# Unedited: "
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".csv", ".tsv", ".parquet")
 COMMENTS = {  # key of the study -> the comment above it
@@ -77,13 +76,13 @@ def study_file(photos: Path, folder: Path, runs: Path) -> Path:
     name = study_name(photos)
     for number in range(1, 1000):
         tried = name if number == 1 else f"{name}-{number}"
-        path = folder / FOLDER / f"{tried}.yaml"
+        path = folder / STUDIES / f"{tried}.yaml"
         if path.exists():
             if is_for(path, photos):
                 return path
         elif not (runs / tried).exists() and not (ROOT / "research" / "studies" / f"{tried}.yaml").exists():
             return path
-    raise UserError(f"{folder / FOLDER} has no free name for {photos}; delete studies that are no longer needed")
+    raise UserError(f"{folder / STUDIES} has no free name for {photos}; delete studies that are no longer needed")
 
 
 def study_name(photos: Path) -> str:

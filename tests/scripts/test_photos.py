@@ -15,6 +15,7 @@ from decant.study_files import ROOT
 from toy_vehicles import generate
 
 At = Callable[[str], ModuleType]
+WRITTEN_BY_PUBLISH = ("results", "README.md", "REPORT.md")
 MICRO = [
     "--set", "teachers={convnext: {recipe: micro_convnext}, probe: {recipe: micro_probe}}",
     "--set", "student={recipe: micro}",
@@ -32,7 +33,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def git_status() -> str:
-    return subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", "status", "--porcelain", "--", *WRITTEN_BY_PUBLISH],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from decant.stages import SCRIPTS
 from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds, timed_speed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import PlannedStage, plan
@@ -26,14 +27,14 @@ DOING = {  # stage or family -> what it does, for people
 
 
 class Chain:
-    """The stages of a study in the order of the flow, built one after the other.
+    """The stages of a study in the order of the scripts, built one after the other.
 
     Minutes left are the expectation of `expected_time`, scaled by how long the stages before took.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.stages = plan(experiment)
+        self.stages = sorted(plan(experiment), key=lambda stage: SCRIPTS.index(stage.script))
         self.expected = expected_of(experiment, [stage for stage in self.stages if not stage.finished])
         self.taken: dict[str, float] = {}
 

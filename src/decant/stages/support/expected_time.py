@@ -19,10 +19,11 @@ from decant.data.sources.base import Found, Source
 from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
 from decant.models.classifier import placed
 from decant.study import Data, Encoder, Study, Teacher, Training
+from decant.training.loop import autocast
 
-TIMED_BATCH, TIMED_PX = 8, 128
+TIMED_BATCH, TIMED_PX, TIMED_STEPS = 8, 128, 2
 TIMED_IMAGES = 24
-FORWARD_SHARE = 0.33  # of a training step
+FORWARD_SHARE = 0.27  # of a training step
 FALLBACK_DECODE_S = 0.01
 CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
 SECONDS_OF = {"clean": 5.0, "export": 15.0, "int8": 45.0, "benchmarks/precision": 15.0, "benchmarks/latency": 45.0}
@@ -97,7 +98,10 @@ def timed_px(architecture: str) -> int:
 
 @cache
 def step_seconds(architecture: str, model_args: str = "{}") -> float:
-    """Seconds per image of a training step of the network with random weights, the better of two. model_args: JSON."""
+    """Seconds per image of a training step of the network with random weights, the best of a few. model_args: JSON.
+
+    fp32 and bf16 are both tried, as training does by default.
+    """
     device = machine.device()
     with torch.random.fork_rng(devices=[]):
         network = placed(
@@ -106,9 +110,11 @@ def step_seconds(architecture: str, model_args: str = "{}") -> float:
     images = torch.rand(TIMED_BATCH, 3, *[timed_px(architecture)] * 2, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     seconds = []
-    for _ in range(2):
+    for dtype in ("fp32", "bf16") * TIMED_STEPS:
         started = time.perf_counter()
-        network(images).sum().backward()
+        with autocast(dtype, device):
+            logits = network(images)
+        logits.float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)

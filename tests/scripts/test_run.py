@@ -127,15 +127,15 @@ def test_publishing_what_a_study_forbids_is_refused_before_anything_runs(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_publishing_copies_what_the_run_left(micro: Micro, tmp_path: Path) -> None:
+def test_publishing_copies_what_the_run_left(copied: Micro, tmp_path: Path) -> None:
     variant = tmp_path / "variant.yaml"
-    variant.write_text("{extends: micro, name: variant, publish: true}")
-    places = ["--runs", str(micro.place / "runs"), "--results", str(tmp_path / "results"), "--wandb", "disabled"]
-    report = micro.script("benchmarks/report.py")
+    variant.write_text("{extends: micro, name: micro, publish: true}")
+    places = ["--runs", str(copied.place / "runs"), "--results", str(tmp_path / "results"), "--wandb", "disabled"]
+    report = copied.script("benchmarks/report.py")
     report.main(["--study", str(variant), *places])
     assert not (tmp_path / "results").exists()
     report.main(["--study", str(variant), *places, "--publish"])
-    left, published = micro.place / "runs" / "variant" / "results", tmp_path / "results" / "variant"
+    left, published = copied.results, tmp_path / "results" / "micro"
     names = {str(path.relative_to(left)) for path in left.rglob("*") if path.is_file()}
     assert "REPORT.md" in names and "benchmarks/precision/metrics.csv" in names
     assert names == {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Time every model of a study on this machine: cold start, percentiles, throughput, memory."""
+"""Time every model of a study on this machine: percentiles, throughput, memory."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,15 @@ from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = parser(__doc__, "python benchmarks/latency.py --study demo").parse_args(arguments)
+    options = parser(__doc__, "python benchmarks/latency.py --study demo --full")
+    options.add_argument(
+        "--full",
+        action="store_true",
+        help="all batch sizes, thread counts and engines; same as --set benchmark.full=true",
+    )
+    given = options.parse_args(arguments)
+    if given.full:
+        given.set = [*given.set, "benchmark.full=true"]
     measured = stage_result(experiment_of(given), "benchmarks/latency")
     print(f"latency: {measured.folder / 'metrics.csv'}")
 

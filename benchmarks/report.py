@@ -1,18 +1,20 @@
-"""Gather a study's results into results/<study>: tables, figures, submissions, provenance, REPORT.md."""
+"""Gather a study's results below runs/<study>/results: tables, figures, submissions, provenance, REPORT.md."""
 
 from collections.abc import Sequence
 
 from decant.reporting.report import headline
-from decant.stages.publish import publish
-from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.publish import gather, publish
+from decant.stages.support.command import PUBLISH_HELP, experiment_of, parser, run
 from decant.study_files import study_files
 from decant.workspace import LATEST, followed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = parser(__doc__, "python benchmarks/report.py --study demo").parse_args(arguments)
+    options = parser(__doc__, "python benchmarks/report.py --study demo --publish")
+    options.add_argument("--publish", action="store_true", help=PUBLISH_HELP)
+    given = options.parse_args(arguments)
     experiment = experiment_of(given)
-    folder = publish(experiment, study_files(given.study))
+    folder = (publish if given.publish else gather)(experiment, study_files(given.study))
     print(f"ONNX file: {followed(experiment.workspace.folder / 'export' / LATEST / 'student.onnx')}")
     print(f"tables:    {folder / 'benchmarks'}")
     print(f"report:    {folder / 'REPORT.md'}")

@@ -1,40 +1,82 @@
-"""The whole chain of a study, from photos to a verified ONNX file, its tables and its report.
+"""The whole chain, from photos to a verified ONNX file, its tables and its report.
 
-It calls the other scripts in order. Finished, unchanged stages are kept; interrupted ones are continued.
+Give PHOTOS (a folder, zip, tar, CSV or Parquet) to have a study written for them and run, or a study with --study. The
+other scripts are called in order. Finished, unchanged stages are kept; interrupted ones are continued.
 """
 
-import importlib.util
-import sys
+import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.proposal.propose import Wishes, propose
+from decant.scripts import script_module
 from decant.stages import SCRIPTS
-from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.publish import published_folder
+from decant.stages.support.chain import Chain
+from decant.stages.support.command import PUBLISH_HELP, common_words, experiment_of, parser, run
 from decant.stages.support.plan import plan, plan_lines
+from decant.study import METRICS
 
-ROOT = Path(__file__).resolve().parents[1]
+UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(__doc__, "python distill/run.py --study vehicle_dataset --plan")
+    options = parser(
+        __doc__, "python distill/run.py photos.zip --time-limit 45m\n  python distill/run.py --study demo --plan"
+    )
+    options.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="folder, archive, table or Parquet")
     options.add_argument("--plan", action="store_true", help="print which stages are finished and which would run")
-    given = options.parse_args(words)
-    if given.plan:
-        print("\n".join(plan_lines(plan(experiment_of(given)))))
+    options.add_argument("--dry-run", action="store_true", help="write and explain the study, and run nothing")
+    options.add_argument(
+        "--time-limit", type=seconds, metavar="TIME", help="PHOTOS: choose a study that fits, 45m or 2h (an estimate)"
+    )
+    options.add_argument("--metric", choices=METRICS, help="metric on val by which models are chosen")
+    options.add_argument("--allow-downloads", action="store_true", help="PHOTOS: download better weights from hubs")
+    options.add_argument("--publish", action="store_true", help=PUBLISH_HELP)
+    given = options.parse_args(arguments)
+    if given.photos is not None:
+        take_photos(options, given)
+    elif given.time_limit or given.allow_downloads:
+        options.error("--time-limit and --allow-downloads choose the networks of a new study: they need PHOTOS")
+    elif given.metric:
+        given.set = [*given.set, f"metric={given.metric}"]
+    if given.plan or given.dry_run:
+        print(
+            "\n".join(plan_lines(plan(experiment_of(given)))) if given.plan or given.photos is None else "nothing ran"
+        )
         return
-    for number, script in enumerate(SCRIPTS, start=1):
-        print(f"[{number}/{len(SCRIPTS)}] {script}", flush=True)
-        load(ROOT / script).main(words)
+    run_chain(given)
 
 
-def load(path: Path):  # type: ignore[no-untyped-def]
-    """The script at `path` as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def take_photos(options: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Write the study of the photos, or find it, and let it be the study to run; print what it assumes."""
+    if given.study != options.get_default("study"):
+        options.error("give PHOTOS or --study, not both")
+    wishes = Wishes(given.metric, given.time_limit, given.allow_downloads, tuple(given.set))
+    proposal = propose(given.photos, wishes, Path.cwd(), given.runs)
+    print("\n".join(proposal.lines), flush=True)
+    given.study, given.set = str(proposal.file), []
+
+
+def run_chain(given: argparse.Namespace) -> None:
+    experiment = experiment_of(given)
+    if given.publish:
+        published_folder(experiment)  # raises now what would otherwise be raised at the end
+    chain = Chain(experiment)
+    for script in SCRIPTS:
+        for line in chain.build(script):
+            print(line, flush=True)
+        only = ["--publish"] if given.publish and script == SCRIPTS[-1] else []
+        script_module(script).main([*common_words(given), *only])
+
+
+def seconds(text: str) -> float:
+    """The argparse type of a duration: 45m, 2h, 90s; a number alone is minutes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)\w*", text.strip().lower())
+    if match is None or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 45m or 2h")
+    return float(match[1]) * UNITS[match[2]]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ is in `decant.budget`.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -19,6 +21,8 @@ from decant.study_files import ROOT, read_study
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
 RENAMED = {"precision": "dtype"}  # keys of older study files
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
+Metric = Literal["accuracy", "precision_macro", "f1_macro"]
+METRICS = get_args(Metric)
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Policy = Literal["report", "duplicates", "conservative", "aggressive"]  # of cleaning
@@ -199,8 +203,9 @@ class Export(Section):
 
 
 class Benchmark(Section):
-    """How latency is measured."""
+    """How latency is measured. Without `full`: ONNX Runtime, single images, one thread count, about a minute."""
 
+    full: bool = Field(False, description="time every batch size, thread count and engine below; 7 to 20 minutes")
     latency_calls: int = Field(200, ge=5, description="timed calls per row; PyTorch, large batches: fewer, at least 30")
     latency_batches: list[Annotated[int, Field(ge=1)]] = Field([1, 8, 32], min_length=1, description="batch sizes")
     latency_threads: list[Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
@@ -220,10 +225,8 @@ class Study(Section):
     title: str = Field("", description="one line for the report")
     extends: str = Field("", description="the study that this one starts from")
     seed: int = Field(0, ge=0, description="all random numbers are derived from it")
-    metric: Literal["accuracy", "precision_macro", "f1_macro"] = Field(
-        "accuracy", description="metric on val by which heads and the best teacher are chosen"
-    )
-    publish: bool = Field(True, description="write results/<study>")
+    metric: Metric = Field("accuracy", description="metric on val by which heads and the best teacher are chosen")
+    publish: bool = Field(True, description="whether --publish may write results/<study>")
     data: Data = Data()
     clean: Clean = Clean()
     teachers: dict[str, Teacher] = Field(min_length=1)
@@ -252,24 +255,28 @@ def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path
     Raises UserError for a missing file, a malformed one, an unknown key (naming the nearest) or a bad value.
     """
     raw = read_study(name_or_path, overrides or [], root)
-    try:
+    with explained(name_or_path):
         return Study.model_validate(raw)
+
+
+@contextmanager
+def explained(where: str, section: tuple[str, ...] = ()) -> Iterator[None]:
+    """Raise a ValidationError of the block as a UserError. section: where in a study the validated mapping stands."""
+    try:
+        yield
     except ValidationError as error:
-        raise UserError(explain(error, name_or_path)) from None
+        raise UserError(explain(error, where, section)) from None
 
 
-def explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> str:
     """All problems in one message; an unknown key comes with the nearest known one."""
     lines = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        location = (*section, *problem["loc"])
+        key = ".".join(str(part) for part in location)
         if problem["type"] == "extra_forbidden":
             last = str(problem["loc"][-1])
-            hint = (
-                f"it is called {RENAMED[last]} now"
-                if last in RENAMED
-                else nearest(last, known_keys(problem["loc"][:-1]))
-            )
+            hint = f"it is called {RENAMED[last]} now" if last in RENAMED else nearest(last, known_keys(location[:-1]))
             lines.append(f"unknown key {key}; {hint}")
         elif problem["type"] == "missing":
             lines.append(f"{key} is missing")

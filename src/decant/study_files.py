@@ -9,6 +9,7 @@ import yaml
 from decant.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[2]
+STUDIES = Path("studies")  # below the working directory: the studies of a person's own photos
 RECIPE_FOLDERS = {"teacher": "research/recipes", "ensemble": "ensembles/recipes", "student": "distill/recipes"}
 
 
@@ -36,12 +37,12 @@ def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
 
 
 def find_study(name_or_path: str, root: Path, beside: Path = Path()) -> Path:
-    """The study's file: a path (a relative one is meant from `beside`), or a name in research/studies."""
-    folder = root / "research" / "studies"
-    for candidate in (beside / name_or_path, folder / f"{name_or_path}.yaml"):
+    """The study's file: a path (a relative one is meant from `beside`), or a name in research/studies or in STUDIES."""
+    folders = (root / "research" / "studies", STUDIES)
+    for candidate in (beside / name_or_path, *(folder / f"{name_or_path}.yaml" for folder in folders)):
         if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
             return candidate
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
     raise UserError(f"no study {name_or_path!r}: give a path to a .yaml file or one of {', '.join(known)}")
 
 

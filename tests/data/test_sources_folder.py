@@ -273,7 +273,7 @@ def test_toy_vehicles_are_drawn_once_and_their_digest_does_not_depend_on_the_fol
 ) -> None:
     drawn = []
 
-    def generate(folder: Path, images: int, size_px: int, seed: int, classes: int, progress: object) -> None:
+    def generate(folder: Path, images: int, size_px: int, seed: int, classes: int, **options: object) -> None:
         if folder.is_dir():
             return  # like the real function, which keeps a complete folder
         drawn.append((images, size_px, seed, classes))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from decant.data.manifest import read_manifest
 from decant.data.predictions import read_predictions
+from decant.errors import UserError
 from decant.stages import teacher as teacher_stage
 from decant.timing.models import LATENCY_COLUMNS
 
@@ -120,6 +121,27 @@ def test_micro_publishes_nothing(micro: Micro) -> None:
     assert not (micro.place / "results").exists()
 
 
+def test_publishing_what_a_study_forbids_is_refused_before_anything_runs(tmp_path: Path, micro: Micro) -> None:
+    with pytest.raises(UserError, match="publish: false"):
+        replace(micro, place=tmp_path).run("--publish")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_copies_what_the_run_left(copied: Micro, tmp_path: Path) -> None:
+    variant = tmp_path / "variant.yaml"
+    variant.write_text("{extends: micro, name: micro, publish: true}")
+    places = ["--runs", str(copied.place / "runs"), "--results", str(tmp_path / "results"), "--wandb", "disabled"]
+    report = copied.script("benchmarks/report.py")
+    report.main(["--study", str(variant), *places])
+    assert not (tmp_path / "results").exists()
+    report.main(["--study", str(variant), *places, "--publish"])
+    left, published = copied.results, tmp_path / "results" / "micro"
+    names = {str(path.relative_to(left)) for path in left.rglob("*") if path.is_file()}
+    assert "REPORT.md" in names and "benchmarks/precision/metrics.csv" in names
+    assert names == {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
+    assert (left / "REPORT.md").read_bytes() == (published / "REPORT.md").read_bytes()
+
+
 def test_nothing_half_written_is_left(micro: Micro) -> None:
     assert [str(path) for path in (micro.place / "runs").rglob("*.part")] == []
     assert [str(path) for path in micro.store.rglob("resume.safetensors")] == []
@@ -127,6 +149,19 @@ def test_nothing_half_written_is_left(micro: Micro) -> None:
 
 def modified(micro: Micro, path: str) -> int:
     return (micro.place / "runs" / path).stat().st_mtime_ns
+
+
+def test_the_chain_counts_its_stages_and_the_time_that_is_left(
+    copied: Micro, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied.run("--set", "student.learning_rate=0.003")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    total = len(copied.stages())
+    numbers = [int(line[1:].partition("/")[0]) for line in lines]
+    assert numbers == sorted(numbers) and numbers[-1] == total
+    assert all(f"/{total}] " in line and line.endswith(" left") for line in lines)
+    built = {line.split("] ")[1].partition(":")[0] for line in lines}
+    assert "student" in built and "teachers/convnext" not in built
 
 
 def test_a_second_run_keeps_every_stage_and_changes_no_file(micro: Micro, forgetful: set[str]) -> None:

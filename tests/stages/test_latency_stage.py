@@ -9,6 +9,7 @@ from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.stages import latency as stage
+from decant.study import Benchmark
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,19 @@ def test_all_threads_are_the_cores_of_this_process_and_none_is_counted_twice(
 ) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: cores)
     assert stage.thread_counts(asked) == counts
+
+
+def test_a_runs_own_table_is_quick_and_the_full_one_is_as_asked() -> None:
+    quick = stage.timed_settings(Benchmark())
+    assert (quick.latency_engines, quick.latency_batches, len(quick.latency_threads)) == (["onnxruntime"], [1], 1)
+    assert quick.latency_calls * quick.latency_rounds <= 80
+    assert stage.timed_settings(Benchmark(full=True)) == Benchmark(full=True)
+
+
+def test_a_quick_table_never_times_more_than_the_study_asks_for() -> None:
+    asked = Benchmark(latency_calls=5, latency_rounds=1, latency_threads=[1])
+    quick = stage.timed_settings(asked)
+    assert (quick.latency_calls, quick.latency_rounds, quick.latency_threads) == (5, 1, [1])
 
 
 def test_an_optional_engine_is_timed_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

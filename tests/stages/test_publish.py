@@ -12,7 +12,7 @@ import pytest
 from decant.data.predictions import read_predictions
 from decant.errors import UserError
 from decant.stages import publish
-from decant.stages.publish import publish_issues, results_folder, write_submission
+from decant.stages.publish import publish_issues, published_folder, write_submission
 
 Chain = Any
 
@@ -86,16 +86,18 @@ def test_the_highest_scoring_issues_per_type_are_published(tmp_path: Path, monke
     assert (tmp_path / "out" / "issues.csv").read_text() == "".join([header, *labels[:2], "a,odd,1.0,\n"])
 
 
-def test_a_study_as_committed_publishes_into_results(chain: Chain) -> None:
+def test_a_study_as_committed_may_be_published(chain: Chain) -> None:
     published = replace(chain.experiment, study=chain.experiment.study.model_copy(update={"publish": True}))
-    assert results_folder(published) == chain.experiment.results / "tiny"
+    assert published_folder(published) == chain.experiment.results / "tiny"
 
 
-@pytest.mark.parametrize(("published", "as_committed"), [(True, False), (False, True), (False, False)])
-def test_a_variant_publishes_nothing(chain: Chain, published: bool, as_committed: bool) -> None:
+@pytest.mark.parametrize(
+    ("published", "as_committed", "mend"), [(True, False, "commit"), (False, True, "publish: false")]
+)
+def test_a_variant_cannot_be_published(chain: Chain, published: bool, as_committed: bool, mend: str) -> None:
     study = chain.experiment.study.model_copy(update={"publish": published})
-    folder = results_folder(replace(chain.experiment, study=study, as_committed=as_committed))
-    assert folder == chain.experiment.workspace.folder / "results"
+    with pytest.raises(UserError, match=mend):
+        published_folder(replace(chain.experiment, study=study, as_committed=as_committed))
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,16 @@ from decant.errors import UserError
 from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
 
+HUB_PX = 224  # of the encoders of open_clip and of most vision transformers
+
+
+def has_fixed_input(architecture: str) -> bool:
+    """True if the pretrained weights fit one size of the input alone, because of their position embeddings."""
+    if architecture.startswith("open_clip:"):
+        return True
+    cfg = timm.get_pretrained_cfg(architecture)
+    return cfg is not None and bool(cfg.fixed_input_size)
+
 
 def build_classifier(
     architecture: str,
@@ -45,8 +55,7 @@ def blank_classifier(
     args = dict(model_args or {})
     if drop_path:
         args["drop_path_rate"] = drop_path
-    cfg = timm.get_pretrained_cfg(architecture)
-    if cfg is not None and cfg.fixed_input_size:
+    if has_fixed_input(architecture):
         args.setdefault("img_size", input_px)
     try:
         backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)

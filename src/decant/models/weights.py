@@ -18,6 +18,7 @@ from pathlib import Path
 import open_clip
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from torch import Tensor, nn
 from decant.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
+HUBS = ("timm", "open_clip")
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
 
 
@@ -50,6 +54,18 @@ def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> 
         f"no weights for {architecture}; tried " + "; ".join(reasons) + ". Point the recipe's `weights` at a local "
         "file (file:PATH.safetensors), go online for timm or open_clip, or list `none` to start from random weights"
     )
+
+
+def is_cached(source: str, architecture: str) -> bool:
+    """True if a hub's weights lie on this machine from an earlier download. It asks no network."""
+    repository, files = "", TIMM_FILES
+    if source == "timm" and (cfg := timm.get_pretrained_cfg(architecture)) is not None:
+        repository = cfg.hf_hub_id or ""
+    elif source == "open_clip":
+        model, _, tag = architecture.removeprefix("open_clip:").partition("/")
+        repository = (open_clip.get_pretrained_cfg(model, tag) or {}).get("hf_hub", "").strip("/")
+        files = OPEN_CLIP_FILES
+    return bool(repository) and any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
 def state_of(source: str, architecture: str) -> dict[str, Tensor]:

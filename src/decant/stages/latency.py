@@ -17,7 +17,7 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import typical_size
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.weights import active_teachers, read_weights
-from decant.study import non_defaults
+from decant.study import Benchmark, non_defaults
 from decant.timing.models import (
     LATENCY_COLUMNS,
     Candidate,
@@ -28,21 +28,23 @@ from decant.timing.models import (
     torch_candidate,
 )
 from decant.timing.process import Inputs as TimedInputs
+from decant.timing.quoted import quoted_threads
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
-VERSION = 5  # 5: PyTorch's threads wait as its users' do; 4: each process's median, 200 calls of large batches
+VERSION = 6  # 6: a quick table unless benchmark.full; 5: PyTorch's threads wait as its users' do
+QUICK_CALLS, QUICK_ROUNDS = 40, 2
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    asked = experiment.study.benchmark
+    asked = timed_settings(experiment.study.benchmark)
     threads, engines = thread_counts(asked.latency_threads), installed_engines(asked.latency_engines)
     return {**non_defaults(asked), "latency_threads": threads, "latency_engines": engines}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `metrics.csv` and `machine.json`. Teachers are exported into the stage's folder for timing alone."""
-    asked = experiment.study.benchmark
+    asked = timed_settings(experiment.study.benchmark)
     engines = installed_engines(asked.latency_engines)
     for engine in set(asked.latency_engines) - set(engines):
         log.info("latency: %s is not installed, so nothing is timed under it", engine)
@@ -61,6 +63,21 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     rows += ensemble_rows(rows, active_teachers(read_weights(inputs.folder("ensemble"))))
     write_results_table(rows, folder / "metrics.csv", LATENCY_COLUMNS)
     write_json(folder / "machine.json", {**machine.description(), "picture_px": list(size)})
+
+
+def timed_settings(asked: Benchmark) -> Benchmark:
+    """The settings as asked if `full`; else single images, one thread count, few calls and ONNX Runtime alone."""
+    if asked.full:
+        return asked
+    return asked.model_copy(
+        update={
+            "latency_calls": min(asked.latency_calls, QUICK_CALLS),
+            "latency_batches": [1],
+            "latency_threads": [quoted_threads(thread_counts(asked.latency_threads))],
+            "latency_rounds": min(asked.latency_rounds, QUICK_ROUNDS),
+            "latency_engines": ["onnxruntime"],
+        }
+    )
 
 
 def thread_counts(asked: Sequence[int | str]) -> list[int]:

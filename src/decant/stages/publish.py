@@ -1,4 +1,4 @@
-"""Publication: the small results of a study, gathered into results/<study>, with where it comes from."""
+"""The small results of a study, gathered below its runs and, on demand, published into results/<study>."""
 
 import csv
 import json
@@ -36,20 +36,43 @@ PRECISION_FILES = (
 )  # fmt: skip
 
 
-def results_folder(experiment: Experiment) -> Path:
-    """results/<study> for a study as committed, else a folder below its runs: a variant publishes nothing.
+def published_folder(experiment: Experiment) -> Path:
+    """results/<study>, the folder that `publish` writes.
 
-    A results folder outside the checkout is the caller's own, and takes every study.
+    A results folder outside the checkout is the caller's own, and takes every study. Raises UserError for a study that
+    publishes nothing, and for one that differs from its committed file.
     """
     study = experiment.study
-    if study.publish and experiment.as_committed:
-        return experiment.results / study.name
-    return experiment.workspace.folder / "results"
+    if not study.publish:
+        raise UserError(f"--publish: the study {study.name} sets publish: false; set it to true or omit --publish")
+    if not experiment.as_committed:
+        raise UserError(
+            f"--publish: {study.name} was changed with --set, or its files are not committed; commit them and run "
+            "again, or give a folder outside the checkout as --results"
+        )
+    return experiment.results / study.name
 
 
 def publish(experiment: Experiment, study_files: list[Path]) -> Path:
-    """Copy the stages' small results, draw the figures and write the report; return the results folder."""
-    folder = results_folder(experiment)
+    """Gather the results and copy them into results/<study>; return that folder.
+
+    In the checkout the root REPORT.md and the README's block of results are written again too. Raises UserError as
+    `published_folder` does.
+    """
+    folder = published_folder(experiment)
+    gathered = gather(experiment, study_files)
+    forget(folder)
+    for path in owned_files(gathered):
+        copy(path, folder / path.relative_to(gathered))
+    if folder.parent == ROOT / "results":
+        write_root_report(folder.parent, ROOT / "REPORT.md")
+        write_readme(ROOT / "README.md", folder.parent)
+    return folder
+
+
+def gather(experiment: Experiment, study_files: list[Path]) -> Path:
+    """Copy the stages' small results, draw the figures and write the report; return runs/<study>/results."""
+    folder = experiment.workspace.folder / "results"
     results = {name: stage_result(experiment, name) for name in published_stages(experiment)}
     forget(folder)
     copy_stage_files(experiment, results, folder)
@@ -60,9 +83,6 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
-    if folder.parent == ROOT / "results":
-        write_root_report(folder.parent, ROOT / "REPORT.md")
-        write_readme(ROOT / "README.md", folder.parent)
     return folder
 
 
@@ -115,10 +135,14 @@ def write_submissions(
 
 
 def forget(folder: Path) -> None:
-    """Remove the files that an earlier run published, so that no stale file is read."""
-    for pattern in OWNED:
-        for path in folder.glob(pattern):
-            path.unlink()
+    """Remove the files that an earlier run wrote, so that no stale file is read."""
+    for path in owned_files(folder):
+        path.unlink()
+
+
+def owned_files(folder: Path) -> list[Path]:
+    """The files of a results folder that this module writes."""
+    return sorted({path for pattern in OWNED for path in folder.glob(pattern)})
 
 
 def copy(source: Path, target: Path) -> None:

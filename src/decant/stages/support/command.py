@@ -1,7 +1,12 @@
 """What the scripts share: their common options, and one line instead of a traceback for a user's mistake."""
 
 import argparse
-from collections.abc import Callable, Sequence
+import logging
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from decant import machine
@@ -10,7 +15,11 @@ from decant.stages.support.experiment import Experiment, are_committed, default_
 from decant.study import describe, load_study
 from decant.study_files import ROOT, study_files
 
+log = logging.getLogger(__name__)
 DEFAULT_STUDY = "demo"
+PUBLISH_HELP = (
+    "copy the results into results/<study> too, for a study as committed (default: runs/<study>/results alone)"
+)
 
 
 def parser(purpose: str, example: str) -> argparse.ArgumentParser:
@@ -27,7 +36,7 @@ def parser(purpose: str, example: str) -> argparse.ArgumentParser:
     )
     options.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs go (default: runs/)")
     options.add_argument(
-        "--results", type=Path, default=ROOT / "results", help="where results goes (default: results/)"
+        "--results", type=Path, default=ROOT / "results", help="where --publish copies results to (default: results/)"
     )
     options.add_argument(
         "--wandb", choices=["online", "offline", "disabled"], default="offline", help="W&B mode (default: offline)"
@@ -57,8 +66,42 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     )
 
 
+def common_words(options: argparse.Namespace) -> list[str]:
+    """The command line that gives another script the same common options."""
+    words = ["--study", options.study, "--runs", str(options.runs), "--results", str(options.results)]
+    words += ["--wandb", options.wandb, *(word for override in options.set for word in ("--set", override))]
+    return words if options.data is None else [*words, "--data", str(options.data)]
+
+
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Call a script's main; a UserError ends in one line and exit code 2, without a traceback."""
     machine.keep_memory()
-    with exit_on_user_error():
+    with exit_on_user_error(), counted_warnings():
         command(arguments)
+
+
+@contextmanager
+def counted_warnings() -> Iterator[None]:
+    """Count Python's warnings, which are those of libraries, and log the counts at the end instead of each of them.
+
+    `python -W default` and PYTHONWARNINGS show them as Python does.
+    """
+    if sys.warnoptions:
+        yield
+        return
+    counts: Counter[str] = Counter()
+    shown = warnings.showwarning
+    warnings.showwarning = lambda message, category, filename, *rest: counts.update([library_of(filename)])
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        if counts:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+            log.info("warnings of libraries, not shown: %s; PYTHONWARNINGS=default shows them", listed)
+
+
+def library_of(filename: str) -> str:
+    """The package that a file of Python belongs to, `torch` for example."""
+    inner = filename.replace("\\", "/").rpartition("/site-packages/")[2]
+    return inner.partition("/")[0] if inner and not inner.startswith("/") else Path(filename).stem

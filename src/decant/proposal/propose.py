@@ -1,0 +1,172 @@
+"""From the path of some photos to a study file that can be run, and the lines that say what was assumed."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decant import machine
+from decant.data.sources import SOURCES, open_source
+from decant.data.sources.base import Found
+from decant.data.sources.detection import detected_data
+from decant.errors import UserError
+from decant.evaluation.tables import plural, thousands
+from decant.proposal.file import command_line, is_unedited, made_by, study_file, study_text, write_study
+from decant.proposal.networks import Choice, chosen_networks
+from decant.proposal.study import Facts, Proposed, proposed_study
+from decant.stages.support.chain import left_text
+from decant.stages.support.expected_time import Counts, counted, timed_speed
+from decant.study import Data, explained
+from decant.study_files import set_key
+
+SHOWN_CLASSES = 12
+FALLBACK_PX = 224
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the person asks for beside the photos. overrides: KEY=VALUE, of any key of the study."""
+
+    metric: str | None = None
+    time_limit_s: float | None = None
+    allow_downloads: bool = False
+    overrides: tuple[str, ...] = ()
+
+    def options(self) -> list[str]:
+        """The command-line options that ask for this."""
+        words = ["--metric", self.metric] if self.metric else []
+        words += ["--time-limit", f"{self.time_limit_s:g}s"] if self.time_limit_s else []
+        words += ["--allow-downloads"] if self.allow_downloads else []
+        return [*words, *(word for override in self.overrides for word in ("--set", override))]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """file: the study file. lines: what was assumed, for people."""
+
+    file: Path
+    lines: list[str]
+
+
+def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
+    """Find out what the photos are and write a study for them into `folder`/studies, or take the one that exists.
+
+    An edited file is never written over; the same command takes its own file again, so that a run that was interrupted
+    continues. Raises UserError if the photos cannot be read as a data set, and if options would change an edited file.
+    """
+    photos = photos.expanduser().resolve()
+    file = study_file(photos, folder, runs)
+    command = command_line(photos, wishes.options())
+    if file.exists():
+        text = file.read_text(encoding="utf-8")
+        if is_unedited(text) and made_by(text) == command:
+            return Proposal(file, [f"study: {file}, written by the same command before; delete it to start anew"])
+        if not is_unedited(text):
+            return Proposal(file, [edited_line(file, wishes)])
+    source, data = opened(photos, wishes.overrides)
+    items = list(source.found())
+    speed, sizes = timed_speed(source, items)
+    facts = Facts(counted(items, data), speed, shorter_side(sizes))
+    choice = chosen_networks(machine.device().type, wishes.allow_downloads)
+    head = {"name": file.stem, "metric": wishes.metric or "accuracy", "data": data.model_dump(exclude_defaults=True)}
+    check_classes(photos, items)
+    settings = [override for override in wishes.overrides if not is_of_data(override)]
+    proposed = proposed_study(head, settings, choice, facts, wishes.time_limit_s)
+    lines = assumed_lines(photos, items, sizes, facts.counts, choice, proposed)
+    write_study(file, study_text(proposed.raw, command, f"{photos.name}: {lines[1]}; {lines[2]}"))
+    return Proposal(file, [*lines, f"study: {file}; you may edit it and run the same command again"])
+
+
+def edited_line(file: Path, wishes: Wishes) -> str:
+    """Raises UserError if the person also asks for what the file would have to say."""
+    if wishes.options():
+        raise UserError(
+            f"{file} was edited, so {' '.join(wishes.options())} would not change it: put what you want into the file, "
+            "or rename or delete it to have a new one written"
+        )
+    return f"study: {file}, which was edited, is taken as it is"
+
+
+def opened(photos: Path, overrides: Sequence[str]) -> tuple[Any, Data]:
+    """The source of the photos and its `data` section."""
+    asked: dict[str, Any] = {"data": {}}
+    for override in filter(is_of_data, overrides):
+        set_key(asked, override)
+    with explained("--set", ("data",)):
+        data = Data.model_validate(detected_data(photos, asked["data"]))
+    return open_source(data, Path("/"), Path()), data
+
+
+def is_of_data(override: str) -> bool:
+    return override.startswith("data.")
+
+
+def shorter_side(sizes: Sequence[tuple[int, int]]) -> int:
+    """Median shorter side, pixels."""
+    return int(statistics.median(min(size) for size in sizes)) if sizes else FALLBACK_PX
+
+
+def check_classes(photos: Path, items: Sequence[Found]) -> None:
+    classes = {item.given_label for item in items if item.given_label is not None and not item.problem}
+    if len(classes) < 2:
+        raise UserError(
+            f"{photos}: {plural(len(classes), 'class', 'classes')} found in {plural(len(items), 'image')}, at least "
+            "two are needed: one sub-folder per class, or a table with a column of labels (--set data.table=FILE)"
+        )
+
+
+def assumed_lines(
+    photos: Path,
+    items: Sequence[Found],
+    sizes: Sequence[tuple[int, int]],
+    counts: Counts,
+    choice: Choice,
+    proposed: Proposed,
+) -> list[str]:
+    """About ten lines, one per assumption."""
+    study = proposed.study
+    better = [f"better: {name}, but {reason}; allow it with --allow-downloads" if "download" in reason else
+              f"better: {name}, but {reason}" for name, reason in choice.passed_over.items()]  # fmt: skip
+    teachers = ", ".join(f"{name} ({one.architecture})" for name, one in study.teachers.items())
+    student = study.student
+    return [
+        f"photos: {photos}: {SOURCES[study.data.source].caption}",
+        f"classes: {class_text(items)}",
+        f"splits: {split_text(items, counts)}",
+        f"geometry: {geometry_text(sizes, proposed)}",
+        f"teachers: {teachers}: {choice.networks.name}, on {machine_text()}",
+        *better,
+        f"student: {student.architecture}, {student.input_px} px, {plural(student.epochs, 'epoch')}",
+        f"metric: {study.metric} on val chooses heads, weights and the best teacher",
+        f"time: {left_text(proposed.seconds)}, an estimate from steps timed here; it may be twice or half as long",
+    ]
+
+
+def class_text(items: Sequence[Found]) -> str:
+    of = Counter(item.given_label for item in items if item.given_label is not None)
+    names = [f"{name} ({count})" for name, count in of.most_common(SHOWN_CLASSES)]
+    more = f" and {len(of) - SHOWN_CLASSES} more" if len(of) > SHOWN_CLASSES else ""
+    return f"{len(of)}: {', '.join(names)}{more}"
+
+
+def split_text(items: Sequence[Found], counts: Counts) -> str:
+    given = {item.split for item in items if item.given_label is not None}
+    drawn = [split for split in ("val", "test") if split not in given]
+    text = f"train {thousands(counts.train)}, val {thousands(counts.val)}, test {thousands(counts.test)}"
+    text += f" ({' and '.join(drawn)} drawn from train)" if drawn else ""
+    return text + (f", without a label {thousands(counts.others)}" if counts.others else "")
+
+
+def geometry_text(sizes: Sequence[tuple[int, int]], proposed: Proposed) -> str:
+    width, height = (int(statistics.median(side)) for side in zip(*sizes, strict=True)) if sizes else (0, 0)
+    sides = {name: one.input_px for name, one in proposed.study.teachers.items()}
+    inputs = ", ".join(f"{name} {px}" for name, px in {**sides, "student": proposed.study.student.input_px}.items())
+    return f"photos of about {width} × {height} px; inputs in px: {inputs}"
+
+
+def machine_text() -> str:
+    if machine.device().type == "cuda":
+        return "a GPU"
+    return f"a CPU with {plural(machine.usable_cores(), 'core')}"

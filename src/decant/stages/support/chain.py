@@ -1,0 +1,79 @@
+"""The chain of a study's stages with its progress: which stage of how many, what it does, minutes left."""
+
+import time
+from collections.abc import Iterator
+
+from decant.stages import SCRIPTS
+from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds, timed_speed
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.plan import PlannedStage, plan
+from decant.stages.support.resolve import members, stage_result
+
+DOING = {  # stage or family -> what it does, for people
+    "manifest": "reads every image",
+    "clean": "looks for duplicates, leaks and wrong labels",
+    "pixels": "stores the pixels for training",
+    "teachers": "trains a teacher",
+    "predictions": "predicts the images outside train",
+    "ensemble": "fits temperatures and weights on val",
+    "soft_labels": "stores the teacher's probabilities for the student's views",
+    "student": "distils the student",
+    "student_alone": "trains the same network on the given labels alone",
+    "export": "writes the ONNX file and verifies it",
+    "int8": "quantises the file, verifies and times it",
+    "benchmarks/precision": "scores every model",
+    "benchmarks/latency": "times every model",
+}
+
+
+class Chain:
+    """The stages of a study in the order of the scripts, built one after the other.
+
+    Minutes left are the expectation of `expected_time`, scaled by how long the stages before took.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.stages = sorted(plan(experiment), key=lambda stage: SCRIPTS.index(stage.script))
+        self.expected = expected_of(experiment, [stage for stage in self.stages if not stage.finished])
+        self.taken: dict[str, float] = {}
+
+    def build(self, script: str) -> Iterator[str]:
+        """Build the stages that `script` makes; yield a line before each that is not finished."""
+        for stage in [stage for stage in self.stages if stage.script == script]:
+            if not self.is_read(stage.name):
+                self.expected.pop(stage.name, None)
+                continue
+            if not stage.finished:
+                yield self.line(stage)
+            started = time.monotonic()
+            stage_result(self.experiment, stage.name)
+            if stage.name in self.expected:
+                self.taken[stage.name] = time.monotonic() - started
+
+    def is_read(self, name: str) -> bool:
+        """False for the soft labels of a teacher that the ensemble gives no weight."""
+        family, _, teacher = name.partition("/")
+        return family != "soft_labels" or teacher in members(self.experiment, family)
+
+    def line(self, stage: PlannedStage) -> str:
+        number = self.stages.index(stage) + 1
+        doing = DOING.get(stage.name) or DOING[stage.name.partition("/")[0]]
+        left = left_text(corrected(self.expected, self.taken))
+        return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {left} left"
+
+
+def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str, float]:
+    """Expected seconds of the stages. What hardly depends on the study takes the time of its earlier runs here."""
+    if not stages:
+        return {}
+    items = list(experiment.source.found())
+    speed, _ = timed_speed(experiment.source, items)
+    counts = counted(items, experiment.study.data)
+    expected = expected_seconds(experiment.study, [stage.name for stage in stages], counts, speed)
+    earlier = {stage.name: stage.seconds for stage in stages if stage.name in SECONDS_OF and stage.name != "clean"}
+    return {**expected, **{name: seconds for name, seconds in earlier.items() if seconds is not None}}
+
+
+def left_text(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"

@@ -1,0 +1,182 @@
+"""How long the stages of a study may take on this machine: an estimate from timed steps, right to a factor of two.
+
+A training step and a decoded image are timed once; the rest is counted: images, epochs, stored views, folds. Times of
+export, int8 and the tables hardly depend on the study and are those of earlier runs, else SECONDS_OF.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from decant import machine
+from decant.data.images import BrokenImage, decode
+from decant.data.sources.base import Found, Source
+from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
+from decant.models.classifier import placed
+from decant.study import Data, Encoder, Study, Teacher, Training
+from decant.training.loop import autocast
+
+TIMED_BATCH, TIMED_PX, TIMED_STEPS = 8, 128, 2
+TIMED_IMAGES = 24
+FORWARD_SHARE = 0.27  # of a training step
+FALLBACK_DECODE_S = 0.01
+CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
+SECONDS_OF = {"clean": 5.0, "export": 15.0, "int8": 45.0, "benchmarks/precision": 15.0, "benchmarks/latency": 45.0}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images are in each split, before cleaning."""
+
+    train: int
+    val: int
+    test: int
+    others: int = 0  # to predict and unlabelled
+
+    @property
+    def total(self) -> int:
+        return self.train + self.val + self.test + self.others
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was timed here. decode_s: seconds to read and decode one image."""
+
+    decode_s: float
+
+    def train_s(self, settings: Training | Encoder) -> float:
+        """Seconds of training per image, at the settings' input size."""
+        arguments = json.dumps(getattr(settings, "model_args", {}), sort_keys=True)
+        scale = (settings.input_px / timed_px(settings.architecture)) ** 2
+        return step_seconds(settings.architecture, arguments) * scale
+
+    def forward_s(self, settings: Training | Encoder) -> float:
+        return FORWARD_SHARE * self.train_s(settings)
+
+
+def counted(items: Iterable[Found], data: Data) -> Counts:
+    """The images of a source by split; missing splits are counted as they will be drawn."""
+    of = {"train": 0, "val": 0, "test": 0, "predict": 0, "": 0}
+    for item in items:
+        if item.given_label is None:
+            of["predict"] += 1
+        else:
+            of[item.split or ""] += 1
+    pool = of["train"] + of[""]
+    val = of["val"] or round(pool * data.val_fraction)
+    test = of["test"] or round(pool * data.test_fraction)
+    train = pool - (0 if of["val"] else val) - (0 if of["test"] else test)
+    return Counts(train, val, test, of["predict"])
+
+
+def timed_speed(source: Source, items: Sequence[Found]) -> tuple[Speed, list[tuple[int, int]]]:
+    """Decode a few images of the source, spread over it: how long that takes, and their widths and heights."""
+    readable = [item.path for item in items if not item.problem]
+    started, sizes = time.perf_counter(), []
+    for _, content in source.contents(readable[:: 1 + len(readable) // TIMED_IMAGES]):
+        with suppress(BrokenImage):
+            height, width, _ = decode(raised(content)).shape
+            sizes.append((width, height))
+    return Speed((time.perf_counter() - started) / len(sizes) if sizes else FALLBACK_DECODE_S), sizes
+
+
+def raised(content: bytes | BrokenImage) -> bytes:
+    if isinstance(content, BrokenImage):
+        raise content
+    return content
+
+
+def timed_px(architecture: str) -> int:
+    """The side at which a step is timed."""
+    return HUB_PX if has_fixed_input(architecture) else TIMED_PX
+
+
+@cache
+def step_seconds(architecture: str, model_args: str = "{}") -> float:
+    """Seconds per image of a training step of the network with random weights, the best of a few. model_args: JSON.
+
+    fp32 and bf16 are both tried, as training does by default.
+    """
+    device = machine.device()
+    with torch.random.fork_rng(devices=[]):
+        network = placed(
+            blank_classifier(architecture, 10, timed_px(architecture), json.loads(model_args)), device
+        ).train()
+    images = torch.rand(TIMED_BATCH, 3, *[timed_px(architecture)] * 2, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for dtype in ("fp32", "bf16") * TIMED_STEPS:
+        started = time.perf_counter()
+        with autocast(dtype, device):
+            logits = network(images)
+        logits.float().sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / TIMED_BATCH
+
+
+def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed) -> dict[str, float]:
+    """Stage name -> expected seconds, for the stages `names` of the study."""
+    return {name: stage_seconds(study, name, counts, speed) for name in names}
+
+
+def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
+    family, _, member = name.partition("/")
+    fixed = SECONDS_OF.get(name, 2.0)
+    decoding = counts.total * speed.decode_s
+    if family in ("manifest", "pixels"):
+        return fixed + decoding
+    if family == "clean":  # features of each image and of its mirror image
+        return fixed + decoding + 2 * counts.total * speed.forward_s(study.clean.encoder)
+    if family == "teachers":
+        return fixed + teacher_seconds(study.teachers[member], counts, speed)
+    if family == "predictions":
+        network = study.student if member.startswith("student") else study.teachers[member]
+        views = 1 if member.startswith("student") else 1 + len(study.ensemble.tta)
+        models = getattr(network, "folds", 0) or 1
+        judged = counts.val + counts.test + counts.others
+        return fixed + judged * (speed.decode_s + views * models * speed.forward_s(network))
+    if family == "soft_labels":
+        labelled = counts.train + counts.others * study.soft_labels.unlabelled
+        return fixed + study.soft_labels.views * labelled * speed.forward_s(study.teachers[member])
+    if family in ("student", "student_alone"):
+        return fixed + training_seconds(study.student, counts.train, counts, speed)
+    if family in ("export", "int8"):
+        images = counts.val + counts.test + counts.others + CARD_IMAGES
+        return fixed + images * (speed.decode_s + 4 * speed.forward_s(study.student))
+    return fixed
+
+
+def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
+    """Each fold trains on all other folds."""
+    models, images = max(1, teacher.folds), float(counts.train)
+    if teacher.folds:
+        images *= (teacher.folds - 1) / teacher.folds
+    if teacher.kind == "probe":
+        return models * 2 * (images + counts.val) * speed.forward_s(teacher)
+    return models * training_seconds(teacher, images, counts, speed)
+
+
+def training_seconds(settings: Training, images: float, counts: Counts, speed: Speed) -> float:
+    """Epochs with their scores on val, and the features to which a head is fitted."""
+    epoch = images * speed.train_s(settings) + counts.val * (speed.decode_s + speed.forward_s(settings))
+    head = 2 * (images + counts.val) * speed.forward_s(settings) if settings.head == "probe" else 0.0
+    return settings.epochs * epoch + head
+
+
+def corrected(expected: Mapping[str, float], taken: Mapping[str, float]) -> float:
+    """Seconds left: the expectation of the stages not yet taken, scaled by how wrong it was for those that were.
+
+    taken: seconds of the finished stages that this process built. The scale starts at 1 and follows the measured ratio
+    as measured time accumulates; a minute of trust is given to the expectation.
+    """
+    left = sum(seconds for name, seconds in expected.items() if name not in taken)
+    trust = 60.0
+    known = sum(expected[name] for name in taken if name in expected)
+    return left * (sum(taken.values()) + trust) / (known + trust)

@@ -1,0 +1,119 @@
+"""The study file that is written for photos: when it is written, taken again, left alone or refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from decant.errors import UserError
+from decant.proposal.propose import Proposal, Wishes, propose
+from decant.study import load_study
+
+PhotosAt = Callable[..., Path]
+Propose = Callable[..., Proposal]
+
+
+@pytest.fixture
+def proposed(tmp_path: Path, micro_overrides: tuple[str, ...]) -> Propose:
+    def call(photos: Path, *overrides: str, **wishes: object) -> Proposal:
+        wanted = Wishes(overrides=(*micro_overrides, *overrides), **wishes)  # type: ignore[arg-type]
+        return propose(photos, wanted, tmp_path / "work", tmp_path / "runs")
+
+    return call
+
+
+def test_the_file_is_a_study_of_these_photos(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at("Meine Fotos", ("école", "yes"))
+    study = load_study(str(proposed(photos, metric="f1_macro").file))
+    assert (study.name, study.metric) == ("Meine-Fotos", "f1_macro")
+    assert (study.data.source, study.data.path) == ("folder", str(photos))
+    assert set(study.teachers) == {"convnext", "probe"}
+
+
+def test_the_study_is_found_by_its_name_from_the_folder_of_the_call(
+    photos_at: PhotosAt, proposed: Propose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = proposed(photos_at("mine")).file
+    monkeypatch.chdir(tmp_path / "work")
+    assert load_study("mine") == load_study(str(file))
+
+
+def test_the_lines_name_classes_splits_sizes_and_time(photos_at: PhotosAt, proposed: Propose) -> None:
+    lines = proposed(photos_at(count=20)).lines
+    text = dict(line.split(": ", 1) for line in lines)
+    assert 8 <= len(lines) <= 11
+    assert text["classes"] == "2: bus (20), car (20)"
+    assert text["splits"].startswith("train 28, val 6, test 6")
+    assert "60 × 40" in text["geometry"]
+    assert {"teachers", "student", "metric", "time", "study"} <= set(text)
+
+
+def test_the_same_command_takes_its_file_again(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at()
+    file = proposed(photos).file
+    before = file.stat().st_mtime_ns
+    assert proposed(photos).file == file and file.stat().st_mtime_ns == before
+
+
+def test_another_command_writes_an_unedited_file_anew(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at()
+    file = proposed(photos).file
+    assert proposed(photos, metric="f1_macro").file == file
+    assert load_study(str(file)).metric == "f1_macro"
+
+
+def test_an_edited_file_is_never_written_over(photos_at: PhotosAt, proposed: Propose, tmp_path: Path) -> None:
+    photos = photos_at()
+    file = proposed(photos).file
+    edited = file.read_text(encoding="utf-8").replace("metric: accuracy", "metric: f1_macro")
+    file.write_text(edited, encoding="utf-8")
+    again = propose(photos, Wishes(), tmp_path / "work", tmp_path / "runs")
+    assert again.file == file and file.read_text(encoding="utf-8") == edited
+    with pytest.raises(UserError, match="was edited"):
+        propose(photos, Wishes(time_limit_s=60), tmp_path / "work", tmp_path / "runs")
+
+
+def test_other_photos_of_the_same_name_have_a_file_of_their_own(
+    photos_at: PhotosAt, proposed: Propose, tmp_path: Path
+) -> None:
+    first = proposed(photos_at("a/photos")).file
+    second = proposed(photos_at("b/photos")).file
+    assert [first.stem, second.stem] == ["photos", "photos-2"]
+    (tmp_path / "runs" / "photos-3").mkdir(parents=True)
+    assert proposed(photos_at("c/photos")).file.stem == "photos-4"
+
+
+def test_a_shipped_studys_name_is_not_taken(photos_at: PhotosAt, proposed: Propose) -> None:
+    assert proposed(photos_at("demo")).file.stem == "demo-2"
+
+
+def test_hostile_class_names_do_not_leave_their_comment(photos_at: PhotosAt, proposed: Propose) -> None:
+    raw = yaml.safe_load(proposed(photos_at("x", ("a\nname: evil", "b: [", "#"))).file.read_text(encoding="utf-8"))
+    assert raw["name"] == "x"
+
+
+def test_an_unknown_key_names_the_nearest(photos_at: PhotosAt, proposed: Propose) -> None:
+    with pytest.raises(UserError, match=r"data\.label_colum;.*label_column"):
+        proposed(photos_at(), "data.label_colum=x")
+    with pytest.raises(UserError, match=r"student\.epoch;.*epochs"):
+        proposed(photos_at("more"), "student.epoch=1")
+
+
+def test_one_class_is_refused_before_anything_is_written(
+    photos_at: PhotosAt, proposed: Propose, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="1 class"):
+        proposed(photos_at("one", ("only",)))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_path_that_does_not_exist_names_the_nearest(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at("photos")
+    with pytest.raises(UserError, match="did you mean photos"):
+        proposed(photos.with_name("fotos"))
+
+
+def test_a_limit_that_is_too_short_says_what_is_needed(photos_at: PhotosAt, proposed: Propose) -> None:
+    with pytest.raises(UserError, match=r"takes about \d+\.\d min"):
+        proposed(photos_at(), time_limit_s=1.0)

@@ -1,0 +1,73 @@
+"""Expected seconds are counted from images, epochs, views and folds."""
+
+import pytest
+
+from decant.data.sources.base import Found
+from decant.stages.support import expected_time
+from decant.stages.support.expected_time import (
+    FORWARD_SHARE,
+    Counts,
+    Speed,
+    corrected,
+    counted,
+    stage_seconds,
+    step_seconds,
+)
+from decant.study import Data, load_study
+
+COUNTS, SPEED = Counts(1000, 200, 100), Speed(decode_s=0.0)
+STEP_S = 0.01
+
+
+@pytest.fixture(autouse=True)
+def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expected_time, "step_seconds", lambda architecture, arguments="{}": STEP_S)
+
+
+def seconds(name: str, *overrides: str) -> float:
+    """Of a stage of cifar10 at the side at which steps are timed, without what does not depend on the study."""
+    sides = [f"{key}.input_px={expected_time.TIMED_PX}" for key in ("student", "teachers.lite1", "teachers.probe")]
+    study = load_study("cifar10", [*sides, *overrides])
+    return stage_seconds(study, name, COUNTS, SPEED) - stage_seconds(study, name, Counts(0, 0, 0), SPEED)
+
+
+def test_training_is_epochs_times_images_and_val() -> None:
+    epoch = STEP_S * (1000 + 200 * FORWARD_SHARE)
+    head = STEP_S * FORWARD_SHARE * 2 * 1200
+    assert seconds("teachers/lite1", "teachers.lite1.epochs=3") == pytest.approx(3 * epoch + head)
+
+
+def test_folds_train_on_all_other_folds() -> None:
+    whole, folded = (seconds("teachers/lite1", f"teachers.lite1.folds={folds}") for folds in (0, 4))
+    assert 2.8 * whole < folded < 4 * whole
+
+
+def test_time_grows_with_the_pixels() -> None:
+    once, twice = (seconds("teachers/probe", f"teachers.probe.input_px={px}") for px in (64, 128))
+    assert twice == pytest.approx(4 * once)
+
+
+def test_soft_labels_grow_with_their_views() -> None:
+    two, six = (seconds("soft_labels/lite1", f"soft_labels.views={views}") for views in (2, 6))
+    assert six == pytest.approx(3 * two)
+
+
+def test_splits_that_are_missing_are_counted_as_they_are_drawn() -> None:
+    items = [Found(f"{n}", "a", None) for n in range(100)] + [Found("x", None, "predict")]
+    counts = counted(items, Data(val_fraction=0.2, test_fraction=0.1))
+    assert (counts.train, counts.val, counts.test, counts.others) == (70, 20, 10, 1)
+    given = [Found(f"{split}{n}", "a", split) for split in ("train", "val", "test") for n in range(10)]
+    assert counted(given, Data()) == Counts(10, 10, 10)
+
+
+def test_what_is_left_follows_the_time_that_was_taken() -> None:
+    expected = {"a": 100.0, "b": 200.0}
+    assert corrected(expected, {}) == 300.0
+    slow = corrected(expected, {"a": 400.0})
+    assert 200.0 < slow < 800.0
+    assert corrected({"a": 1e4, "b": 200.0}, {"a": 4e4}) == pytest.approx(800.0, rel=0.05)
+
+
+def test_a_step_is_timed_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert 0 < step_seconds("test_convnext") < 5

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from decant.cleaning.policy import ISSUE_COLUMNS
+from decant.evaluation.acceptance import ACCEPT_COLUMNS
 from decant.evaluation.intervals import COMPARISON_COLUMNS
 from decant.evaluation.metrics import (
     CLASS_COUNT_COLUMNS,
@@ -35,6 +36,7 @@ TABLES = {
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     "benchmarks/precision/soft_labels.csv": SOFT_LABEL_COLUMNS,
+    "benchmarks/precision/accept.csv": ACCEPT_COLUMNS,
     LATENCY: LATENCY_COLUMNS,
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,

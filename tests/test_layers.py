@@ -46,7 +46,7 @@ def skeleton(repository: Path, tmp_path: Path) -> Path:
         (package / name / "__init__.py").touch()
     (tmp_path / "src" / "toy_vehicles").mkdir()
     (tmp_path / "src" / "toy_vehicles" / "__init__.py").touch()
-    for name in ["__init__", "budget", "errors", "study_files", *FOUNDATIONS]:
+    for name in ["__init__", "budget", "cores", "errors", "study_files", *FOUNDATIONS]:
         (package / f"{name}.py").touch()
     return tmp_path
 

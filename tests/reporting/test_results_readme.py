@@ -21,6 +21,7 @@ from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.models import LATENCY_COLUMNS, count_cost
+from decant.timing.prediction_rate import RATE_COLUMNS
 from decant.timing.preprocessing_cost import COST_COLUMNS
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
@@ -44,6 +45,7 @@ TABLES = {
     "export/fidelity.csv": PREPROCESSING_ERROR_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
+    "export/predict.csv": RATE_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
 }

@@ -30,6 +30,8 @@ EXAMPLE = "python distill/predict.py student.onnx photos.zip --csv predictions.c
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser()
     given = options.parse_args(arguments)
+    if given.model is None or not given.photos or given.csv is None:
+        options.error("give MODEL, PHOTOS and --csv")
     if given.threads < 1:
         options.error("argument --threads: give a number above 0")
     refuse_to_overwrite(given.csv, [given.model, *given.photos])
@@ -49,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__, epilog=f"example:\n  {EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("model", type=followed, metavar="MODEL", help="exported file, student.onnx")
-    options.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS", help="folders, archives or image files")
-    options.add_argument("--csv", type=Path, required=True, metavar="FILE", help="the table to write")
+    options.add_argument("model", nargs="?", type=followed, metavar="MODEL", help="exported file, student.onnx")
+    options.add_argument("photos", type=Path, nargs="*", metavar="PHOTOS", help="folders, archives or image files")
+    options.add_argument("--csv", type=Path, metavar="FILE", help="the table to write")
     options.add_argument(
         "--threads",
         type=int,

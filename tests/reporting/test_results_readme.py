@@ -8,6 +8,7 @@ import torch
 
 from decant.cleaning.policy import ISSUE_COLUMNS
 from decant.evaluation.acceptance import ACCEPT_COLUMNS
+from decant.evaluation.foreign import FOREIGN_COLUMNS
 from decant.evaluation.intervals import COMPARISON_COLUMNS
 from decant.evaluation.metrics import (
     CLASS_COUNT_COLUMNS,
@@ -46,6 +47,7 @@ TABLES = {
     "export/cold_start.csv": COLD_START_COLUMNS,
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/predict.csv": RATE_COLUMNS,
+    "export/foreign.csv": FOREIGN_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
 }

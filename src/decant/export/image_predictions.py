@@ -55,7 +55,10 @@ def image_predictions(
 
     classifier: opened with one thread, because `threads` calls run at once.
     """
-    return parallel(partial(predict_image, classifier), images, threads, AHEAD * threads)
+    predict = partial(predict_image, classifier)
+    if threads == 1:  # a worker thread would get its memory from the kernel anew for every large image
+        return map(predict, images)
+    return parallel(predict, images, threads, AHEAD * threads)
 
 
 def predict_image(classifier: OnnxClassifier, image: EncodedImage) -> ImagePrediction:

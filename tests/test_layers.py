@@ -47,7 +47,7 @@ def skeleton(repository: Path, tmp_path: Path) -> Path:
         (package / name / "__init__.py").touch()
     (tmp_path / "src" / "toy_vehicles").mkdir()
     (tmp_path / "src" / "toy_vehicles" / "__init__.py").touch()
-    for name in ["__init__", "__main__", "budget", "errors", "scripts", "study_files", *FOUNDATIONS]:
+    for name in ["__init__", "__main__", "budget", "cores", "errors", "scripts", "study_files", *FOUNDATIONS]:
         (package / f"{name}.py").touch()
     return tmp_path
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from decant.cores import usable_cores as usable_cores
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEEP_BYTES = 2**31 - 1  # the largest value of mallopt's int
 CPUINFO = Path("/proc/cpuinfo")
@@ -100,11 +102,6 @@ def cpuinfo_value(key: str) -> str:
             if name.strip() == key:
                 return value.strip()
     return ""
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def distribution_name() -> str:

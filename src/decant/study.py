@@ -199,6 +199,9 @@ class Export(Section):
     int8_budget_points: float = Field(
         BUDGET_POINTS, ge=0, le=100, description="points of accuracy on val that int8 may lose"
     )
+    accept_precision: float = Field(
+        0.95, gt=0, le=1, description="precision that accepted predictions reach; sets the file's threshold, on val"
+    )
     calibration_images: int = Field(256, ge=1, description="int8: images of train from which the ranges are measured")
 
 

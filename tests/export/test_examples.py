@@ -1,5 +1,6 @@
 """The two example programs beside an exported file, run as a user runs them."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,18 +12,27 @@ from PIL import Image
 
 from decant.data.images import decode
 from decant.export.examples import EXAMPLES, write_examples
+from decant.export.metadata import add_metadata
 from decant.export.runtime import OnnxClassifier
 
 Vehicles = list[tuple[np.ndarray, int]]
 
 
+def folder_with_threshold(fitted_file: Path, folder: Path, threshold: float) -> Path:
+    """A folder with the example programs and the three files that they read."""
+    folder.mkdir(exist_ok=True)
+    for name in ("student.onnx", "classes.txt"):
+        shutil.copy(fitted_file.with_name(name), folder)
+    accept = json.dumps({"threshold": threshold})
+    add_metadata(folder / "student.onnx", {"accept": accept})
+    (folder / "accept.json").write_text(accept)
+    write_examples(folder)
+    return folder
+
+
 @pytest.fixture
 def alone(fitted_file: Path, tmp_path: Path) -> Path:
-    """A folder with the example programs and the two files that they read."""
-    for name in ("student.onnx", "classes.txt"):
-        shutil.copy(fitted_file.with_name(name), tmp_path)
-    write_examples(tmp_path)
-    return tmp_path
+    return folder_with_threshold(fitted_file, tmp_path, 0.0)
 
 
 @pytest.fixture
@@ -36,7 +46,7 @@ def photo(alone: Path, fitted_file: Path, vehicles: Vehicles) -> tuple[Path, str
     classifier = OnnxClassifier(fitted_file, threads=1)
     probabilities, sideways = classifier.predict(upright)[0], classifier.predict(np.rot90(upright).copy())[0]
     assert abs(probabilities.max() - sideways.max()) > 1e-3  # so that ignoring EXIF changes the line
-    return path, f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f}"
+    return path, f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f} accepted"
 
 
 def printed(*words: str, cwd: Path) -> str:
@@ -65,7 +75,7 @@ def test_the_python_example_sees_the_pixels_of_the_product(alone: Path, fitted_f
     (image.convert("RGB").convert(mode) if mode in ("CMYK", "1") else image.convert(mode)).save(path)
     classifier = OnnxClassifier(fitted_file, threads=1)
     probabilities = classifier.predict(decode(path.read_bytes()))[0]
-    line = f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f}"
+    line = f"{classifier.classes[probabilities.argmax()]} {probabilities.max():.4f} accepted"
     assert printed(sys.executable, "-I", "example.py", path.name, cwd=alone) == line
 
 
@@ -75,6 +85,14 @@ def test_the_python_example_refuses_sixteen_bits(alone: Path) -> None:
     assert done.returncode == 1
     assert "8 bits" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_python_example_does_not_accept_a_probability_below_the_threshold(
+    fitted_file: Path, photo: tuple[Path, str], tmp_path: Path
+) -> None:
+    strict = folder_with_threshold(fitted_file, tmp_path / "strict", 1.01)
+    line = printed(sys.executable, "-I", "example.py", str(photo[0]), cwd=strict)
+    assert line == photo[1].replace(" accepted", " not accepted")
 
 
 def test_the_examples_have_at_most_sixteen_lines_and_do_not_import_decant() -> None:
@@ -89,6 +107,10 @@ def test_the_javascript_example_prints_the_same_in_node(
 ) -> None:
     (alone / "node_modules").symlink_to(node_modules / "node_modules")
     assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == photo[1]
+    (alone / "accept.json").write_text(json.dumps({"threshold": 1.01}))
+    refused = photo[1].replace(" accepted", " not accepted")
+    assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == refused
+    (alone / "accept.json").write_text(json.dumps({"threshold": 0.0}))
     greys = alone / "grey.jpg"
     Image.open(photo[0]).convert("L").save(greys, quality=95)
     assert printed("node", "example.mjs", str(greys), cwd=alone) == printed(

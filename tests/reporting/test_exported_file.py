@@ -11,6 +11,7 @@ from decant.reporting.report import is_root_stale, write_root_report
 from decant.stages.support.number_formats import FORMAT_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
+from decant.timing.prediction_rate import RATE_COLUMNS
 from decant.timing.preprocessing_cost import COST_COLUMNS
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
@@ -44,6 +45,9 @@ def folder(tmp_path: Path) -> Path:
         export, "export_time.csv", EXPORT_TIME_COLUMNS,
         {"pictures": 200, "export_s": 0.543, "verify_s": 14.7, "total_s": 15.2, "passed": True},
     )  # fmt: skip
+    write(
+        export, "predict.csv", RATE_COLUMNS, {"threads": 1, "to_bare": 0.9712}, {"threads": 2, "to_bare": 1.5},
+    )  # fmt: skip
     numbers = {"study": "demo", "file_mb": 3.84, "val_accuracy": 0.98, "as_fp32": 0.99, "p50_ms": 1.25}
     write(
         export, "formats.csv", FORMAT_COLUMNS,
@@ -56,18 +60,20 @@ def folder(tmp_path: Path) -> Path:
 def test_every_table_is_shown_with_its_numbers_and_its_link(folder: Path) -> None:
     lines = exported_file_section(folder, folder.parent.parent).splitlines()
     assert lines[0] == "## The exported file"
-    preprocessing, fidelity, cold_start, export_time = [line for line in lines if line.startswith("- ")]
+    preprocessing, fidelity, cold_start, export_time, predict = [line for line in lines if line.startswith("- ")]
     assert "takes 0.980 to 1.049 times as long" in preprocessing
     assert "0.900 to 10.500 times as much" in preprocessing
     assert "(2 photos, threads: 1, 2)" in preprocessing
     assert "at most 0.0089 of 255 grey levels" in fidelity and "on 1,200 images" in fidelity
     assert "after 0.168 s" in cold_start and "(0.159 to 0.215 s in 15 processes)" in cold_start
     assert "Export takes 0.543 s" in export_time and "on 200 images takes 14.7 s, in total 15.2 s:" in export_time
+    assert "0.971 to 1.500 times as many images per second" in predict and "(threads: 1, 2)" in predict
     for line, name in (
         (preprocessing, "preprocessing"),
         (fidelity, "fidelity"),
         (cold_start, "cold_start"),
         (export_time, "export_time"),
+        (predict, "predict"),
     ):
         assert line.endswith(f"[results/export/{name}.csv](results/export/{name}.csv).")
     assert "| int8 | 3.84 | 0.980 | 0.990 | 1.25 | 1.500 |" in lines  # the row with 2 threads

@@ -114,3 +114,18 @@ def test_of_many_classes_the_worst_by_the_studys_metric_are_shown(
     shown = [line for line in section.splitlines() if re.match(r"\| c\d", line)]
     cells = [worst[3], "30", worst[5], *(short(text) for text in worst[6:])]
     assert len(shown) == 25 and shown[0] == f"| {' | '.join(cells)} |"
+
+
+def test_the_accepted_predictions_are_counted_with_their_precision(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "accept.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    section = precision_text(study)
+    assert f"{row['accepted']} of 150 predictions of student_onnx on test are accepted" in section
+    assert f"precision is {short(row['precision'])} ({short(row['precision_low'])}–" in section
+    assert ("did not show" in section) == (row["shown"] == "false")
+
+
+def test_results_without_the_table_of_accepted_predictions_have_a_report(study: Path) -> None:
+    (study / "benchmarks" / "precision" / "accept.csv").unlink()
+    assert "are accepted" not in precision_text(study)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from decant.cleaning.policy import ISSUE_COLUMNS
+from decant.evaluation.acceptance import ACCEPT_COLUMNS
+from decant.evaluation.foreign import FOREIGN_COLUMNS
 from decant.evaluation.intervals import COMPARISON_COLUMNS
 from decant.evaluation.metrics import (
     CLASS_COUNT_COLUMNS,
@@ -21,6 +23,7 @@ from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.models import LATENCY_COLUMNS, count_cost
+from decant.timing.prediction_rate import RATE_COLUMNS
 from decant.timing.preprocessing_cost import COST_COLUMNS
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 
@@ -36,6 +39,7 @@ TABLES = {
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     "benchmarks/precision/soft_labels.csv": SOFT_LABEL_COLUMNS,
+    "benchmarks/precision/accept.csv": ACCEPT_COLUMNS,
     LATENCY: LATENCY_COLUMNS,
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
@@ -44,6 +48,8 @@ TABLES = {
     "export/fidelity.csv": PREPROCESSING_ERROR_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
+    "export/predict.csv": RATE_COLUMNS,
+    "export/foreign.csv": FOREIGN_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
 }

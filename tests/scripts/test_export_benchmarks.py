@@ -13,6 +13,7 @@ import pytest
 from decant.stages.support.provenance import RANDOM_STUDENT
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
+from decant.timing.prediction_rate import RATE_COLUMNS
 from decant.timing.preprocessing_cost import COST_COLUMNS
 from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS
 from decant.timing.random_student import exported_random_student
@@ -68,6 +69,17 @@ def test_export_time_needs_no_file_at_all(script_at: At, tmp_path: Path) -> None
     assert (row["classes"], row["pictures"], row["passed"]) == ("10", "2", "true")
     (entry,) = provenance(tmp_path).values()
     assert entry["model"] == RANDOM_STUDENT
+
+
+def test_predict_writes_its_table(script_at: At, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = script_at("benchmarks/predict.py")
+    monkeypatch.setattr(script, "SIZES", ((30, 40),))
+    words = ["--model", model, "--pictures", "25", "--rounds", "2", "--threads", "1", "2", "--out", str(tmp_path)]
+    script.main(words)
+    table = rows(tmp_path / "predict.csv", RATE_COLUMNS)
+    assert [(row["threads"], row["images"], row["rounds"]) for row in table] == [("1", "25", "2"), ("2", "25", "2")]
+    assert all(float(row["to_bare_low"]) <= float(row["to_bare"]) <= float(row["to_bare_high"]) for row in table)
+    assert models_measured(tmp_path) == {"predict.csv": digest_of(Path(model))}
 
 
 def test_the_number_formats_name_the_study_and_the_file(

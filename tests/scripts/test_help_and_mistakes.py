@@ -17,8 +17,10 @@ SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (
 WITHOUT_A_STUDY = (
     "benchmarks/cold_start.py",
     "benchmarks/export_time.py",
+    "benchmarks/predict.py",
     "benchmarks/preprocessing.py",
     "benchmarks/tables.py",
+    "distill/predict.py",
     "distill/verify_onnx.py",
     "research/draw_toy_vehicles.py",
 )

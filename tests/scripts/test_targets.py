@@ -47,6 +47,7 @@ def test_the_target_onnx_holds_the_exported_files_byte_for_byte(
         ("export", "student_bare.onnx"),
         ("export", "classes.txt"),
         ("export", "preprocessing.json"),
+        ("export", "accept.json"),
         ("export", "example.py"),
         ("export", "example.mjs"),
         ("export", "MODEL_CARD.md"),

@@ -143,3 +143,28 @@ def test_the_model_card_is_one_that_hugging_face_reads(chain: Chain) -> None:
     assert found["test", "accuracy"] == said["test"]["accuracy"] and found["val", "f1"] == said["val"]["f1_macro"]
     assert card.data.pipeline_tag == "image-classification" and card.data.license is None
     assert "# Painted shapes" in card.text and "Рикша" in card.text and "No licence was stated" in card.text
+
+
+def test_the_threshold_of_val_is_in_the_file_its_card_and_accept_json(chain: Chain) -> None:
+    for stage_name, name in (("export", "student.onnx"), ("int8", "student_int8.onnx")):
+        folder = chain.stages[stage_name].folder
+        accept = json.loads((folder / "accept.json").read_text())
+        assert json.loads(said_by(folder / name)["accept"]) == accept
+        assert accept["n"] == 9 and accept["accept_precision"] == 0.95
+        assert accept["shown"] is False  # nine images cannot show it
+        stored = read_predictions(folder / "predictions", "val").members["identity"]
+        top = np.exp(stored.astype(np.float64)).max(axis=1)
+        assert (top >= accept["threshold"]).sum() == accept["accepted"]
+        assert "## Accepting a prediction" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_accepted_predictions_are_counted_on_test_and_val(chain: Chain) -> None:
+    table = pd.read_csv(chain.stages["precision"].folder / "accept.csv").set_index(["model", "split"])
+    assert set(table.index) == {(m, s) for m in ("student_onnx", "student_onnx_int8") for s in ("val", "test")}
+    for (model, split), row in table.iterrows():
+        folder = chain.stages["int8" if model.endswith("int8") else "export"].folder
+        ids = list(chain.manifest.of_split(split)["id"])
+        stored = read_predictions(folder / "predictions", split).aligned(ids).members["identity"]
+        accepted = np.exp(stored.astype(np.float64)).max(axis=1) >= row["threshold"]
+        right = stored.argmax(axis=1) == chain.manifest.targets(chain.manifest.of_split(split))
+        assert (row["accepted"], row["correct"]) == (accepted.sum(), (accepted & right).sum())

@@ -127,6 +127,16 @@ def points(low: str | None, high: str | None) -> str:
     return f"{100 * (number(high) - number(low)):.1f}"
 
 
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal: 0.9562 gives "95.6 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def probability(value: float) -> str:
+    """A probability with 6 decimals, for files that programs read: 0.95 gives "0.950000"."""
+    return f"{value:.6f}"
+
+
 def magnitude(value: float) -> str:
     """A number in exponent notation with two digits: 0.0000084 gives "8.4e-06"."""
     return f"{value:.1e}"

@@ -14,39 +14,39 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(Path(__file__).with_name("student.onnx"), providers=["CPUExecutionProvider"])
-classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+classes, accept = (json.loads(session.get_modelmeta().custom_metadata_map[key]) for key in ("classes", "accept"))
 photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))  # as the camera was held
 if photo.mode.startswith(("I", "F")): sys.exit("this photo has more than 8 bits per grey value; save it with 8 bits")
 photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA")).convert("RGB")
 (probabilities,) = session.run(["probabilities"], {"images": np.asarray(photo)[None]})  # uint8 [1, H, W, 3]
-best = int(probabilities[0].argmax())
-print(f"{classes[best]} {probabilities[0, best]:.4f}")
+best, probability = int(probabilities[0].argmax()), probabilities[0].max()
+print(f"{classes[best]} {probability:.4f}", "accepted" if probability >= accept["threshold"] else "not accepted")
 '''
 
 NODE = """// The class of a photo: node example.mjs photo.jpg (needs npm install onnxruntime-node sharp)
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import ort from 'onnxruntime-node';
 import sharp from 'sharp';
 
-const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
-const classes = readFileSync(beside('classes.txt'), 'utf8').split('\\n');
-const session = await ort.InferenceSession.create(beside('student.onnx'));
+const read = (name) => readFileSync(new URL(name, import.meta.url));
+const [classes, { threshold }] = [String(read('classes.txt')).split('\\n'), JSON.parse(read('accept.json'))];
+const session = await ort.InferenceSession.create(read('student.onnx'));
 const photo = sharp(process.argv[2], { ignoreIcc: true });
 if ((await photo.metadata()).depth !== 'uchar') throw new Error('more than 8 bits per channel; save it with 8 bits');
 const { data, info } = await photo.rotate() // as the camera was held
   .flatten({ background: 'white' }).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
 const images = new ort.Tensor('uint8', new Uint8Array(data), [1, info.height, info.width, 3]);
-const { probabilities } = await session.run({ images });
-const best = probabilities.data.indexOf(Math.max(...probabilities.data));
-console.log(classes[best], probabilities.data[best].toFixed(4));
+const probabilities = (await session.run({ images })).probabilities.data;
+const highest = Math.max(...probabilities);
+const accepted = highest >= threshold ? 'accepted' : 'not accepted';
+console.log(classes[probabilities.indexOf(highest)], highest.toFixed(4), accepted);
 """
 
 EXAMPLES = {"example.py": PYTHON, "example.mjs": NODE}
 
 
 def write_examples(folder: Path) -> None:
-    """Write `example.py` and `example.mjs` into the folder of `student.onnx` and `classes.txt`, atomically."""
+    """Write `example.py` and `example.mjs` beside `student.onnx`, `classes.txt` and `accept.json`, atomically."""
     for name, text in EXAMPLES.items():
         with replacing(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from decant.evaluation.markdown import markdown_table, paragraphs, plain, section
-from decant.evaluation.tables import cell, plural, with_interval
+from decant.evaluation.tables import cell, percent, plural, probability, with_interval
 
 MEGABYTE = 1_000_000
 MEASURES = {  # column of the precision table -> (name for people, Hugging Face's name of the metric or None)
@@ -30,7 +30,7 @@ UNLICENSED = "No licence was stated when this file was made (`export.licence` of
 def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
     """The text of the card.
 
-    metadata: of a full graph, with the key `evaluation`. example: a program that runs the file.
+    metadata: of a full graph, with the keys `evaluation` and `accept`. example: a program that runs the file.
     """
     name = metadata["study"]
     scores = json.loads(metadata["evaluation"])
@@ -47,6 +47,7 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
             summary,
             section("Evaluation", evaluation_table(scores), EVALUATION_NOTE),
             section("Use", input_contract(metadata), f"```python\n{example.strip()}\n```"),
+            section("Accepting a prediction", acceptance_text(json.loads(metadata["accept"])), ACCEPT_LIMITS),
             section("Classes", ", ".join(plain(label) for label in classes) + "."),
             section("Training", training_text(metadata)),
             section("Limits", LIMITS, cpu_text(metadata)),
@@ -59,6 +60,11 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
 EVALUATION_NOTE = (
     "Measured on this file, from image file to class, one image per call. Choices were made on val; test was only "
     "reported. Intervals: 95 %, bootstrap over the images; the effect of another training seed is not included."
+)
+ACCEPT_LIMITS = (
+    "The precision holds for images like those of val, in its mixture of classes, and for all accepted predictions "
+    "together: it may be lower for one class. An image that shows none of the classes can have a high probability too. "
+    "The threshold refuses some of these images and accepts others: it does not detect them."
 )
 LIMITS = (
     "The model gives one of its classes for every image, also for an image that shows none of them. The scores hold "
@@ -113,6 +119,25 @@ def input_contract(metadata: Mapping[str, str]) -> str:
         "normalises. Outputs: `probabilities` and `logits`. The file's metadata contain the classes and the content of "
         "this card."
     )
+
+
+def acceptance_text(accept: Mapping[str, Any]) -> str:
+    """When a prediction is accepted, and what val showed. accept: `Acceptance.to_dict()`."""
+    wanted = percent(accept["accept_precision"])
+    if not accept["accepted"]:
+        return f"No prediction is accepted: no threshold has a precision of {wanted} on val. Every `accept` is false."
+    evidence = (
+        f"On val, {accept['correct']} of {accept['accepted']} accepted predictions are right "
+        f"({percent(accept['precision'])}; with 95 % confidence, at least {percent(accept['precision_low'])}), and "
+        f"{percent(accept['share_accepted'])} of {plural(accept['n'], 'image')} are accepted."
+    )
+    verdict = (
+        f"This shows a precision of {wanted}."
+        if accept["shown"]
+        else f"**This does not show a precision of {wanted}**: val has too few images, or too few right predictions."
+    )
+    least = probability(accept["threshold"])
+    return f"A prediction is accepted if its highest probability is at least {least}. {evidence} {verdict}"
 
 
 def cpu_text(metadata: Mapping[str, str]) -> str:

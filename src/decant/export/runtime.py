@@ -25,10 +25,11 @@ class BrokenFile(UserError):
 
 
 class OnnxClassifier:
-    """An exported classifier. `classes`, `temperature`, `dtype` and `metadata` are read from the file.
+    """An exported classifier. `classes`, `temperature`, `dtype`, `threshold` and `metadata` are read from the file.
 
-    threads: per call; 0 lets ONNX Runtime choose. Raises UserError if the file does not exist, BrokenFile if it is not
-    an exported classifier or its metadata are damaged.
+    threshold: the smallest top probability of an accepted prediction, None if the file has none. threads: per call; 0
+    lets ONNX Runtime choose. Raises UserError if the file does not exist, BrokenFile if it is not an exported
+    classifier or its metadata are damaged.
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
@@ -38,6 +39,7 @@ class OnnxClassifier:
             self.classes = read_classes(self.metadata)
             self.temperature = read_temperature(self.metadata)
             self.dtype = read_dtype(self.metadata)
+            self.threshold = read_threshold(self.metadata)
         except ValueError as error:
             raise BrokenFile(f"{path} {error}; export it again") from None
 
@@ -47,6 +49,10 @@ class OnnxClassifier:
             raise ValueError(f"an image must have the shape [H, W, 3], not {image.shape}")
         probabilities, logits = self.predict_batch(image[None])
         return probabilities[0], logits[0]
+
+    def accepts(self, probabilities: np.ndarray) -> bool | None:
+        """Whether the prediction with these probabilities [K] is accepted; None if the file has no threshold."""
+        return None if self.threshold is None else float(probabilities.max()) >= self.threshold
 
     def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K]; ValueError for other types or shapes."""
@@ -92,6 +98,29 @@ def read_temperature(metadata: Mapping[str, str]) -> float:
 def read_dtype(metadata: Mapping[str, str]) -> str:
     """ "fp32" | "int8". Older files use the key `precision`, and the oldest, which are fp32, have none."""
     return metadata.get("dtype", metadata.get("precision", "fp32"))
+
+
+def read_threshold(metadata: Mapping[str, str]) -> float | None:
+    """The threshold that `decant.evaluation.acceptance` chose, above 1 if no prediction is accepted.
+
+    None for a file without one: those from before version 7 of the stage export. Raises ValueError as `read_metadata`.
+    """
+    if "accept" not in metadata:
+        return None
+    try:
+        threshold = float(json.loads(metadata["accept"])["threshold"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        threshold = math.nan
+    if not threshold >= 0:
+        raise ValueError("has damaged metadata: its threshold for accepting predictions is not a number")
+    return threshold
+
+
+def require_full_graph(file: OnnxClassifier, path: Path) -> None:
+    """Raise UserError for a file whose graph does not take images of any size."""
+    graph = file.metadata.get("graph", "full")
+    if graph != "full":
+        raise UserError(f"{path} contains the {graph} graph; give the file with the full graph, student.onnx")
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:

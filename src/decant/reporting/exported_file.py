@@ -88,6 +88,14 @@ def _export_time(rows: Sequence[Row]) -> str:
     )
 
 
+def _predict(rows: Sequence[Row]) -> str:
+    threads = ", ".join(sorted({row["threads"] for row in rows}))
+    return (
+        f"`distill/predict.py` predicts {_range(rows, 'to_bare')} times as many images per second as a bare loop of "
+        f"decoding and predicting (threads: {threads}):"
+    )
+
+
 def _formats(rows: Sequence[Row]) -> str:
     threads = plural(quoted_threads({int(row["threads"]) for row in rows}), "thread")
     return f"The student of {rows[0]['study']} in several number formats, one image per call on {threads}:"
@@ -117,5 +125,6 @@ SENTENCES = {
     "fidelity.csv": _fidelity,
     "cold_start.csv": _cold_start,
     "export_time.csv": _export_time,
+    "predict.csv": _predict,
     "formats.csv": _formats,
 }

@@ -107,6 +107,7 @@ def precision_section(results: ResultsFiles, base: Path) -> str:
         _per_class_table(results, model),
         markdown_image(results.folder / RELIABILITY_PNG, base, "Accuracy against confidence"),
         _near_duplicates(results),
+        _accepted(results, model),
     )
 
 
@@ -131,6 +132,24 @@ def _calibration_sentence(results: ResultsFiles) -> str:
     if has_twin and (results.folder / RELIABILITY_PNG).is_file():
         sentences.append("The figure of accuracy against confidence shows student_alone uncalibrated.")
     return " ".join(sentences)
+
+
+def _accepted(results: ResultsFiles, model: str) -> str:
+    """How many predictions of the shipped student are accepted, and how many of these are right."""
+    rows = [row for row in results.accept if (row["model"], row["split"]) == (model, main_split(results))]
+    if not rows:
+        return ""
+    (row,) = rows
+    wanted = short(row["accept_precision"])
+    if row["accepted"] == "0":
+        return f"No prediction of {model} on {row['split']} is accepted (precision {wanted} was asked for)."
+    shown = "showed that precision" if row["shown"] == "true" else "**did not show** that precision"
+    return (
+        f"{thousands(int(row['accepted']))} of {plural(int(row['n']), 'prediction')} of {model} on {row['split']} are "
+        f"accepted ({short(row['share_accepted'])}): their highest probability is at least {row['threshold']}. Their "
+        f"precision is {with_interval(row, 'precision')}. The threshold was chosen on val for a precision of {wanted}; "
+        f"val {shown}."
+    )
 
 
 def _near_duplicates(results: ResultsFiles) -> str:

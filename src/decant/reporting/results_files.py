@@ -37,6 +37,7 @@ class ResultsFiles:
     reliability: list[Row]
     near_duplicates: list[Row]
     soft_labels: list[Row]
+    accept: list[Row]
     latency: list[Row]
     latency_machine: dict[str, Any]
 
@@ -66,6 +67,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
         reliability=read_results_table(precision / "reliability.csv"),
         near_duplicates=read_results_table(precision / "near_duplicates.csv"),
         soft_labels=read_results_table(precision / "soft_labels.csv"),
+        accept=read_results_table(precision / "accept.csv"),
         latency=read_results_table(latency / "metrics.csv"),
         latency_machine=read_object(latency / "machine.json"),
     )

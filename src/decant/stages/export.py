@@ -18,6 +18,7 @@ from decant.models.checkpoint import load_checkpoint
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import (
+    acceptance,
     decoded_images,
     describe_file,
     evaluation,
@@ -29,17 +30,18 @@ from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "data", "data_digest", "teachers", "code")
-VERSION = 7  # 7: examples flatten as the product does; 6: metadata key dtype; 5: verified on all of val, with labels
+VERSION = 8  # 8: a threshold to accept predictions; 7: examples flatten as the product does; 6: metadata key dtype
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     study = experiment.study
-    return {"study": study.name, "title": study.title, "licence": study.export.licence}
+    accept = study.export.model_dump(include={"accept_precision"}, exclude_defaults=True)
+    return {"study": study.name, "title": study.title, "licence": study.export.licence, **accept}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write `student.onnx`, its bare graph, `classes.txt`, `preprocessing.json`, two examples, `MODEL_CARD.md`,
-    `verification.json` and the file's own predictions of every split.
+    """Write `student.onnx`, its bare graph, `classes.txt`, `preprocessing.json`, `accept.json`, two examples,
+    `MODEL_CARD.md`, `verification.json` and the file's own predictions of every split.
 
     Raises UserError if the file's predictions are not the student's.
     """
@@ -50,7 +52,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     export_student(checkpoint, folder, temperature, {**origin(experiment, inputs), "dtype": "fp32"})
     write_examples(folder)
     write_onnx_predictions(experiment, manifest, file, folder / "predictions")
-    describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx"))
+    predictions = folder / "predictions"
+    accepted = acceptance(manifest, predictions, experiment.study.export.accept_precision)
+    describe_file(file, evaluation(manifest, predictions, "student_onnx"), accepted)
     images, labels = decoded_images(experiment, manifest, "val"), labels_of(manifest, "val")
     report = verify(file, images, TorchReference(checkpoint), labels=labels)
     write_json(folder / "verification.json", report)

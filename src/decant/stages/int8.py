@@ -21,6 +21,7 @@ from decant.seeds import derived_seed
 from decant.stages.export import origin_of, refuse
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import (
+    acceptance,
     decoded_images,
     describe_file,
     evaluation,
@@ -37,7 +38,7 @@ from decant.timing.quoted import QUOTED_THREADS
 from decant.tracking import progress
 from decant.workspace import write_json
 
-VERSION = 5  # 5: weights of 7 bits; 4: speed by the ratio in each round, a profile; 3: batches are a gate
+VERSION = 6  # 6: a threshold to accept predictions; 5: weights of 7 bits; 4: speed by the ratio in each round
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
 TIMED_ROUNDS = 8  # fresh processes per file, in turns
@@ -63,8 +64,8 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write `student_int8.onnx`, its bare graph, model card, predictions of every split, `verification.json` and
-    `int8.json`.
+    """Write `student_int8.onnx`, its bare graph, `accept.json`, model card, predictions of every split,
+    `verification.json` and `int8.json`.
 
     `int8.json` says whether the file is offered: if ONNX Runtime runs it faster than the fp32 file on this machine, if
     it loses no more of val accuracy than the study's budget, and if no larger a share of the images gets another class
@@ -81,7 +82,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     metadata = {**origin_of(exported), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
     export_int8(checkpoint, batches, folder, exported.temperature, metadata)
     write_onnx_predictions(experiment, manifest, file, folder / "predictions")
-    describe_file(file, evaluation(manifest, folder / "predictions", "student_onnx_int8"))
+    predictions = folder / "predictions"
+    accepted = acceptance(manifest, predictions, asked.accept_precision)  # its own: its probabilities differ
+    describe_file(file, evaluation(manifest, predictions, "student_onnx_int8"), accepted)
     report = verify(
         file,
         decoded_images(experiment, manifest, "val"),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
+from decant.evaluation.acceptance import accept_row
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.metrics import (
     confusion,
@@ -24,11 +25,12 @@ from decant.evaluation.tables import write_results_table
 from decant.stages import STUDENTS
 from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.onnx_predictions import read_acceptance
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 from decant.stages.support.weights import read_weights
 
-VERSION = 3  # 3: soft_labels.csv; 2: near_duplicates.csv
+VERSION = 4  # 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 
@@ -94,7 +96,7 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
     predictions = {name: model.log_probabilities(split, list(rows["id"])) for name, model in models.items()}
     repeated, in_train = repeated_in_train(manifest, rows)
     tables: dict[str, Rows] = {
-        name: [] for name in ("metrics", "per_class", "comparisons", "reliability", "near_duplicates")
+        name: [] for name in ("metrics", "per_class", "comparisons", "reliability", "near_duplicates", "accept")
     }
     for name, model in models.items():
         key, values = (name, model.kind, split), predictions[name]
@@ -102,6 +104,8 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
         tables["per_class"] += per_class_rows(*key, values, targets, classes)
         tables["reliability"] += reliability_rows(*key, values, targets)
         tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train)
+        if name in (SHIPPED, INT8):
+            tables["accept"].append(accept_row(*key, values, targets, read_acceptance(model.predictions.parent)))
         if name != SHIPPED:
             pair = predictions[SHIPPED].argmax(axis=1), values.argmax(axis=1)
             tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))

@@ -33,6 +33,7 @@ OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.p
 MAX_ISSUES = 2000  # per type
 PRECISION_FILES = (
     "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
+    "accept.csv",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from decant.export.examples import EXAMPLES
 from decant.export.targets.folder import write_target
 
 CARD = "MODEL_CARD.md"
-BESIDE = ("classes.txt", "preprocessing.json", CARD)
+BESIDE = ("classes.txt", "preprocessing.json", "accept.json", CARD)
 
 
 def write_onnx_folder(exported: Sequence[Path], folder: Path) -> None:

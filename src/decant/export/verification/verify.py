@@ -12,7 +12,7 @@ from typing import Any
 from decant.budget import BUDGET_POINTS
 from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
-from decant.export.runtime import BrokenFile, OnnxClassifier, open_session
+from decant.export.runtime import BrokenFile, OnnxClassifier, open_session, require_full_graph
 from decant.export.verification.comparison import (
     Comparison,
     ImageWithId,
@@ -104,9 +104,7 @@ def open_sessions(
 ) -> Sessions:
     """Open the files that a comparison runs. Raises BrokenFile for a file that exists but is broken."""
     file = OnnxClassifier(path, threads)
-    graph = file.metadata.get("graph", "full")
-    if graph != "full":
-        raise UserError(f"{path} contains the {graph} graph; give the file with the full graph, student.onnx")
+    require_full_graph(file, path)
     try:
         tap = open_session(tapped(path.read_bytes()), threads)
     except BrokenFile as error:

@@ -9,6 +9,7 @@ import numpy as np
 from decant.data.images import decode
 from decant.data.manifest import Manifest
 from decant.data.predictions import SPLITS, Predictions, read_predictions, write_predictions
+from decant.evaluation.acceptance import Acceptance, choose_threshold
 from decant.evaluation.metrics import precision_row
 from decant.evaluation.tables import rounded
 from decant.export.examples import EXAMPLES
@@ -17,9 +18,9 @@ from decant.export.model_card import model_card
 from decant.export.runtime import OnnxClassifier
 from decant.stages.support.experiment import Experiment
 from decant.tracking import progress
-from decant.workspace import replacing
+from decant.workspace import replacing, write_json
 
-CARD = "MODEL_CARD.md"
+CARD, ACCEPT = "MODEL_CARD.md", "accept.json"
 
 
 def decoded_images(experiment: Experiment, manifest: Manifest, split: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -64,18 +65,36 @@ def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[st
     """Split -> column of the precision table -> value with the table's digits, of the predictions in `folder`."""
     scores = {}
     for split in ("val", "test"):
-        rows = manifest.of_split(split)
-        log_probabilities = read_predictions(folder, split).aligned(list(rows["id"])).members["identity"]
-        row = precision_row(kind, kind, split, log_probabilities, manifest.targets(rows))
+        log_probabilities, targets = labelled_predictions(manifest, folder, split)
+        row = precision_row(kind, kind, split, log_probabilities, targets)
         values = {name: rounded(name, value) for name, value in row.items() if isinstance(value, float)}
-        scores[split] = {"n": len(rows), **values}
+        scores[split] = {"n": len(targets), **values}
     return scores
 
 
-def describe_file(file: Path, scores: dict[str, dict[str, float]]) -> None:
-    """Write the scores into a file and its bare graph, and a model card beside them."""
+def acceptance(manifest: Manifest, folder: Path, accept_precision: float) -> Acceptance:
+    """When the file's predictions are accepted, chosen on val from the predictions in `folder`."""
+    return choose_threshold(*labelled_predictions(manifest, folder, "val"), accept_precision)
+
+
+def labelled_predictions(manifest: Manifest, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [n, K] and targets [n] of a labelled split, from the file's predictions in `folder`."""
+    rows = manifest.of_split(split)
+    predictions = read_predictions(folder, split).aligned(list(rows["id"]))
+    return predictions.members["identity"], manifest.targets(rows)
+
+
+def read_acceptance(folder: Path) -> Acceptance:
+    """The content of `accept.json` beside an exported file."""
+    return Acceptance(**json.loads((folder / ACCEPT).read_text(encoding="utf-8")))
+
+
+def describe_file(file: Path, scores: dict[str, dict[str, float]], accepted: Acceptance) -> None:
+    """Write scores and acceptance into a file and its bare graph, and `accept.json` and a model card beside them."""
+    described = {"evaluation": json.dumps(scores), "accept": json.dumps(accepted.to_dict())}
     for path in (file, file.with_name(f"{file.stem}_bare.onnx")):
-        add_metadata(path, {"evaluation": json.dumps(scores)})
+        add_metadata(path, described)
+    write_json(file.with_name(ACCEPT), accepted.to_dict())
     card = model_card(OnnxClassifier(file).metadata, file, EXAMPLES["example.py"].replace("student.onnx", file.name))
     with replacing(file.with_name(CARD)) as beside:
         beside.write_text(card, encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Images of other data sets: how many does a study's exported file refuse?
+
+A threshold on the highest probability is compared with one on an energy score (Liu et al. 2020) and one on the distance
+to the k-th nearest image of train (Sun et al. 2022), each set to accept the same share of val. --foreign names studies
+whose images show none of the classes of --study.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.evaluation.foreign import FOREIGN_COLUMNS
+from decant.evaluation.tables import short, write_results_table
+from decant.stages.support.command import at_least_one, experiment_of, parser, run
+from decant.stages.support.foreign_images import ForeignImages, foreign_rows
+from decant.stages.support.provenance import measured_file, record_measurement
+from decant.stages.support.resolve import stage_result
+from decant.study_files import ROOT
+
+EXAMPLE = "python benchmarks/foreign.py --study vehicle_dataset --foreign cifar10:bird,cat,deer,dog,frog,horse"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(__doc__, EXAMPLE)
+    options.add_argument(
+        "--foreign",
+        type=foreign_images,
+        nargs="+",
+        metavar="STUDY[:CLASS,CLASS]",
+        help="studies whose images are foreign, with the classes to take (default: all)",
+    )
+    options.add_argument(
+        "--pictures", type=at_least_one, default=1000, help="images drawn of each foreign data set (default: 1000)"
+    )
+    options.add_argument(
+        "--neighbours", type=at_least_one, default=10, metavar="K", help="the K-th nearest neighbour (default: 10)"
+    )
+    options.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
+    )
+    given = options.parse_args(arguments)
+    if given.foreign is None:
+        options.error("give --foreign")
+    experiment, out = experiment_of(given), given.out.expanduser().resolve()
+    rows = foreign_rows(experiment, given.foreign, given.pictures, given.neighbours)
+    write_results_table(rows, out / "foreign.csv", FOREIGN_COLUMNS)
+    file = stage_result(experiment, "export").folder / "student.onnx"
+    record_measurement(out, ["foreign.csv"], measured_file(file, f"the student of {experiment.study.name}"))
+    for row in rows:
+        texts = {column: short(str(row[column])) for column in ("auroc", "share_val", "refused")}
+        print("{foreign}, {score}: ".format(**row) + ", ".join(f"{name} {text}" for name, text in texts.items()))
+    print(f"table: {out / 'foreign.csv'}")
+
+
+def foreign_images(text: str) -> ForeignImages:
+    """The value of --foreign: a study, and after a colon the classes to take."""
+    study, _, classes = text.partition(":")
+    return ForeignImages(study, tuple(name for name in classes.split(",") if name))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,76 @@
+"""Images that show none of a model's classes: three scores, and how many images each score refuses.
+
+Higher scores mean that an image is more like the training data.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from decant.evaluation.acceptance import exact_interval
+
+FOREIGN_COLUMNS = (
+    "study", "foreign", "score", "n_val", "n_test", "n_foreign", "auroc",
+    "share_val", "share_test", "refused", "refused_low", "refused_high",
+)  # fmt: skip
+
+Floats = npt.NDArray[np.floating]
+
+
+def top_probability(probabilities: Floats) -> Floats:
+    """The highest probability of each row, [n, K] -> [n] (Hendrycks & Gimpel 2017)."""
+    return probabilities.max(axis=1)
+
+
+def negative_energy(logits: Floats) -> Floats:
+    """log Σ exp(logit), [n, K] -> [n]: −E(x) with T = 1 of Liu et al. (2020, eq. 4)."""
+    return np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=1))
+
+
+def neighbour_score(features: Floats, train: Floats, neighbours: int) -> Floats:
+    """Minus the distance to the k-th nearest feature of train, of features of unit length (Sun et al. 2022, eq. 2).
+
+    Args:
+        features: [n, D]. train: [m, D], m ≥ 1. neighbours: k; m if that is less.
+    """
+    index = NearestNeighbors(n_neighbors=min(neighbours, len(train)), algorithm="brute").fit(_unit(train))
+    distances, _ = index.kneighbors(_unit(features))
+    return np.asarray(-distances[:, -1])
+
+
+def threshold_at(val: Floats, share: float) -> float:
+    """The highest threshold that at least `share` of the val scores [n] reach; share in (0, 1]."""
+    return float(np.sort(val)[len(val) - max(1, math.ceil(share * len(val) - 1e-9))])
+
+
+def foreign_row(name: str, scores: Mapping[str, Floats], share: float) -> dict[str, object]:
+    """How well a score separates test from foreign images, and what it refuses; FOREIGN_COLUMNS from `score` on.
+
+    Args:
+        name: of the score. scores: "val", "test" and "foreign" -> [n]. share: of val that is accepted.
+    """
+    val, test, foreign = (scores[key] for key in ("val", "test", "foreign"))
+    threshold = threshold_at(val, share)
+    refused = int((foreign < threshold).sum())
+    low, high = exact_interval(refused, len(foreign))
+    return {
+        "score": name,
+        "n_val": len(val),
+        "n_test": len(test),
+        "n_foreign": len(foreign),
+        "auroc": float(roc_auc_score([1] * len(test) + [0] * len(foreign), np.concatenate([test, foreign]))),
+        "share_val": float((val >= threshold).mean()),
+        "share_test": float((test >= threshold).mean()),
+        "refused": refused / len(foreign),
+        "refused_low": low,
+        "refused_high": high,
+    }
+
+
+def _unit(features: Floats) -> Floats:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

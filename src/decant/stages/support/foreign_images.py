@@ -1,0 +1,115 @@
+"""How a study's exported file treats images of other data sets, which show none of its classes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from decant.data.evaluation_transform import evaluation_transform
+from decant.data.images import BrokenImage, decode
+from decant.data.manifest import read_manifest
+from decant.data.pool import batched
+from decant.errors import UserError, nearest
+from decant.evaluation.foreign import foreign_row, negative_energy, neighbour_score, top_probability
+from decant.export.runtime import OnnxClassifier
+from decant.models.checkpoint import Checkpoint, load_checkpoint
+from decant.models.inference import features_of
+from decant.seeds import derived_seed
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.onnx_predictions import decoded_images, read_acceptance
+from decant.stages.support.resolve import stage_result
+from decant.study import load_study
+from decant.tracking import progress
+
+SHARE = 0.95  # of val, accepted beside the share that the file accepts
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """For n images: probabilities and logits of the file [n, K], features of the checkpoint [n, D]."""
+
+    probabilities: np.ndarray
+    logits: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class ForeignImages:
+    """Images of another study's source. classes: the class names to take; all if empty."""
+
+    study: str
+    classes: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.study} ({', '.join(self.classes)})" if self.classes else self.study
+
+
+def foreign_rows(
+    experiment: Experiment, foreign: Sequence[ForeignImages], limit: int, neighbours: int
+) -> list[dict[str, object]]:
+    """The rows of `foreign.csv`: per foreign data set, accepted share of val and score.
+
+    limit: images drawn of each foreign data set. neighbours: k of the nearest-neighbour score.
+    """
+    exported = stage_result(experiment, "export").folder
+    file = OnnxClassifier(exported / "student.onnx", threads=1)
+    checkpoint = load_checkpoint(stage_result(experiment, "student").folder)
+    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    known = {
+        split: outputs(file, checkpoint, (image for _, image in decoded_images(experiment, manifest, split)))
+        for split in ("train", "val", "test")
+    }
+    shares = sorted({share for share in (read_acceptance(exported).share_accepted, SHARE) if share > 0})
+    rows: list[dict[str, object]] = []
+    for images in foreign:
+        sets = {**known, "foreign": outputs(file, checkpoint, drawn_images(experiment, images, limit))}
+        for name, scores in scores_of(sets, neighbours).items():
+            first = {"study": experiment.study.name, "foreign": images.name}
+            rows += [{**first, **foreign_row(name, scores, share)} for share in shares]
+    return rows
+
+
+def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[str, np.ndarray]]:
+    """Score -> "val", "test" and "foreign" -> [n]. sets: these and "train"."""
+    train = sets["train"].features
+    compared = {name: sets[name] for name in ("val", "test", "foreign")}
+    return {
+        "top_probability": {name: top_probability(of.probabilities) for name, of in compared.items()},
+        "energy": {name: negative_energy(of.logits) for name, of in compared.items()},
+        "neighbour": {name: neighbour_score(of.features, train, neighbours) for name, of in compared.items()},
+    }
+
+
+def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[np.ndarray]) -> Outputs:
+    """What file and checkpoint give for images uint8 [H, W, 3], each decoded once."""
+    probabilities, logits, features = [], [], []
+    checkpoint.classifier.eval()
+    for batch in batched(images, BATCH):
+        for image in batch:
+            probability, logit = file.predict(image)
+            probabilities.append(probability)
+            logits.append(logit)
+        prepared = torch.stack([evaluation_transform(image, checkpoint.preprocessing) for image in batch])
+        features.append(features_of(checkpoint.classifier, prepared))
+    return Outputs(np.stack(probabilities), np.stack(logits), np.concatenate(features))
+
+
+def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> Iterator[np.ndarray]:
+    """At most `limit` images of a foreign data set, drawn by the study's seed; broken ones are skipped."""
+    other = replace(experiment, study=load_study(foreign.study))
+    unknown = [name for name in foreign.classes if name not in other.source.classes]
+    if unknown:
+        raise UserError(f"{foreign.study} has no class {unknown[0]!r}; {nearest(unknown[0], other.source.classes)}")
+    found = [item for item in other.source.found() if not item.problem]
+    paths = sorted(item.path for item in found if not foreign.classes or item.given_label in foreign.classes)
+    generator = np.random.default_rng(derived_seed(experiment.study.seed, "foreign", foreign.name))
+    chosen = [paths[row] for row in np.sort(generator.permutation(len(paths))[:limit])]
+    for _, content in progress(other.source.contents(chosen), f"reading {foreign.name}", len(chosen), "images"):
+        if not isinstance(content, BrokenImage):
+            try:
+                yield decode(content)
+            except BrokenImage:
+                continue

@@ -1,0 +1,116 @@
+"""The threshold for accepting predictions, against scipy's exact intervals and against simulated data."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from decant.evaluation.acceptance import (
+    ACCEPT_COLUMNS,
+    ACCEPTS_NONE,
+    Acceptance,
+    accept_row,
+    choose_threshold,
+    exact_interval,
+    lower_bounds,
+)
+
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def predictions(top: np.ndarray, right: np.ndarray) -> Labelled:
+    """Log-probabilities [n, 2] of class 0 with these highest probabilities, and targets that make them right."""
+    probabilities = np.stack([top, 1 - top], axis=1)
+    return np.log(np.maximum(probabilities, 1e-30)).astype(np.float32), np.where(right, 0, 1)
+
+
+def drawn(n: int, seed: int) -> Labelled:
+    """Calibrated predictions of two classes: a share of them equal to the highest probability is right."""
+    generator = np.random.default_rng(seed)
+    top = 0.5 + 0.5 * generator.beta(3, 0.6, n)
+    return predictions(top, generator.random(n) < top)
+
+
+@pytest.mark.parametrize(("correct", "accepted"), [(0, 1), (1, 1), (3, 7), (58, 60), (59, 59), (400, 500)])
+def test_bounds_are_those_of_scipy(correct: int, accepted: int) -> None:
+    one_sided = binomtest(correct, accepted, alternative="greater").proportion_ci(0.95, "exact")
+    assert lower_bounds(correct, accepted) == pytest.approx(one_sided.low)
+    two_sided = binomtest(correct, accepted).proportion_ci(0.95, "exact")
+    assert exact_interval(correct, accepted) == pytest.approx((two_sided.low, two_sided.high))
+
+
+def test_the_threshold_is_the_smallest_with_a_sufficient_bound() -> None:
+    log_probabilities, targets = drawn(600, seed=1)
+    chosen = choose_threshold(log_probabilities, targets, 0.9)
+    top = np.exp(log_probabilities.astype(np.float64)).max(axis=1)
+    right = log_probabilities.argmax(axis=1) == targets
+    sufficient = [
+        threshold
+        for threshold in np.floor(top * 1e6) / 1e6
+        if binomtest(int(right[top >= threshold].sum()), int((top >= threshold).sum()), alternative="greater")
+        .proportion_ci(0.95, "exact")
+        .low
+        >= 0.9
+    ]
+    assert chosen.shown and chosen.threshold == pytest.approx(min(sufficient), abs=1e-9)
+    assert chosen.accepted == (top >= chosen.threshold).sum() and chosen.correct == right[top >= chosen.threshold].sum()
+    assert chosen.precision == pytest.approx(chosen.correct / chosen.accepted)
+    assert chosen.share_accepted == pytest.approx(chosen.accepted / 600)
+
+
+def test_fifty_eight_right_predictions_are_too_few_to_show_a_precision_of_95_percent() -> None:
+    """0.95 ** 59 is below 5 %, and 0.95 ** 58 is not."""
+    top = np.linspace(0.6, 0.99, 59)
+    few = choose_threshold(*predictions(top[:58], np.ones(58, bool)), 0.95)
+    assert not few.shown and few.accepted == 58 and few.precision == 1
+    assert choose_threshold(*predictions(top, np.ones(59, bool)), 0.95).shown
+
+
+def test_without_a_bound_the_smallest_threshold_with_that_precision_on_val_is_taken() -> None:
+    chosen = choose_threshold(*predictions(np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, True, False])), 0.75)
+    assert (chosen.shown, chosen.threshold, chosen.accepted) == (False, pytest.approx(0.6, abs=2e-6), 4)
+
+
+def test_no_prediction_is_accepted_if_the_highest_probabilities_are_wrong() -> None:
+    labelled = predictions(np.array([0.9, 0.8, 0.7]), np.array([False, True, True]))
+    chosen = choose_threshold(*labelled, 0.95)
+    assert (chosen.threshold, chosen.shown, chosen.accepted) == (ACCEPTS_NONE, False, 0)
+    row = accept_row("m", "student_onnx", "val", *labelled, chosen)
+    assert row["accepted"] == 0 and row["precision"] is None and row["precision_low"] is None
+
+
+def test_equal_probabilities_are_accepted_together() -> None:
+    labelled = predictions(np.array([0.9] * 40 + [0.7] * 2), np.array([True] * 40 + [True, False]))
+    assert choose_threshold(*labelled, 0.97).accepted in (40, 42)
+
+
+def test_a_shown_precision_is_missed_in_few_draws_of_val_and_the_point_estimate_in_many() -> None:
+    future, targets = drawn(50_000, seed=0)
+    top, right = np.exp(future.max(axis=1)), future.argmax(axis=1) == targets
+    missed = {"bound": 0, "point": 0}
+    for seed in range(200):
+        val = drawn(300, seed=seed + 1)
+        chosen = choose_threshold(*val, 0.95)
+        missed["bound"] += chosen.shown and right[top >= chosen.threshold].mean() < 0.95
+        order = np.argsort(-val[0].max(axis=1))
+        precision = np.cumsum((val[0].argmax(axis=1) == val[1])[order]) / np.arange(1, 301)
+        last = np.flatnonzero(precision >= 0.95).max()
+        smallest = float(np.exp(val[0].max(axis=1)[order][last]))
+        missed["point"] += right[top >= smallest].mean() < 0.95
+    assert missed["bound"] <= 200 * 0.08  # 5 %, and room for 200 draws
+    assert missed["point"] >= 200 * 0.35
+
+
+def test_a_row_counts_the_accepted_predictions_of_a_split() -> None:
+    acceptance = Acceptance(0.75, 0.9, True, 10, 8, 8, 0.8, 1.0, 0.7)
+    labelled = predictions(np.array([0.9, 0.8, 0.76, 0.7]), np.array([True, False, True, True]))
+    row = accept_row("student_onnx", "student_onnx", "test", *labelled, acceptance)
+    assert tuple(row) == ACCEPT_COLUMNS
+    assert (row["n"], row["accepted"], row["correct"], row["share_accepted"]) == (4, 3, 2, 0.75)
+    assert (row["precision"], row["threshold"]) == (pytest.approx(2 / 3), "0.750000")
+
+
+def test_json_holds_all_of_it() -> None:
+    chosen = choose_threshold(*drawn(50, seed=3), 0.95)
+    assert Acceptance(**json.loads(json.dumps(chosen.to_dict()))) == chosen

@@ -7,7 +7,7 @@ from decant.stages.support.resolve import stage_result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser(__doc__, "python research/train_teacher.py --study demo --teacher convnext")
+    options = parser(__doc__, "python research/train_teacher.py --study demo --teacher lite1")
     options.add_argument("--teacher", default=None, metavar="NAME", help="teacher of the study (default: all of them)")
     given = options.parse_args(arguments)
     experiment = experiment_of(given)

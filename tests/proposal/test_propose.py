@@ -49,6 +49,14 @@ def test_the_lines_name_classes_splits_sizes_and_time(photos_at: PhotosAt, propo
     assert {"teachers", "student", "metric", "time", "study"} <= set(text)
 
 
+def test_a_folder_that_repeats_others_is_not_counted_twice(photos_at: PhotosAt, proposed: Propose) -> None:
+    for name, count in (("trainset", 8), ("valset", 3), ("testset", 4), ("train+val", 8)):
+        photos = photos_at(f"photos/{name}", count=count).parent
+    text = dict(line.split(": ", 1) for line in proposed(photos).lines)
+    assert text["classes"] == "2: bus (15), car (15)"
+    assert text["splits"].startswith("train 16, val 6, test 8, set aside 16")
+
+
 def test_the_same_command_takes_its_file_again(photos_at: PhotosAt, proposed: Propose) -> None:
     photos = photos_at()
     file = proposed(photos).file

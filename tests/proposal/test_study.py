@@ -42,11 +42,21 @@ def test_each_effort_takes_less_time_than_the_one_before(facts: Callable[..., Fa
     assert len(set(seconds)) == len(seconds)
 
 
-def test_without_a_limit_the_recipes_are_taken_whole(facts: Callable[..., Facts]) -> None:
+def test_without_a_limit_the_recipes_are_taken_whole_if_25_minutes_are_enough(facts: Callable[..., Facts]) -> None:
     study = proposed_study(HEAD, [], Choice(WHEELS, {}), facts(), None).study
     assert set(study.teachers) == set(WHEELS.teachers)
     assert study.teachers["lite1"].epochs == 5 and study.student.epochs == 12
     assert study.teachers["lite1"].input_px == WHEELS.teacher_px
+
+
+@pytest.mark.parametrize("minutes_of_largest", [26, 1e6])
+def test_without_a_limit_a_slow_machine_has_a_smaller_study(
+    facts: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch, minutes_of_largest: float
+) -> None:
+    every = of_all_efforts(facts())
+    monkeypatch.setattr("decant.proposal.study.USUAL_S", every[0].seconds * 25 / minutes_of_largest)
+    raw = proposed_study(HEAD, [], Choice(WHEELS, {}), facts(), None).raw
+    assert raw == (every[1] if minutes_of_largest < 100 else every[-1]).raw
 
 
 def test_the_largest_study_within_the_limit_is_taken(facts: Callable[..., Facts]) -> None:
@@ -57,7 +67,7 @@ def test_the_largest_study_within_the_limit_is_taken(facts: Callable[..., Facts]
 
 def test_a_short_time_keeps_the_faster_teacher_and_the_probe(facts: Callable[..., Facts]) -> None:
     studies = [proposed.study for proposed in of_all_efforts(facts())]
-    assert list(studies[2].teachers) == ["lite1", "probe"]
+    assert list(studies[3].teachers) == ["lite1", "probe"]
     assert list(studies[-1].teachers) == ["probe"]
 
 

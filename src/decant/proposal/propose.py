@@ -17,7 +17,7 @@ from decant.proposal.file import command_line, is_unedited, made_by, study_file,
 from decant.proposal.networks import Choice, chosen_networks
 from decant.proposal.study import Facts, Proposed, proposed_study
 from decant.stages.support.chain import left_text
-from decant.stages.support.expected_time import Counts, counted, timed_speed
+from decant.stages.support.expected_time import Counts, counted, is_usable, timed_speed
 from decant.study import Data, explained
 from decant.study_files import set_key
 
@@ -145,18 +145,21 @@ def assumed_lines(
 
 
 def class_text(items: Sequence[Found]) -> str:
-    of = Counter(item.given_label for item in items if item.given_label is not None)
+    of = Counter(item.given_label for item in filter(is_usable, items) if item.given_label is not None)
     names = [f"{name} ({count})" for name, count in of.most_common(SHOWN_CLASSES)]
     more = f" and {len(of) - SHOWN_CLASSES} more" if len(of) > SHOWN_CLASSES else ""
     return f"{len(of)}: {', '.join(names)}{more}"
 
 
 def split_text(items: Sequence[Found], counts: Counts) -> str:
-    given = {item.split for item in items if item.given_label is not None}
+    given = {item.split for item in filter(is_usable, items) if item.given_label is not None}
     drawn = [split for split in ("val", "test") if split not in given]
     text = f"train {thousands(counts.train)}, val {thousands(counts.val)}, test {thousands(counts.test)}"
     text += f" ({' and '.join(drawn)} drawn from train)" if drawn else ""
-    return text + (f", without a label {thousands(counts.others)}" if counts.others else "")
+    text += f", without a label {thousands(counts.others)}" if counts.others else ""
+    return text + (
+        f", set aside {thousands(aside)}: copies or unreadable" if (aside := len(items) - counts.total) else ""
+    )
 
 
 def geometry_text(sizes: Sequence[tuple[int, int]], proposed: Proposed) -> str:

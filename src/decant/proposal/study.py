@@ -18,6 +18,7 @@ from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
 FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the epochs are those of the recipes
 LEAST_PX, PX_STEP = 64, 32
 MOST_EPOCHS_FACTOR = 3.0
+USUAL_S = 25 * 60  # what a study may take if no limit is given
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Effort:
     views: int = 8
 
 
-# What a time limit takes away, step by step: epochs first, then the slower teachers, then pixels.
+# What a time limit takes away, step by step: the largest inputs first, then epochs, the slower teachers, more pixels.
 EFFORTS = (
     Effort(),
-    Effort(epochs=0.5, views=4),
-    Effort(epochs=0.5, finetuned=1, views=4),
+    Effort(largest_px=128),
+    Effort(epochs=0.5, largest_px=128, views=4),
+    Effort(epochs=0.5, finetuned=1, largest_px=128, views=4),
     Effort(epochs=0.5, finetuned=1, largest_px=96, views=4),
     Effort(epochs=0.25, finetuned=1, largest_px=96, views=2),
     Effort(epochs=0.25, finetuned=0, largest_px=LEAST_PX, views=2),
@@ -64,13 +66,16 @@ def proposed_study(
 ) -> Proposed:
     """The largest study that fits the limit. head: the keys name, metric and data. overrides: KEY=VALUE, of the others.
 
-    Raises UserError, with the expected time of the smallest, if none fits.
+    Without a limit, the largest that fits USUAL_S, else the smallest. Raises UserError, with the expected time of the
+    smallest, if none fits the limit.
     """
     proposed = None
     for proposed in proposals(head, overrides, choice.networks, facts):
-        if limit_s is None or proposed.seconds <= limit_s:
+        if proposed.seconds <= (limit_s or USUAL_S):
             return proposed
-    assert proposed is not None and limit_s is not None
+    assert proposed is not None
+    if limit_s is None:
+        return proposed
     raise UserError(
         f"--time-limit: the smallest study for these {facts.counts.total} photos takes about "
         f"{minutes(proposed.seconds)} min here, and {minutes(limit_s)} min are allowed; allow more, or take fewer "

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from decant.data.containers import Container, open_container
-from decant.data.layout import is_below, unwrapped, wrapping
+from decant.data.layout import is_below, split_of_name, telling_words, unwrapped, wrapping
 from decant.data.sources.base import read_table
 from decant.data.sources.csv_table import FileLookup
 from decant.data.sources.parquet import read_schema
@@ -139,8 +139,8 @@ def tables_of(container: Container) -> list[str]:
 
 
 def has_class_folders(container: Container) -> bool:
-    """True if the images lie in two or more folders that are not called test."""
+    """True if the images lie in two or more folders whose names mean neither a split nor images in general."""
     images = [path for path, entry in container.entries.items() if entry.is_image]
     inner = [unwrapped(path, wrapping(images)).split("/") for path in images]
-    return len({parts[-2] for parts in inner if len(parts) > 1 and not parts[-2].lower().startswith(("test", "train",
-               "image", "img", "photo", "val", "pred"))}) > 1  # fmt: skip
+    folders = {parts[-2] for parts in inner if len(parts) > 1}
+    return sum(bool(telling_words(name)) and split_of_name(name) is None for name in folders) > 1

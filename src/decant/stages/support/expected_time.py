@@ -60,9 +60,9 @@ class Speed:
 
 
 def counted(items: Iterable[Found], data: Data) -> Counts:
-    """The images of a source by split; missing splits are counted as they will be drawn."""
+    """The usable images of a source by split; missing splits are counted as they will be drawn."""
     of = {"train": 0, "val": 0, "test": 0, "predict": 0, "": 0}
-    for item in items:
+    for item in filter(is_usable, items):
         if item.given_label is None:
             of["predict"] += 1
         else:
@@ -72,6 +72,11 @@ def counted(items: Iterable[Found], data: Data) -> Counts:
     test = of["test"] or round(pool * data.test_fraction)
     train = pool - (0 if of["val"] else val) - (0 if of["test"] else test)
     return Counts(train, val, test, of["predict"])
+
+
+def is_usable(item: Found) -> bool:
+    """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
+    return not (item.problem or item.aside or item.in_repeat)
 
 
 def timed_speed(source: Source, items: Sequence[Found]) -> tuple[Speed, list[tuple[int, int]]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from decant.errors import UserError
 from decant.evaluation.tables import plural
 from decant.reporting.figures import render_figures
-from decant.reporting.flow import FlowStage, flow_svg
 from decant.reporting.report import (
     REPORT,
     stale_reports,
@@ -22,6 +21,7 @@ from decant.reporting.report import (
 )
 from decant.stages import GRAPH, reads_in_table
 from decant.stages.support.command import run
+from decant.stages.support.flow import FlowStage, flow_svg
 from decant.study_files import ROOT
 from decant.workspace import replacing
 

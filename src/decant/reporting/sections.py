@@ -324,6 +324,12 @@ def _profile_sentence(int8: Mapping[str, Any]) -> str:
     )
 
 
+WHAT_REPEATS = (
+    "The same commit, packages, data and seed give the same files and scores on the same kind of processor; only times "
+    "differ. Another kind of processor rounds sums differently, so that trainings diverge and scores differ."
+)
+
+
 def provenance_section(results: ResultsFiles, base: Path) -> str:
     origin = results.provenance
     labels = {
@@ -338,7 +344,7 @@ def provenance_section(results: ResultsFiles, base: Path) -> str:
         slowest = sorted(seconds, key=lambda stage: -seconds[stage])[:SLOWEST]
         longest = ", ".join(f"{stage} {seconds[stage] / 60:.1f}" for stage in slowest)
         lines.append(f"- Minutes: {sum(seconds.values()) / 60:.0f} for all stages; the longest are {longest}")
-    return section("Provenance", "\n".join(lines)) if lines else ""
+    return section("Provenance", "\n".join(lines), WHAT_REPEATS if lines else "")
 
 
 def _builders(built_by: Mapping[str, Sequence[str]]) -> str:

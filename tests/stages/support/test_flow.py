@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from decant.reporting.flow import FlowStage, direct_reads, flow_svg, lanes_of, steps_of
 from decant.stages import GRAPH
+from decant.stages.support.flow import FlowStage, direct_reads, flow_svg, lanes_of, steps_of
 
 STAGES = [
     FlowStage("a", [], "research/a.py"),

@@ -64,10 +64,10 @@ def ran(
     study = {"extends": name, "name": name, "data": {"limit": STUDIES[name]}, "teachers": teachers, **TINY}
     (place / "subset.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     words = ["--study", str(place / "subset.yaml"), "--data", str(real_data), "--wandb", "disabled"]
-    script_at("distill/run.py").main([*words, "--runs", str(place / "runs"), "--results", str(place / "results")])
+    script_at("distill/run.py").main([*words, "--runs", str(place / "runs")])
     runs = place / "runs" / name
     manifest = read_manifest(runs / "clean" / "latest" / "manifest.parquet")
-    return Ran(name, runs, place / "results" / name, manifest, real_data)
+    return Ran(name, runs, runs / "results", manifest, real_data)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

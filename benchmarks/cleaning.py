@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.errors import UserError, nearest
 from decant.evaluation.tables import write_results_table
 from decant.stages.clean import encoder_source
 from decant.stages.support.auto_settings import source_digest
@@ -28,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "  DECANT_DATA=/where/your/data/is python benchmarks/cleaning.py cifar10 cars_body",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sets", nargs="+", choices=SETS, metavar="SET", help=f"any of {', '.join(SETS)}; toy_vehicles"
-                        " needs no data")  # fmt: skip
+    parser.add_argument("sets", nargs="*", default=["toy_vehicles"], metavar="SET", help=f"any of {', '.join(SETS)}"
+                        " (default: toy_vehicles, which needs no data)")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the studies")
     parser.add_argument(
         "--per-class", type=at_least_one, default=1000, help="train images per class of cifar10 (default: 1000)"
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=ROOT / "results" / "cleaning", help="folder of tables (default: results/cleaning)"
     )
     given = parser.parse_args(arguments)
+    for unknown in set(given.sets) - set(SETS):
+        raise UserError(f"there is no set {unknown!r}; {nearest(unknown, list(SETS))}")
     data, runs = ((path or default_data_root()).expanduser().resolve() for path in (given.data, given.runs))
     for name in given.sets:
         study, rows_of = SETS[name]

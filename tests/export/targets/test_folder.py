@@ -46,6 +46,7 @@ def test_an_int8_file_is_copied_with_its_card_and_removed_when_no_longer_offered
 ) -> None:
     source, folder = Path(shutil.copytree(exported, tmp_path / "source")), tmp_path / "folder"
     (source / "MODEL_CARD.md").write_bytes(b"card")
+    (source / "accept.json").write_bytes(b"{}")
     int8_files = {"student_int8.onnx": b"small", "student_int8_bare.onnx": b"smaller", "MODEL_CARD.md": b"its own card"}
     (tmp_path / "int8").mkdir()
     for name, content in int8_files.items():

@@ -26,8 +26,9 @@ for target in TARGETS:
 
 @pytest.fixture
 def source(folder: Path) -> Path:
-    """An exported folder with a model card, as the stage export leaves it."""
+    """An exported folder with a model card and a threshold, as the stage export leaves it."""
     (folder / "MODEL_CARD.md").write_text("card", encoding="utf-8")
+    (folder / "accept.json").write_text("{}", encoding="utf-8")
     return folder
 
 

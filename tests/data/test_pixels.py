@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decant.data.images import BrokenImage
-from decant.data.pixels import PixelCache, build_pixel_cache, level_sides
+from decant.data.pixels import PixelCache, build_pixel_cache, level_shapes
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -107,7 +107,15 @@ def test_an_image_that_was_not_requested_is_an_error(tmp_path):
     ("px", "sides"), [(160, [160, 80, 40]), (64, [64, 32, 16]), (63, [63, 31]), (31, [31]), (16, [16]), (9, [9])]
 )
 def test_levels_halve_down_to_16_pixels_and_there_is_at_least_one(px, sides):
-    assert level_sides(px) == sides
+    assert level_shapes(px) == [(side, side) for side in sides]
+
+
+def test_the_levels_of_a_rectangle_halve_both_sides_and_are_pillows_resizes(tmp_path):
+    cache = build(tmp_path, px=(32, 72))
+    assert [level.shape[1:3] for level in cache.levels] == [(32, 72), (16, 36)]
+    for row, content in enumerate(cache.contents):
+        expected = Image.fromarray(IMAGES[content]).resize((36, 16), Image.Resampling.BILINEAR)
+        assert np.array_equal(cache.read(np.array([row]), 1)[0], np.asarray(expected))
 
 
 @pytest.fixture(scope="module")

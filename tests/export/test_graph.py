@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import FILL, Preprocessing
 from decant.export.graph import preprocessing_graph
 from decant.export.interface import PREPARED
 from decant.export.runtime import open_session, run
@@ -44,7 +44,20 @@ def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("make", [noise, smooth])
 @pytest.mark.parametrize(
-    "preprocessing", [Preprocessing(48), Preprocessing(48, 0.875), Preprocessing(161, 0.95), Preprocessing(23)]
+    "preprocessing",
+    [
+        Preprocessing(48),
+        Preprocessing(48, 0.875),
+        Preprocessing(161, 0.95),
+        Preprocessing(23),
+        Preprocessing((48, 88)),
+        Preprocessing((33, 20), 0.9),
+        Preprocessing(48, 1.0, "stretch"),
+        Preprocessing((48, 88), 0.9, "stretch"),
+        Preprocessing(48, 1.0, "pad"),
+        Preprocessing((88, 40), 0.9, "pad"),
+    ],
+    ids=str,
 )
 def test_images_of_any_size_match_the_evaluation_transform_within_a_tenth_of_a_grey_level(
     preprocessing: Preprocessing, make: Callable[..., np.ndarray]
@@ -94,6 +107,15 @@ def test_the_resized_shape_is_rounded_as_in_the_evaluation_transform() -> None:
     image = noise(np.random.default_rng(4), 3, 2)
     expected = evaluation_transform(image, Preprocessing(5)).numpy()
     np.testing.assert_allclose(in_graph(Preprocessing(5))(image[None])[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (37, 91)])
+def test_padded_pixels_have_the_grey_level_of_the_fill(shape: tuple[int, int]) -> None:
+    prepare_in_graph = in_graph(Preprocessing((40, 48), 1.0, "pad"))
+    seen = prepare_in_graph(np.zeros((2, *shape, 3), np.uint8))
+    by_hand = evaluation_transform(np.zeros((*shape, 3), np.uint8), Preprocessing((40, 48), 1.0, "pad")).numpy()
+    assert set(np.unique(by_hand)) == {0, np.float32(FILL / 255)}
+    np.testing.assert_allclose(seen, np.stack([by_hand] * 2), atol=1e-6)
 
 
 def test_a_crop_larger_than_the_resized_image_is_refused() -> None:

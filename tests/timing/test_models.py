@@ -67,7 +67,7 @@ def a_row(model: str, engine: str, p50_ms: float, **other: object) -> dict[str, 
         "kind": "teacher",
         "precision": "fp32",
         "graph": "bare",
-        "input_px": 96,
+        "input_px": "96",
         "batch_size": 1,
         "threads": 2,
     }
@@ -360,15 +360,15 @@ def test_a_missing_file_is_an_error_before_anything_is_timed(tmp_path: Path) -> 
 
 def test_the_ensemble_is_the_sum_of_its_teachers_in_their_fastest_engines() -> None:
     rows = [
-        a_row("a", "torch", 10.0, file_mb=5.0, images_per_second=100.0, input_px=96),
-        a_row("a", "onnxruntime", 4.0, file_mb=6.0, images_per_second=250.0, input_px=96),
-        a_row("b", "torch", 7.0, file_mb=8.0, images_per_second=125.0, input_px=128),
-        a_row("b", "onnxruntime", 9.0, file_mb=9.0, images_per_second=111.0, input_px=128),
+        a_row("a", "torch", 10.0, file_mb=5.0, images_per_second=100.0, input_px="96"),
+        a_row("a", "onnxruntime", 4.0, file_mb=6.0, images_per_second=250.0, input_px="96"),
+        a_row("b", "torch", 7.0, file_mb=8.0, images_per_second=125.0, input_px="128"),
+        a_row("b", "onnxruntime", 9.0, file_mb=9.0, images_per_second=111.0, input_px="128"),
         a_row("other", "torch", 0.1),
     ]
     (row,) = ensemble_rows(rows, ["a", "b"])
     assert tuple(row) == LATENCY_COLUMNS
-    assert (row["p50_ms"], row["file_mb"], row["input_px"]) == (11.0, 14.0, 128)
+    assert (row["p50_ms"], row["file_mb"], row["input_px"]) == (11.0, 14.0, "128")
     assert row["images_per_second"] == pytest.approx(1 / (1 / 250 + 1 / 125))
     assert (row["model"], row["kind"], row["engine"], row["precision"]) == (
         "ensemble", "ensemble", "mixed", "fp32",
@@ -381,3 +381,8 @@ def test_the_ensemble_has_a_row_only_if_every_teacher_was_measured() -> None:
     assert ensemble_rows(rows, ["a", "c"]) == []
     unknown = ensemble_rows([a_row("a", "torch", 1.0, gmacs=None), a_row("b", "torch", 2.0)], ["a", "b"])
     assert unknown[0]["gmacs"] is None
+
+
+def test_of_square_and_rectangular_inputs_the_larger_is_the_ensembles() -> None:
+    rows = [a_row("a", "torch", 1.0, input_px="112"), a_row("b", "torch", 1.0, input_px="96x176")]
+    assert ensemble_rows(rows, ["a", "b"])[0]["input_px"] == "96x176"

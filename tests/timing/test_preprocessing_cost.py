@@ -31,6 +31,13 @@ def test_each_way_outside_gives_the_input_of_the_bare_graph(photo: np.ndarray, w
     assert 255 * np.abs(prepared[0] - expected).max() <= 1
 
 
+@pytest.mark.parametrize("way", OUTSIDE.values(), ids=list(OUTSIDE))
+@pytest.mark.parametrize("preprocessing", [Preprocessing((40, 56), 1.0, "stretch"), Preprocessing(48, 1.0, "pad")])
+def test_each_way_outside_stretches_and_pads(photo: np.ndarray, way: Prepare, preprocessing: Preprocessing) -> None:
+    prepared = way(Image.fromarray(photo), preprocessing)
+    assert 255 * np.abs(prepared[0] - evaluation_transform(photo, preprocessing).numpy()).max() <= 1
+
+
 def test_a_fast_way_that_is_not_exact_is_not_chosen(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     name, exact = next(iter(OUTSIDE.items()))
     grey = np.full((1, 3, 48, 48), 0.5, np.float32)

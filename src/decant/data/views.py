@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from decant.data.geometry import SQUARE, InputGeometry
 from decant.data.pixels import PixelCache
+from decant.data.preprocessing import FILL, InputPx, height_width
 from decant.study import Views
 
 VERSION = 3  # of the mapping from (seed, content, view number) to pixels; recorded with stored soft labels
@@ -74,18 +76,26 @@ def uniforms(keys: np.ndarray, view: int) -> np.ndarray:
     return (drawn.reshape(len(keys), -1).astype(np.float64) + 0.5) / 2**32
 
 
-def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, partners: np.ndarray) -> ViewParameters:
+def draw_views(
+    policy: Views,
+    keys: np.ndarray,
+    sizes: np.ndarray,
+    view: int,
+    partners: np.ndarray,
+    geometry: InputGeometry = SQUARE,
+) -> ViewParameters:
     """Draw the parameters of view number `view` of B images.
 
     keys: uint32 [B, 2]. sizes: [B, 2], width and height of the originals in pixels. partners: int64 [m], rows from
-    which a mixing partner is drawn.
+    which a mixing partner is drawn. geometry: of the networks that see the views.
     """
     u = uniforms(keys, view)
     width, height = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
-    crop_width, crop_height = crop_sides(policy, u[:, 0], u[:, 1], width, height)
+    frame_width, frame_height, aspect = frames(geometry, width, height)
+    crop_width, crop_height = crop_sides(policy, u[:, 0], u[:, 1], frame_width, frame_height, aspect)
     share_x, share_y = crop_width / width, crop_height / height
-    centre_x = (2 * u[:, 2] - 1) * (1 - share_x)
-    centre_y = (2 * u[:, 3] - 1) * (1 - share_y)
+    centre_x = (2 * u[:, 2] - 1) * (frame_width / width - share_x)
+    centre_y = (2 * u[:, 3] - 1) * (frame_height / height - share_y)
     mirror = np.where(u[:, 4] < policy.flip, -1.0, 1.0)
     angle = np.deg2rad(policy.rotate_deg) * (2 * u[:, 5] - 1)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -109,17 +119,38 @@ def draw_views(policy: Views, keys: np.ndarray, sizes: np.ndarray, view: int, pa
     )
 
 
-def crop_sides(
-    policy: Views, area_u: np.ndarray, ratio_u: np.ndarray, width: np.ndarray, height: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sides of the crops in pixels of the originals: area uniform, log aspect ratio uniform.
+def frames(
+    geometry: InputGeometry, width: np.ndarray, height: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
+    """Width and height of the part of the plane that crops are drawn from, and the aspect ratio of an undistorted crop.
 
-    A crop that is larger than the image is shrunk as a whole: clipping one side would distort what it shows.
+    crop: the image, and the input's aspect ratio. stretch: the image and its own aspect ratio, because evaluation
+    distorts it in the same way. pad: the padded image. Frames are centred on the images, in pixels of the originals.
+    """
+    if geometry.fit == "stretch":
+        return width, height, width / height
+    if geometry.fit == "pad":
+        frame_width = np.maximum(width, height * geometry.aspect)
+        return frame_width, frame_width / geometry.aspect, geometry.aspect
+    return width, height, geometry.aspect
+
+
+def crop_sides(
+    policy: Views,
+    area_u: np.ndarray,
+    ratio_u: np.ndarray,
+    width: np.ndarray,
+    height: np.ndarray,
+    aspect: np.ndarray | float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sides of the crops in pixels of the originals: area uniform, log aspect ratio uniform about `aspect`.
+
+    A crop that is larger than the frame is shrunk as a whole: clipping one side would distort what it shows.
     """
     low, high = policy.scale
     area = (low + (high - low) * area_u) * width * height
     log_low, log_high = np.log(policy.ratio[0]), np.log(policy.ratio[1])
-    ratio = np.exp(log_low + (log_high - log_low) * ratio_u)
+    ratio = np.exp(log_low + (log_high - log_low) * ratio_u) * aspect
     crop_width, crop_height = np.sqrt(area * ratio), np.sqrt(area / ratio)
     fit = np.minimum(1, np.minimum(width / crop_width, height / crop_height))
     return crop_width * fit, crop_height * fit
@@ -137,7 +168,7 @@ def colour_maps(policy: Views, u: np.ndarray) -> np.ndarray:
 
 
 def erased_boxes(policy: Views, u: np.ndarray) -> np.ndarray:
-    """Square boxes of 4 to 25 % of the view (random erasing, Zhong et al. 2020), float32 [B, 4]. u: [B, 4]."""
+    """Boxes of 4 to 25 % of the view and its shape (random erasing, Zhong et al. 2020), float32 [B, 4]. u: [B, 4]."""
     half = 0.2 + 0.3 * u[:, 1]
     x, y = (2 * u[:, 2] - 1) * (1 - half), (2 * u[:, 3] - 1) * (1 - half)
     boxes = np.stack([x - half, y - half, x + half, y + half], axis=1)
@@ -146,68 +177,91 @@ def erased_boxes(policy: Views, u: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ViewSet:
-    """All views of a cache under one policy. partners: int64, rows that an image may be mixed with."""
+    """All views of a cache under one policy. partners: int64, rows that an image may be mixed with.
+
+    geometry: of the networks that see the views; they then see the same part of an image.
+    """
 
     cache: PixelCache
     policy: Views
     keys: np.ndarray
     partners: np.ndarray
+    geometry: InputGeometry = SQUARE
 
     @classmethod
-    def of(cls, cache: PixelCache, policy: Views, seed: int, partners: np.ndarray) -> "ViewSet":
-        return cls(cache, policy, view_keys(seed, cache.contents), partners)
+    def of(
+        cls, cache: PixelCache, policy: Views, seed: int, partners: np.ndarray, geometry: InputGeometry = SQUARE
+    ) -> "ViewSet":
+        return cls(cache, policy, view_keys(seed, cache.contents), partners, geometry)
 
     def draw(self, rows: np.ndarray, view: int) -> ViewParameters:
         """The parameters of view number `view` of these rows."""
-        return draw_views(self.policy, self.keys[rows], self.cache.sizes[rows], view, self.partners)
+        return draw_views(self.policy, self.keys[rows], self.cache.sizes[rows], view, self.partners, self.geometry)
 
-    def render(self, rows: np.ndarray, view: int, size: int) -> Tensor:
-        """View number `view` of these rows at `size` px: uint8 [B, 3, size, size].
+    def render(self, rows: np.ndarray, view: int, size: InputPx) -> Tensor:
+        """View number `view` of these rows at `size` px (a side, or height and width): uint8 [B, 3, height, width].
 
         Bit for bit the same in any batch and process on one machine.
         """
         parameters = self.draw(rows, view)
-        images = warp(self.cache, rows, parameters, size)
+        padded = self.geometry.fit == "pad"
+        images = warp(self.cache, rows, parameters, size, padded)
         mixed = np.flatnonzero(parameters.partner >= 0)
         if len(mixed):
             partners = parameters.partner[mixed]
             share = torch.from_numpy(parameters.share[mixed]).view(-1, 1, 1, 1)
-            others = warp(self.cache, partners, self.draw(partners, view), size)
+            others = warp(self.cache, partners, self.draw(partners, view), size, padded)
             images[mixed] = images[mixed] * share + others * (1 - share)
         return images.round_().to(torch.uint8)
 
 
-def warp(cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: int) -> Tensor:
-    """The views before mixing: float32 [B, 3, size, size] in [0, 255]."""
-    images = torch.empty(len(rows), 3, size, size)
+def warp(
+    cache: PixelCache, rows: np.ndarray, parameters: ViewParameters, size: InputPx, padded: bool = False
+) -> Tensor:
+    """The views before mixing: float32 [B, 3, height, width] in [0, 255].
+
+    padded: outside an image views have the grey level FILL, else its reflection.
+    """
+    height, width = height_width(size)
+    images = torch.empty(len(rows), 3, height, width)
     levels, samples = cache.levels_for(parameters.side, size)
     affine = torch.from_numpy(parameters.affine)
     for level, per_axis in sorted(set(zip(levels.tolist(), samples.tolist(), strict=True))):
         chosen = np.flatnonzero((levels == level) & (samples == per_axis))
         pixels = torch.from_numpy(cache.read(rows[chosen], level)).permute(0, 3, 1, 2).float()
-        grid = sampling_grid(affine[chosen], size * per_axis)
-        sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        grid = sampling_grid(affine[chosen], height * per_axis, width * per_axis)
+        sampled = sample_filled(pixels, grid) if padded else sample_reflected(pixels, grid)
         images[chosen] = F.avg_pool2d(sampled, per_axis) if per_axis > 1 else sampled
     images = recolour(images, torch.from_numpy(parameters.colour))
     return erase(images, torch.from_numpy(parameters.box), torch.from_numpy(parameters.fill))
 
 
+def sample_reflected(pixels: Tensor, grid: Tensor) -> Tensor:
+    """Samples of images, which continue as their reflections: float32 [B, 3, height, width]."""
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def sample_filled(pixels: Tensor, grid: Tensor) -> Tensor:
+    """Samples of images in a grey plane: float32 [B, 3, height, width]. grid_sample itself can only fill with 0."""
+    return F.grid_sample(pixels - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL
+
+
 # No matrix products below: their rounding may depend on the batch, and views must replay exactly.
-def sampling_grid(affine: Tensor, size: int) -> Tensor:
-    """float32 [B, size, size, 2] of image coordinates; affine: float32 [B, 2, 3]."""
-    x, y = pixel_centres(size)
+def sampling_grid(affine: Tensor, height: int, width: int) -> Tensor:
+    """float32 [B, height, width, 2] of image coordinates; affine: float32 [B, 2, 3]."""
+    x, y = pixel_centres(height, width)
     a = affine.view(-1, 6, 1, 1)
     return torch.stack([a[:, 0] * x + a[:, 1] * y + a[:, 2], a[:, 3] * x + a[:, 4] * y + a[:, 5]], dim=-1)
 
 
-def pixel_centres(size: int) -> tuple[Tensor, Tensor]:
-    """Normalised x [1, 1, size] and y [1, size, 1] of the pixel centres."""
-    centres = (torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1
-    return centres.view(1, 1, size), centres.view(1, size, 1)
+def pixel_centres(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Normalised x [1, 1, width] and y [1, height, 1] of the pixel centres."""
+    x, y = ((torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1 for size in (width, height))
+    return x.view(1, 1, width), y.view(1, height, 1)
 
 
 def recolour(images: Tensor, colour: Tensor) -> Tensor:
-    """Apply the colour maps; float32 [B, 3, S, S] in [0, 255], clamped."""
+    """Apply the colour maps; float32 [B, 3, height, width] in [0, 255], clamped."""
     red, green, blue = images.unbind(1)
     m = colour.view(-1, 3, 4, 1, 1)
     channels = [red * m[:, i, 0] + green * m[:, i, 1] + blue * m[:, i, 2] + 255 * m[:, i, 3] for i in range(3)]
@@ -215,11 +269,11 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, box: Tensor, fill: Tensor) -> Tensor:
-    """Fill each view's box with its colour, in place; float32 [B, 3, S, S] in [0, 255]."""
+    """Fill each view's box with its colour, in place; float32 [B, 3, height, width] in [0, 255]."""
     boxed = torch.nonzero(box[:, 2] > box[:, 0]).flatten()
     if len(boxed) == 0:
         return images
-    x, y = pixel_centres(images.shape[-1])
+    x, y = pixel_centres(*images.shape[-2:])
     left, top, right, bottom = (box[boxed, i].view(-1, 1, 1) for i in range(4))
     inside = ((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, None]
     images[boxed] = torch.where(inside, 255 * fill[boxed].view(-1, 3, 1, 1), images[boxed])

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import FILL, Preprocessing, size_text
 from decant.export.interface import IMAGES, IR_VERSION, OPSET, PREPARED
 
 PREFIX = "preprocessing/"  # of node and tensor names, so that none equals one of the network's
@@ -28,31 +28,31 @@ FAR = 1 << 60  # a distance, in the units of `bands`, at which a pixel has weigh
 def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
     """`evaluation_transform` as an ONNX model.
 
-    images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, S, S] in [0, 1]. Raises ValueError
-    for a crop larger than the resized image.
+    images uint8 [N, H, W, 3], RGB, N, H and W dynamic -> prepared float32 [N, 3, *preprocessing.shape] in [0, 1].
+    Raises ValueError for an input larger than the box that it is the centre of.
     """
-    size = preprocessing.input_px
-    if not 1 <= size <= preprocessing.resize_px:
-        raise ValueError(f"the crop of {size} px must fit into the resized {preprocessing.resize_px} px")
+    height, width = preprocessing.shape
+    if not all(1 <= side <= box for side, box in zip(preprocessing.shape, preprocessing.box, strict=True)):
+        raise ValueError(
+            f"the crop of {size_text(preprocessing.input_px)} px must fit into the resized "
+            f"{size_text(preprocessing.resize_px)} px"
+        )
     nodes = Nodes()
-    sides = nodes("Reshape", nodes("Shape", IMAGES, start=1, end=3), nodes.constant([2, 1, 1, 1]))
-    shorter = Symbol(nodes, nodes("ReduceMin", sides))
-    resized = preprocessing.resized(Symbol(nodes, sides), shorter).name
-    sources, weights = bands(nodes, sides, resized, preprocessing)
-    rows, columns = (nodes("Gather", sources, nodes.constant(axis), axis=0) for axis in (0, 1))
-    row_weights, column_weights = (nodes("Gather", weights, nodes.constant(axis), axis=0) for axis in (0, 1))
+    (rows, row_weights), (columns, column_weights) = bands(nodes, preprocessing)
     first, end = span(nodes, columns)
     strip = nodes("Slice", IMAGES, first, end, nodes.constant([2]))
-    rows_resized = weighted_sums(nodes, strip, rows, row_weights, [size, -1, 3])  # [N, S, W', 3]
+    rows_resized = weighted_sums(nodes, strip, rows, row_weights, [height, -1, 3])  # [N, height, W', 3]
     transposed = nodes("Transpose", rows_resized, perm=[0, 2, 3, 1])
     scaled = nodes("Div", column_weights, nodes.constant(255, np.float32))
     shifted = nodes("Sub", columns, first)  # column numbers within the strip
-    both_resized = weighted_sums(nodes, transposed, shifted, scaled, [size, 3, size])  # [N, S (x), 3, S (y)]
+    both_resized = weighted_sums(nodes, transposed, shifted, scaled, [width, 3, height])
     chw = nodes("Transpose", both_resized, perm=[0, 2, 3, 1])
+    if preprocessing.fit == "pad":
+        chw = filled(nodes, chw, row_weights, column_weights)
     nodes("Clip", chw, nodes.constant(0, np.float32), nodes.constant(1, np.float32), output=PREPARED)
     return nodes.model(
         {IMAGES: (TensorProto.UINT8, ["N", "H", "W", 3])},
-        {PREPARED: (TensorProto.FLOAT, ["N", 3, size, size])},
+        {PREPARED: (TensorProto.FLOAT, ["N", 3, height, width])},
     )
 
 
@@ -104,6 +104,12 @@ class Symbol:
     def __mul__(self, other: "Symbol | int") -> "Symbol":
         return self._node("Mul", other)
 
+    def larger(self, other: "Symbol | int") -> "Symbol":
+        return self._node("Max", other)
+
+    def smaller(self, other: "Symbol | int") -> "Symbol":
+        return self._node("Min", other)
+
     def __floordiv__(self, other: "Symbol | int") -> "Symbol":
         """ONNX's integer Div rounds towards zero. That is the floor, because lengths are not negative."""
         return self._node("Div", other)
@@ -113,42 +119,84 @@ class Symbol:
         return Symbol(self.nodes, self.nodes(operator, self.name, right))
 
 
-def bands(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing) -> tuple[str, str]:
-    """The source rows and columns of the centre crop, and their weights; axis 0 is rows, 1 columns.
+def bands(nodes: Nodes, preprocessing: Preprocessing) -> list[tuple[str, str]]:
+    """The source pixels that the input shows and their weights, for the rows and for the columns.
 
-    sides, resized: int64 [2, 1, 1, 1]. Returns sources int64 [2, bands, taps] and weights float32 [2, bands, band,
-    taps], whose sums over the taps are 1. Positions are integers in units of 1 / (2 * resized) of a source pixel, so
-    they are exact for any image.
+    Sources are int64 [bands, taps], weights float32 [bands, band, taps], whose sums over the taps are 1, or 0 outside
+    a padded image. Both axes are computed in one tensor, as if the input had the longer side twice. Positions are
+    integers in units of 1 / (2 * resized) of a source pixel, so they are exact for any image.
 
     The weight of source pixel j for result pixel i is max(0, 1 - |distance of their centres| / support), where the
     support is one result pixel or, when enlarging, one source pixel. Weights are then normalised, because there are no
     pixels beyond the borders.
     """
-    size = preprocessing.input_px
-    band = max(rows for rows in range(1, MAX_BAND + 1) if size % rows == 0)
+    band = max(rows for rows in range(1, MAX_BAND + 1) if all(side % rows == 0 for side in preprocessing.shape))
+    sides = nodes("Reshape", nodes("Shape", IMAGES, start=1, end=3), nodes.constant([2, 1, 1, 1]))
+    resized = resized_sides(nodes, sides, preprocessing)
     step = nodes("Mul", resized, nodes.constant(2))  # from one source pixel to the next
     support = nodes("Mul", nodes("Max", sides, resized), nodes.constant(2))
-    targets = centres(nodes, sides, resized, preprocessing, band)
+    numbers = result_numbers(nodes, resized, preprocessing, band)
+    targets = nodes("Sub", nodes("Mul", numbers, sides), resized)  # [2, bands, band, 1]
     leftmost = nodes("Sub", nodes("ReduceMin", targets, nodes.constant([2])), support)
     first = nodes("Max", nodes("Div", leftmost, step), nodes.constant(0))
-    numbers = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
-    sources = nodes("Add", first, numbers)  # [2, bands, 1, taps]; some are beyond the last pixel
+    counted = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
+    sources = nodes("Add", first, counted)  # [2, bands, 1, taps]; some are beyond the last pixel
     positions = nodes("Where", nodes("Less", sources, sides), nodes("Mul", sources, step), nodes.constant(FAR))
     distance = nodes("Abs", nodes("Sub", targets, positions))  # [2, bands, band, taps]
     tent = nodes("Relu", nodes("Cast", nodes("Sub", support, distance), to=TensorProto.FLOAT))
     weights = nodes("Div", tent, nodes("ReduceSum", tent, nodes.constant([3])))
+    if preprocessing.fit == "pad":  # 0 / 0 outside the image
+        after = nodes("Less", nodes("Sub", nodes("Mul", resized, nodes.constant(2)), numbers), nodes.constant(0))
+        outside = nodes("Or", nodes("Less", numbers, nodes.constant(0)), after)
+        weights = nodes("Where", outside, nodes.constant(0, np.float32), weights)
     last = nodes("Sub", sides, nodes.constant(1))
-    return nodes("Squeeze", nodes("Min", sources, last), nodes.constant([2])), weights
+    sources = nodes("Squeeze", nodes("Min", sources, last), nodes.constant([2]))
+    return [
+        (
+            bands_of(nodes, sources, axis, side // band, preprocessing),
+            bands_of(nodes, weights, axis, side // band, preprocessing),
+        )
+        for axis, side in enumerate(preprocessing.shape)
+    ]
 
 
-def centres(nodes: Nodes, sides: str, resized: str, preprocessing: Preprocessing, band: int) -> str:
-    """Position in the source of the centre of each pixel of the crop: int64 [2, bands, band, 1].
+def bands_of(nodes: Nodes, both: str, axis: int, count: int, preprocessing: Preprocessing) -> str:
+    """The first `count` bands of one axis; a square input needs all."""
+    bands = nodes("Gather", both, nodes.constant(axis), axis=0)
+    if preprocessing.shape[0] == preprocessing.shape[1]:
+        return bands
+    return nodes("Slice", bands, nodes.constant([0]), nodes.constant([count]), nodes.constant([0]))
 
-    (2 * (start + i) + 1) * side - resized, measured from the centre of the first source pixel in the units of `bands`.
+
+def resized_sides(nodes: Nodes, sides: str, preprocessing: Preprocessing) -> str:
+    """Height and width of the resized image: int64 [2, 1, 1, 1]."""
+    height, width = (nodes("Shape", IMAGES, start=axis, end=axis + 1) for axis in (1, 2))
+    box = Symbol(nodes, nodes.constant(np.reshape(preprocessing.box, (2, 1, 1, 1))))
+    return preprocessing.resized(Symbol(nodes, sides), Symbol(nodes, height), Symbol(nodes, width), box).name
+
+
+def result_numbers(nodes: Nodes, resized: str, preprocessing: Preprocessing, band: int) -> str:
+    """2 * i + 1 for the number i, in the resized image, of each pixel of the input: int64 [2, bands, band, 1].
+
+    Padded pixels have numbers below 0 or from `resized` on.
     """
-    start = preprocessing.crop_start(Symbol(nodes, resized)).name
-    odd = nodes.constant((2 * np.arange(preprocessing.input_px) + 1).reshape(-1, band, 1))
-    return nodes("Sub", nodes("Mul", nodes("Add", nodes("Mul", start, nodes.constant(2)), odd), sides), resized)
+    given = Symbol(nodes, nodes.constant(np.reshape(preprocessing.shape, (2, 1, 1, 1))))
+    start = preprocessing.crop_start(Symbol(nodes, resized), given)
+    if preprocessing.fit == "pad":
+        start = start - preprocessing.pad_start(Symbol(nodes, resized), given)
+    odd = nodes.constant((2 * np.arange(max(preprocessing.shape)) + 1).reshape(-1, band, 1))
+    return nodes("Add", nodes("Mul", start.name, nodes.constant(2)), odd)
+
+
+def filled(nodes: Nodes, image: str, row_weights: str, column_weights: str) -> str:
+    """`image` [N, 3, height, width] with FILL where the sum of the weights of its row or column is 0."""
+    sums = (nodes("ReduceSum", weights, nodes.constant([2]), keepdims=0) for weights in (row_weights, column_weights))
+    rows, columns = (
+        nodes("Reshape", of_axis, nodes.constant(shape))
+        for of_axis, shape in zip(sums, ([-1, 1], [1, -1]), strict=True)
+    )
+    outside = nodes("Sub", nodes.constant(1, np.float32), nodes("Mul", rows, columns))
+    return nodes("Add", image, nodes("Mul", outside, nodes.constant(FILL / 255, np.float32)))
 
 
 def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> str:

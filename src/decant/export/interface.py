@@ -21,7 +21,7 @@ INPUT = {
     "bare": {
         "name": PIXELS,
         "dtype": "float32",
-        "layout": "NCHW, input_px x input_px",
+        "layout": "NCHW, height and width as in preprocessing: input_px",
         "channels": "RGB",
         "range": [0, 1],
         "orientation": "EXIF orientation, resize and crop are applied before the graph; the graph normalises",

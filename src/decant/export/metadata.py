@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 import decant
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import FILL, Fit, Preprocessing
 from decant.export.interface import FORMAT, INPUT, OPSET, OUTPUTS
 from decant.workspace import replacing
 
@@ -41,12 +41,20 @@ def steps(preprocessing: Preprocessing) -> dict[str, object]:
     """The evaluation transform, as numbers and as descriptions for people."""
     return {
         **preprocessing.to_dict(),
-        "resize_px": preprocessing.resize_px,
-        "resize": "shorter side to resize_px; longer' = (longer * resize_px + shorter // 2) // shorter",
+        "resize_px": list(preprocessing.box) if preprocessing.box[0] != preprocessing.box[1] else preprocessing.box[0],
+        "resize": RESIZE[preprocessing.fit],
         "interpolation": "bilinear, antialiased, half-pixel centres, in float",
-        "crop": "centre: top = (height - input_px) // 2, left = (width - input_px) // 2",
+        "crop": "centre: top = (height - input height) // 2, left = (width - input width) // 2",
         "scale": "divided by 255, clipped to [0, 1]; the network normalises itself",
     }
+
+
+RESIZE: Mapping[Fit, str] = {
+    "crop": "by the one factor at which the image just covers resize_px: side' = floor(side * factor + 1/2)",
+    "stretch": "each side to resize_px (one side, or height and width)",
+    "pad": "by the one factor at which the image just lies within resize_px: side' = floor(side * factor + 1/2), at "
+    f"least 1; it is centred in the input, and pixels around it have the grey level {FILL}",
+}
 
 
 def stamp(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from decant.data.preprocessing import size_text
 from decant.evaluation.markdown import markdown_table, paragraphs, plain, section
 from decant.evaluation.tables import cell, percent, plural, probability, with_interval
 
@@ -115,9 +116,8 @@ def input_contract(metadata: Mapping[str, str]) -> str:
     given, steps = json.loads(metadata["input"]), json.loads(metadata["preprocessing"])
     return (
         f"Input `{given['name']}`: {given['dtype']}, {given['channels']}, {given['layout']}; {given['orientation']}. "
-        f"The graph resizes ({steps['interpolation']}), crops the centre to {steps['input_px']} px, scales and "
-        "normalises. Outputs: `probabilities` and `logits`. The file's metadata contain the classes and the content of "
-        "this card."
+        f"The graph {geometry_text(steps)} ({steps['interpolation']}), scales and normalises. Outputs: `probabilities` "
+        "and `logits`. The file's metadata contain the classes and the content of this card."
     )
 
 
@@ -138,6 +138,19 @@ def acceptance_text(accept: Mapping[str, Any]) -> str:
     )
     least = probability(accept["threshold"])
     return f"A prediction is accepted if its highest probability is at least {least}. {evidence} {verdict}"
+
+
+def geometry_text(steps: Mapping[str, Any]) -> str:
+    """What the graph does with an image of any shape. steps: the metadata `preprocessing`."""
+    size = f"{size_text(steps['input_px'])} px"
+    crops = steps["crop_ratio"] != 1
+    return {
+        "crop": f"resizes the image with its aspect ratio kept, and crops the centre to {size}",
+        "stretch": f"stretches the image to {size_text(steps['resize_px'])} px"
+        + (f", and crops the centre to {size}" if crops else ", whatever its aspect ratio"),
+        "pad": "resizes the image with its aspect ratio kept into "
+        f"{size_text(steps['resize_px'])} px, and pads{' or crops' if crops else ''} it to {size} with grey",
+    }[steps.get("fit", "crop")]
 
 
 def cpu_text(metadata: Mapping[str, str]) -> str:

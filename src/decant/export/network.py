@@ -10,18 +10,20 @@ import torch
 from torch import nn
 from torch.jit import TracerWarning
 
+from decant.data.preprocessing import InputPx, height_width
 from decant.export.interface import LOGITS, OPSET, PIXELS
 from decant.export.padding import fix_padding
 
 
-def network_graph(classifier: nn.Module, input_px: int) -> onnx.ModelProto:
-    """The network alone, with its normalisation: pixels float32 [N, 3, S, S] in [0, 1] -> logits [N, K].
+def network_graph(classifier: nn.Module, input_px: InputPx) -> onnx.ModelProto:
+    """The network alone, with its normalisation: pixels float32 [N, 3, height, width] in [0, 1] -> logits [N, K].
 
     classifier: has the inputs and outputs of `decant.models.classifier.Classifier`; it is copied, not changed. Batch
     normalisation is folded into the convolutions.
     """
     network = frozen_copy(classifier)
-    example = torch.linspace(0, 1, 2 * 3 * input_px**2).reshape(2, 3, input_px, input_px)
+    height, width = height_width(input_px)
+    example = torch.linspace(0, 1, 2 * 3 * height * width).reshape(2, 3, height, width)
     fix_padding(network, example)
     return trace(network, example)
 

@@ -8,6 +8,7 @@ import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
+from decant.data.preprocessing import InputPx, size_text
 from decant.errors import UserError
 from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
@@ -26,7 +27,7 @@ def has_fixed_input(architecture: str) -> bool:
 def build_classifier(
     architecture: str,
     classes: int,
-    input_px: int,
+    input_px: InputPx,
     weights: list[str],
     seed: int,
     model_args: dict[str, Any] | None = None,
@@ -44,9 +45,18 @@ def build_classifier(
 
 
 def blank_classifier(
-    architecture: str, classes: int, input_px: int, model_args: dict[str, Any] | None = None, drop_path: float = 0.0
+    architecture: str,
+    classes: int,
+    input_px: InputPx,
+    model_args: dict[str, Any] | None = None,
+    drop_path: float = 0.0,
 ) -> Classifier:
     """The classifier with random weights, drawn from torch's global generator."""
+    if has_fixed_input(architecture) and not isinstance(input_px, int):
+        raise UserError(
+            f"{architecture} accepts square inputs only, because its position embeddings are those of a square; "
+            f"give one side as input_px instead of {size_text(input_px)}, or choose a convolutional network"
+        )
     if architecture.startswith("open_clip:"):
         return blank_open_clip(architecture.removeprefix("open_clip:").partition("/")[0], classes)
     if not timm.is_model(architecture):
@@ -84,7 +94,7 @@ def head_of(classifier: Classifier) -> nn.Linear:
 
 
 def embed(classifier: Classifier, images: Tensor) -> Tensor:
-    """The head's input: float32 [B, 3, S, S] in [0, 1] -> features [B, D]."""
+    """The head's input: float32 [B, 3, height, width] in [0, 1] -> features [B, D]."""
     normalised = (images - classifier.mean.view(1, 3, 1, 1)) / classifier.std.view(1, 3, 1, 1)
     backbone = classifier.backbone
     if isinstance(backbone, nn.Sequential):

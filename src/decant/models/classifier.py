@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Classifier(nn.Module):
     """A backbone that is preceded by its input normalisation.
 
-    forward: float32 [B, 3, S, S], RGB in [0, 1] -> logits [B, K].
+    forward: float32 [B, 3, height, width], RGB in [0, 1] -> logits [B, K].
     """
 
     mean: Tensor

@@ -22,7 +22,7 @@ IDENTITY: Members = {"identity": lambda images: images}
 def evaluation_batches(
     images: Iterable[tuple[str, bytes]], preprocessing: Preprocessing, batch_size: int = 64
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Decode and transform images (id, encoded bytes): yield ids and float32 [B, 3, S, S] in [0, 1]."""
+    """Decode and transform images (id, encoded bytes): yield ids and float32 [B, 3, height, width] in [0, 1]."""
 
     def prepare(image: tuple[str, bytes]) -> tuple[str, Tensor]:
         return image[0], evaluation_transform(decode(image[1]), preprocessing)
@@ -56,7 +56,7 @@ def predict(
 
 
 def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:
-    """float32 [B, K] for images float32 [B, 3, S, S] in [0, 1]; the classifier must be in evaluation mode."""
+    """float32 [B, K] for images float32 [B, 3, height, width] in [0, 1]; the classifier must be in evaluation mode."""
     logits = classifier(images.contiguous(memory_format=torch.channels_last)).float()
     return F.log_softmax(logits, dim=1).cpu().numpy()
 

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from decant.data.preprocessing import height_width, size_text
 from decant.export.student import export_student
 from decant.export.verification.torch_reference import TorchReference
 from decant.export.verification.verify import verify
@@ -19,7 +20,8 @@ def export_time_row(checkpoint: Checkpoint, folder: Path, images: int) -> dict[s
     """
     input_px = checkpoint.preprocessing.input_px
     drawn = [
-        (str(number), image) for number, image in enumerate(drawn_images("photo", "odd", input_px, images, seed=0))
+        (str(number), image)
+        for number, image in enumerate(drawn_images("photo", "odd", max(height_width(input_px)), images, seed=0))
     ]
     start = time.perf_counter()
     export_student(checkpoint, folder)
@@ -28,7 +30,7 @@ def export_time_row(checkpoint: Checkpoint, folder: Path, images: int) -> dict[s
     verified = time.perf_counter()
     return {
         "classes": len(checkpoint.classes),
-        "input_px": input_px,
+        "input_px": size_text(input_px),
         "pictures": images,
         "export_s": exported - start,
         "verify_s": verified - exported,

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import decant
+from decant.data.preprocessing import InputPx, height_width, size_text
 from decant.errors import UserError
 from decant.timing.process import MEGABYTE, Inputs, Job, Samples
 from decant.timing.quoted import quoted_threads
@@ -260,7 +261,7 @@ def latency_row(candidate: Candidate, batch_size: int, threads: int, samples: Se
         "engine": candidate.engine,
         "precision": candidate.dtype,
         "graph": candidate.inputs.graph,
-        "input_px": candidate.inputs.input_px,
+        "input_px": size_text(candidate.inputs.input_px),
         "batch_size": batch_size,
         "threads": threads,
         "cold_start_s": float(np.median([process.cold_start_s for process in samples])),
@@ -311,7 +312,7 @@ def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> dict[str, object
     total = dict.fromkeys(LATENCY_COLUMNS, None) | dict(rows[0]) | {"model": name, "kind": "ensemble"}
     for column in ("engine", "precision"):
         total[column] = rows[0][column] if len({row[column] for row in rows}) == 1 else "mixed"
-    total["input_px"] = max(int(value_of(row, "input_px")) for row in rows)
+    total["input_px"] = max((str(row["input_px"]) for row in rows), key=pixels_of)
     for column in ("calls", "processes"):
         total[column] = min(int(value_of(row, column)) for row in rows)
     total["images_per_second"] = 1 / sum(1 / value_of(row, "images_per_second") for row in rows)
@@ -319,6 +320,12 @@ def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> dict[str, object
         known = all(row[column] is not None for row in rows)
         total[column] = sum(value_of(row, column) for row in rows) if known else None
     return total
+
+
+def pixels_of(size: str) -> int:
+    """The number of pixels of a size in the table: `128` or `96x176`."""
+    sides = [int(side) for side in size.split("x")]
+    return sides[0] * sides[-1]
 
 
 def network_cost(checkpoint: Path) -> tuple[float, float]:
@@ -329,8 +336,8 @@ def network_cost(checkpoint: Path) -> tuple[float, float]:
     return count_cost(loaded.classifier, loaded.preprocessing.input_px)
 
 
-def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """As `network_cost`, for a torch module that takes [1, 3, input_px, input_px].
+def count_cost(network, input_px: InputPx) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """As `network_cost`, for a torch module that takes [1, 3, *input_px].
 
     Multiply-adds are half of the floating-point operations that torch counts in convolutions and matrix products;
     normalisation, activations and resizing are not counted.
@@ -343,7 +350,7 @@ def count_cost(network, input_px: int) -> tuple[float, float]:  # type: ignore[n
     counter = FlopCounterMode(display=False)
     # The counter does not know the fused attention of every device; plain attention is two matrix products.
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        network(torch.zeros(1, 3, input_px, input_px))
+        network(torch.zeros(1, 3, *height_width(input_px)))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return parameters / 1e6, counter.get_total_flops() / 2 / 1e9
 

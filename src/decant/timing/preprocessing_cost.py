@@ -15,12 +15,12 @@ import onnxruntime
 from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import FILL, Preprocessing
 from decant.errors import UserError
 from decant.export.interface import IMAGES, PIXELS
 from decant.export.runtime import OnnxClassifier
 from decant.export.verification.comparison import distance
-from decant.export.verification.pillow_reference import cropped_box
+from decant.export.verification.pillow_reference import source_and_target
 from decant.export.verification.verify import MAX_GREY_LEVELS, preprocessing_of
 
 COST_COLUMNS = (
@@ -30,7 +30,7 @@ COST_COLUMNS = (
 )  # fmt: skip
 SHARE = np.float32(1 / 255)
 
-Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]  # RGB photo -> float32 [1, 3, S, S] in [0, 1]
+Prepare = Callable[[Image.Image, Preprocessing], np.ndarray]  # RGB photo -> float32 [1, 3, height, width] in [0, 1]
 
 
 def cost_row(path: Path, image: np.ndarray, threads: int, calls: int) -> dict[str, object]:
@@ -113,19 +113,29 @@ def in_turns(
 
 
 def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize the whole photo, then crop: uint8 [S, S, 3]."""
-    size = preprocessing.input_px
-    height, width = preprocessing.resized_shape(photo.height, photo.width)
-    resized = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
-    top, left = preprocessing.crop_start(height), preprocessing.crop_start(width)
-    return resized[top : top + size, left : left + size]
+    """Resize the whole photo, then crop or pad it: uint8 [*shape, 3]."""
+    shape = preprocessing.resized_shape(photo.height, photo.width)
+    resized = np.asarray(photo.resize(shape[::-1], Image.Resampling.BILINEAR))
+    shown = [preprocessing.shown(*sides) for sides in zip(shape, preprocessing.shape, strict=True)]
+    top, left = (preprocessing.crop_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
+    above, before = (preprocessing.pad_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
+    return placed(resized[top : top + shown[0], left : left + shown[1]], above, before, preprocessing)
 
 
 def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize only the part of the photo that the crop keeps: uint8 [S, S, 3]."""
-    size = preprocessing.input_px
-    box = cropped_box(photo.height, photo.width, preprocessing)
-    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    """Resize only the part of the photo that the input shows: uint8 [*shape, 3]."""
+    box, (above, before, height, width) = source_and_target(photo.height, photo.width, preprocessing)
+    resized = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    return placed(resized, above, before, preprocessing)
+
+
+def placed(resized: np.ndarray, above: int, before: int, preprocessing: Preprocessing) -> np.ndarray:
+    """The resized image at its place in the network's input, which is grey around it: uint8 [*shape, 3]."""
+    if resized.shape[:2] == preprocessing.shape:
+        return resized
+    prepared = np.full((*preprocessing.shape, 3), FILL, np.uint8)
+    prepared[above : above + resized.shape[0], before : before + resized.shape[1]] = resized
+    return prepared
 
 
 def turned_first(resized: np.ndarray) -> np.ndarray:
@@ -151,7 +161,7 @@ def both(
     photo: Image.Image,
     preprocessing: Preprocessing,
 ) -> np.ndarray:
-    """Resize in uint8, then convert: float32 [1, 3, S, S]."""
+    """Resize in uint8, then convert: float32 [1, 3, height, width]."""
     return convert(resize(photo, preprocessing))
 
 

@@ -42,7 +42,7 @@ def preprocessing_error_rows(path: Path, images: int, seed: int = 0) -> list[dic
     each = -(-images // len(kinds))
     return [
         {"pixels": pixels, "shape": shape, "pictures": each}
-        | differences(tap, preprocessing, drawn_images(pixels, shape, preprocessing.input_px, each, seed))
+        | differences(tap, preprocessing, drawn_images(pixels, shape, max(preprocessing.shape), each, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]
 

@@ -2,8 +2,8 @@
 
     python -m decant.timing.process '{"engine": "onnxruntime", "path": "student.onnx", ...}'
 
-It prints one JSON object. It imports only NumPy and one engine, so that `peak_rss_mb` and `cold_start_s` are those of a
-small server and not of a training process. `decant.timing.models` starts it.
+It prints one JSON object. It imports only NumPy, one engine and a small module, so that `peak_rss_mb` and
+`cold_start_s` are those of a small server and not of a training process. `decant.timing.models` starts it.
 """
 
 import json
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from decant.data.preprocessing import InputPx, height_width
+
 MEGABYTE = 1_000_000
 
 
@@ -23,11 +25,12 @@ MEGABYTE = 1_000_000
 class Inputs:
     """Shape and type of a batch.
 
-    `full` graphs take uint8 [B, height, width, 3], `bare` graphs float32 [B, 3, S, S].
+    `full` graphs take uint8 [B, height, width, 3], `bare` graphs float32 [B, 3, *input_px]. input_px: side of a square,
+    or height and width.
     """
 
     graph: str  # full | bare
-    input_px: int
+    input_px: InputPx
     height: int = 300  # of the image given to a full graph
     width: int = 400
 
@@ -62,7 +65,7 @@ def make_batch(inputs: Inputs, batch_size: int) -> npt.NDArray[np.generic]:
     draw = np.random.default_rng(0)
     if inputs.graph == "full":
         return draw.integers(0, 256, (batch_size, inputs.height, inputs.width, 3), dtype=np.uint8)
-    return draw.random((batch_size, 3, inputs.input_px, inputs.input_px), dtype=np.float32)
+    return draw.random((batch_size, 3, *height_width(inputs.input_px)), dtype=np.float32)
 
 
 def measure(job: Job) -> Samples:

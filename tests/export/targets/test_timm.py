@@ -21,6 +21,7 @@ from decant.export.runtime import OnnxClassifier
 from decant.export.targets.timm import crop_pct, write_timm_folder
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint
+from decant.models.classifier import Classifier
 
 Vehicles = list[tuple[np.ndarray, int]]
 MAX_GREY_LEVELS = 1.5  # Pillow rounds to whole grey levels, twice
@@ -171,6 +172,48 @@ def test_timm_computes_our_resize_px_from_crop_pct() -> None:
         for ratio in (1.0, 0.95, 0.9, 0.875, 0.8, 1 / 3):
             preprocessing = Preprocessing(size, ratio)
             assert math.floor(size / crop_pct(preprocessing)) == preprocessing.resize_px, (size, ratio)  # as timm does
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "crop_mode"),
+    [
+        (Preprocessing((96, 176)), "center"),
+        (Preprocessing(64, 0.875, "stretch"), "squash"),
+        (Preprocessing((64, 96), 1.0, "stretch"), "squash"),
+        (Preprocessing((64, 96), 1.0, "pad"), "border"),
+    ],
+)
+def test_timms_transform_gives_the_pixels_of_every_fit(
+    tmp_path: Path, vehicles: Vehicles, preprocessing: Preprocessing, crop_mode: str
+) -> None:
+    consumer = consumer_of(tmp_path, preprocessing, (0.5, 0.5, 0.5))
+    assert consumer.config["crop_mode"] == crop_mode and tuple(consumer.config["input_size"][1:]) == preprocessing.shape
+    height, width = preprocessing.shape  # sizes that both round alike
+    images = [
+        np.asarray(Image.fromarray(vehicles[0][0]).resize(size)) for size in ((3 * width, 3 * height), (400, 400))
+    ]
+    for image in images if preprocessing.fit != "crop" else images[:1]:
+        difference = consumer.prepared(image) - evaluation_transform(image, preprocessing).numpy()
+        assert 255 * np.abs(difference).max() <= MAX_GREY_LEVELS
+
+
+def consumer_of(folder: Path, preprocessing: Preprocessing, mean: tuple[float, float, float]) -> Consumer:
+    backbone = timm.create_model("test_efficientnet", num_classes=4)
+    classifier = Classifier(backbone, mean, (0.5, 0.5, 0.5)).eval()
+    write_timm_folder(
+        Checkpoint(classifier, list("abcd"), preprocessing, {"architecture": "test_efficientnet"}), folder
+    )
+    return Consumer(folder)
+
+
+def test_padding_with_another_colour_than_timms_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="pads images with the network's mean colour"):
+        consumer_of(tmp_path, Preprocessing(64, 1.0, "pad"), (0.485, 0.456, 0.406))
+
+
+def test_a_crop_ratio_that_one_number_cannot_express_for_both_sides_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="timm cannot resize to 96x159 px for an input of 48x80 px"):
+        consumer_of(tmp_path, Preprocessing((48, 80), 0.502), (0.5, 0.5, 0.5))
 
 
 def test_the_weights_are_only_the_backbones(folder: Path, fitted: Checkpoint) -> None:

@@ -34,7 +34,7 @@ class Reference(Protocol):
         """Class names in the order of the logits."""
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        """uint8 [H, W, 3] -> prepared float32 [3, height, width] in [0, 1]."""
 
     @property
     def network(self) -> Network | None:

@@ -1,6 +1,8 @@
 """A reference without PyTorch: Pillow prepares the image, the bare graph computes the logits."""
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import onnxruntime
@@ -10,7 +12,8 @@ from decant.data.preprocessing import Preprocessing
 from decant.export.interface import LOGITS
 from decant.export.runtime import run
 
-Network = Callable[[np.ndarray], np.ndarray]  # prepared float32 [3, S, S] -> logits float32 [K]
+Network = Callable[[np.ndarray], np.ndarray]  # prepared float32 [3, H, W] -> logits float32 [K]
+GREY = 128.0  # the grey level of padded pixels, repeated here as a check of the file's
 
 
 class PillowReference:
@@ -26,32 +29,47 @@ class PillowReference:
         self.name = "Pillow and the bare graph" if network else "Pillow"
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        """uint8 [H, W, 3] -> prepared float32 [3, H', W'] in [0, 1]."""
         return prepare(image, self.preprocessing)
 
 
 def prepare(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """uint8 [H, W, 3] -> float32 [3, S, S] in [0, 1]: antialiased bilinear resize and centre crop in one step."""
-    size = preprocessing.input_px
-    box = cropped_box(image.shape[0], image.shape[1], preprocessing)
+    """uint8 [H, W, 3] -> float32 [3, *shape] in [0, 1]: the shown part resized, antialiased, and padded.
+
+    Only values of `preprocessing` are read; the sizes are computed here.
+    """
+    box, (top, left, height, width) = source_and_target(image.shape[0], image.shape[1], preprocessing)
     # float32 (Pillow's mode F): on 8-bit channels Pillow rounds between its two passes.
     channels = [Image.fromarray(image[:, :, c].astype(np.float32)) for c in range(3)]
-    resized = [c.resize((size, size), Image.Resampling.BILINEAR, box=box) for c in channels]
-    return np.clip(np.stack([np.asarray(channel) for channel in resized]) / 255, 0, 1).astype(np.float32)
+    resized = [c.resize((width, height), Image.Resampling.BILINEAR, box=box) for c in channels]
+    prepared = np.full((3, *preprocessing.shape), GREY, np.float32)
+    prepared[:, top : top + height, left : left + width] = np.stack([np.asarray(channel) for channel in resized])
+    return np.clip(prepared / 255, 0, 1).astype(np.float32)
 
 
-def cropped_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the part of the image that the crop keeps, in the image's pixels."""
-    input_px, resize_px = preprocessing.input_px, preprocessing.resize_px
+def source_and_target(
+    height: int, width: int, preprocessing: Preprocessing
+) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
+    """Left, top, right, bottom of the part of the image that the input shows; top, left, height, width of its place."""
+    (top, bottom, above, rows), (left, right, before, columns) = ends(height, width, preprocessing)
+    return (left, top, right, bottom), (above, before, rows, columns)
 
-    def ends(side: int) -> tuple[float, float]:
-        short = min(height, width)
-        resized = (side * resize_px + short // 2) // short
-        start = (resized - input_px) // 2
-        return start * side / resized, (start + input_px) * side / resized
 
-    (top, bottom), (left, right) = ends(height), ends(width)
-    return left, top, right, bottom
+def ends(height: int, width: int, preprocessing: Preprocessing) -> list[tuple[float, float, int, int]]:
+    """For the height and the width: first and last source pixel, first pixel in the input, pixels in the input."""
+    box = [round(side / preprocessing.crop_ratio) for side in preprocessing.shape]
+    if preprocessing.fit == "stretch":
+        resized = box
+    else:
+        scales = [Fraction(box[0], height), Fraction(box[1], width)]
+        scale = max(scales) if preprocessing.fit == "crop" else min(scales)
+        resized = [max(1, math.floor(side * scale + Fraction(1, 2))) for side in (height, width)]
+    axes = []
+    for side, after, wanted in zip((height, width), resized, preprocessing.shape, strict=True):
+        shown = min(after, wanted)
+        start = (after - shown) // 2
+        axes.append((start * side / after, (start + shown) * side / after, (wanted - shown) // 2, shown))
+    return axes
 
 
 def network_of(session: onnxruntime.InferenceSession) -> Network:

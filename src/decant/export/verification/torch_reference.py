@@ -25,11 +25,11 @@ class TorchReference:
         self.classifier = frozen_copy(checkpoint.classifier)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] -> prepared float32 [3, S, S] in [0, 1]."""
+        """uint8 [H, W, 3] -> prepared float32 [3, height, width] in [0, 1]."""
         return evaluation_transform(image, self.preprocessing).numpy()
 
     def network(self, prepared: np.ndarray) -> np.ndarray:
-        """Prepared float32 [3, S, S] -> logits float32 [K]."""
+        """Prepared float32 [3, height, width] -> logits float32 [K]."""
         with torch.inference_mode(), one_thread():
             return self.classifier(torch.from_numpy(np.require(prepared, requirements=["C", "W"]))[None])[0].numpy()
 

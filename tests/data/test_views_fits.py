@@ -11,7 +11,7 @@ from decant.data.preprocessing import FILL
 from decant.data.views import ViewSet, draw_views, view_keys
 from decant.study import Views
 
-WIDE, TALL = (300, 160), (120, 260)  # width, height
+WIDE, TALL = (300, 150), (130, 260)  # width, height; padded to 120 px and to 80 x 160 px without rounding
 CROPPED = PLAIN.model_copy(update={"scale": (0.3, 0.9), "ratio": (0.8, 1.25)})
 
 
@@ -29,8 +29,8 @@ def views_of(cache, policy, geometry):
     [
         (InputGeometry("stretch"), 96),
         (InputGeometry("stretch", 1.875), (96, 180)),
-        (InputGeometry("pad"), 96),
-        (InputGeometry("pad", 2.0), (64, 128)),
+        (InputGeometry("pad"), 120),
+        (InputGeometry("pad", 2.0), (80, 160)),
     ],
 )
 @pytest.mark.parametrize("row", [0, 1])

@@ -1,4 +1,4 @@
-"""Time every model of a study on this machine: percentiles, throughput, memory."""
+"""Time every model of a study on this machine: cold start, percentiles, throughput, memory."""
 
 from collections.abc import Sequence
 

@@ -9,7 +9,6 @@ an input is missing or wrong.
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.threads < 1:
         options.error("argument --threads: give a number above 0")
     refuse_to_overwrite(given.csv, [given.model, *given.photos])
-    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like do not change the image
     classifier = OnnxClassifier(given.model, threads=1)
     require_full_graph(classifier, given.model)
     images = GivenImages(given.photos)

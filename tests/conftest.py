@@ -31,6 +31,23 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def exit_code_of() -> Callable[..., int]:
+    """A function that runs the script at a path below the repository with some words and returns its exit code."""
+    from decant.errors import exit_on_user_error
+    from decant.scripts import script_module
+
+    def call(path: str, *words: object) -> int:
+        try:
+            with exit_on_user_error():
+                script_module(path).main([str(word) for word in words])
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return call
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real photos; tests that take it carry the mark `data`."""
     folder = Path(os.environ.get("DECANT_DATA", "data")).resolve()

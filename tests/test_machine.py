@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from decant import machine
+from decant import cores, machine
 
 GLIBC = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
 MAPPED_BLOCKS = """
@@ -96,6 +96,18 @@ def test_a_fast_first_step_decides_nothing(monkeypatch):
     assert machine.faster_dtype(step) == "fp32"
 
 
+@pytest.mark.parametrize(
+    ("sets", "kind", "may"),
+    [
+        (["avx2"], "cpu", False), (["avx2", "avx512_vnni"], "cpu", False), (["avx2", "amx_bf16"], "cpu", True),
+        (["asimddp", "bf16"], "cpu", True), ([], "cpu", True), (["avx2"], "cuda", True),
+    ],
+)  # fmt: skip
+def test_bf16_is_ruled_out_only_on_a_cpu_known_to_lack_it(monkeypatch, sets, kind, may):
+    monkeypatch.setattr(machine, "instruction_sets", lambda: sets)
+    assert machine.may_have_bf16(torch.device(kind)) is may
+
+
 @pytest.mark.parametrize(("available", "kind"), [(True, "cuda"), (False, "cpu")])
 def test_the_gpu_is_taken_where_there_is_one(monkeypatch, available, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
@@ -140,10 +152,10 @@ def test_what_the_system_does_not_tell_is_empty(monkeypatch, tmp_path):
 
 def test_usable_cores_are_those_that_the_process_may_run_on(monkeypatch):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert machine.usable_cores() == 3
+    assert cores.usable_cores() == 3
     monkeypatch.delattr(machine.os, "sched_getaffinity")
     monkeypatch.setattr(machine.os, "cpu_count", lambda: None)
-    assert machine.usable_cores() == 1
+    assert cores.usable_cores() == 1
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="no /proc")

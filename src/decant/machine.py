@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from decant.cores import usable_cores as usable_cores
+from decant.cores import usable_cores
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEEP_BYTES = 2**31 - 1  # the largest value of mallopt's int
@@ -39,6 +39,15 @@ def keep_memory() -> bool:
 def device() -> torch.device:
     """Return the first GPU, or the CPU if there is no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def may_have_bf16(device: torch.device) -> bool:
+    """Return False for a CPU that is known to lack bf16 instructions.
+
+    There a bf16 step takes many times as long as one in fp32, so that timing it costs more than it could save.
+    """
+    sets = instruction_sets()
+    return device.type != "cpu" or not sets or any("bf16" in name for name in sets)
 
 
 def faster_dtype(step: Callable[[torch.dtype], Any], repeats: int = 3) -> str:

@@ -48,7 +48,7 @@ class ToyVehicles(Section):
     images: int = Field(2000, ge=20, description="about how many images to draw, faults included")
     size_px: int = Field(96, ge=24, description="typical side of an image, pixels")
     classes: int = Field(10, ge=2, le=10, description="how many of the vehicle classes")
-    test_share: float = Field(0.15, gt=0, le=0.5, description="share of the images in test; 0.15 of them are in val")
+    test_share: float = Field(0.15, gt=0, le=0.5, description="share of all images that is in test; 0.15 is in val")
 
 
 FolderSplit = Literal["train", "val", "test", "predict", "unlabelled", "ignore"]

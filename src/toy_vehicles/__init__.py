@@ -47,7 +47,7 @@ def generate(
     """Write `images` files and truth.csv to `folder`; do nothing if `folder` is already complete.
 
     size_px: side of the square images; the sides of the others are near it. classes: how many of CLASSES, from the
-    first; the first is the most frequent. test_share: share of the images in test, in (0, 0.5]; 0.15 of them are in
+    first; the first is the most frequent. test_share: share of all images that is in test, in (0, 0.5]; 0.15 is in
     val. progress: as `decant.tracking.progress`. The same arguments give the same bytes. The files are written to a
     temporary folder first, so `folder` is never incomplete.
     Raises ValueError if a number is out of range or if `folder` contains something else.

@@ -65,7 +65,7 @@ def test_a_weak_classifier_on_correct_labels_gives_few_suggestions_though_its_co
     _, probabilities, true = calibrated(2.0)
     judged = judge_labels(probabilities, true, np.arange(len(true)), names(len(true)))
     assert confident_joint_noise(probabilities, true) > 0.2
-    assert len(judged.found) > 0.1 * len(true)
+    assert len(judged.suspects) > 0.1 * len(true)
     assert len(judged.suggested) <= 0.01 * len(true)
 
 
@@ -74,7 +74,7 @@ def test_the_suggested_labels_are_the_most_suspect_and_mostly_wrong() -> None:
     given = spoilt(rng, true, 0.1)
     judged = judge_labels(probabilities, given, np.arange(len(true)), names(len(true)))
     suggested = judged.suggested
-    assert suggested.equals(judged.found.head(len(suggested)))
+    assert suggested.equals(judged.suspects.head(len(suggested)))
     assert 0.05 * len(true) < len(suggested) <= judged.noise.rate * len(true)
     assert (given != true)[suggested["id"].to_numpy(int)].mean() > 0.8
 

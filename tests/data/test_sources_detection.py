@@ -113,3 +113,17 @@ def test_parquet(tmp_path: Path, as_file: bool) -> None:
 def test_what_is_given_is_not_looked_for(folder_of: Callable[[Files], Path]) -> None:
     keys = detected_data(folder_of({**TABLE, "train.csv": ROWS}), {"source": "folder", "val_fraction": 0.2})
     assert keys["source"] == "folder" and keys["val_fraction"] == 0.2
+
+
+def test_paths_of_another_machine_and_a_code_page_are_matched(folder_of: Callable[[Files], Path]) -> None:
+    rows = "id,label\n" + "".join(f"C:\\\\me\\\\images\\\\{n}.png,{'汽车' if n % 2 else '卡车'}\n" for n in range(6))
+    photos = folder_of({**TABLE, "labels.csv": rows.replace("\\\\", "\\").encode("gbk")})
+    assert {label for label, _ in labels(photos, table_encoding="gbk").values()} == {"汽车", "卡车"}
+
+
+def test_parquet_files_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    table = pa.table({"image": [png(n) for n in range(4)], "label": ["cat", "dog"] * 2})
+    for name in ("train", "validation"):
+        pq.write_table(table, tmp_path / "data" / f"{name}-00000-of-00001.parquet")
+    assert {split for _, split in labels(tmp_path).values()} == {"train", "val"}

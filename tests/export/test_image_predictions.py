@@ -1,7 +1,6 @@
 """distill/predict.py: a row per image, the file's own probabilities, reasons, exit codes and what it needs."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -9,8 +8,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -18,7 +17,6 @@ import PIL
 import pytest
 from PIL import Image
 
-from decant.errors import exit_on_user_error
 from decant.export.image_predictions import COLUMNS, image_predictions
 from decant.export.metadata import add_metadata
 from decant.export.runtime import OnnxClassifier
@@ -30,28 +28,10 @@ Images = list[tuple[str, np.ndarray]]
 SCRIPT = Path(__file__).parents[2] / "distill" / "predict.py"
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("script_predict", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(script: ModuleType) -> Call:
+def call(exit_code_of: Call) -> Call:
     """Run the script with these arguments; return its exit code."""
-
-    def call(*words: object) -> int:
-        try:
-            with exit_on_user_error():
-                script.main([str(word) for word in words])
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return call
+    return partial(exit_code_of, "distill/predict.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The scripts as functions, and one whole run of the study `micro` that many tests look at."""
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +8,13 @@ from types import ModuleType
 
 import pytest
 
-from decant.study_files import ROOT
+from decant.scripts import script_module
 from decant.workspace import Workspace
 
 
 def script(path: str) -> ModuleType:
     """The script at `path` below the repository, as a module."""
-    spec = importlib.util.spec_from_file_location(f"script_{Path(path).stem}", ROOT / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module(path)
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,6 @@ def test_labels_of_train_are_not_checked_where_each_class_has_one_image(caplog: 
         *(np.concatenate([part[1:4], part[120:130]]) for part in (looks.features, looks.mirrored, looks.thumbnails))
     )
     judged = judged_labels(Manifest(rows, CLASSES), few, rows.index, 5, 0)
-    assert judged["train"].found.empty
+    assert judged["train"].suspects.empty
     assert len(judged["train"].ids) == 0
     assert "labels of train are not checked" in caplog.text

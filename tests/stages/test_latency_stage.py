@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from decant import machine
 from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import blank_classifier
 from decant.models.checkpoint import Checkpoint, save_checkpoint
@@ -19,7 +18,7 @@ from decant.study import Benchmark
 def test_all_threads_are_the_cores_of_this_process_and_none_is_counted_twice(
     asked: list[int | str], cores: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
+    monkeypatch.setattr("decant.cores.usable_cores", lambda: cores)
     assert stage.thread_counts(asked) == counts
 
 

@@ -376,9 +376,16 @@ def test_measuring_the_dtype_does_not_change_the_network(network_of: Networks, m
         return "bf16"
 
     monkeypatch.setattr(loop, "faster_dtype", try_both)
+    monkeypatch.setattr(loop, "may_have_bf16", lambda device: True)
     network = network_of(PLAIN)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert measured_dtype(network, PLAIN, 3, CPU) == "bf16"
     assert timed == [torch.float32, torch.bfloat16]
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_nothing_is_timed_without_bf16_instructions(network_of: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "may_have_bf16", lambda device: False)
+    monkeypatch.setattr(loop, "faster_dtype", lambda step: pytest.fail("a step was timed"))
+    assert measured_dtype(network_of(PLAIN), PLAIN, 3, CPU) == "fp32"

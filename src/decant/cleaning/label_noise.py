@@ -3,8 +3,8 @@
 1. From duplicates. Two copies of one image show one class, so different labels mean that a label is wrong. This needs
    no classifier, but copies whose labels were copied with them say nothing, and the interval is wide for few copies.
 2. From the joint distribution of given labels and out-of-fold predictions. The off-diagonal mass of the confident joint
-   (Northcutt, Jiang & Chuang 2021) contains the mistakes of the classifier too: 43 % for a probe that is right on 55 %
-   of the images. Therefore the mistakes that the classifier itself expects are taken out. The given label is modelled
+   (Northcutt, Jiang & Chuang 2021) contains the mistakes of the classifier too (results/cleaning has examples).
+   Therefore the mistakes that the classifier itself expects are taken out. The given label is modelled
    as a draw from the calibrated prediction, which with probability `rate` was replaced by another class at random
    (backward and forward models of noise: Patrini et al. 2017). Labels that even a calibrated prediction calls almost
    impossible are evidence of noise; labels of which the prediction is not sure are not.
@@ -84,12 +84,12 @@ class JudgedLabels:
 
     ids: NDArray[np.object_]
     noise: LabelNoise
-    found: pd.DataFrame
+    suspects: pd.DataFrame
 
     @property
     def suggested(self) -> pd.DataFrame:
         """The most suspect ones, as many as the noise warrants."""
-        return self.found.head(self.noise.suggestions)
+        return self.suspects.head(self.noise.suggestions)
 
 
 def judge_labels(
@@ -102,16 +102,16 @@ def judge_labels(
 
 def label_noise_metrics(judged: JudgedLabels) -> dict[str, Any]:
     """Return the entry of a set of labels for `clean/metrics.json`; suspects = suggested + not_suggested."""
-    noise, found, suggested = judged.noise, len(judged.found), len(judged.suggested)
+    noise, suspects, suggested = judged.noise, len(judged.suspects), len(judged.suggested)
     return {
         "labels": noise.n,
         "rate": rounded(noise.rate),
         "confident_joint": rounded(noise.confident_joint),
         "from_joint": rate_metrics(noise.joint),
         "from_duplicates": rate_metrics(noise.duplicates),
-        "suspects": found,
+        "suspects": suspects,
         "suggested": suggested,
-        "not_suggested": found - suggested,
+        "not_suggested": suspects - suggested,
     }
 
 

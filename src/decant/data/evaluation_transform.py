@@ -38,7 +38,7 @@ def evaluation_transform(image: np.ndarray, preprocessing: Preprocessing) -> Ten
 def is_safe(shape: tuple[int, int], preprocessing: Preprocessing) -> bool:
     """True if F.interpolate may resize the whole image: it is right, and takes little memory.
 
-    To a width of 1 px, torch 2.15 antialiases wrongly (by up to 100 grey levels).
+    To a width of 1 px, torch 2.15 antialiases wrongly.
     """
     height, width = preprocessing.shape
     return shape[1] > 1 and shape[0] * shape[1] <= MAX_UNUSED * height * width

@@ -103,7 +103,7 @@ def read_dtype(metadata: Mapping[str, str]) -> str:
 def read_threshold(metadata: Mapping[str, str]) -> float | None:
     """The threshold that `decant.evaluation.acceptance` chose, above 1 if no prediction is accepted.
 
-    None for a file without one: those from before version 7 of the stage export. Raises ValueError as `read_metadata`.
+    None for a file without one: those from before version 8 of the stage export. Raises ValueError as `read_metadata`.
     """
     if "accept" not in metadata:
         return None

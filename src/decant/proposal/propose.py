@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decant import machine
+from decant import cores, machine
 from decant.data.sources import SOURCES, open_source
 from decant.data.sources.base import Found
 from decant.data.sources.detection import detected_data
@@ -172,4 +172,4 @@ def geometry_text(sizes: Sequence[tuple[int, int]], proposed: Proposed) -> str:
 def machine_text() -> str:
     if machine.device().type == "cuda":
         return "a GPU"
-    return f"a CPU with {plural(machine.usable_cores(), 'core')}"
+    return f"a CPU with {plural(cores.usable_cores(), 'core')}"

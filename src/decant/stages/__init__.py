@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table. module: the file of this package that contains the stage's code."""
+    """One row of the table. module: the file of this package that contains the stage's code. doing: for people."""
 
     name: str
     module: str
     reads: tuple[str, ...]
     script: str
+    doing: str
 
 
 CLEAN, TRAIN, COMBINE = "research/clean_data.py", "research/train_teacher.py", "ensembles/combine.py"
@@ -33,28 +34,31 @@ PRECISION, LATENCY = "benchmarks/precision.py", "benchmarks/latency.py"
 STUDENTS = ("student", "student_alone")
 PREDICTED = ("predictions/*", "predictions/student", "predictions/student_alone")
 
+PREDICTS = "predicts the images outside train"
+
 GRAPH = (
-    Stage("manifest", "manifest", (), CLEAN),
-    Stage("clean", "clean", ("manifest",), CLEAN),
-    Stage("pixels", "pixels", ("clean",), TRAIN),
-    Stage("teachers/NAME", "teacher", ("clean", "pixels"), TRAIN),
-    Stage("predictions/NAME", "predictions", ("clean", "teachers/NAME"), TRAIN),
-    Stage("ensemble", "ensemble", ("clean", "predictions/*"), COMBINE),
-    Stage("soft_labels/NAME", "soft_labels", ("clean", "pixels", "teachers/NAME"), LABEL),
-    Stage("student", "student", ("clean", "pixels", "ensemble", "soft_labels/*"), DISTIL),
-    Stage("student_alone", "student", ("clean", "pixels"), DISTIL),
-    Stage("predictions/student", "predictions", ("clean", "student"), EXPORT),
-    Stage("predictions/student_alone", "predictions", ("clean", "student_alone"), PRECISION),
-    Stage("export", "export", ("clean", "teachers/*", "ensemble", "student", "predictions/student"), EXPORT),
-    Stage("int8", "int8", ("clean", "student", "export"), EXPORT),
-    Stage(
-        "benchmarks/precision",
-        "precision",
-        ("clean", "pixels", *PREDICTED, "ensemble", "soft_labels/*", "export", "int8"),
-        PRECISION,
-    ),
-    Stage("benchmarks/latency", "latency", ("clean", "teachers/*", "ensemble", "student", "export", "int8"), LATENCY),
-)
+    Stage("manifest", "manifest", (), CLEAN, "reads every image"),
+    Stage("clean", "clean", ("manifest",), CLEAN, "looks for duplicates, leaks and wrong labels"),
+    Stage("pixels", "pixels", ("clean",), TRAIN, "stores the pixels for training"),
+    Stage("teachers/NAME", "teacher", ("clean", "pixels"), TRAIN, "trains a teacher"),
+    Stage("predictions/NAME", "predictions", ("clean", "teachers/NAME"), TRAIN, PREDICTS),
+    Stage("ensemble", "ensemble", ("clean", "predictions/*"), COMBINE, "fits temperatures and weights on val"),
+    Stage("soft_labels/NAME", "soft_labels",
+          ("clean", "pixels", "teachers/NAME"), LABEL, "stores the teacher's probabilities for the student's views"),
+    Stage("student", "student", ("clean", "pixels", "ensemble", "soft_labels/*"), DISTIL, "distils the student"),
+    Stage("student_alone", "student", ("clean", "pixels"), DISTIL, "trains the same network on the given labels alone"),
+    Stage("predictions/student", "predictions", ("clean", "student"), EXPORT, PREDICTS),
+    Stage("predictions/student_alone", "predictions", ("clean", "student_alone"), PRECISION, PREDICTS),
+    Stage("export", "export",
+          ("clean", "teachers/*", "ensemble", "student", "predictions/student"), EXPORT,
+          "writes the ONNX file and verifies it"),
+    Stage("int8", "int8", ("clean", "student", "export"), EXPORT, "quantises the file, verifies and times it"),
+    Stage("benchmarks/precision", "precision",
+          ("clean", "pixels", *PREDICTED, "ensemble", "soft_labels/*", "export", "int8"), PRECISION,
+          "scores every model"),
+    Stage("benchmarks/latency", "latency",
+          ("clean", "teachers/*", "ensemble", "student", "export", "int8"), LATENCY, "times every model"),
+)  # fmt: skip
 SCRIPTS = (*dict.fromkeys(stage.script for stage in GRAPH), "benchmarks/report.py")
 
 

@@ -51,8 +51,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     temperature = val_temperature(manifest, inputs.folder("predictions/student"))
     export_student(checkpoint, folder, temperature, {**origin(experiment, inputs), "dtype": "fp32"})
     write_examples(folder)
-    write_onnx_predictions(experiment, manifest, file, folder / "predictions")
     predictions = folder / "predictions"
+    write_onnx_predictions(experiment, manifest, file, predictions)
     accepted = acceptance(manifest, predictions, experiment.study.export.accept_precision)
     describe_file(file, evaluation(manifest, predictions, "student_onnx"), accepted)
     images, labels = decoded_images(experiment, manifest, "val"), labels_of(manifest, "val")

@@ -81,8 +81,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     )
     metadata = {**origin_of(exported), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
     export_int8(checkpoint, batches, folder, exported.temperature, metadata)
-    write_onnx_predictions(experiment, manifest, file, folder / "predictions")
     predictions = folder / "predictions"
+    write_onnx_predictions(experiment, manifest, file, predictions)
     accepted = acceptance(manifest, predictions, asked.accept_precision)  # its own: its probabilities differ
     describe_file(file, evaluation(manifest, predictions, "student_onnx_int8"), accepted)
     report = verify(

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from decant import machine
+from decant import cores, machine
 from decant.data.manifest import read_manifest
 from decant.evaluation.tables import write_results_table
 from decant.export.student import export_student
@@ -82,7 +82,7 @@ def timed_settings(asked: Benchmark) -> Benchmark:
 
 def thread_counts(asked: Sequence[int | str]) -> list[int]:
     """The numbers of threads in the order asked for, each once; "all" is every core that this process may use."""
-    return list(dict.fromkeys(machine.usable_cores() if count == "all" else int(count) for count in asked))
+    return list(dict.fromkeys(cores.usable_cores() if count == "all" else int(count) for count in asked))
 
 
 def installed_engines(asked: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from decant.data.views import ViewSet
 from decant.errors import UserError
-from decant.machine import faster_dtype
+from decant.machine import faster_dtype, may_have_bf16
 from decant.models.classifier import Classifier, placed
 from decant.study import Training
 from decant.tracking import Log, progress
@@ -141,7 +141,9 @@ def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:
-    """The number format in which a training step of this network is faster here, by timing both."""
+    """The number format in which a training step of this network is faster here, by timing both where bf16 may pay."""
+    if not may_have_bf16(device):
+        return "fp32"
     batch = min(settings.batch_size, 32)
     images = torch.rand(batch, 3, settings.input_px, settings.input_px, device=device)
     images = images.contiguous(memory_format=torch.channels_last)

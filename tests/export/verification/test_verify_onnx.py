@@ -1,6 +1,5 @@
 """distill/verify_onnx.py: exit codes and messages for faults and mistakes, and the packages that it needs."""
 
-import importlib.util
 import io
 import json
 import os
@@ -8,8 +7,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -19,7 +18,6 @@ import pytest
 from PIL import Image
 
 from decant.data.preprocessing import Preprocessing
-from decant.errors import exit_on_user_error
 from decant.export.runtime import OnnxClassifier
 from decant.export.student import export_student
 from decant.models.checkpoint import Checkpoint, save_checkpoint
@@ -31,28 +29,10 @@ Call = Callable[..., int]
 SCRIPT = Path(__file__).parents[3] / "distill" / "verify_onnx.py"
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("script_verify_onnx", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(script: ModuleType) -> Call:
+def call(exit_code_of: Call) -> Call:
     """Run the script with these arguments; return its exit code."""
-
-    def call(*words: object) -> int:
-        try:
-            with exit_on_user_error():
-                script.main([str(word) for word in words])
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return call
+    return partial(exit_code_of, "distill/verify_onnx.py")
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

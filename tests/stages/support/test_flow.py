@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from decant.scripts import script_module
 from decant.stages import GRAPH
 from decant.stages.support.flow import FlowStage, direct_reads, flow_svg, lanes_of, steps_of
 
@@ -33,10 +34,5 @@ def test_every_stage_of_the_table_is_drawn_with_its_script(repository: Path) -> 
 
 
 def test_the_committed_diagram_agrees_with_the_table(repository: Path) -> None:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("tables", repository / "benchmarks" / "tables.py")
-    assert spec is not None and spec.loader is not None
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    tables = script_module("benchmarks/tables.py")
     assert (repository / "docs" / "flow.svg").read_text(encoding="utf-8") == tables.flow_text()

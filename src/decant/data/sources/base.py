@@ -1,4 +1,4 @@
-"""The interface of all sources of images, and the code they share: tables, class names and split files."""
+"""The interface of all sources of images, and the code they share: where files are, and split files."""
 
 import difflib
 import hashlib

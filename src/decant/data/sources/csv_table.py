@@ -97,7 +97,7 @@ class TableSource(ContainerSource):
 
     def _matched(self, ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[Found]:
         images = self.images()
-        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder, ids)
+        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder).of_table(ids)
         first: dict[str, tuple[int, str | None]] = {}
         for number, (name, label) in enumerate(zip(ids, labels, strict=True), 2):
             path, problem = lookup.find(name)

@@ -8,15 +8,16 @@ import pyarrow as pa
 
 from decant.data.containers import Container, open_container
 from decant.data.layout import is_below, split_of_name, telling_words, unwrapped, wrapping
-from decant.data.sources.base import read_table
-from decant.data.sources.csv_table import FileLookup
-from decant.data.sources.parquet import read_schema
+from decant.data.sources.file_lookup import FileLookup
+from decant.data.sources.parquet import read_schema, split_of_file
+from decant.data.sources.tables import read_table
 from decant.errors import UserError, nearest
 
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "type", "y")
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "jpg", "bytes")
 TABLES = (".csv", ".tsv")
 LARGEST_TABLE = 1 << 28  # bytes
+TRIED_ROWS = 500
 LEAST_MATCHED = 0.5  # share of a table's rows whose cell in the id column names a file
 
 
@@ -34,9 +35,12 @@ def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         return parquet_data(photos.parent, [photos.name], {"train": photos.name, **given})
     if photos.suffix.lower() in TABLES:
         return table_data(photos.parent, {"table": photos.name, **given})
-    if photos.is_dir() and (shards := sorted(path.name for path in photos.glob("*.parquet"))):
+    shards = (
+        sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.parquet")) if photos.is_dir() else []
+    )
+    if shards:
         return parquet_data(photos, shards, given)
-    container = open_container(photos)
+    container = opened(photos, given)
     if "table" in given or (tables_of(container) and not has_class_folders(container)):
         return table_data(photos, given)
     return {"source": "folder", "path": str(photos), **given}
@@ -45,13 +49,13 @@ def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """A single shard with another name than train is the one to train on."""
     keys: dict[str, Any] = {"source": "parquet", "path": str(folder), **given}
-    if "train" not in keys and not any(name.startswith("train") for name in shards):
+    if "train" not in keys and not any(split_of_file(name) == "train" for name in shards):
         if len(shards) > 1:
             raise UserError(
                 f"{folder}: name the file to train on with --set data.train=FILE; it has {', '.join(shards)}"
             )
         keys["train"] = shards[0]
-    first = keys.get("train") or next(name for name in shards if name.startswith("train"))
+    first = keys.get("train") or next(name for name in shards if split_of_file(name) == "train")
     schema = read_schema(next(iter(sorted(folder.glob(str(first)))), folder / str(first)))
     images = [field.name for field in schema if pa.types.is_struct(field.type) or pa.types.is_binary(field.type)]
     others = [name for name in schema.names if name not in images]
@@ -64,16 +68,16 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
 
 def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The table whose rows name files, its column of file names and its column of labels."""
-    container = open_container(photos)
+    container = opened(photos, given)
     images = [path for path, entry in container.entries.items() if entry.is_image]
     lookup = FileLookup([unwrapped(path, wrapping(images)) for path in images], "")
     candidates = [given["table"]] if "table" in given else tables_of(container)
     best: tuple[float, str, str, list[dict[str, str]]] = (0.0, "", "", [])
     for name in candidates:
         path = next((path for path in container.entries if path == name or path.endswith("/" + name)), name)
-        rows = read_table(container.read_one(path), path)
+        rows = read_table(container.read_one(path), path, given.get("table_encoding", ""))
         for column in [given["id_column"]] if "id_column" in given else list(rows[0]) if rows else []:
-            share = matched_share(lookup, [row.get(column, "") for row in rows[:500]])
+            share = matched_share(lookup, [row.get(column, "") for row in rows])
             if (share, len(rows[0]) > 1, len(rows)) > (best[0], len(best[3][:1] and best[3][0]) > 1, len(best[3])):
                 best = (share, unwrapped(path, wrapping(images)), column, rows)
     share, table, column, rows = best
@@ -96,18 +100,24 @@ def image_folders(
 ) -> dict[str, str]:
     """`images` and `predict`, if the table names files of one top folder alone and another is called test."""
     tops = {path.partition("/")[0] for path in images if "/" in path}
-    test = [top for top in tops if top.lower().startswith(("test", "pred"))]
+    test = [top for top in tops if split_of_name(top) in ("test", "predict")]
     if len(tops) != 2 or len(test) != 1 or "images" in given or "predict" in given:
         return {}
     (other,) = tops - set(test)
     below = FileLookup([path for path in images if is_below(path, other)], other)
-    if matched_share(below, [row[column] for row in rows[:500]]) < LEAST_MATCHED:
+    if matched_share(below, [row[column] for row in rows]) < LEAST_MATCHED:
         return {}
     return {"images": other, "predict": test[0]}
 
 
+def opened(photos: Path, given: Mapping[str, Any]) -> Container:
+    return open_container(photos, encoding=given.get("zip_encoding", ""))
+
+
 def matched_share(lookup: FileLookup, names: Sequence[str]) -> float:
-    return sum(bool(lookup.find(name)[0]) for name in names) / max(1, len(names))
+    """The share of the first names that are names of files, also as paths of another machine."""
+    lookup, tried = lookup.of_table(names), names[:TRIED_ROWS]
+    return sum(bool(lookup.find(name)[0]) for name in tried) / max(1, len(tried))
 
 
 def label_column(rows: Sequence[Mapping[str, str]], id_column: str, where: Path) -> str:

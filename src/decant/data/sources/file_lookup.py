@@ -1,9 +1,11 @@
 """Finds image files by the names that a table gives them."""
 
+import copy
 import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Self
 
 from decant.data.sources.class_names import nfc
 
@@ -17,12 +19,11 @@ HOW = {
 class FileLookup:
     """Finds files by the names that a table may use: path or file name, with or without extension, in any case.
 
-    paths: of the files. folder: the names may omit it. names: all names of the table; the folders that all of them
-    share are of the machine where the table was written, and need not exist here. found_by, examples: how rows were
-    matched other than by name, with one example each.
+    paths: of the files. folder: the names may omit it. found_by, examples: how rows were matched other than by name,
+    with one example each.
     """
 
-    def __init__(self, paths: Sequence[str], folder: str, names: Sequence[str] = ()) -> None:
+    def __init__(self, paths: Sequence[str], folder: str) -> None:
         self.folder = folder
         self.found_by: Counter[str] = Counter()
         self.examples: dict[str, tuple[str, str]] = {}
@@ -39,7 +40,17 @@ class FileLookup:
             number = without_extension(path.rpartition("/")[2])
             if number.isdecimal():
                 self._by_number[without_zeros(number)].append(path)
-        self._shared = shared_folders([normalised(name) for name in names if name])
+        self._shared = 0
+
+    def of_table(self, names: Sequence[str]) -> Self:
+        """The same files for a table with these names.
+
+        The folders that all names share are of the machine where the table was written, and need not exist here.
+        """
+        lookup = copy.copy(self)
+        lookup.found_by, lookup.examples = Counter(), {}
+        lookup._shared = shared_folders([normalised(name) for name in names if name])
+        return lookup
 
     def find(self, name: str) -> tuple[str, str]:
         """(path, "") of the file called `name`, or ("", the reason). The strictest match wins."""

@@ -7,23 +7,7 @@ from decant.stages import SCRIPTS
 from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds, timed_speed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import PlannedStage, plan
-from decant.stages.support.resolve import members, stage_result
-
-DOING = {  # stage or family -> what it does, for people
-    "manifest": "reads every image",
-    "clean": "looks for duplicates, leaks and wrong labels",
-    "pixels": "stores the pixels for training",
-    "teachers": "trains a teacher",
-    "predictions": "predicts the images outside train",
-    "ensemble": "fits temperatures and weights on val",
-    "soft_labels": "stores the teacher's probabilities for the student's views",
-    "student": "distils the student",
-    "student_alone": "trains the same network on the given labels alone",
-    "export": "writes the ONNX file and verifies it",
-    "int8": "quantises the file, verifies and times it",
-    "benchmarks/precision": "scores every model",
-    "benchmarks/latency": "times every model",
-}
+from decant.stages.support.resolve import declaration, members, stage_result
 
 
 class Chain:
@@ -58,7 +42,7 @@ class Chain:
 
     def line(self, stage: PlannedStage) -> str:
         number = self.stages.index(stage) + 1
-        doing = DOING.get(stage.name) or DOING[stage.name.partition("/")[0]]
+        doing = declaration(self.experiment, stage.name).doing
         left = left_text(corrected(self.expected, self.taken))
         return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {left} left"
 

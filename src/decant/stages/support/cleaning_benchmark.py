@@ -114,8 +114,8 @@ def judged_cells(judged: JudgedLabels, wrong: set[str] | None) -> Row:
         **estimate_cells("joint", noise.joint),
         **estimate_cells("duplicates", noise.duplicates),
         "pairs": noise.duplicates.n if noise.duplicates else 0,
-        "suspects": len(judged.found) / n,
-        "clear_suspects": sum(map(is_clear, judged.found.itertuples())) / n,
+        "suspects": len(judged.suspects) / n,
+        "clear_suspects": sum(map(is_clear, judged.suspects.itertuples())) / n,
         "suggested": len(judged.suggested) / n,
     }
     if wrong is None:
@@ -139,5 +139,5 @@ def vote_cells(cleaned: Cleaned, path: Path) -> Row:
         f"test.parquet#{vote['id']}": vote["mturk"]["given"] for vote in json.loads(path.read_text(encoding="utf-8"))
     }
     paths = cleaned.manifest.rows.set_index("id")["path"]
-    given = [votes[name] for name in paths[cleaned.judged["val_and_test"].found["id"]] if name in votes]
+    given = [votes[name] for name in paths[cleaned.judged["val_and_test"].suspects["id"]] if name in votes]
     return {"voted": len(given), "confirmed": float(np.mean([count >= MAJORITY for count in given])) if given else None}

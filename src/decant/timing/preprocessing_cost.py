@@ -15,7 +15,7 @@ import onnxruntime
 from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
-from decant.data.preprocessing import FILL, Preprocessing
+from decant.data.preprocessing import FILL, Preprocessing, size_text
 from decant.errors import UserError
 from decant.export.interface import IMAGES, PIXELS
 from decant.export.runtime import OnnxClassifier
@@ -24,6 +24,7 @@ from decant.export.verification.pillow_reference import source_and_target
 from decant.export.verification.verify import MAX_GREY_LEVELS, preprocessing_of
 
 COST_COLUMNS = (
+    "fit", "input_px",
     "height_px", "width_px", "threads", "calls", "full_ms", "bare_ms", "outside_ms", "apart_ms", "full_to_apart",
     "full_cpu_ms", "bare_cpu_ms", "outside_cpu_ms", "apart_cpu_ms", "cpu_full_to_apart",
     "outside", "outside_grey_levels",
@@ -57,6 +58,8 @@ def cost_row(path: Path, image: np.ndarray, threads: int, calls: int) -> dict[st
         calls,
     )
     return {
+        "fit": preprocessing.fit,
+        "input_px": size_text(preprocessing.input_px),
         "height_px": image.shape[0],
         "width_px": image.shape[1],
         "threads": threads,

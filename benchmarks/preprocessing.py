@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], measured)
     for row in costs:
         print(
-            "{fit} {input_px} px: {height_px} x {width_px}, threads {threads}: the file takes {full_to_apart:.3f} of the "
-            "time of Pillow and the bare graph, and {cpu_full_to_apart:.3f} of their CPU time".format(**row)
+            "{fit} {input_px} px: {height_px} x {width_px}, threads {threads}: the file takes {full_to_apart:.3f} of "
+            "the time of Pillow and the bare graph, and {cpu_full_to_apart:.3f} of their CPU time".format(**row)
         )
     largest = np.max([[row[column] for column in GREY_LEVELS] for row in errors])
     print(f"largest error of the preprocessing: {largest:.4f} of 255 grey levels")

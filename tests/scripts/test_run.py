@@ -285,9 +285,10 @@ def test_a_study_that_extends_another_and_changes_its_student_trains_no_teacher(
 def test_the_plan_of_a_finished_study_runs_nothing(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
     before = micro.files()
     micro.run("--plan")
-    *lines, total = capsys.readouterr().out.splitlines()
+    *lines, total, geometry = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} == set(micro.stages()) and all("finished" in line for line in lines)
     assert total.startswith(f"to run: 0 of {len(lines)} stages")
+    assert geometry.startswith("geometry: crop") and "median aspect ratio" in geometry
     assert micro.files() == before
 
 
@@ -296,7 +297,7 @@ def test_the_plan_of_a_change_names_what_would_run_and_the_time_of_earlier_runs(
 ) -> None:
     stages = micro.stages()
     micro.run("--plan", "--set", "student.learning_rate=0.002")
-    *lines, total = capsys.readouterr().out.splitlines()
+    *lines, total, _ = capsys.readouterr().out.splitlines()
     waiting = {line.split()[0] for line in lines if "to run" in line}
     assert waiting == {
         "student", "student_alone", "predictions/student", "predictions/student_alone", "export", "int8",
@@ -310,9 +311,9 @@ def test_the_plan_of_a_study_that_never_ran_builds_and_draws_nothing(
     tmp_path: Path, micro: Micro, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace(micro, place=tmp_path).run("--plan")
-    *lines, total = capsys.readouterr().out.splitlines()
+    *lines, total, geometry = capsys.readouterr().out.splitlines()
     assert all("to run" in line and "unknown" in line for line in lines)
-    assert f"{len(lines)} never ran here" in total
+    assert f"{len(lines)} never ran here" in total and "decided when the data are cleaned" in geometry
     assert not list(tmp_path.rglob("*.png")) and not list(tmp_path.rglob("finished.json"))
 
 

@@ -12,11 +12,13 @@ import yaml
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from decant.data.geometry import InputGeometry
 from decant.data.manifest import Manifest
 from decant.models.classifier import Classifier
 from decant.stages import student as student_stage
 from decant.stages import teacher as teacher_stage
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import inputs_of, stage_result
 from decant.stages.support.training_data import TrainingData, read_training_data
 from decant.study import load_study
@@ -131,6 +133,10 @@ class Chain:
     def manifest(self) -> Manifest:
         """The cleaned manifest."""
         return self.data.manifest
+
+    @property
+    def geometry(self) -> InputGeometry:
+        return input_geometry(self.experiment, stage_result(self.experiment, "clean"))
 
     @property
     def data(self) -> TrainingData:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from decant.data.geometry import SQUARE, InputGeometry
 from decant.data.pixels import PixelCache
 from decant.stages.pixels import cache_px, trainable
 from decant.stages.support.experiment import Experiment
@@ -97,16 +98,23 @@ def test_the_cached_pixels_are_those_of_the_photo(chain: Chain) -> None:
 def test_the_cache_has_a_quarter_more_than_the_largest_input(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("student", input_px=32)
     rows = trainable(experiment.study, chain.manifest).assign(width=500, height=300)
-    assert cache_px(experiment.study, rows) == 48  # 32 x 1.25 = 40, up to the next 16
-    assert cache_px(variant("student", input_px=160).study, rows) == 208  # 200, up to the next 16
+    assert cache_px(experiment.study, rows, SQUARE) == 48  # 32 x 1.25 = 40, up to the next 16
+    assert cache_px(variant("student", input_px=160).study, rows, SQUARE) == 208  # 200, up to the next 16
 
 
 def test_the_cache_is_not_larger_than_the_photos_are(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("student", input_px=160)
     rows = trainable(experiment.study, chain.manifest).assign(width=90, height=100)
-    assert cache_px(experiment.study, rows) == 100
+    assert cache_px(experiment.study, rows, SQUARE) == 100
 
 
 def test_a_size_that_the_study_names_is_taken(chain: Chain, variant: Callable[..., Experiment]) -> None:
     experiment = variant("data", cache_px=77)
-    assert cache_px(experiment.study, chain.manifest.of_split("train")) == 77
+    assert cache_px(experiment.study, chain.manifest.of_split("train"), SQUARE) == 77
+
+
+def test_the_cache_of_rectangular_inputs_has_their_shape(chain: Chain, variant: Callable[..., Experiment]) -> None:
+    rows = trainable(chain.experiment.study, chain.manifest).assign(width=500, height=300)
+    study = variant("student", input_px=128).study
+    assert InputGeometry("stretch", 1.87).input_px(128) == (96, 176)
+    assert cache_px(study, rows, InputGeometry("stretch", 1.87)) == (128, 224)  # 120 and 220, up to the next 16

@@ -185,7 +185,7 @@ def test_an_image_that_leaked_is_found_whether_its_copies_were_set_aside_or_trai
 def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: Chain) -> None:
     table = pd.read_csv(chain.stages["precision"].folder / "soft_labels.csv").set_index("model")
     data, study = chain.data, chain.experiment.study
-    views = stored_views(study, data.cache, data.labels)
+    views = stored_views(study, data.cache, data.labels, chain.geometry)
     weights = read_weights(chain.stages["ensemble"].folder)
     stores = {
         name: open_store(stage_result(chain.experiment, f"soft_labels/{name}").folder)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from decant.data.predictions import read_predictions
+from decant.data.preprocessing import size_text
 from decant.errors import UserError
 from decant.stages import publish
 from decant.stages.publish import publish_issues, published_folder, write_submission
+from decant.stages.support.resolve import stage_result
 
 Chain = Any
 
@@ -121,3 +123,13 @@ def test_provenance_names_commit_data_files_and_machine(chain: Chain, study_file
     assert [name for names in found["stages_built_by"].values() for name in names] == ["student", "export"]
     assert {"clean", "teachers/convnext", "soft_labels/convnext", "student", "export"} <= set(found["seconds"])
     assert all(seconds >= 0 for seconds in found["seconds"].values()) and found["seconds"]["student"] > 0
+
+
+def test_the_published_geometry_has_the_size_of_every_networks_input(chain: Chain) -> None:
+    published = publish.geometry_of(chain.experiment, stage_result(chain.experiment, "clean"))
+    assert (published["fit"], published["aspect"]) == (chain.geometry.fit, chain.geometry.aspect)
+    assert set(published["input_px"]) == {*chain.experiment.study.teachers, "student"}
+    assert published["input_px"]["student"] == size_text(
+        chain.geometry.input_px(chain.experiment.study.student.input_px)
+    )
+    assert published["why"] and published["description"].startswith(chain.geometry.fit)

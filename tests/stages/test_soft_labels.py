@@ -23,11 +23,13 @@ Chain = Any
 def replayed(chain: Chain, name: str, view: int) -> np.ndarray:
     """Probabilities of each model of a teacher for a view rendered again, float64 [models, n, K]."""
     data = chain.data
-    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     found = []
     for place in model_folders(chain.stages[f"teachers/{name}"].folder):
         classifier = load_checkpoint(place).classifier
-        images = network_input(views.render(np.arange(len(data.cache)), view, 32), torch.device("cpu"))
+        images = network_input(
+            views.render(np.arange(len(data.cache)), view, chain.geometry.input_px(32)), torch.device("cpu")
+        )
         with torch.inference_mode():
             found.append(torch.softmax(classifier(images).double(), dim=1).numpy())
     return np.array(found)
@@ -104,13 +106,13 @@ def test_other_augmentations_of_the_student_make_another_store(chain: Chain) -> 
 def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     # The planted bug: BatchNorm of the batch instead of the running statistics.
     data = chain.data
-    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     store = open_store(chain.stages["soft_labels/probe"].folder)
     rows = np.arange(len(data.cache))
     left = load_checkpoint(chain.stages["teachers/probe"].folder)
     left.classifier.train()
     with torch.no_grad():
-        images = network_input(views.render(rows, 0, 32), torch.device("cpu"))
+        images = network_input(views.render(rows, 0, chain.geometry.input_px(32)), torch.device("cpu"))
         wrong = torch.softmax(copy.deepcopy(left.classifier)(images), dim=1).numpy()
     assert np.abs(store.read(0, rows) - wrong).max() > 0.05  # it would be noticed
     written: dict[int, np.ndarray] = {}

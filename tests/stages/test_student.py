@@ -144,7 +144,7 @@ def oracle(chain: Chain, settings: Student, labels: Labels, logits: np.ndarray, 
     log_q = logits / T - np.log(np.exp(logits / T).sum(axis=1, keepdims=True))
     log_hard = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     soft = T**2 * (p * (np.log(p) - log_q)).sum(axis=1)
-    drawn = stored_views(chain.experiment.study, data.cache, data.labels).draw(rows, view)
+    drawn = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry).draw(rows, view)
     counts = np.bincount(labels.targets[labels.targets >= 0], minlength=3)
     total = norm = 0.0
     for i, row in enumerate(rows):
@@ -174,7 +174,7 @@ def test_the_distillation_loss_is_the_papers(chain: Chain, change: dict[str, flo
     targets[data.labels.labelled[:12]] = 0  # so that the classes are of different sizes
     labels = replace(data.labels, weight=weight, targets=targets)
     stores = {name: open_store(chain.stages[f"soft_labels/{name}"].folder) for name in ("convnext", "probe")}
-    views = stored_views(chain.experiment.study, data.cache, labels)
+    views = stored_views(chain.experiment.study, data.cache, labels, chain.geometry)
     weights = read_weights(chain.stages["ensemble"].folder)
     criterion = distillation_loss(settings, views, labels, 3, stores, weights)
     rows = np.arange(len(data.cache))
@@ -186,7 +186,7 @@ def test_the_distillation_loss_is_the_papers(chain: Chain, change: dict[str, flo
 def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
     data = chain.data
     probe = open_store(chain.stages["soft_labels/probe"].folder)
-    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     weights = Weights(["convnext", "probe"], [0.0, 1.0], [9.0, 9.0], [1.0, 1.0])
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
     criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
@@ -199,7 +199,7 @@ def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
     # The planted bug: classes of the store in another order than the student's.
     data = chain.data
     probe = open_store(chain.stages["soft_labels/probe"].folder)
-    views = stored_views(chain.experiment.study, data.cache, data.labels)
+    views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
     criterion = distillation_loss(
         settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [9.0], [1.0])

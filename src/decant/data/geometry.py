@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decant.data.preprocessing import Fit, InputPx, Preprocessing, as_input_px, height_width
 
-STEPS = ((96, 16), (0, 8))  # (least side, step): sides of a rectangle are multiples, as strides of networks need
+STEPS = ((96, 16), (0, 8))  # (least side, step): a rectangle's sides are multiples, for the strides of networks
 
 
 @dataclass(frozen=True)

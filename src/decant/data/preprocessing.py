@@ -59,13 +59,11 @@ class Preprocessing:
         height, width = self.shape
         return round(height / self.crop_ratio), round(width / self.crop_ratio)
 
-    def resized(self, side: Side, height: Side, width: Side, box_side: Any) -> Any:
-        """Length of a side after resizing, in integers as in the ONNX graph.
+    def resized(self, side: Side, height: Side, width: Side) -> Any:
+        """Length of a side, height or width, after a resize that keeps the aspect ratio: to crop or to pad.
 
-        side: the height or the width. box_side: the box's length along the same axis.
+        In integers as in the ONNX graph. An image that is stretched gets the box's sides instead.
         """
-        if self.fit == "stretch":
-            return box_side
         by_height, by_width = (scaled(side, new, old) for new, old in zip(self.box, (height, width), strict=True))
         return larger(by_height, by_width) if self.fit == "crop" else larger(smaller(by_height, by_width), 1)
 
@@ -83,8 +81,9 @@ class Preprocessing:
 
     def resized_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of an image after resizing, pixels."""
-        down, across = self.box
-        return self.resized(height, height, width, down), self.resized(width, height, width, across)
+        if self.fit == "stretch":
+            return self.box
+        return self.resized(height, height, width), self.resized(width, height, width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that `from_dict` reads, ready for JSON."""

@@ -170,9 +170,10 @@ def bands_of(nodes: Nodes, both: str, axis: int, count: int, preprocessing: Prep
 
 def resized_sides(nodes: Nodes, sides: str, preprocessing: Preprocessing) -> str:
     """Height and width of the resized image: int64 [2, 1, 1, 1]."""
+    if preprocessing.fit == "stretch":
+        return nodes.constant(np.reshape(preprocessing.box, (2, 1, 1, 1)))
     height, width = (nodes("Shape", IMAGES, start=axis, end=axis + 1) for axis in (1, 2))
-    box = Symbol(nodes, nodes.constant(np.reshape(preprocessing.box, (2, 1, 1, 1))))
-    return preprocessing.resized(Symbol(nodes, sides), Symbol(nodes, height), Symbol(nodes, width), box).name
+    return preprocessing.resized(Symbol(nodes, sides), Symbol(nodes, height), Symbol(nodes, width)).name
 
 
 def result_numbers(nodes: Nodes, resized: str, preprocessing: Preprocessing, band: int) -> str:

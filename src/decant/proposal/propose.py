@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decant import cores, machine
+from decant.data.preprocessing import size_text
 from decant.data.sources import SOURCES, open_source
 from decant.data.sources.base import Found
 from decant.data.sources.detection import detected_data
@@ -138,7 +139,7 @@ def assumed_lines(
         f"geometry: {geometry_text(sizes, proposed)}",
         f"teachers: {teachers}: {choice.networks.name}, on {machine_text()}",
         *better,
-        f"student: {student.architecture}, {student.input_px} px, {plural(student.epochs, 'epoch')}",
+        f"student: {student.architecture}, {size_text(student.input_px)} px, {plural(student.epochs, 'epoch')}",
         f"metric: {study.metric} on val chooses heads, weights and the best teacher",
         f"time: {left_text(proposed.seconds)}, an estimate from steps timed here; it may be twice or half as long",
     ]
@@ -164,9 +165,9 @@ def split_text(items: Sequence[Found], counts: Counts) -> str:
 
 def geometry_text(sizes: Sequence[tuple[int, int]], proposed: Proposed) -> str:
     width, height = (int(statistics.median(side)) for side in zip(*sizes, strict=True)) if sizes else (0, 0)
-    sides = {name: one.input_px for name, one in proposed.study.teachers.items()}
-    inputs = ", ".join(f"{name} {px}" for name, px in {**sides, "student": proposed.study.student.input_px}.items())
-    return f"photos of about {width} × {height} px; inputs in px: {inputs}"
+    networks = {**proposed.study.teachers, "student": proposed.study.student}
+    inputs = ", ".join(f"{name} {size_text(one.input_px)}" for name, one in networks.items())
+    return f"photos of about {width} × {height} px; inputs in px: {inputs}, or rectangles of as many pixels"
 
 
 def machine_text() -> str:

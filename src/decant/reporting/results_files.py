@@ -24,6 +24,7 @@ class ResultsFiles:
     folder: Path
     study: dict[str, Any]
     provenance: dict[str, Any]
+    geometry: dict[str, Any]
     class_counts: list[Row]
     clean_metrics: dict[str, Any]
     issues: list[Row]
@@ -54,6 +55,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
         folder=folder,
         study=read_object(folder / "study.json"),
         provenance=read_object(folder / "provenance.json"),
+        geometry=read_object(folder / "geometry.json"),
         class_counts=read_results_table(folder / "data" / "classes.csv"),
         clean_metrics=read_object(folder / "clean" / "metrics.json"),
         issues=read_results_table(folder / "clean" / "issues.csv"),

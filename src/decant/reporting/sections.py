@@ -56,6 +56,8 @@ def data_section(results: ResultsFiles, base: Path) -> str:
             f"All choices were made on val: ensemble weights and temperatures by likelihood, linear heads and the best "
             f"teacher by {results.study['metric']}."
         )
+    if results.geometry:
+        sentences.append(f"Input of all networks: {results.geometry['description']}; {results.geometry['why']}.")
     splits = splits_in_order(list(images))
     sentences += absent_classes(results.class_counts, classes)
     return section(
@@ -151,7 +153,7 @@ def teachers_section(results: ResultsFiles, base: Path) -> str:
     cells = [
         [
             name,
-            *_setting_cells(settings.get(name.removesuffix("_tta"), {})),
+            *_setting_cells(settings.get(name.removesuffix("_tta"), {}), size_of(results, name.removesuffix("_tta"))),
             with_interval(scores.get(name, {}), "accuracy"),
         ]
         for name in names
@@ -165,7 +167,14 @@ def teachers_section(results: ResultsFiles, base: Path) -> str:
     )
 
 
-def _setting_cells(teacher: Mapping[str, Any]) -> list[str]:
+def size_of(results: ResultsFiles, network: str) -> str:
+    """The size of the input of a teacher or of the student, as in tables."""
+    sizes = results.geometry.get("input_px", {})
+    asked = results.study.get("student") if network == "student" else results.study.get("teachers", {}).get(network)
+    return str(sizes.get(network) or (asked or {}).get("input_px", "–"))
+
+
+def _setting_cells(teacher: Mapping[str, Any], size: str) -> list[str]:
     """Network, training and input size of a teacher."""
     folds = teacher.get("folds") or 0
     training = {"finetune": "fine-tuned", "probe": "linear probe"}.get(str(teacher.get("kind")), "–")
@@ -174,7 +183,7 @@ def _setting_cells(teacher: Mapping[str, Any]) -> list[str]:
     return [
         str(teacher.get("architecture", "–")),
         f"{training}, {folds} folds" if folds else training,
-        str(teacher.get("input_px", "–")),
+        size,
     ]
 
 
@@ -226,7 +235,7 @@ def student_section(results: ResultsFiles, base: Path) -> str:
     if settings.get("architecture"):
         views = results.study.get("soft_labels", {}).get("views")
         sentences.append(
-            f"The student is a {settings['architecture']} with an input of {settings.get('input_px')} px. It was "
+            f"The student is a {settings['architecture']} with an input of {size_of(results, 'student')} px. It was "
             f"trained for {plural(int(settings.get('epochs', 0)), 'epoch')} on the ensemble's soft labels"
             + (f" for {plural(views, 'stored view')} per image." if views else ".")
         )

@@ -32,6 +32,7 @@ from decant.models.probe import LinearProbe
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve_source, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import encoder_geometry, geometry_settings
 from decant.stages.support.resolve import Inputs
 from decant.study import Study, non_defaults
 from decant.tracking import progress
@@ -68,7 +69,9 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     study = experiment.study
     fractions = {key: getattr(study.data, key) for key in ("val_fraction", "test_fraction")}
     weights = source_digest(encoder_source(experiment))
-    return {**non_defaults(study.clean), **fractions, "weights": weights, "seed": study.seed}
+    manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
+    geometry = geometry_settings(encoder_geometry(study, manifest))
+    return {**non_defaults(study.clean), **fractions, **geometry, "weights": weights, "seed": study.seed}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -142,7 +145,8 @@ def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
     classifier = placed(classifier, experiment.device).eval()
     rows = manifest.rows[manifest.rows["action"] != "drop"]
     seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for ids, images, thumbnails in prepared_batches(experiment, rows, Preprocessing(encoder.input_px)):
+    preprocessing = encoder_geometry(experiment.study, manifest).preprocessing(encoder.input_px, 1.0)
+    for ids, images, thumbnails in prepared_batches(experiment, rows, preprocessing):
         images = images.to(experiment.device)
         triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails
         seen.update(zip(ids, zip(*triple, strict=True), strict=True))

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from decant.data.geometry import InputGeometry
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.pixels import build_pixel_cache
+from decant.data.preprocessing import InputPx, as_input_px, height_width
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import Inputs
 from decant.study import Study
 from decant.tracking import progress
@@ -21,13 +24,14 @@ SPARE = 1.25  # cache pixels per pixel of the largest training input: a typical 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     rows = trainable(experiment.study, read_manifest(inputs.folder("clean") / "manifest.parquet"))
     asked = experiment.study.soft_labels
-    px = cache_px(experiment.study, rows)
+    px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
     return {"px": px, "unlabelled": asked.unlabelled, "transductive": asked.transductive}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write the pixel cache of train, of the unlabelled rows and, if the study is transductive, of those to predict."""
     rows = trainable(experiment.study, read_manifest(inputs.folder("clean") / "manifest.parquet"))
+    px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
     unique = rows.drop_duplicates("content")
     content = dict(zip(unique["id"], unique["content"], strict=True))
 
@@ -35,7 +39,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         for id_, data in progress(experiment.encoded_images(unique), "decoding", len(unique), "images"):
             yield content[id_], data
 
-    build_pixel_cache(folder, encoded(), list(unique["content"]), cache_px(experiment.study, rows))
+    build_pixel_cache(folder, encoded(), list(unique["content"]), px)
 
 
 def trainable(study: Study, manifest: Manifest) -> pd.DataFrame:
@@ -45,10 +49,12 @@ def trainable(study: Study, manifest: Manifest) -> pd.DataFrame:
     return manifest.of_split("train", *extra)
 
 
-def cache_px(study: Study, rows: pd.DataFrame) -> int:
-    """Side of the cache in pixels: enough for the largest training input, and not more than the images have."""
+def cache_px(study: Study, rows: pd.DataFrame, geometry: InputGeometry) -> InputPx:
+    """Side, or height and width, of the cache: enough for the largest training input, and not more than images have."""
     if study.data.cache_px:
         return study.data.cache_px
-    largest = max(part.input_px for part in (*study.teachers.values(), study.student))
+    inputs = [height_width(geometry.input_px(part.input_px)) for part in (*study.teachers.values(), study.student)]
     longest = int(rows[["width", "height"]].max(axis=1).quantile(0.9))
-    return min(int(np.ceil(largest * SPARE / 16)) * 16, max(longest, 16))
+    largest = np.max(inputs, axis=0)
+    height, width = (min(int(np.ceil(side * SPARE / 16)) * 16, max(longest, 16)) for side in largest)
+    return as_input_px((height, width))

@@ -25,6 +25,7 @@ from decant.evaluation.tables import write_results_table
 from decant.stages import STUDENTS
 from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.onnx_predictions import read_acceptance
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
@@ -117,7 +118,8 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
 def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
     """How right the soft labels are, by the given labels of train, for the views that mix no two images."""
     data, study = read_training_data(inputs), experiment.study
-    views, labels = stored_views(study, data.cache, data.labels), data.labels
+    geometry = input_geometry(experiment, inputs["clean"])
+    views, labels = stored_views(study, data.cache, data.labels, geometry), data.labels
     stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
     unmixed = [
         (view, labels.labelled[views.draw(labels.labelled, view).partner < 0])

@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 from decant import machine
+from decant.data.geometry_choice import described
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import read_predictions
+from decant.data.preprocessing import size_text
 from decant.data.sources.tables import read_table
 from decant.errors import UserError
 from decant.evaluation.metrics import class_count_rows
@@ -22,6 +24,7 @@ from decant.reporting.report import write_readme, write_report, write_root_repor
 from decant.stages import STUDENTS
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment, git
+from decant.stages.support.input_geometry import chosen_geometry
 from decant.stages.support.onnx_predictions import CARD
 from decant.stages.support.provenance import PROVENANCE, command, digest, short_path
 from decant.stages.support.resolve import stage_result
@@ -81,10 +84,24 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     write_class_counts(experiment, manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
+    write_json(folder / "geometry.json", geometry_of(experiment, results["clean"]))
     write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
     return folder
+
+
+def geometry_of(experiment: Experiment, cleaned: StageResult) -> dict[str, Any]:
+    """The study's input geometry, why it was chosen, and the size of each network's input as in tables."""
+    chosen, study = chosen_geometry(experiment, cleaned), experiment.study
+    sides = {**{name: teacher.input_px for name, teacher in study.teachers.items()}, "student": study.student.input_px}
+    return {
+        "fit": chosen.geometry.fit,
+        "aspect": chosen.geometry.aspect,
+        "description": described(chosen.geometry),
+        "why": chosen.why,
+        "input_px": {name: size_text(chosen.geometry.input_px(side)) for name, side in sides.items()},
+    }
 
 
 def published_stages(experiment: Experiment) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from decant.data.geometry import InputGeometry
 from decant.data.pixels import PixelCache
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
@@ -19,6 +20,7 @@ from decant.models.classifier import placed
 from decant.seeds import derived_seed
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, read_training_data
 from decant.stages.support.weights import Weights
@@ -46,7 +48,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """
     study, teacher = experiment.study, name.partition("/")[2]
     data, trained = read_training_data(inputs), inputs.folder(f"teachers/{teacher}")
-    views = stored_views(study, data.cache, data.labels)
+    views = stored_views(study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
     classes = len(load_checkpoint(model_folders(trained)[0]).classes)
     described = header(experiment, name, inputs)
     store_folder = folder.parent / f"store-{fingerprint(described)}"
@@ -66,17 +68,19 @@ def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> N
 def header(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     """What identifies the labels whatever the number of views."""
     study, teacher = experiment.study, name.partition("/")[2]
+    geometry = geometry_settings(input_geometry(experiment, inputs["clean"]))
     return {
         "teacher_digest": inputs[f"teachers/{teacher}"].fingerprint,
         "folds": study.teachers[teacher].folds,
         "view_version": VIEW_VERSION,
+        **geometry,
         "views_of": fingerprint([non_defaults(study.student.views), study.seed, inputs["pixels"].fingerprint]),
     }
 
 
-def stored_views(study: Study, cache: PixelCache, labels: Labels) -> ViewSet:
+def stored_views(study: Study, cache: PixelCache, labels: Labels, geometry: InputGeometry) -> ViewSet:
     """The views that are labelled once, and that the student and its twin replay."""
-    return ViewSet.of(cache, study.student.views, derived_seed(study.seed, "stored views"), labels.labelled)
+    return ViewSet.of(cache, study.student.views, derived_seed(study.seed, "stored views"), labels.labelled, geometry)
 
 
 def open_store(folder: Path) -> SoftLabelStore:

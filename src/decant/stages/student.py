@@ -17,6 +17,7 @@ from decant.seeds import derived_seed
 from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
@@ -32,14 +33,15 @@ OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    study = experiment.study
-    student = resolve(experiment, study.student)
+    study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
+    student = resolve(experiment, study.student, geometry)
     values = {
         **non_defaults(student, "recipe", *(OF_DISTILLATION if name == ALONE else ())),
         "weights": [source_digest(source) for source in student.weights],
         "seed": derived_seed(study.seed, "student"),
         "views_stored": study.soft_labels.views,
         "view_version": VIEW_VERSION,
+        **geometry_settings(geometry),
     }
     if student.head == "probe":
         values["metric"] = study.metric  # chooses how strongly the head is regularised
@@ -52,11 +54,11 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     The student learns the pooled soft labels of stored views and, with the weight `hard_weight`, the given labels. Its
     twin starts from the same weights and takes as many steps over the same views, on the given labels alone.
     """
-    study = experiment.study
-    student, seed = resolve(experiment, study.student), derived_seed(study.seed, "student")
+    study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
+    student, seed = resolve(experiment, study.student, geometry), derived_seed(study.seed, "student")
     data = read_training_data(inputs)
-    views = stored_views(study, data.cache, data.labels)
-    checkpoint = new_checkpoint(student, data.manifest.classes, seed)
+    views = stored_views(study, data.cache, data.labels, geometry)
+    checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
     if name == ALONE:
         student = twin_settings(student, len(data.cache), len(data.labels.labelled))
         rows, criterion = data.labels.labelled, twin_loss(student, views, data)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from decant.data.geometry import InputGeometry
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
@@ -13,6 +14,7 @@ from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
@@ -28,8 +30,10 @@ RESUMABLE = True
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    teacher = resolved_teacher(experiment, name)
+    geometry = input_geometry(experiment, inputs["clean"])
+    teacher = resolved_teacher(experiment, name, geometry)
     values = {**non_defaults(teacher, "recipe"), "seed": seed_of(experiment, name), "view_version": VIEW_VERSION}
+    values |= geometry_settings(geometry)
     values["weights"] = [source_digest(source) for source in teacher.weights]
     if "probe" in (teacher.kind, teacher.head):
         values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
@@ -38,7 +42,8 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `model.safetensors` and `model.json`, or one pair in each `fold<k>/` with `folds.json` beside them."""
-    teacher, seed = resolved_teacher(experiment, name), seed_of(experiment, name)
+    geometry = input_geometry(experiment, inputs["clean"])
+    teacher, seed = resolved_teacher(experiment, name, geometry), seed_of(experiment, name)
     data = read_training_data(inputs)
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
@@ -47,15 +52,15 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             continue  # this fold was finished before an interruption
         log.info("%s %s: %d images", name, part or "", len(rows))
         with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
-            views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows)
+            views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
             checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, track)
         save_checkpoint(model_folder, checkpoint)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
 
-def resolved_teacher(experiment: Experiment, name: str) -> Teacher:
-    return resolve(experiment, experiment.study.teachers[name.partition("/")[2]])
+def resolved_teacher(experiment: Experiment, name: str, geometry: InputGeometry) -> Teacher:
+    return resolve(experiment, experiment.study.teachers[name.partition("/")[2]], geometry)
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
@@ -89,7 +94,7 @@ def train_one(
     track: Log,
 ) -> Checkpoint:
     """Train one network on the given labels of the images that `views` may mix."""
-    checkpoint = new_checkpoint(teacher, data.manifest.classes, seed)
+    checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
     if "probe" in (teacher.kind, teacher.head):
         fit_head(experiment, data, checkpoint, views.partners, folder, track)
     if teacher.kind == "probe":

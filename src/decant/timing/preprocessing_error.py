@@ -8,7 +8,7 @@ import onnxruntime
 from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import Preprocessing, size_text
 from decant.export.interface import IMAGES, PREPARED
 from decant.export.runtime import OnnxClassifier, open_session, run
 from decant.export.verification.tap import tapped
@@ -17,6 +17,8 @@ from decant.timing.random_student import drawn_photo
 from decant.tracking import progress
 
 PREPROCESSING_ERROR_COLUMNS = (
+    "fit",
+    "input_px",
     "pixels",
     "shape",
     "pictures",
@@ -41,7 +43,8 @@ def preprocessing_error_rows(path: Path, images: int, seed: int = 0) -> list[dic
     kinds = [(pixels, shape) for pixels in PIXELS_OF for shape in SHAPES]
     each = -(-images // len(kinds))
     return [
-        {"pixels": pixels, "shape": shape, "pictures": each}
+        {"fit": preprocessing.fit, "input_px": size_text(preprocessing.input_px)}
+        | {"pixels": pixels, "shape": shape, "pictures": each}
         | differences(tap, preprocessing, drawn_images(pixels, shape, max(preprocessing.shape), each, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]

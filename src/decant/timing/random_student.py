@@ -16,17 +16,20 @@ from toy_vehicles.scene import draw
 ARCHITECTURE = "tf_efficientnet_lite0"  # the student's architecture in the studies on photos
 
 
-def random_student(input_px: int = 128, classes: int = 10) -> Checkpoint:
+DEFAULT = Preprocessing(128)
+
+
+def random_student(preprocessing: Preprocessing = DEFAULT, classes: int = 10) -> Checkpoint:
     """Return an untrained student; the weights are the same in every call."""
-    classifier, source = build_classifier(ARCHITECTURE, classes, input_px, ["none"], seed=0)
+    classifier, source = build_classifier(ARCHITECTURE, classes, preprocessing.input_px, ["none"], seed=0)
     names = [f"class {number}" for number in range(classes)]
     card = {"architecture": ARCHITECTURE, "weights": source}
-    return Checkpoint(classifier.eval(), names, Preprocessing(input_px), card)
+    return Checkpoint(classifier.eval(), names, preprocessing, card)
 
 
-def exported_random_student(folder: Path) -> Path:
+def exported_random_student(folder: Path, preprocessing: Preprocessing = DEFAULT) -> Path:
     """Export the random student into `folder` and return the path of its `student.onnx`."""
-    export_student(random_student(), folder)
+    export_student(random_student(preprocessing), folder)
     return folder / "student.onnx"
 
 

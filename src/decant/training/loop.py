@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from decant.data.preprocessing import InputPx, height_width
 from decant.data.views import ViewSet
 from decant.errors import UserError
 from decant.machine import faster_dtype, may_have_bf16
@@ -112,7 +113,7 @@ def train_step(
     task: Task,
     rows: np.ndarray,
     epoch: int,
-    size: int,
+    size: InputPx,
     dtype: str,
     device: torch.device,
 ) -> Tensor:
@@ -130,7 +131,7 @@ def train_step(
 
 
 def network_input(views: Tensor, device: torch.device) -> Tensor:
-    """uint8 [B, 3, S, S] views as float32 in [0, 1], channels last."""
+    """uint8 [B, 3, height, width] views as float32 in [0, 1], channels last."""
     return views.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
@@ -145,7 +146,7 @@ def measured_dtype(classifier: Classifier, settings: Training, classes: int, dev
     if not may_have_bf16(device):
         return "fp32"
     batch = min(settings.batch_size, 32)
-    images = torch.rand(batch, 3, settings.input_px, settings.input_px, device=device)
+    images = torch.rand(batch, 3, *height_width(settings.input_px), device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     targets = torch.arange(batch, device=device) % classes
     classifier = placed(classifier, device).train()

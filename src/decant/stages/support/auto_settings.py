@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TypeVar
 
+from decant.data.geometry import SQUARE, InputGeometry
+from decant.data.preprocessing import InputPx, size_text
 from decant.models.backbones import build_classifier
 from decant.stages.support.experiment import Experiment
 from decant.study import Teacher, Training
@@ -13,18 +15,19 @@ Settings = TypeVar("Settings", bound=Training)
 CLASSES = 10  # of the network that is timed; the head takes hardly any time
 
 
-def resolve(experiment: Experiment, settings: Settings) -> Settings:
-    """The settings with the first weight source that is available and the number format that is faster here.
+def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry = SQUARE) -> Settings:
+    """The settings with the input's shape, the first available weight source and the number format that is faster here.
 
-    Both are determined once, stored beside the stages, and the same from then on. Raises `Undecided` if they are not
-    stored and the experiment may not measure.
+    geometry: of all networks of the study. Source and format are determined once, stored beside the stages, and the
+    same from then on. Raises `Undecided` if they are not stored and the experiment may not measure.
     """
+    settings = settings.model_copy(update={"input_px": geometry.input_px(settings.input_px)})
     source = resolve_source(experiment, settings.architecture, settings.weights, settings.input_px, settings.model_args)
     return settings.model_copy(update={"weights": [source], "dtype": resolve_dtype(experiment, settings)})
 
 
 def resolve_source(
-    experiment: Experiment, architecture: str, sources: list[str], input_px: int, model_args: dict[str, object]
+    experiment: Experiment, architecture: str, sources: list[str], input_px: InputPx, model_args: dict[str, object]
 ) -> str:
     """The first weight source that is available. Raises UserError if none is."""
     if len(sources) == 1:
@@ -59,7 +62,7 @@ def resolve_dtype(experiment: Experiment, settings: Training) -> str:
         return measured_dtype(classifier, settings, CLASSES, experiment.device)
 
     key = (
-        f"dtype of {settings.architecture} {settings.model_args or ''} at {settings.input_px} px, "
+        f"dtype of {settings.architecture} {settings.model_args or ''} at {size_text(settings.input_px)} px, "
         f"{settings.batch_size} images per step, on {experiment.device.type}"
     )
     return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))

@@ -5,6 +5,7 @@ export, int8 and the tables hardly depend on the study and are those of earlier 
 """
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ import torch
 
 from decant import machine
 from decant.data.images import BrokenImage, decode
+from decant.data.preprocessing import height_width
 from decant.data.sources.base import Found, Source
 from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
 from decant.models.classifier import placed
@@ -52,7 +54,7 @@ class Speed:
     def train_s(self, settings: Training | Encoder) -> float:
         """Seconds of training per image, at the settings' input size."""
         arguments = json.dumps(getattr(settings, "model_args", {}), sort_keys=True)
-        scale = (settings.input_px / timed_px(settings.architecture)) ** 2
+        scale = math.prod(height_width(settings.input_px)) / timed_px(settings.architecture) ** 2
         return step_seconds(settings.architecture, arguments) * scale
 
     def forward_s(self, settings: Training | Encoder) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from decant.data.manifest import Manifest
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import Fit, Preprocessing
 from decant.evaluation.scores import scores
 from decant.models.backbones import build_classifier, head_of
 from decant.models.checkpoint import Checkpoint
@@ -25,8 +25,8 @@ from decant.workspace import write_csv
 log = logging.getLogger(__name__)
 
 
-def new_checkpoint(settings: Training, classes: list[str], seed: int) -> Checkpoint:
-    """A network with its weights loaded, ready to be trained."""
+def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit = "crop") -> Checkpoint:
+    """A network with its weights loaded, ready to be trained. settings: resolved. fit: of its preprocessing."""
     classifier, source = build_classifier(
         settings.architecture,
         len(classes),
@@ -38,7 +38,7 @@ def new_checkpoint(settings: Training, classes: list[str], seed: int) -> Checkpo
     )
     log.info("%s: weights from %s", settings.architecture, source)
     card = {"architecture": settings.architecture, "model_args": settings.model_args, "weights": source}
-    return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio), card)
+    return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio, fit), card)
 
 
 def fit_head(

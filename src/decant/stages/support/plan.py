@@ -4,9 +4,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from decant.data.geometry_choice import described
 from decant.evaluation.tables import minutes
 from decant.stages import GRAPH
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import chosen_geometry
 from decant.stages.support.resolve import Inputs, code_of, declaration, names_read, outside_reads
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import FINISHED, StageResult, Undecided, Workspace, changed_files, record_of
@@ -30,6 +32,19 @@ def plan(experiment: Experiment) -> list[PlannedStage]:
     experiment = replace(experiment, may_measure=False)
     results: dict[str, StageResult] = {}
     return [planned(experiment, name, results) for name in stage_names(experiment, results)]
+
+
+def geometry_line(experiment: Experiment) -> str:
+    """The study's input geometry and the reason for it, or what decides it later. Nothing is built or measured."""
+    experiment = replace(experiment, may_measure=False)
+    results: dict[str, StageResult] = {}
+    if not all(planned(experiment, name, results).finished for name in ("manifest", "clean")):
+        return f"geometry: {experiment.study.geometry.fit}; decided when the data are cleaned"
+    try:
+        chosen = chosen_geometry(experiment, results["clean"])
+    except Undecided:
+        return "geometry: auto; the shapes of train leave a doubt, and probes on val will decide"
+    return f"geometry: {described(chosen.geometry)}: {chosen.why}"
 
 
 def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iterator[str]:

@@ -1,0 +1,76 @@
+"""Which input geometry suits images of given shapes: one where that is clear, else several to be compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from decant.data.geometry import SQUARE, InputGeometry
+
+CROP_KEEPS = 0.9  # a median image that keeps this share in a centre crop is cropped, as networks were pretrained
+CROP_LOSES = 0.75  # if it keeps less, cropping is not compared
+DIFFERENT = 0.6  # spread from which one rectangle suits few images
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """aspect: median of width / height. spread: interquartile range of its logarithm. n: number of images."""
+
+    aspects: np.ndarray
+
+    @property
+    def aspect(self) -> float:
+        return float(np.exp(np.median(np.log(self.aspects))))
+
+    @property
+    def spread(self) -> float:
+        low, high = np.quantile(np.log(self.aspects), [0.25, 0.75])
+        return float(high - low)
+
+    def kept(self, aspect: float) -> float:
+        """Share of the median image that a centre crop of this aspect ratio keeps."""
+        return float(np.median(np.minimum(self.aspects / aspect, aspect / self.aspects)))
+
+    def __str__(self) -> str:
+        return (
+            f"images of train have a median aspect ratio of {self.aspect:.2f} (interquartile range of its logarithm "
+            f"{self.spread:.2f}), and a centre square keeps {self.kept(1):.0%} of the median image"
+        )
+
+
+def shapes_of(rows: pd.DataFrame) -> Shapes:
+    """The shapes of a manifest's rows. Raises ValueError if there are none."""
+    if not len(rows):
+        raise ValueError("no images, so they have no shapes")
+    return Shapes(np.asarray(rows["width"], np.float64) / np.asarray(rows["height"], np.float64))
+
+
+def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry]:
+    """The geometries that may suit the images; one if their shapes leave no doubt. Square images are always cropped.
+
+    only_square: networks that accept square inputs only; if there are any, no rectangle is among the candidates.
+    """
+    kept = shapes.kept(1)
+    if kept >= CROP_KEEPS:
+        return [SQUARE]
+    stretch, rectangle = InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2))
+    crop = [SQUARE] if kept >= CROP_LOSES else []
+    if only_square or shapes.spread > DIFFERENT:
+        return [stretch, *crop]
+    return [stretch, rectangle, *crop]
+
+
+def fit_to(shapes: Shapes, aspect: float) -> InputGeometry:
+    """The geometry for inputs of an aspect ratio that the study names: crop where little is lost, else stretch."""
+    return InputGeometry("crop" if shapes.kept(aspect) >= CROP_KEEPS else "stretch", aspect)
+
+
+def described(geometry: InputGeometry) -> str:
+    """A geometry for people."""
+    shape = "square" if geometry.aspect == 1 else f"{geometry.aspect:.2f} times as wide as high"
+    return {
+        "crop": f"crop (the centre of the image), inputs {shape}",
+        "stretch": f"stretch (the whole image), inputs {shape}",
+        "pad": f"pad (the whole image in grey), inputs {shape}",
+    }[geometry.fit]

@@ -1,0 +1,187 @@
+"""The input geometry of a study: named by it, clear from the shapes of train, or decided by probes on val.
+
+All networks of a study share it, so that a view shows each of them the same part of an image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax
+
+from decant.data.geometry import SQUARE, InputGeometry, aspect_of
+from decant.data.geometry_choice import Shapes, candidates, described, fit_to, shapes_of
+from decant.data.manifest import Manifest, read_manifest
+from decant.data.preprocessing import size_text
+from decant.errors import UserError
+from decant.evaluation.scores import scores
+from decant.models.backbones import build_classifier, has_fixed_input
+from decant.models.classifier import Classifier, placed
+from decant.models.inference import evaluation_batches, features_of
+from decant.models.linear_head import subsample
+from decant.models.probe import LinearProbe
+from decant.seeds import derived_seed
+from decant.stages.support.auto_settings import resolve_source, source_digest
+from decant.stages.support.experiment import Experiment
+from decant.study import Encoder, Study, Training
+from decant.tracking import progress
+from decant.workspace import StageResult
+
+MOST_TRAIN, MOST_VAL = 2000, 1000  # images of the probes
+PROBE_STRENGTH = 0.01  # C, the same for every geometry
+SAME_ASPECT = 1.15  # inputs whose aspect ratios differ by more do not show the same part of an image
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A study's geometry and the reason for it."""
+
+    geometry: InputGeometry
+    why: str
+
+
+def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometry:
+    """The geometry of the study's networks. cleaned: the stage `clean`.
+
+    Raises Undecided if probes must decide and the experiment may not measure, and UserError as `named_geometry`.
+    """
+    return chosen_geometry(experiment, cleaned).geometry
+
+
+def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
+    """The same with the reason. What probes decide is stored beside the stages, and the same from then on."""
+    manifest = read_manifest(cleaned.folder / "manifest.parquet")
+    shapes = shapes_of(manifest.of_split("train"))
+    clear = named_geometry(experiment.study, shapes)
+    if clear:
+        return clear
+    options = candidates(shapes, square_networks(experiment.study))
+    if len(options) == 1:
+        return Chosen(options[0], f"{shapes}{squares_text(experiment.study)}")
+    decided = by_probes(experiment, cleaned, manifest, options)
+    values = ", ".join(f"{described(option)} {score:.4f}" for option, score in zip(options, decided, strict=True))
+    best = options[int(np.argmax(decided))]
+    why = f"{shapes}{squares_text(experiment.study)}; probes on frozen features, {experiment.study.metric} on val: "
+    return Chosen(best, f"{why}{values}")
+
+
+def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
+    """The geometry of cleaning's encoder, from shapes alone: before cleaning there is no val to decide on.
+
+    manifest: before cleaning. Where the shapes leave a doubt, the first candidate, which shows the whole image.
+    """
+    rows = manifest.kept()
+    rows = rows[rows["split"].isna() | (rows["split"] == "train") | (rows["split"] == "")]
+    shapes = shapes_of(rows if len(rows) else manifest.kept())
+    named = named_geometry(study, shapes)
+    return named.geometry if named else candidates(shapes, square_networks(study))[0]
+
+
+def named_geometry(study: Study, shapes: Shapes) -> Chosen | None:
+    """What the study names; None if it leaves everything to `auto`.
+
+    Raises UserError if networks have inputs of different aspect ratios, or a rectangular one where only squares fit.
+    """
+    fit, aspect = study.geometry.fit, asked_aspect(study)
+    squares = square_networks(study)
+    if aspect not in (None, 1.0) and squares:
+        raise UserError(
+            f"{', '.join(squares)}: this network accepts square inputs only, but the study asks for inputs "
+            f"{aspect:.2f} times as wide as high; remove geometry.aspect and pairs in input_px, or choose "
+            "convolutional networks"
+        )
+    if fit != "auto":
+        return Chosen(InputGeometry(fit, aspect or 1.0), "named by the study")
+    if aspect is not None:
+        return Chosen(fit_to(shapes, aspect), f"the aspect ratio is named by the study; {shapes}")
+    return None
+
+
+def asked_aspect(study: Study) -> float | None:
+    """The aspect ratio of the inputs that the study names; None if it names none. Raises UserError for several."""
+    asked = {name: aspect_of(part.input_px) for name, part in networks(study) if not isinstance(part.input_px, int)}
+    if study.geometry.aspect is not None:
+        asked = {"geometry.aspect": study.geometry.aspect, **asked}
+    if not asked:
+        return None
+    if max(asked.values()) > SAME_ASPECT * min(asked.values()):
+        values = ", ".join(f"{name} {value:.2f}" for name, value in asked.items())
+        raise UserError(
+            f"all networks of a study need inputs of one aspect ratio, because views are shared; it has {values} "
+            "(width / height); change input_px, or give one side, which is scaled to the others' shape"
+        )
+    return next(iter(asked.values()))
+
+
+def networks(study: Study) -> Iterator[tuple[str, Training | Encoder]]:
+    """The networks of a study with their keys."""
+    yield from ((f"teachers.{name}", teacher) for name, teacher in study.teachers.items())
+    yield "student", study.student
+    yield "clean.encoder", study.clean.encoder
+
+
+def square_networks(study: Study) -> list[str]:
+    """Keys and architectures of the networks that accept square inputs only."""
+    return [f"{key} ({part.architecture})" for key, part in networks(study) if has_fixed_input(part.architecture)]
+
+
+def squares_text(study: Study) -> str:
+    squares = square_networks(study)
+    return f"; inputs are square because of {', '.join(squares)}" if squares else ""
+
+
+def by_probes(
+    experiment: Experiment, cleaned: StageResult, manifest: Manifest, options: list[InputGeometry]
+) -> list[float]:
+    """The score on val of a linear probe on frozen features of cleaning's encoder, per geometry, decided once."""
+    encoder = experiment.study.clean.encoder
+    source = resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
+    names = ", ".join(described(option) for option in options)
+    key = (
+        f"geometry of {cleaned.fingerprint}: {names}; {experiment.study.metric} with {encoder.architecture} "
+        f"from {source_digest(source)} at {size_text(encoder.input_px)} px"
+    )
+
+    def decide() -> list[float]:
+        seed = derived_seed(experiment.study.seed, "encoder")
+        classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [source], seed)
+        classifier = placed(classifier, experiment.device).eval()
+        return [probe_score(experiment, manifest, classifier, option) for option in progress(options, "geometry")]
+
+    return [float(score) for score in experiment.workspace.decided(key, decide if experiment.may_measure else None)]
+
+
+def probe_score(experiment: Experiment, manifest: Manifest, classifier: Classifier, geometry: InputGeometry) -> float:
+    """The study's metric on val of a probe fitted on train, both seen through this geometry."""
+    parts = []
+    for split, most in (("train", MOST_TRAIN), ("val", MOST_VAL)):
+        rows = labelled(manifest, split)
+        targets = manifest.targets(rows)
+        seed = derived_seed(experiment.study.seed, "geometry", split)
+        chosen = subsample(np.arange(len(rows)), targets, most, seed)
+        parts.append((features(experiment, classifier, rows.iloc[chosen], geometry), targets[chosen]))
+    (train, train_targets), (val, val_targets) = parts
+    probe = LinearProbe(len(manifest.classes), PROBE_STRENGTH).fit(train, train_targets)
+    return float(scores(log_softmax(probe.logits(val), axis=1), val_targets)[experiment.study.metric])
+
+
+def labelled(manifest: Manifest, split: str) -> pd.DataFrame:
+    """The rows of a split that have a label of positive weight, each content once."""
+    rows = manifest.of_split(split).drop_duplicates("content")
+    return rows[(manifest.targets(rows) >= 0) & (rows["weight"] > 0)]
+
+
+def features(experiment: Experiment, classifier: Classifier, rows: pd.DataFrame, geometry: InputGeometry) -> np.ndarray:
+    """float32 [n, D], in the order of the rows."""
+    preprocessing = geometry.preprocessing(experiment.study.clean.encoder.input_px, 1.0)
+    of_id: dict[str, np.ndarray] = {}
+    for ids, images in evaluation_batches(experiment.encoded_images(rows), preprocessing):
+        of_id.update(zip(ids, features_of(classifier, images.to(experiment.device)), strict=True))
+    return np.stack([of_id[id_] for id_ in rows["id"]])
+
+
+def geometry_settings(geometry: InputGeometry) -> dict[str, Any]:
+    """What of the geometry belongs into a fingerprint: nothing for the square crop, which earlier versions had."""
+    return {} if geometry == SQUARE else {"geometry": [geometry.fit, geometry.aspect]}

@@ -1,0 +1,154 @@
+"""The geometry of a study: what it names, what the shapes decide, and what probes decide once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from decant.data.geometry import SQUARE, InputGeometry
+from decant.data.geometry_choice import shapes_of
+from decant.data.preprocessing import Preprocessing
+from decant.errors import UserError
+from decant.models.checkpoint import load_checkpoint
+from decant.stages.support import input_geometry as module
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import chosen_geometry, geometry_settings, named_geometry
+from decant.stages.support.plan import geometry_line
+from decant.stages.support.resolve import code_of, inputs_of, stage_result
+from decant.study import Study, load_study
+from decant.workspace import Undecided
+
+Chain = Any
+Make = Callable[..., Experiment]
+SHAPES = shapes_of(pd.DataFrame({"width": [300, 310], "height": [200, 200]}))
+
+
+def study(**changes: Any) -> Study:
+    base = load_study("micro").model_dump()
+    base["teachers"].pop("probe")
+    return Study.model_validate({**base, **changes})
+
+
+def with_input(input_px: Any, **changes: Any) -> Study:
+    base = load_study("micro").model_dump()
+    return study(student={**base["student"], "input_px": input_px}, **changes)
+
+
+def test_a_named_fit_is_taken_with_square_inputs() -> None:
+    named = named_geometry(study(geometry={"fit": "pad"}), SHAPES)
+    assert named is not None and named.geometry == InputGeometry("pad")
+
+
+def test_one_pair_gives_all_networks_its_shape() -> None:
+    named = named_geometry(with_input([64, 96], geometry={"fit": "stretch"}), SHAPES)
+    assert named is not None and named.geometry == InputGeometry("stretch", 1.5)
+    assert named.geometry.input_px(96) == (80, 112)
+
+
+def test_of_a_named_shape_auto_decides_the_fit() -> None:
+    named = named_geometry(with_input([64, 96]), SHAPES)
+    assert named is not None and named.geometry == InputGeometry("crop", 1.5)
+
+
+def test_auto_without_a_shape_is_left_to_the_images() -> None:
+    assert named_geometry(study(), SHAPES) is None
+
+
+def test_networks_of_different_shapes_are_refused_with_their_keys() -> None:
+    with pytest.raises(UserError, match=r"geometry\.aspect 1\.00, student 2\.00"):
+        named_geometry(with_input([32, 64], geometry={"aspect": 1.0}), SHAPES)
+
+
+def test_a_rectangle_for_a_network_for_squares_is_refused_with_its_key() -> None:
+    teachers = {"vit": {"architecture": "test_vit", "input_px": 64}}
+    with pytest.raises(UserError, match=r"teachers\.vit \(test_vit\): .*square inputs only"):
+        named_geometry(with_input([32, 64], teachers=teachers), SHAPES)
+
+
+@pytest.mark.parametrize("bad", [{"fit": "squash"}, {"aspect": 0}, {"aspect": 9}])
+def test_impossible_geometries_are_mistakes_of_the_study(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="geometry"):
+        study(geometry=bad)
+
+
+def test_the_square_crop_leaves_fingerprints_as_they_were() -> None:
+    assert geometry_settings(SQUARE) == {}
+    assert geometry_settings(InputGeometry("stretch")) != geometry_settings(InputGeometry("stretch", 1.5)) != {}
+
+
+@pytest.fixture
+def fresh(chain: Chain, tmp_path: Path) -> Make:
+    """A function that gives the experiment in a run folder of the test's own, with changes to the study."""
+
+    def make(**changes: Any) -> Experiment:
+        return Experiment(
+            chain.experiment.study.model_copy(update=changes),
+            chain.experiment.data_root,
+            tmp_path,
+            tmp_path,
+            "disabled",
+        )
+
+    return make
+
+
+def test_probes_decide_once_between_the_candidates(chain: Chain, fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [SQUARE, InputGeometry("stretch"), InputGeometry("stretch", 1.4)]
+    monkeypatch.setattr(module, "candidates", lambda *rest: options)
+    answers = iter([0.5, 0.8, 0.7])
+    monkeypatch.setattr(module, "probe_score", lambda *rest: next(answers))
+    for _ in range(2):  # the second time nothing is measured
+        chosen = chosen_geometry(fresh(), stage_result(chain.experiment, "clean"))
+        assert chosen.geometry == options[1]
+        assert all(text in chosen.why for text in ("accuracy on val", "0.5000", "0.8000", "0.7000"))
+
+
+def test_a_plan_does_not_probe(chain: Chain, fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "candidates", lambda *rest: [SQUARE, InputGeometry("stretch")])
+    with pytest.raises(Undecided):
+        chosen_geometry(replace(fresh(), may_measure=False), stage_result(chain.experiment, "clean"))
+
+
+def test_a_probe_sees_train_and_val_through_its_geometry(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Preprocessing, int]] = []
+
+    def batches(images: Any, preprocessing: Preprocessing) -> Any:
+        ids = [id_ for id_, _ in images]
+        seen.append((preprocessing, len(ids)))
+        yield ids, torch.rand(len(ids), 3, *preprocessing.shape)
+
+    monkeypatch.setattr(module, "evaluation_batches", batches)
+    monkeypatch.setattr(module, "features_of", lambda classifier, images: images.mean(dim=(2, 3)).numpy())
+    score = module.probe_score(chain.experiment, chain.manifest, torch.nn.Identity(), InputGeometry("pad", 1.5))  # type: ignore[arg-type]
+    assert 0 <= score <= 1
+    assert [preprocessing for preprocessing, _ in seen] == [Preprocessing((24, 40), 1.0, "pad")] * 2
+    labelled = [(chain.manifest.targets(chain.manifest.of_split(split)) >= 0).sum() for split in ("train", "val")]
+    assert [count for _, count in seen] == labelled
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_a_named_rectangle_reaches_every_stage(fresh: Make, chain: Chain, fit: str) -> None:
+    geometry = chain.experiment.study.geometry.model_copy(update={"fit": fit, "aspect": 1.5})
+    experiment = fresh(geometry=geometry)
+    px = InputGeometry(fit, 1.5).input_px(32)  # type: ignore[arg-type]
+    for stage in ("teachers/probe", "student_alone"):
+        checkpoint = load_checkpoint(stage_result(experiment, stage).folder)
+        assert checkpoint.preprocessing == Preprocessing(px, 1.0, fit)  # type: ignore[arg-type]
+    settings = [
+        code_of(experiment, stage).settings(experiment, stage, inputs_of(experiment, stage))
+        for stage in ("clean", "teachers/convnext", "student_alone", "soft_labels/probe")
+    ]
+    assert all(one["geometry"] == [fit, 1.5] for one in settings)
+    pixels = code_of(experiment, "pixels").settings(experiment, "pixels", inputs_of(experiment, "pixels"))
+    assert np.divide(*reversed(pixels["px"])) == pytest.approx(1.5, rel=0.4)
+
+
+def test_the_plan_says_what_was_chosen_and_why(chain: Chain, fresh: Make) -> None:
+    line = geometry_line(chain.experiment)
+    assert chain.geometry.fit in line and "median aspect ratio" in line
+    assert "decided when the data are cleaned" in geometry_line(fresh())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from decant.data.preprocessing import Fit, InputPx, Preprocessing, as_input_px, height_width
 
+LEAST_SIDE = 32  # networks halve their input five times; a shorter side would vanish
 STEPS = ((96, 16), (0, 8))  # (least side, step): a rectangle's sides are multiples, for the strides of networks
 
 
@@ -44,7 +45,9 @@ def rectangle(side: int, aspect: float) -> InputPx:
         height, width = shape
         return abs(math.log(width / height / aspect)) + abs(math.log(height * width / side**2))
 
-    pairs = itertools.product(multiples(exact[0], step), multiples(exact[1], step))
+    shortest = min(side, LEAST_SIDE)
+    heights, widths = (sorted({max(near, shortest) for near in multiples(length, step)}) for length in exact)
+    pairs = itertools.product(heights, widths)
     return as_input_px(min(pairs, key=distance))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.geometry import InputGeometry, rectangle
-from decant.data.preprocessing import FILL, Preprocessing, size_text
+from decant.data.preprocessing import FILL, Preprocessing, height_width, size_text
 from decant.export.verification.pillow_reference import prepare
 
 ODD = [(1, 1), (1, 300), (300, 1), (2, 3), (97, 61), (48, 88), (500, 7), (333, 500), (1, 5000), (5000, 1)]
@@ -126,3 +126,9 @@ def test_a_square_geometry_changes_no_input_and_a_pair_stays():
     assert InputGeometry().input_px(65) == 65
     assert InputGeometry("stretch", 1.8).input_px((48, 96)) == (48, 96)
     assert [size_text(px) for px in (128, (96, 176))] == ["128", "96x176"]
+
+
+@pytest.mark.parametrize("side", [32, 48, 64])
+@pytest.mark.parametrize("aspect", [0.5, 1.5, 1.87, 3.0])
+def test_no_side_of_a_rectangle_is_too_short_for_five_halvings(side: int, aspect: float) -> None:
+    assert min(height_width(rectangle(side, aspect))) >= 32

@@ -126,7 +126,7 @@ def test_a_probe_sees_train_and_val_through_its_geometry(chain: Chain, monkeypat
     monkeypatch.setattr(module, "features_of", lambda classifier, images: images.mean(dim=(2, 3)).numpy())
     score = module.probe_score(chain.experiment, chain.manifest, torch.nn.Identity(), InputGeometry("pad", 1.5))  # type: ignore[arg-type]
     assert 0 <= score <= 1
-    assert [preprocessing for preprocessing, _ in seen] == [Preprocessing((24, 40), 1.0, "pad")] * 2
+    assert [preprocessing for preprocessing, _ in seen] == [Preprocessing((32, 40), 1.0, "pad")] * 2
     labelled = [(chain.manifest.targets(chain.manifest.of_split(split)) >= 0).sum() for split in ("train", "val")]
     assert [count for _, count in seen] == labelled
 

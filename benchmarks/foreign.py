@@ -1,8 +1,8 @@
 """Images of other data sets: how many does a study's exported file refuse?
 
-A threshold on the highest probability is compared with one on an energy score (Liu et al. 2020) and one on the distance
-to the k-th nearest image of train (Sun et al. 2022), each set to accept the same share of val. --foreign names studies
-whose images show none of the classes of --study.
+The file's own rule, `accept`, is compared with thresholds on the highest probability, on an energy score (Liu et al.
+2020) and on the distance to the k-th nearest image of train (Sun et al. 2022), each set to accept the same share of
+val. --foreign names studies whose images show none of the classes of --study.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = stage_result(experiment, "export").folder / "student.onnx"
     record_measurement(out, ["foreign.csv"], measured_file(file, f"the student of {experiment.study.name}"))
     for row in rows:
-        texts = {column: short(str(row[column])) for column in ("auroc", "share_val", "refused")}
+        texts = {column: short(str(row[column])) for column in ("share_val", "share_test", "refused")}
         print("{foreign}, {score}: ".format(**row) + ", ".join(f"{name} {text}" for name, text in texts.items()))
     print(f"table: {out / 'foreign.csv'}")
 

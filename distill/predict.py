@@ -1,10 +1,10 @@
 """Predict the classes of images with an exported file: a CSV with one row per image.
 
 PHOTOS are folders, zip or tar archives, or image files. The columns are path, class (the most probable one), its
-probability, accept (whether it reaches the file's threshold; empty for a file without one), reason (why an image cannot
-be read; its prediction is then empty) and p(CLASS) for each class. A checkout and the packages onnxruntime, numpy and
-pillow are enough. Exit code: 0 if the CSV was written, also if some images cannot be read; 2 if no image can be read or
-an input is missing or wrong.
+probability, accept (whether it reaches the file's thresholds; empty for a file without any), reason (why an image
+cannot be read; its prediction is then empty) and p(CLASS) for each class. A checkout and the packages onnxruntime,
+numpy and pillow are enough. Exit code: 0 if the CSV was written, also if some images cannot be read; 2 if no image can
+be read or an input is missing or wrong.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = write_predictions_table(
         given.csv, classifier.classes, progress(predictions, "predicting", len(images), "images")
     )
-    print(summary(counts, images.skipped, classifier.threshold))
+    print(summary(counts, images.skipped, classifier.thresholds is not None))
     print(f"predictions: {given.csv}")
 
 
@@ -70,13 +70,13 @@ def refuse_to_overwrite(table: Path, inputs: Sequence[Path]) -> None:
         raise UserError(f"--csv {table} is one of the inputs; give another name")
 
 
-def summary(counts: Counts, skipped: int, threshold: float | None) -> str:
+def summary(counts: Counts, skipped: int, has_thresholds: bool) -> str:
     """The counts in one line."""
     parts = [plural(counts.images, "image")]
-    if threshold is None:
-        parts.append("the file has no threshold, so accept is empty")
-    else:
+    if has_thresholds:
         parts.append(f"{counts.accepted} accepted")
+    else:
+        parts.append("the file has no threshold, so accept is empty")
     if counts.unreadable:
         parts.append(f"{counts.unreadable} cannot be read, first {counts.first_reason}")
     if skipped:

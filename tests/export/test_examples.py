@@ -18,12 +18,12 @@ from decant.export.runtime import OnnxClassifier
 Vehicles = list[tuple[np.ndarray, int]]
 
 
-def folder_with_threshold(fitted_file: Path, folder: Path, threshold: float) -> Path:
+def folder_with_thresholds(fitted_file: Path, folder: Path, threshold: float, log_sum: float = -99.0) -> Path:
     """A folder with the example programs and the three files that they read."""
     folder.mkdir(exist_ok=True)
     for name in ("student.onnx", "classes.txt"):
         shutil.copy(fitted_file.with_name(name), folder)
-    accept = json.dumps({"threshold": threshold})
+    accept = json.dumps({"threshold": threshold, "log_sum_threshold": log_sum})
     add_metadata(folder / "student.onnx", {"accept": accept})
     (folder / "accept.json").write_text(accept)
     write_examples(folder)
@@ -32,7 +32,7 @@ def folder_with_threshold(fitted_file: Path, folder: Path, threshold: float) -> 
 
 @pytest.fixture
 def alone(fitted_file: Path, tmp_path: Path) -> Path:
-    return folder_with_threshold(fitted_file, tmp_path, 0.0)
+    return folder_with_thresholds(fitted_file, tmp_path, 0.0)
 
 
 @pytest.fixture
@@ -87,10 +87,11 @@ def test_the_python_example_refuses_sixteen_bits(alone: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_python_example_does_not_accept_a_probability_below_the_threshold(
-    fitted_file: Path, photo: tuple[Path, str], tmp_path: Path
+@pytest.mark.parametrize("thresholds", [(1.01, -99.0), (0.0, 99.0)])
+def test_the_python_example_does_not_accept_a_prediction_below_a_threshold(
+    fitted_file: Path, photo: tuple[Path, str], tmp_path: Path, thresholds: tuple[float, float]
 ) -> None:
-    strict = folder_with_threshold(fitted_file, tmp_path / "strict", 1.01)
+    strict = folder_with_thresholds(fitted_file, tmp_path / "strict", *thresholds)
     line = printed(sys.executable, "-I", "example.py", str(photo[0]), cwd=strict)
     assert line == photo[1].replace(" accepted", " not accepted")
 
@@ -103,14 +104,15 @@ def test_the_examples_have_at_most_sixteen_lines_and_do_not_import_decant() -> N
 
 @pytest.mark.external
 def test_the_javascript_example_prints_the_same_in_node(
-    node_modules: Path, alone: Path, photo: tuple[Path, str]
+    node_modules: Path, fitted_file: Path, alone: Path, photo: tuple[Path, str]
 ) -> None:
     (alone / "node_modules").symlink_to(node_modules / "node_modules")
     assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == photo[1]
-    (alone / "accept.json").write_text(json.dumps({"threshold": 1.01}))
     refused = photo[1].replace(" accepted", " not accepted")
-    assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == refused
-    (alone / "accept.json").write_text(json.dumps({"threshold": 0.0}))
+    for thresholds in ((1.01, -99.0), (0.0, 99.0)):
+        folder_with_thresholds(fitted_file, alone, *thresholds)
+        assert printed("node", "example.mjs", str(photo[0]), cwd=alone) == refused
+    folder_with_thresholds(fitted_file, alone, 0.0)
     greys = alone / "grey.jpg"
     Image.open(photo[0]).convert("L").save(greys, quality=95)
     assert printed("node", "example.mjs", str(greys), cwd=alone) == printed(

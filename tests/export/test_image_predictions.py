@@ -73,12 +73,12 @@ def test_every_image_has_a_row_with_the_files_probabilities(
     assert set(table) == {f"in/{number:02d}.png" for number in range(len(images))} | {"truncated.png", "web page.jpg"}
     accepted = 0
     for number, (_, image) in enumerate(images):
-        row, probabilities = table[f"in/{number:02d}.png"], classifier.predict(image)[0]
+        row, (probabilities, logits) = table[f"in/{number:02d}.png"], classifier.predict(image)
         written = [float(row[f"p({name})"]) for name in classifier.classes]
         np.testing.assert_allclose(written, probabilities, atol=6e-7)
         assert row["class"] == classifier.classes[int(probabilities.argmax())] and row["reason"] == ""
         assert float(row["probability"]) == max(written)
-        assert row["accept"] == ("true" if classifier.accepts(probabilities) else "false")
+        assert row["accept"] == ("true" if classifier.accepts(probabilities, logits) else "false")
         accepted += row["accept"] == "true"
     assert 0 < accepted < len(images)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from decant.evaluation.acceptance import accept_row, choose_threshold
+from decant.evaluation.acceptance import accept_row, choose_thresholds
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.metrics import (
     class_count_rows,
@@ -73,8 +73,9 @@ def write_precision(folder: Path) -> None:
     write_results_table(reliability, tables / "reliability.csv")
     write_results_table(near_duplicates, tables / "near_duplicates.csv")
     write_results_table(comparisons, tables / "comparisons.csv")
-    acceptance = choose_threshold(*predictions("val", MODELS["student_onnx"][1], 90), 0.7)
-    accepted = accept_row("student_onnx", "student_onnx", "test", student, targets, acceptance)
+    val, val_targets = predictions("val", MODELS["student_onnx"][1], 90)
+    acceptance = choose_thresholds(val, val.max(axis=1), val_targets, 0.7)
+    accepted = accept_row("student_onnx", "student_onnx", "test", student, student.max(axis=1), targets, acceptance)
     write_results_table([accepted], tables / "accept.csv")
     soft_labels = [(np.array([[0.6, 0.4], [0.8, 0.2], [0.7, 0.3]]), np.array([0, 0, 1]))]
     write_results_table([soft_label_row("ensemble", "ensemble", soft_labels)], tables / "soft_labels.csv")

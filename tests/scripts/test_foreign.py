@@ -21,9 +21,10 @@ def test_every_score_has_a_row_per_foreign_data_set_and_share(micro: Micro, tmp_
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == FOREIGN_COLUMNS
     assert {row["foreign"] for row in rows} == {"micro", "micro (bus)"}
-    assert {row["score"] for row in rows} == {"top_probability", "energy", "neighbour"}
+    assert {row["score"] for row in rows} == {"accept", "top_probability", "energy", "neighbour"}
     for row in rows:
-        assert 0 < int(row["n_foreign"]) <= 9 and 0 <= float(row["auroc"]) <= 1
+        assert 0 < int(row["n_foreign"]) <= 9 and 0 <= float(row["refused"]) <= 1
+        assert row["auroc"] == "" if row["score"] == "accept" else 0 <= float(row["auroc"]) <= 1
     accepted = {row["share_val"] for row in rows}
     assert any(float(share) >= 0.95 for share in accepted)
 

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 import decant
-from decant.data.predictions import read_predictions
+from decant.data.predictions import Predictions, read_predictions
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import export as stage
 from decant.stages.support.resolve import stage_result
@@ -145,16 +145,21 @@ def test_the_model_card_is_one_that_hugging_face_reads(chain: Chain) -> None:
     assert "# Painted shapes" in card.text and "Рикша" in card.text and "No licence was stated" in card.text
 
 
-def test_the_threshold_of_val_is_in_the_file_its_card_and_accept_json(chain: Chain) -> None:
+def accepted(stored: Predictions, thresholds: Any) -> np.ndarray:
+    """bool [n]: the predictions that reach both thresholds."""
+    assert stored.log_sums is not None
+    top = np.exp(stored.members["identity"].astype(np.float64)).max(axis=1)
+    return (top >= thresholds["threshold"]) & (stored.log_sums >= thresholds["log_sum_threshold"])
+
+
+def test_the_thresholds_of_val_are_in_the_file_its_card_and_accept_json(chain: Chain) -> None:
     for stage_name, name in (("export", "student.onnx"), ("int8", "student_int8.onnx")):
         folder = chain.stages[stage_name].folder
         accept = json.loads((folder / "accept.json").read_text())
         assert json.loads(said_by(folder / name)["accept"]) == accept
         assert accept["n"] == 9 and accept["accept_precision"] == 0.95
         assert accept["shown"] is False  # nine images cannot show it
-        stored = read_predictions(folder / "predictions", "val").members["identity"]
-        top = np.exp(stored.astype(np.float64)).max(axis=1)
-        assert (top >= accept["threshold"]).sum() == accept["accepted"]
+        assert accepted(read_predictions(folder / "predictions", "val"), accept).sum() == accept["accepted"]
         assert "## Accepting a prediction" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
@@ -164,7 +169,7 @@ def test_accepted_predictions_are_counted_on_test_and_val(chain: Chain) -> None:
     for (model, split), row in table.iterrows():
         folder = chain.stages["int8" if model.endswith("int8") else "export"].folder
         ids = list(chain.manifest.of_split(split)["id"])
-        stored = read_predictions(folder / "predictions", split).aligned(ids).members["identity"]
-        accepted = np.exp(stored.astype(np.float64)).max(axis=1) >= row["threshold"]
-        right = stored.argmax(axis=1) == chain.manifest.targets(chain.manifest.of_split(split))
-        assert (row["accepted"], row["correct"]) == (accepted.sum(), (accepted & right).sum())
+        stored = read_predictions(folder / "predictions", split).aligned(ids)
+        both = accepted(stored, row)
+        right = stored.members["identity"].argmax(axis=1) == chain.manifest.targets(chain.manifest.of_split(split))
+        assert (row["accepted"], row["correct"]) == (both.sum(), (both & right).sum())

@@ -1,9 +1,14 @@
-"""Selective prediction: a threshold on the top probability, above which a prediction is accepted.
+"""Selective prediction: a prediction is accepted if its top probability and its log sum reach two thresholds.
 
 El-Yaniv & Wiener (2010) call the precision of accepted predictions and their share the risk-coverage trade-off; the
-threshold with a bound on the risk follows Geifman & El-Yaniv (2017).
+threshold on the probability, with a bound on the risk, follows Geifman & El-Yaniv (2017). A wrong prediction for an
+image like those of train has a low probability. An image that shows no class often has a high one, but a low log sum
+(`decant.evaluation.energy`); results/export/foreign.csv compares the two and both together.
 """
 
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +19,12 @@ from scipy.stats import beta
 from decant.evaluation.tables import probability
 
 CONFIDENCE = 0.95  # of the lower bound that a precision must reach on val to count as shown
-DIGITS = 6  # of a threshold, as many as `probability` writes
+KEPT = 0.95  # share of the predictions with a sufficient probability on val that have a sufficient log sum
+DIGITS = 6  # of the threshold on the probability, as many as `probability` writes
+LOG_SUM_DIGITS = 3  # of the threshold on the log sum
 ACCEPTS_NONE = 2.0  # a threshold above every probability
 ACCEPT_COLUMNS = (
-    "model", "kind", "split", "n", "accept_precision", "shown", "threshold",
+    "model", "kind", "split", "n", "accept_precision", "shown", "threshold", "log_sum_threshold",
     "accepted", "share_accepted", "correct", "precision", "precision_low", "precision_high",
 )  # fmt: skip
 
@@ -29,13 +36,14 @@ Integers = npt.NDArray[np.integer]
 class Acceptance:
     """When a prediction is accepted, and what val showed of that.
 
-    threshold: the smallest top probability that is accepted; ACCEPTS_NONE if no prediction is. accept_precision: what
-    the precision of accepted predictions is meant to reach. shown: True if on val the lower bound `precision_low`
-    (one-sided, CONFIDENCE) reaches it. n, accepted, correct: images of val. precision, precision_low: of the accepted
-    predictions; None without any.
+    threshold: the smallest top probability that is accepted; ACCEPTS_NONE if no prediction is. log_sum_threshold: the
+    smallest accepted log sum. accept_precision: what the precision of accepted predictions is meant to reach. shown:
+    True if on val the lower bound `precision_low` (one-sided, CONFIDENCE) reaches it. n, accepted, correct: images of
+    val. precision, precision_low: of the accepted predictions; None without any.
     """
 
     threshold: float
+    log_sum_threshold: float
     accept_precision: float
     shown: bool
     n: int
@@ -50,28 +58,35 @@ class Acceptance:
         return asdict(self)
 
 
-def choose_threshold(log_probabilities: Floats, targets: Integers, accept_precision: float) -> Acceptance:
-    """The smallest threshold at which the precision of the accepted predictions is shown to reach `accept_precision`.
+def choose_thresholds(
+    log_probabilities: Floats, log_sums: Floats, targets: Integers, accept_precision: float
+) -> Acceptance:
+    """The smallest thresholds at which the precision of the accepted predictions is shown to reach `accept_precision`.
 
     It is shown if the one-sided Clopper-Pearson bound at CONFIDENCE reaches it. The bound is not corrected for the
     number of thresholds: in simulations (tests/evaluation/test_acceptance.py) a file whose precision is shown misses it
     in at most 5 % of draws of val all the same, while the smallest threshold with such a precision on val itself misses
     it in about half of them. If no threshold shows it, that smallest threshold is taken and `shown` is False.
 
+    The threshold on the log sum depends on the other one: KEPT of the predictions that reach that one reach it too.
+
     Args:
-        log_probabilities: of val, [n, K], n ≥ 1. targets: [n] class indices. accept_precision: in (0, 1].
+        log_probabilities: of val, [n, K], n ≥ 1. log_sums: [n]. targets: [n] class indices.
+        accept_precision: in (0, 1].
     """
-    top = top_probabilities(log_probabilities)
+    top = _rounded_down(top_probabilities(log_probabilities), DIGITS)
     right = log_probabilities.argmax(axis=1) == targets
-    thresholds, at = np.unique(_rounded_down(top), return_inverse=True)
-    accepted, correct = (np.bincount(at, weights)[::-1].cumsum()[::-1] for weights in (None, right))
+    thresholds, log_sum_thresholds, accepted, correct = map(
+        np.array, zip(*_candidates(top, _rounded_down(log_sums, LOG_SUM_DIGITS), right), strict=True)
+    )
     shown = lower_bounds(correct, accepted) >= accept_precision
-    reached = shown if shown.any() else correct >= accept_precision * accepted
-    if not reached.any():
-        return Acceptance(ACCEPTS_NONE, accept_precision, False, len(top), 0, 0, 0.0, None, None)
-    best = int(reached.argmax())
+    reached = np.flatnonzero(shown if shown.any() else correct >= accept_precision * accepted)
+    if not len(reached):
+        return Acceptance(ACCEPTS_NONE, 0.0, accept_precision, False, len(top), 0, 0, 0.0, None, None)
+    best = reached[-1]
     return Acceptance(
         threshold=float(thresholds[best]),
+        log_sum_threshold=float(log_sum_thresholds[best]),
         accept_precision=accept_precision,
         shown=bool(shown.any()),
         n=len(top),
@@ -83,14 +98,37 @@ def choose_threshold(log_probabilities: Floats, targets: Integers, accept_precis
     )
 
 
+def _candidates(top: Floats, log_sums: Floats, right: npt.NDArray[np.bool_]) -> Iterator[tuple[float, float, int, int]]:
+    """Yield threshold, threshold on the log sum, accepted and correct, for each value of `top` from the highest."""
+    order = np.argsort(-top, kind="stable")
+    last_of_value = np.append(np.diff(top[order]) != 0, True)
+    sums: list[float] = []
+    wrong: list[float] = []
+    for row, is_last in zip(order.tolist(), last_of_value, strict=True):
+        insort(sums, float(log_sums[row]))
+        if not right[row]:
+            insort(wrong, float(log_sums[row]))
+        if is_last:
+            least = sums[len(sums) - math.ceil(KEPT * len(sums) - 1e-9)]
+            accepted = len(sums) - bisect_left(sums, least)
+            yield float(top[row]), least, accepted, accepted - len(wrong) + bisect_left(wrong, least)
+
+
 def accept_row(
-    model: str, kind: str, split: str, log_probabilities: Floats, targets: Integers, acceptance: Acceptance
+    model: str,
+    kind: str,
+    split: str,
+    log_probabilities: Floats,
+    log_sums: Floats,
+    targets: Integers,
+    acceptance: Acceptance,
 ) -> dict[str, object]:
     """How the accepted predictions of a split do; keys are ACCEPT_COLUMNS.
 
     The interval is Clopper & Pearson's (1934), two-sided, 95 %; it and the precision are None if none is accepted.
     """
     accepted = top_probabilities(log_probabilities) >= acceptance.threshold
+    accepted &= log_sums >= acceptance.log_sum_threshold
     correct = int((log_probabilities.argmax(axis=1) == targets)[accepted].sum())
     count = int(accepted.sum())
     low, high = exact_interval(correct, count) if count else (None, None)
@@ -102,6 +140,7 @@ def accept_row(
         "accept_precision": acceptance.accept_precision,
         "shown": acceptance.shown,
         "threshold": probability(acceptance.threshold),
+        "log_sum_threshold": f"{acceptance.log_sum_threshold:.{LOG_SUM_DIGITS}f}",
         "accepted": count,
         "share_accepted": count / len(targets),
         "correct": correct,
@@ -131,6 +170,6 @@ def exact_interval(correct: int, accepted: int) -> tuple[float, float]:
     return float(low), float(1 - lower_bounds(accepted - correct, accepted, one_sided))
 
 
-def _rounded_down(probabilities: Floats) -> npt.NDArray[np.float64]:
-    """To DIGITS decimals, so that an engine's rounding of float32 on another machine rarely changes a decision."""
-    return np.floor(np.asarray(probabilities, dtype=np.float64) * 10**DIGITS) / 10**DIGITS
+def _rounded_down(values: Floats, digits: int) -> npt.NDArray[np.float64]:
+    """So that an engine's rounding of float32 on another machine rarely changes a decision."""
+    return np.floor(np.asarray(values, dtype=np.float64) * 10**digits) / 10**digits

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -25,11 +24,6 @@ Floats = npt.NDArray[np.floating]
 def top_probability(probabilities: Floats) -> Floats:
     """The highest probability of each row, [n, K] -> [n] (Hendrycks & Gimpel 2017)."""
     return probabilities.max(axis=1)
-
-
-def negative_energy(logits: Floats) -> Floats:
-    """log Σ exp(logit), [n, K] -> [n]: −E(x) with T = 1 of Liu et al. (2020, eq. 4)."""
-    return np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=1))
 
 
 def neighbour_score(features: Floats, train: Floats, neighbours: int) -> Floats:
@@ -54,18 +48,25 @@ def foreign_row(name: str, scores: Mapping[str, Floats], share: float) -> dict[s
     Args:
         name: of the score. scores: "val", "test" and "foreign" -> [n]. share: of val that is accepted.
     """
-    val, test, foreign = (scores[key] for key in ("val", "test", "foreign"))
-    threshold = threshold_at(val, share)
-    refused = int((foreign < threshold).sum())
+    threshold = threshold_at(scores["val"], share)
+    known, foreign = scores["test"], scores["foreign"]
+    auroc = float(roc_auc_score([1] * len(known) + [0] * len(foreign), np.concatenate([known, foreign])))
+    return refusals(name, {split: values >= threshold for split, values in scores.items()}, auroc)
+
+
+def refusals(name: str, accepted: Mapping[str, npt.NDArray[np.bool_]], auroc: float | None = None) -> dict[str, object]:
+    """What a rule refuses; FOREIGN_COLUMNS from `score` on. accepted: "val", "test" and "foreign" -> [n]."""
+    foreign = accepted["foreign"]
+    refused = int((~foreign).sum())
     low, high = exact_interval(refused, len(foreign))
     return {
         "score": name,
-        "n_val": len(val),
-        "n_test": len(test),
+        "n_val": len(accepted["val"]),
+        "n_test": len(accepted["test"]),
         "n_foreign": len(foreign),
-        "auroc": float(roc_auc_score([1] * len(test) + [0] * len(foreign), np.concatenate([test, foreign]))),
-        "share_val": float((val >= threshold).mean()),
-        "share_test": float((test >= threshold).mean()),
+        "auroc": auroc,
+        "share_val": float(accepted["val"].mean()),
+        "share_test": float(accepted["test"].mean()),
         "refused": refused / len(foreign),
         "refused_low": low,
         "refused_high": high,

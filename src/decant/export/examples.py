@@ -18,9 +18,10 @@ classes, accept = (json.loads(session.get_modelmeta().custom_metadata_map[key]) 
 photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))  # as the camera was held
 if photo.mode.startswith(("I", "F")): sys.exit("this photo has more than 8 bits per grey value; save it with 8 bits")
 photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA")).convert("RGB")
-(probabilities,) = session.run(["probabilities"], {"images": np.asarray(photo)[None]})  # uint8 [1, H, W, 3]
+probabilities, logits = session.run(["probabilities", "logits"], {"images": np.asarray(photo)[None]})  # [1, H, W, 3]
 best, probability = int(probabilities[0].argmax()), probabilities[0].max()
-print(f"{classes[best]} {probability:.4f}", "accepted" if probability >= accept["threshold"] else "not accepted")
+accepted = probability >= accept["threshold"] and np.log(np.exp(logits[0]).sum()) >= accept["log_sum_threshold"]
+print(f"{classes[best]} {probability:.4f}", "accepted" if accepted else "not accepted")
 '''
 
 NODE = """// The class of a photo: node example.mjs photo.jpg (needs npm install onnxruntime-node sharp)
@@ -29,17 +30,17 @@ import ort from 'onnxruntime-node';
 import sharp from 'sharp';
 
 const read = (name) => readFileSync(new URL(name, import.meta.url));
-const [classes, { threshold }] = [String(read('classes.txt')).split('\\n'), JSON.parse(read('accept.json'))];
+const [classes, accept] = [String(read('classes.txt')).split('\\n'), JSON.parse(read('accept.json'))];
 const session = await ort.InferenceSession.create(read('student.onnx'));
 const photo = sharp(process.argv[2], { ignoreIcc: true });
 if ((await photo.metadata()).depth !== 'uchar') throw new Error('more than 8 bits per channel; save it with 8 bits');
 const { data, info } = await photo.rotate() // as the camera was held
   .flatten({ background: 'white' }).toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
 const images = new ort.Tensor('uint8', new Uint8Array(data), [1, info.height, info.width, 3]);
-const probabilities = (await session.run({ images })).probabilities.data;
-const highest = Math.max(...probabilities);
-const accepted = highest >= threshold ? 'accepted' : 'not accepted';
-console.log(classes[probabilities.indexOf(highest)], highest.toFixed(4), accepted);
+const { probabilities: { data: probabilities }, logits: { data: logits } } = await session.run({ images });
+const highest = Math.max(...probabilities), logSum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+const accepted = highest >= accept.threshold && logSum >= accept.log_sum_threshold;
+console.log(classes[probabilities.indexOf(highest)], highest.toFixed(4), accepted ? 'accepted' : 'not accepted');
 """
 
 EXAMPLES = {"example.py": PYTHON, "example.mjs": NODE}

@@ -67,10 +67,10 @@ def predict_image(classifier: OnnxClassifier, image: EncodedImage) -> ImagePredi
     try:
         if isinstance(content, BrokenImage):
             raise content
-        probabilities, _ = classifier.predict(decode(content))
+        probabilities, logits = classifier.predict(decode(content))
     except (BrokenImage, BrokenFile) as error:
         return ImagePrediction(path, reason=str(error))
-    return ImagePrediction(path, probabilities, classifier.accepts(probabilities))
+    return ImagePrediction(path, probabilities, classifier.accepts(probabilities, logits))
 
 
 def write_predictions_table(path: Path, classes: Sequence[str], predictions: Iterable[ImagePrediction]) -> Counts:

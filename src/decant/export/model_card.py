@@ -64,8 +64,9 @@ EVALUATION_NOTE = (
 )
 ACCEPT_LIMITS = (
     "The precision holds for images like those of val, in its mixture of classes, and for all accepted predictions "
-    "together: it may be lower for one class. An image that shows none of the classes can have a high probability too. "
-    "The threshold refuses some of these images and accepts others: it does not detect them."
+    "together: it may be lower for one class. The second threshold refuses images that are unlike those of train, and "
+    "many that show none of the classes, but not all: a photo of no class can be accepted, with a class and a high "
+    "probability. Do not rely on it where that does harm."
 )
 LIMITS = (
     "The model gives one of its classes for every image, also for an image that shows none of them. The scores hold "
@@ -137,7 +138,10 @@ def acceptance_text(accept: Mapping[str, Any]) -> str:
         else f"**This does not show a precision of {wanted}**: val has too few images, or too few right predictions."
     )
     least = probability(accept["threshold"])
-    return f"A prediction is accepted if its highest probability is at least {least}. {evidence} {verdict}"
+    return (
+        f"A prediction is accepted if its highest probability is at least {least} and log(sum(exp(logits))) is at "
+        f"least {accept['log_sum_threshold']:.3f}. {evidence} {verdict}"
+    )
 
 
 def geometry_text(steps: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as engine
 
 from decant.errors import UserError
+from decant.evaluation.energy import log_sums
 from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
 
 # ONNX Runtime's own exceptions have no common base but Exception; it raises ValueError for unknown names.
@@ -25,11 +26,11 @@ class BrokenFile(UserError):
 
 
 class OnnxClassifier:
-    """An exported classifier. `classes`, `temperature`, `dtype`, `threshold` and `metadata` are read from the file.
+    """An exported classifier. `classes`, `temperature`, `dtype`, `thresholds` and `metadata` are read from the file.
 
-    threshold: the smallest top probability of an accepted prediction, None if the file has none. threads: per call; 0
-    lets ONNX Runtime choose. Raises UserError if the file does not exist, BrokenFile if it is not an exported
-    classifier or its metadata are damaged.
+    thresholds: the smallest top probability and log sum of an accepted prediction, None if the file has none. threads:
+    per call; 0 lets ONNX Runtime choose. Raises UserError if the file does not exist, BrokenFile if it is not an
+    exported classifier or its metadata are damaged.
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
@@ -39,7 +40,7 @@ class OnnxClassifier:
             self.classes = read_classes(self.metadata)
             self.temperature = read_temperature(self.metadata)
             self.dtype = read_dtype(self.metadata)
-            self.threshold = read_threshold(self.metadata)
+            self.thresholds = read_thresholds(self.metadata)
         except ValueError as error:
             raise BrokenFile(f"{path} {error}; export it again") from None
 
@@ -50,9 +51,12 @@ class OnnxClassifier:
         probabilities, logits = self.predict_batch(image[None])
         return probabilities[0], logits[0]
 
-    def accepts(self, probabilities: np.ndarray) -> bool | None:
-        """Whether the prediction with these probabilities [K] is accepted; None if the file has no threshold."""
-        return None if self.threshold is None else float(probabilities.max()) >= self.threshold
+    def accepts(self, probabilities: np.ndarray, logits: np.ndarray) -> bool | None:
+        """Whether the prediction with these probabilities and logits [K] is accepted; None if there is no threshold."""
+        if self.thresholds is None:
+            return None
+        threshold, log_sum_threshold = self.thresholds
+        return float(probabilities.max()) >= threshold and float(log_sums(logits[None])[0]) >= log_sum_threshold
 
     def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K]; ValueError for other types or shapes."""
@@ -100,20 +104,22 @@ def read_dtype(metadata: Mapping[str, str]) -> str:
     return metadata.get("dtype", metadata.get("precision", "fp32"))
 
 
-def read_threshold(metadata: Mapping[str, str]) -> float | None:
-    """The threshold that `decant.evaluation.acceptance` chose, above 1 if no prediction is accepted.
+def read_thresholds(metadata: Mapping[str, str]) -> tuple[float, float] | None:
+    """The thresholds that `decant.evaluation.acceptance` chose; the first is above 1 if no prediction is accepted.
 
-    None for a file without one: those from before version 8 of the stage export. Raises ValueError as `read_metadata`.
+    None for a file without any: those from before version 8 of the stage export. Those from before version 10 accept
+    every log sum. Raises ValueError as `read_metadata`.
     """
     if "accept" not in metadata:
         return None
     try:
-        threshold = float(json.loads(metadata["accept"])["threshold"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        threshold = math.nan
-    if not threshold >= 0:
-        raise ValueError("has damaged metadata: its threshold for accepting predictions is not a number")
-    return threshold
+        accept = json.loads(metadata["accept"])
+        threshold, log_sum_threshold = float(accept["threshold"]), float(accept.get("log_sum_threshold", -math.inf))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        threshold = log_sum_threshold = math.nan
+    if not threshold >= 0 or math.isnan(log_sum_threshold):
+        raise ValueError("has damaged metadata: its thresholds for accepting predictions are not numbers")
+    return threshold, log_sum_threshold
 
 
 def require_full_graph(file: OnnxClassifier, path: Path) -> None:

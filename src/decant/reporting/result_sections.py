@@ -146,10 +146,16 @@ def _accepted(results: ResultsFiles, model: str) -> str:
     shown = "showed that precision" if row["shown"] == "true" else "**did not show** that precision"
     return (
         f"{thousands(int(row['accepted']))} of {plural(int(row['n']), 'prediction')} of {model} on {row['split']} are "
-        f"accepted ({short(row['share_accepted'])}): their highest probability is at least {row['threshold']}. Their "
-        f"precision is {with_interval(row, 'precision')}. The threshold was chosen on val for a precision of {wanted}; "
-        f"val {shown}."
+        f"accepted ({short(row['share_accepted'])}): their highest probability is at least {row['threshold']}"
+        f"{_log_sum(row)}. Their precision is {with_interval(row, 'precision')}. This was chosen on val for a "
+        f"precision of {wanted}; val {shown}."
     )
+
+
+def _log_sum(row: Row) -> str:
+    """The second threshold; results of older versions have none."""
+    least = row.get("log_sum_threshold")
+    return f" and log(sum(exp(logits))) at least {least}" if least else ""
 
 
 def _near_duplicates(results: ResultsFiles) -> str:

@@ -30,7 +30,7 @@ from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "data", "data_digest", "teachers", "code")
-VERSION = 9  # 9: a graph for every fit; 8: a threshold to accept predictions; 7: examples flatten as the product does
+VERSION = 10  # 10: log sums decide too which predictions are accepted; 9: a graph for every fit
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

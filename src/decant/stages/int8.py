@@ -38,7 +38,7 @@ from decant.timing.quoted import QUOTED_THREADS
 from decant.tracking import progress
 from decant.workspace import write_json
 
-VERSION = 7  # 7: crop, stretch or pad; 6: a threshold to accept predictions; 5: weights of 7 bits
+VERSION = 8  # 8: log sums decide too which predictions are accepted; 7: crop, stretch or pad
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
 TIMED_ROUNDS = 8  # fresh processes per file, in turns

@@ -31,7 +31,7 @@ from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 from decant.stages.support.weights import read_weights
 
-VERSION = 4  # 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
+VERSION = 5  # 5: log sums; 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 
@@ -51,6 +51,13 @@ class Model:
         """float32 [n, K], in the order of `ids`."""
         predictions = read_predictions(self.predictions, split).aligned(ids)
         return predictions.mean() if self.augmented else predictions.members["identity"]
+
+    def accept_row(self, name: str, split: str, ids: list[str], targets: np.ndarray) -> dict[str, object]:
+        """The row of accept.csv of an exported file."""
+        predictions = read_predictions(self.predictions, split).aligned(ids)
+        assert predictions.log_sums is not None  # stored for every exported file
+        found = predictions.members["identity"], predictions.log_sums, targets
+        return accept_row(name, self.kind, split, *found, read_acceptance(self.predictions.parent))
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
         tables["reliability"] += reliability_rows(*key, values, targets)
         tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train)
         if name in (SHIPPED, INT8):
-            tables["accept"].append(accept_row(*key, values, targets, read_acceptance(model.predictions.parent)))
+            tables["accept"].append(model.accept_row(name, split, list(rows["id"]), targets))
         if name != SHIPPED:
             pair = predictions[SHIPPED].argmax(axis=1), values.argmax(axis=1)
             tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))

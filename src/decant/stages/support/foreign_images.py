@@ -11,7 +11,8 @@ from decant.data.images import BrokenImage, decode
 from decant.data.manifest import read_manifest
 from decant.data.pool import batched
 from decant.errors import UserError, nearest
-from decant.evaluation.foreign import foreign_row, negative_energy, neighbour_score, top_probability
+from decant.evaluation.energy import log_sums
+from decant.evaluation.foreign import foreign_row, neighbour_score, refusals, top_probability
 from decant.export.runtime import OnnxClassifier
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import features_of
@@ -24,14 +25,16 @@ from decant.tracking import progress
 
 SHARE = 0.95  # of val, accepted beside the share that the file accepts
 BATCH = 32
+COMPARED = ("val", "test", "foreign")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """For n images: probabilities and logits of the file [n, K], features of the checkpoint [n, D]."""
+    """For n images: probabilities [n, K], log sums [n], accepted [n] of the file; the checkpoint's features [n, D]."""
 
     probabilities: np.ndarray
-    logits: np.ndarray
+    log_sums: np.ndarray
+    accepted: np.ndarray
     features: np.ndarray
 
 
@@ -66,35 +69,37 @@ def foreign_rows(
     rows: list[dict[str, object]] = []
     for images in foreign:
         sets = {**known, "foreign": outputs(file, checkpoint, drawn_images(experiment, images, limit))}
-        for name, scores in scores_of(sets, neighbours).items():
-            first = {"study": experiment.study.name, "foreign": images.name}
-            rows += [{**first, **foreign_row(name, scores, share)} for share in shares]
+        scores = scores_of(sets, neighbours)
+        found = [foreign_row(name, values, share) for name, values in scores.items() for share in shares]
+        found.append(refusals("accept", {name: sets[name].accepted for name in COMPARED}))
+        rows += [{"study": experiment.study.name, "foreign": images.name, **row} for row in found]
     return rows
 
 
 def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[str, np.ndarray]]:
     """Score -> "val", "test" and "foreign" -> [n]. sets: these and "train"."""
     train = sets["train"].features
-    compared = {name: sets[name] for name in ("val", "test", "foreign")}
+    compared = {name: sets[name] for name in COMPARED}
     return {
         "top_probability": {name: top_probability(of.probabilities) for name, of in compared.items()},
-        "energy": {name: negative_energy(of.logits) for name, of in compared.items()},
+        "energy": {name: of.log_sums for name, of in compared.items()},
         "neighbour": {name: neighbour_score(of.features, train, neighbours) for name, of in compared.items()},
     }
 
 
 def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[np.ndarray]) -> Outputs:
     """What file and checkpoint give for images uint8 [H, W, 3], each decoded once."""
-    probabilities, logits, features = [], [], []
+    probabilities, logits, accepted, features = [], [], [], []
     checkpoint.classifier.eval()
     for batch in batched(images, BATCH):
         for image in batch:
             probability, logit = file.predict(image)
             probabilities.append(probability)
             logits.append(logit)
+            accepted.append(file.accepts(probability, logit))
         prepared = torch.stack([evaluation_transform(image, checkpoint.preprocessing) for image in batch])
         features.append(features_of(checkpoint.classifier, prepared))
-    return Outputs(np.stack(probabilities), np.stack(logits), np.concatenate(features))
+    return Outputs(np.stack(probabilities), log_sums(np.stack(logits)), np.array(accepted), np.concatenate(features))
 
 
 def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> Iterator[np.ndarray]:

@@ -9,7 +9,8 @@ import numpy as np
 from decant.data.images import decode
 from decant.data.manifest import Manifest
 from decant.data.predictions import SPLITS, Predictions, read_predictions, write_predictions
-from decant.evaluation.acceptance import Acceptance, choose_threshold
+from decant.evaluation.acceptance import Acceptance, choose_thresholds
+from decant.evaluation.energy import log_sums
 from decant.evaluation.metrics import precision_row
 from decant.evaluation.tables import rounded
 from decant.export.examples import EXAMPLES
@@ -56,16 +57,16 @@ def write_onnx_predictions(experiment: Experiment, manifest: Manifest, file: Pat
     """Write the file's predictions of every split into `folder`."""
     for split in SPLITS:
         if len(manifest.of_split(split)):
-            ids, probabilities, _ = onnx_predictions(experiment, manifest, split, file)
+            ids, probabilities, logits = onnx_predictions(experiment, manifest, split, file)
             log_probabilities = np.log(np.maximum(probabilities, 1e-30)).astype(np.float32)
-            write_predictions(folder, split, Predictions(ids, {"identity": log_probabilities}))
+            write_predictions(folder, split, Predictions(ids, {"identity": log_probabilities}, log_sums(logits)))
 
 
 def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[str, float]]:
     """Split -> column of the precision table -> value with the table's digits, of the predictions in `folder`."""
     scores = {}
     for split in ("val", "test"):
-        log_probabilities, targets = labelled_predictions(manifest, folder, split)
+        log_probabilities, _, targets = labelled_predictions(manifest, folder, split)
         row = precision_row(kind, kind, split, log_probabilities, targets)
         values = {name: rounded(name, value) for name, value in row.items() if isinstance(value, float)}
         scores[split] = {"n": len(targets), **values}
@@ -74,14 +75,15 @@ def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[st
 
 def acceptance(manifest: Manifest, folder: Path, accept_precision: float) -> Acceptance:
     """When the file's predictions are accepted, chosen on val from the predictions in `folder`."""
-    return choose_threshold(*labelled_predictions(manifest, folder, "val"), accept_precision)
+    return choose_thresholds(*labelled_predictions(manifest, folder, "val"), accept_precision)
 
 
-def labelled_predictions(manifest: Manifest, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities [n, K] and targets [n] of a labelled split, from the file's predictions in `folder`."""
+def labelled_predictions(manifest: Manifest, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-probabilities [n, K], log sums [n] and targets [n] of a labelled split, from the file's predictions."""
     rows = manifest.of_split(split)
     predictions = read_predictions(folder, split).aligned(list(rows["id"]))
-    return predictions.members["identity"], manifest.targets(rows)
+    assert predictions.log_sums is not None  # `write_onnx_predictions` writes them
+    return predictions.members["identity"], predictions.log_sums, manifest.targets(rows)
 
 
 def read_acceptance(folder: Path) -> Acceptance:

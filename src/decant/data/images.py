@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from decant.data.decoder_warnings import DECODERS
+
 # Below the 89.5 megapixels at which Pillow warns, and far above the size of any photo.
 MAX_PIXELS = 80_000_000
 # Listed, because Pillow would otherwise try every decoder on an untrusted file, including Ghostscript.
@@ -47,8 +49,8 @@ IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"I
 JPEG_XL_START = b"\0\0\0\x0cJXL \r\n"
 
 
-# Pillow warns of damaged EXIF and the like, which does not affect the pixels. Such lines help nobody on a console.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+# Pillow warns of damaged EXIF and the like, which does not affect the pixels. The manifest counts such images.
+warnings.filterwarnings("ignore", module=DECODERS)
 
 
 class BrokenImage(Exception):

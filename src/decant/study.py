@@ -67,7 +67,7 @@ class Data(Section):
     splits: dict[str, FolderSplit] | Literal["none"] = Field(
         {}, description="folder: folder -> train, val, test, predict, unlabelled or ignore; none: no folder is a split"
     )
-    table: str = Field("", description="csv: the table, inside `path` or beside it")
+    table: str = Field("", description="csv: the table (CSV, .csv.gz, Parquet), inside `path` or beside it")
     id_column: str = Field("id", description="csv: column with the file name, extension optional")
     label_column: str = Field("label", description="csv, parquet: column with the given label")
     table_encoding: str = Field("", description="code page of tables and class files; default: UTF-8, else guessed")

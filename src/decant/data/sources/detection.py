@@ -1,6 +1,6 @@
 """The `data` section of a study for photos of which only the path is known: folder, archive, table or Parquet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,10 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     keys = {"source": "csv", "path": str(photos), "table": table, "id_column": column, **given}
     if "label_column" not in keys:
         keys["label_column"] = label_column(rows, column, photos / table)
+    if not {"split_column", "split_file"} & set(given) and (
+        split := split_column(rows, {column, keys["label_column"]})
+    ):
+        keys["split_column"] = split
     sample = [name for name in candidates if "submission" in name.lower()]
     if sample and "sample_submission" not in keys and sample[0] != table:
         keys["sample_submission"] = unwrapped(sample[0], wrapping(images))
@@ -210,6 +214,20 @@ def label_column(rows: Sequence[Mapping[str, str]], id_column: str, where: Path)
             "--set data.label_column=COLUMN"
         )
     return named(repeating, LABEL_NAMES, where, "label_column")
+
+
+def split_column(rows: Sequence[Mapping[str, str]], taken: Collection[str]) -> str:
+    """The first other column whose cells all name splits, train among them; "" if there is none."""
+    for column in rows[0]:
+        splits = {split_of_name(row[column]) for row in rows}
+        if (
+            column not in taken
+            and "train" in splits
+            and len(splits) > 1
+            and splits <= {"train", "val", "test", "predict"}
+        ):
+            return column
+    return ""
 
 
 def refuse_column_per_class(rows: Sequence[Mapping[str, str]], columns: Sequence[str], where: Path) -> None:

@@ -88,7 +88,7 @@ def test_metrics_count_by_issue_action_and_split(manifest: Make) -> None:
         {"content": "a"},
         {"split": "val", "content": "b", "group": "g"},
         {"split": "val", "content": "c", "group": "g"},
-        {"split": "test"},
+        {"split": "test", "reason": "warning: Corrupt EXIF data."},
     )
     exact, near = pairs(("r1", "r2", 1.0)), pairs(("r3", "r4", 0.9))
     issues = listed(rows, exact, near, leaks={"r4": "leak: x"}, odd={"r5": "too dark"})
@@ -98,13 +98,14 @@ def test_metrics_count_by_issue_action_and_split(manifest: Make) -> None:
         "kept": 3,
         "set_aside": 3,
         "groups_of_several": 0,
-        "issues": {"broken": 1, "exact_duplicate": 1, "leak": 1, "near_duplicate": 1, "odd": 1},
+        "issues": {"broken": 1, "exact_duplicate": 1, "leak": 1, "near_duplicate": 1, "odd": 1, "warning": 1},
         "issue_actions": {
             "broken": {"drop": 1},
             "exact_duplicate": {"drop": 1},
             "leak": {"drop": 1},
             "near_duplicate": {"group": 1},
             "odd": {"suggest": 1},
+            "warning": {"none": 1},
         },
         "actions": {"drop": 3, "none": 2, "suggest": 1},
         "splits": {"test": 1, "train": 1, "val": 1},

@@ -14,7 +14,7 @@ from decant.study import Clean, Policy
 
 Make = Callable[..., Manifest]
 POLICIES: list[Policy] = ["report", "duplicates", "conservative", "aggressive"]
-KINDS = ["broken", "conflict", "exact_duplicate", "label", "leak", "near_duplicate", "odd"]
+KINDS = ["broken", "conflict", "exact_duplicate", "label", "leak", "near_duplicate", "odd", "warning"]
 
 
 def issues_of(*issues: tuple[str, str, bool]) -> pd.DataFrame:
@@ -38,6 +38,7 @@ def issues_of(*issues: tuple[str, str, bool]) -> pd.DataFrame:
         ("label", True, ("suggest", "suggest", "downweight", "relabel")),
         ("label", False, ("suggest", "suggest", "review", "downweight")),
         ("odd", False, ("suggest", "suggest", "suggest", "suggest")),
+        ("warning", False, ("none", "none", "none", "none")),
     ],
 )
 def test_each_policy_takes_the_action_for_each_issue_that_the_table_states(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from decant.data import images
-from decant.data.images import BrokenImage, decode, probe
+from decant.data.images import BrokenImage, decode, looks_like_image, probe
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # Each EXIF orientation as a NumPy operation on the stored rows (EXIF 2.32, tag 0x0112).
@@ -41,15 +41,15 @@ def corners() -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_applied_once(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"lossless": True} if kind == "WEBP" else {}
+    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}.get(kind, {})
     data = saved(Image.fromarray(corners()), kind, exif=exif, **options)
     expected = TO_UPRIGHT[orientation](corners())
-    np.testing.assert_array_equal(decode(data), expected)
+    assert np.abs(decode(data) - expected.astype(int)).max() <= (8 if kind == "AVIF" else 0)
     assert probe(data) == (expected.shape[1], expected.shape[0])
 
 
@@ -121,6 +121,22 @@ def test_the_first_frame_of_an_animation_is_decoded() -> None:
         options = {"lossless": True} if kind == "WEBP" else {}
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
         np.testing.assert_array_equal(decode(data), np.full((4, 4, 3), GREEN), err_msg=kind)
+
+
+@pytest.mark.parametrize("kind", ["MPO", "TIFF", "AVIF"])
+def test_the_first_image_of_several_in_a_file_is_decoded(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "several"
+    Image.new("RGB", (16, 12), GREEN).save(file, kind, save_all=True, append_images=[Image.new("RGB", (16, 12), RED)])
+    pixels = decode(file.read_bytes())
+    assert pixels.shape == (12, 16, 3) and np.abs(pixels - np.array(GREEN)).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000"])
+def test_an_image_is_known_by_its_first_bytes(kind: str) -> None:
+    image = Image.new("RGB", (16, 12), GREEN)
+    assert looks_like_image(saved(image, kind)[:16])
+    if kind == "AVIF":
+        assert looks_like_image(saved(image, kind, save_all=True, append_images=[image.rotate(180)])[:16])
 
 
 def test_bilevel_becomes_black_and_white() -> None:

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from decant.data.images import decode
 from decant.errors import UserError
 from decant.timing import cold_start
 from decant.timing.cold_start import COLD_START_COLUMNS, PROGRAM, STEPS, cold_start_row, first_answer_s
@@ -45,6 +46,16 @@ def test_the_program_predicts_the_class_of_an_image_file(model: Path, photo: Pat
     label, *stamps = done.stdout.split()
     assert label == "1" and len(stamps) == len(STEPS)
     assert (np.diff([float(stamp) for stamp in stamps]) >= 0).all()
+
+
+def test_the_program_reads_transparent_parts_as_white_like_the_rest(model: Path, tmp_path: Path) -> None:
+    """Blue hides in the transparent part: mean colours are (140, 138, 128) with white in its place."""
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[:2], pixels[2:] = (25, 20, 0, 255), (0, 0, 255, 0)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    assert decode((tmp_path / "photo.png").read_bytes()).mean((0, 1)).argmax() == 0
+    command = [sys.executable, "-P", PROGRAM, model, tmp_path / "photo.png"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("0 ")
 
 
 def test_the_program_imports_what_a_users_program_imports_and_nothing_else(model: Path, photo: Path) -> None:

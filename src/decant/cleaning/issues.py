@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from decant.cleaning.policy import ISSUE_COLUMNS, is_clear
-from decant.data.manifest import Manifest
+from decant.data.manifest import WARNING, Manifest
 
 Issue = dict[str, Any]
 
@@ -27,6 +27,7 @@ def list_issues(
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
     issues = [
         *broken(rows),
+        *warned(rows),
         *exact_duplicates(rows, exact),
         *(near_duplicates(rows, near) if near is not None else ()),
         *(issue(rows, id_, "leak", 1.0, reason) for id_, reason in leaks.items()),
@@ -64,6 +65,12 @@ def issue(
 def broken(rows: pd.DataFrame) -> Iterator[Issue]:
     for row in rows[(rows["action"] == "drop") & rows["reason"].str.startswith("broken")].itertuples():
         yield issue(rows, row.id, "broken", 1.0, row.reason)
+
+
+def warned(rows: pd.DataFrame) -> Iterator[Issue]:
+    """Yield the images that are used although their decoder warned of them."""
+    for row in rows[(rows["action"] != "drop") & rows["reason"].str.startswith(WARNING)].itertuples():
+        yield issue(rows, row.id, "warning", 1.0, row.reason)
 
 
 def exact_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:

@@ -3,6 +3,7 @@
 | issue | report | duplicates (default) | conservative | aggressive |
 |---|---|---|---|---|
 | broken | drop | drop | drop | drop |
+| warning of the decoder (damaged metadata) | none | none | none | none |
 | exact duplicate in train, same label | suggest | drop all but the first | as left | as left |
 | the same file under two labels (conflict), train | suggest | downweight to 0 | as left | as left |
 | group across given splits (leak) | suggest | drop from the less strict split | as left | as left |
@@ -59,6 +60,8 @@ def action_for(issue: Any, policy: Policy, split: str | None) -> str:
     kind = issue.issue
     if kind == "broken":
         return "drop"
+    if kind == "warning":
+        return "none"
     if kind == "near_duplicate":
         return "group"
     if kind == "leak":

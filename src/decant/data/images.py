@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from decant.data.decoder_warnings import DECODERS
+
 # Below the 89.5 megapixels at which Pillow warns, and far above the size of any photo.
 MAX_PIXELS = 80_000_000
 # Listed, because Pillow would otherwise try every decoder on an untrusted file, including Ghostscript.
@@ -40,15 +42,17 @@ RAW_EXTENSIONS = dict.fromkeys(
     "cr2 cr3 crw nef nrw arw sr2 srf dng orf rw2 raf pef srw x3f 3fr erf kdc mrw iiq gpr".split(), f"not read: {RAW}"
 )
 HEIF = "a HEIF image: pip install pillow-heif (or decant[heif]), or convert it to JPEG"
+AVIF = "an AVIF image that this Pillow cannot read: update Pillow, or convert it to JPEG"
 # The brand of files that begin with a box "ftyp" (ISO/IEC 14496-12); other brands are videos.
 BRANDS = dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif"), HEIF)
-BRANDS |= {b"crx ": RAW, b"avif": "an AVIF image that this Pillow cannot read: update Pillow, or convert it to JPEG"}
+BRANDS |= {b"crx ": RAW, **dict.fromkeys((b"avif", b"avis"), AVIF)}
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 JPEG_XL_START = b"\0\0\0\x0cJXL \r\n"
+JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
 
 
-# Pillow warns of damaged EXIF and the like, which does not affect the pixels. Such lines help nobody on a console.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+# Pillow warns of damaged EXIF and the like, which does not affect the pixels. The manifest counts such images.
+warnings.filterwarnings("ignore", module=DECODERS)
 
 
 class BrokenImage(Exception):
@@ -86,7 +90,7 @@ def looks_like_image(head: bytes) -> bool:
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     boxed = head[4:8] == b"ftyp" and head[8:12] in BRANDS
-    return head.startswith(IMAGE_STARTS) or bitmap or webp or boxed or head.startswith(JPEG_XL_START)
+    return head.startswith((*IMAGE_STARTS, JPEG_XL_START, *JPEG_2000_STARTS)) or bitmap or webp or boxed
 
 
 @functools.cache

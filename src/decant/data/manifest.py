@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from decant.data.class_checks import warn_of_classes, without_repeats
+from decant.data.decoder_warnings import recorded_warnings, taken_warnings
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
@@ -46,17 +47,22 @@ SCHEMA = pa.schema(
 )
 COLUMNS = SCHEMA.names
 MAY_BE_NONE = {"given_label", "label", "split"}
+WARNING = "warning: "  # begins the reason of an image that is used although its decoder warned of it
 BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # per task of the pool
 Progress = Callable[..., Iterator["tuple[str, Look]"]]
 
 
 class Look(NamedTuple):
-    """Facts from decoding a file. content: SHA-256 (hex) of its bytes, or "". width, height: pixels, or 0."""
+    """Facts from decoding a file. content: SHA-256 (hex) of its bytes, or "". width, height: pixels, or 0.
+
+    warning: what the decoder warned of first; the image can be used.
+    """
 
     content: str
     width: int
     height: int
     problem: str
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,11 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of a source: every image is decoded once, in `workers` threads, and has one row.
 
-    A file that cannot be decoded is set aside with a reason that begins with "broken: ". Classes have the names that
-    `data.class_names` gives them. The split is None if
-    the source does not define it: `draw_splits` fills it after duplicates are grouped. seed: selects the images
-    that `data.limit` keeps. progress: as `decant.tracking.progress`. Raises UserError if fewer than two classes have a
-    usable image to train on.
+    A file that cannot be decoded is set aside with a reason that begins with "broken: "; of a file that is used
+    although its decoder warned of it, as of damaged metadata, the reason begins with "warning: ". Classes have the
+    names that `data.class_names` gives them. The split is None if the source does not define it: `draw_splits` fills
+    it after duplicates are grouped. seed: selects the images that `data.limit` keeps. progress: as
+    `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image to train on.
     """
     names = renamed(source.classes, data.class_names)
     items = [with_class_name(item, data.class_names) for item in source.found()]
@@ -115,7 +121,8 @@ def build_manifest(
     looks: Iterator[tuple[str, Look]] = look_at_all(source.contents(readable), workers)
     if progress is not None:
         looks = progress(looks, "reading images", total=len(readable), unit="images")
-    look_of = dict(looks)
+    with recorded_warnings():
+        look_of = dict(looks)
     unread = Look("", 0, 0, "it could not be read")
     rows = [
         row_of(item, Look("", 0, 0, item.problem) if item.problem else look_of.get(item.path, unread)) for item in items
@@ -128,6 +135,7 @@ def build_manifest(
     if len(classes) < 2:
         raise UserError(too_few_classes(table, classes))
     warn_of_classes(table, classes)
+    count_warnings(table)
     return Manifest(table, classes)
 
 
@@ -195,8 +203,9 @@ def row_of(item: Found, look: Look) -> tuple[object, ...]:
     identity = row_id(item.path)
     has_split = item.given_label is not None or item.split == "predict" or (item.aside and item.split is not None)
     split = item.split if has_split else "unlabelled"
-    reason = f"broken: {look.problem}" if look.problem else item.aside
-    action = "drop" if reason else "none"
+    aside = f"broken: {look.problem}" if look.problem else item.aside
+    reason = aside or (WARNING + look.warning if look.warning else "")
+    action = "drop" if aside else "none"
     group = look.content or identity
     label = item.given_label
     size = (look.width, look.height)
@@ -229,14 +238,26 @@ def batches(
 
 
 def look_at(content: bytes | BrokenImage) -> Look:
-    """Digest and size of an image, or the reason why it cannot be decoded."""
+    """Digest and size of an image and what its decoder warned of, or the reason why it cannot be decoded."""
     if isinstance(content, BrokenImage):
         return Look("", 0, 0, str(content))
     digest = hashlib.sha256(content).hexdigest()
+    taken_warnings()  # those of an earlier image that could not be decoded
     try:
-        return Look(digest, *probe(content), "")
+        return Look(digest, *probe(content), "", next(iter(taken_warnings()), ""))
     except BrokenImage as error:
         return Look(digest, 0, 0, str(error))
+
+
+def count_warnings(rows: pd.DataFrame) -> None:
+    """Warn once, with a count and an example, of images that are used although their decoder warned of them."""
+    warned = rows[(rows["action"] != "drop") & rows["reason"].str.startswith(WARNING)]
+    if len(warned):
+        log.warning(
+            "%d of %d images were decoded with a warning, mostly of damaged metadata (EXIF), and are used. Check that "
+            "they are upright: %s (%s), for example; issues.csv of the stage clean lists them",
+            len(warned), len(rows), warned["path"].iloc[0], warned["reason"].iloc[0].removeprefix(WARNING),
+        )  # fmt: skip
 
 
 def trainable_classes(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:

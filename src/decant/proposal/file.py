@@ -15,7 +15,21 @@ from decant.study_files import ROOT, STUDIES, read_yaml
 from decant.workspace import STORE, replacing
 
 MADE_BY, DIGEST = "# Made by: ", "# Unedited: "
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".csv", ".tsv", ".parquet")
+SUFFIXES = (
+    ".zip",
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.xz",
+    ".tar.bz2",
+    ".csv",
+    ".tsv",
+    ".csv.gz",
+    ".tsv.gz",
+    ".txt",
+    ".parquet",
+    ".pq",
+)
 COMMENTS = {  # key of the study -> the comment above it
     "metric": "what heads and the best teacher are chosen by, on val: accuracy, precision_macro or f1_macro",
     "data": "where the photos are. They are never altered. may_be_shared: true would let them leave this machine",

@@ -129,7 +129,7 @@ def check_classes(manifest: Manifest) -> None:
     trainable = set(train.loc[train["weight"] > 0, "label"])
     for name in manifest.classes:
         if name not in trainable:
-            lost = manifest.rows[(manifest.rows["given_label"] == name) & (manifest.rows["reason"] != "")]
+            lost = manifest.rows[(manifest.rows["given_label"] == name) & (manifest.rows["action"] != "none")]
             example = f" For example {lost['path'].iloc[0]}: {lost['reason'].iloc[0]}." if len(lost) else ""
             raise UserError(
                 f"no image of the class {name!r} is left to train on after cleaning.{example} Remove copies and wrong "

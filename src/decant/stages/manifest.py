@@ -9,7 +9,7 @@ from decant.stages.support.resolve import Inputs
 from decant.study import non_defaults
 from decant.tracking import progress
 
-VERSION = 3  # 3: split names, repeated folders, classes in Unicode's composed form; 2: reasons in plain words
+VERSION = 4  # 4: reasons for warnings of the decoder, more kinds of tables; 3: split names, repeated folders
 NOT_READ = ("cache_px", "may_be_shared", "download")
 
 

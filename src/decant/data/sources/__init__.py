@@ -77,6 +77,7 @@ def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         table=data.table,
         id_column=data.id_column,
         label_column=data.label_column,
+        split_column=data.split_column,
         images=data.images,
         predict=data.predict,
         sample_submission=data.sample_submission,

@@ -125,12 +125,18 @@ def read_splits(content: bytes, where: str, encoding: str = "") -> dict[str, str
     need_columns(list(rows[0]), {"split_file": "split"}, where)
     splits: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
-        split = split_of_name(row["split"])
-        if split in (None, "unlabelled"):
-            raise UserError(f"{where}, row {number}: unknown split {row['split']!r}; write train, val, test or predict")
+        split = split_of_cell(row["split"], f"{where}, row {number}")
         if splits.setdefault(row["path"], split) != split:
             raise UserError(f"{where}, row {number}: {row['path']} is in two splits")
     return splits
+
+
+def split_of_cell(text: str, where: str) -> str:
+    """train, val, test or predict, as a table names it. Raises UserError for anything else."""
+    split = split_of_name(text)
+    if split in (None, "unlabelled"):
+        raise UserError(f"{where}: unknown split {text!r}; write train, val, test or predict")
+    return split
 
 
 def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> list[Found]:

@@ -1,6 +1,7 @@
 """Class names: from a class file, from labels, in one Unicode form, and warnings of names that look alike."""
 
 import difflib
+import json
 import logging
 import re
 import unicodedata
@@ -100,7 +101,8 @@ def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
     names = list(dict.fromkeys(shown_name(name, shown) for name in classes))
     unusable = [name for name in names if not name.strip() or len(name.splitlines()) != 1 or "\0" in name]
     if unusable:
-        one_line = " ".join(unusable[0].split()) or "unnamed"
+        letters = (letter if letter.isprintable() else " " for letter in unusable[0])
+        one_line = " ".join("".join(letters).split()) or "unnamed"
         raise UserError(
             f"the class name {unusable[0]!r} is not one line of text, and classes.txt has one class per line. "
             f"Rename it in the study: data.class_names: {{{as_yaml(unusable[0])}: {as_yaml(one_line)}}}"
@@ -115,5 +117,6 @@ def shown_name(name: str, shown: Mapping[str, str]) -> str:
 
 def as_yaml(text: str) -> str:
     """The text in YAML's double quotes."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    return f'"{escaped}"'
+    return re.sub(
+        r"[\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False)
+    )

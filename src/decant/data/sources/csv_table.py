@@ -3,14 +3,14 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from decant.data.containers import Container
 from decant.data.file_names import leads_out
 from decant.data.images import BrokenImage
 from decant.data.layout import is_below, wrapping
-from decant.data.sources.base import Found
+from decant.data.sources.base import Found, split_of_cell
 from decant.data.sources.class_names import name_classes, whole_numbers
 from decant.data.sources.file_lookup import FileLookup
 from decant.data.sources.folder import ContainerSource
@@ -27,6 +27,7 @@ class TableLayout:
     table: str
     id_column: str = "id"
     label_column: str = "label"
+    split_column: str = ""
     images: str = ""
     predict: str = ""
     sample_submission: str = ""
@@ -63,13 +64,13 @@ class TableSource(ContainerSource):
         names = self.class_file(layout.class_file, data_root)
         content = self.side_file(layout.table, data_root, "the table")
         rows = read_table(content, layout.table, layout.encoding)
-        columns = {"id_column": layout.id_column, "label_column": layout.label_column}
-        need_columns(list(rows[0]) if rows else [], columns, layout.table)
+        columns = {key: getattr(layout, key) for key in ("id_column", "label_column", "split_column")}
+        need_columns(list(rows[0]), {key: column for key, column in columns.items() if column}, layout.table)
         labels = whole_numbers([row[layout.label_column] for row in rows])
         self.classes, named_labels = name_classes(filter(None, labels), names)
         self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
         ids = [row[layout.id_column] for row in rows]
-        self._items = list(self._matched(ids, [named_labels.get(label) for label in labels]))
+        self._items = list(self._matched(ids, [named_labels.get(label) for label in labels], row_splits(rows, layout)))
         self._warn_of_lost_rows(layout, len(rows))
 
     def _found(self) -> Iterator[Found]:
@@ -95,24 +96,25 @@ class TableSource(ContainerSource):
             raise UserError(f"{message}. {remedy}.")
         log.warning("%s. %s", message, remedy)
 
-    def _matched(self, ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[Found]:
+    def _matched(
+        self, ids: Sequence[str], labels: Sequence[str | None], splits: Sequence[str | None]
+    ) -> Iterator[Found]:
         images = self.images()
         lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder).of_table(ids)
         first: dict[str, tuple[int, str | None]] = {}
-        for number, (name, label) in enumerate(zip(ids, labels, strict=True), 2):
+        for number, (name, label, split) in enumerate(zip(ids, labels, splits, strict=True), 2):
             path, problem = lookup.find(name)
             if not path:
-                yield Found(f"{self._below(name or 'row')}#row {number}", label, None, problem)
+                yield Found(f"{self._below(name or 'row')}#row {number}", label, split, problem)
             elif path not in first:
                 first[path] = (number, label)
-                yield Found(path, label, None, images[path].problem)
+                yield Found(path, label, split, images[path].problem)
             else:
-                yield self._repeated(path, number, label, first[path])
+                yield replace(self._repeated(path, number, label, first[path]), split=split)
         lookup.report(self.table_name)
         for path, entry in images.items():
             if path not in first:
-                split = "predict" if is_below(path, self.predict_folder) else None
-                yield Found(path, None, split, entry.problem)
+                yield Found(path, None, "predict" if is_below(path, self.predict_folder) else None, entry.problem)
 
     def _repeated(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
         """The item of another row of the same file: a conflicting label is kept, a repetition has a problem."""
@@ -128,3 +130,11 @@ class TableSource(ContainerSource):
 
     def _below(self, name: str) -> str:
         return f"{self.images_folder}/{name}" if self.images_folder else name
+
+
+def row_splits(rows: Sequence[Mapping[str, str]], layout: TableLayout) -> list[str | None]:
+    """The split of each row; None where the table does not define it. Raises UserError for an unknown split."""
+    column = layout.split_column
+    cells = [row[column] if column else "" for row in rows]
+    where = f"{layout.table} (data.split_column), row"
+    return [split_of_cell(cell, f"{where} {number}") if cell else None for number, cell in enumerate(cells, 2)]

@@ -1,6 +1,6 @@
 """The `data` section of a study for photos of which only the path is known: folder, archive, table or Parquet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,17 @@ import pyarrow as pa
 
 from decant.data.containers import Container, open_container
 from decant.data.layout import is_below, split_of_name, telling_words, unwrapped, wrapping
+from decant.data.sources.class_names import nfc
 from decant.data.sources.file_lookup import FileLookup
-from decant.data.sources.parquet import read_schema, split_of_file
-from decant.data.sources.tables import read_table
+from decant.data.sources.parquet import is_parquet, parquet_names, read_schema, split_of_file
+from decant.data.sources.tables import LARGEST_TABLE, is_binary, read_table
 from decant.errors import UserError, nearest
 
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "type", "y")
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "jpg", "bytes")
-TABLES = (".csv", ".tsv")
-LARGEST_TABLE = 1 << 28  # bytes
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+ZEROS, ONES = ("0", "0.0"), ("1", "1.0")
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 TRIED_ROWS = 500
 LEAST_MATCHED = 0.5  # share of a table's rows whose cell in the id column names a file
 
@@ -31,23 +33,25 @@ def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{photos} does not exist; {nearest(photos.name, siblings[:200]) if siblings else 'check it'}")
     if "source" in given:
         return {"path": str(photos), **given}
-    if photos.suffix == ".parquet":
+    if is_parquet(photos.name):
         return parquet_data(photos.parent, [photos.name], {"train": photos.name, **given})
-    if photos.suffix.lower() in TABLES:
+    if photos.name.lower().endswith((*TABLES, ".txt")):
         return table_data(photos.parent, {"table": photos.name, **given})
-    shards = (
-        sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.parquet")) if photos.is_dir() else []
-    )
+    if photos.is_file():
+        refuse_other_tables([photos.name], photos)
+    shards = parquet_names(photos) if photos.is_dir() else []
     if shards:
         return parquet_data(photos, shards, given)
     container = opened(photos, given)
+    if not has_class_folders(container) and not tables_of(container):
+        refuse_other_tables(list(container.entries), photos)
     if "table" in given or (tables_of(container) and not has_class_folders(container)):
         return table_data(photos, given)
     return {"source": "folder", "path": str(photos), **given}
 
 
 def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A single shard with another name than train is the one to train on."""
+    """A single shard with another name than train is the one to train on. One without a column of bytes is a table."""
     keys: dict[str, Any] = {"source": "parquet", "path": str(folder), **given}
     if "train" not in keys and not any(split_of_file(name) == "train" for name in shards):
         if len(shards) > 1:
@@ -57,30 +61,35 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
         keys["train"] = shards[0]
     first = keys.get("train") or next(name for name in shards if split_of_file(name) == "train")
     schema = read_schema(next(iter(sorted(folder.glob(str(first)))), folder / str(first)))
-    images = [field.name for field in schema if pa.types.is_struct(field.type) or pa.types.is_binary(field.type)]
-    others = [name for name in schema.names if name not in images]
+    images = [field.name for field in schema if pa.types.is_struct(field.type) or is_binary(field.type)]
+    if not images and "image_column" not in keys:
+        refuse_no_images(folder, str(first), schema, given)
+        return table_data(folder, {"table": str(first), **{key: given[key] for key in given if key != "train"}})
     if "image_column" not in keys:
         keys["image_column"] = named(images, IMAGE_NAMES, folder, "image_column")
+    texts = [name for name in schema.names if name not in images]
+    others = texts or [name for name in images if name != keys["image_column"]]
     if "label_column" not in keys:
         keys["label_column"] = named(others, LABEL_NAMES, folder, "label_column")
     return keys
+
+
+def refuse_no_images(folder: Path, shard: str, schema: pa.Schema, given: Mapping[str, Any]) -> None:
+    """Raise UserError if a Parquet file without a column of bytes has no image files beside it either."""
+    if not any(entry.is_image for entry in opened(folder, given).entries.values()):
+        columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise UserError(
+            f"{folder / shard} has no column of bytes ({columns}), and no image file lies in {folder}. Write the bytes "
+            "of the image files into a column, or put the files that the table names into the folder"
+        )
 
 
 def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The table whose rows name files, its column of file names and its column of labels."""
     container = opened(photos, given)
     images = [path for path, entry in container.entries.items() if entry.is_image]
-    lookup = FileLookup([unwrapped(path, wrapping(images)) for path in images], "")
     candidates = [given["table"]] if "table" in given else tables_of(container)
-    best: tuple[float, str, str, list[dict[str, str]]] = (0.0, "", "", [])
-    for name in candidates:
-        path = next((path for path in container.entries if path == name or path.endswith("/" + name)), name)
-        rows = read_table(container.read_one(path), path, given.get("table_encoding", ""))
-        for column in [given["id_column"]] if "id_column" in given else list(rows[0]) if rows else []:
-            share = matched_share(lookup, [row.get(column, "") for row in rows])
-            if (share, len(rows[0]) > 1, len(rows)) > (best[0], len(best[3][:1] and best[3][0]) > 1, len(best[3])):
-                best = (share, unwrapped(path, wrapping(images)), column, rows)
-    share, table, column, rows = best
+    share, table, column, rows = best_table(container, images, candidates, given)
     if share < LEAST_MATCHED:
         raise UserError(
             f"{photos}: no column of {', '.join(candidates)} names the images ({len(images)} files). Say which with "
@@ -89,10 +98,68 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     keys = {"source": "csv", "path": str(photos), "table": table, "id_column": column, **given}
     if "label_column" not in keys:
         keys["label_column"] = label_column(rows, column, photos / table)
+    if not {"split_column", "split_file"} & set(given) and (
+        split := split_column(rows, {column, keys["label_column"]})
+    ):
+        keys["split_column"] = split
     sample = [name for name in candidates if "submission" in name.lower()]
     if sample and "sample_submission" not in keys and sample[0] != table:
         keys["sample_submission"] = unwrapped(sample[0], wrapping(images))
     return {**keys, **image_folders([unwrapped(path, wrapping(images)) for path in images], rows, column, given)}
+
+
+def best_table(
+    container: Container, images: Sequence[str], candidates: Sequence[str], given: Mapping[str, Any]
+) -> tuple[float, str, str, list[dict[str, str]]]:
+    """(share of matched rows, table, column of file names, rows). Raises UserError if no candidate can be read."""
+    lookup = FileLookup([unwrapped(path, wrapping(images)) for path in images], "")
+    files = {base_name(path) for path in images}
+    best: tuple[tuple[float, float, bool, int], str, str, list[dict[str, str]]] = ((0.0, 0.0, False, 0), "", "", [])
+    for path, rows in readable_tables(container, candidates, files, given.get("table_encoding", "")):
+        for column in [given["id_column"]] if "id_column" in given else list(rows[0]):
+            names = [row.get(column, "") for row in rows]
+            rank = (matched_share(lookup, names), whole_names(names, files), len(rows[0]) > 1, len(rows))
+            if rank > best[0]:
+                best = (rank, unwrapped(path, wrapping(images)), column, rows)
+    (share, *_), table, column, rows = best
+    return share, table, column, rows
+
+
+def readable_tables(
+    container: Container, candidates: Sequence[str], files: set[str], encoding: str
+) -> list[tuple[str, list[dict[str, str]]]]:
+    """(path, rows) of each candidate that can be read. Raises the first UserError if there is none."""
+    tables, errors = [], []
+    for name in candidates:
+        path = next((path for path in container.entries if path == name or path.endswith("/" + name)), name)
+        try:
+            rows = read_table(container.read_one(path), path, encoding)
+            refuse_missing_header(rows, files, path)
+            tables.append((path, rows))
+        except UserError as error:
+            errors.append(error)
+    if errors and not tables:
+        raise errors[0]
+    return tables
+
+
+def refuse_missing_header(rows: Sequence[Mapping[str, str]], files: set[str], where: str) -> None:
+    image = next((column for column in rows[0] if base_name(column) in files), "")
+    if image:
+        raise UserError(
+            f"{where} has no header: its first line names the image {image!r}. Write a line with the names of the "
+            "columns above it, for example image,label"
+        )
+
+
+def whole_names(names: Sequence[str], files: set[str]) -> float:
+    """The share of the first names that are files with their extension: a column of row numbers matches 0.png too."""
+    tried = names[:TRIED_ROWS]
+    return sum(base_name(name) in files for name in tried) / max(1, len(tried))
+
+
+def base_name(path: str) -> str:
+    return nfc(path.replace("\\", "/").rpartition("/")[2]).lower()
 
 
 def image_folders(
@@ -110,6 +177,19 @@ def image_folders(
     return {"images": other, "predict": test[0]}
 
 
+def refuse_other_tables(names: Sequence[str], photos: Path) -> None:
+    """Raise UserError if a file is a table of a kind that is not read."""
+    table = next((name for name in names if name.lower().endswith(OTHER_TABLES)), "")
+    if table:
+        raise UserError(
+            f"{photos}: {table} is not read. If it has the labels, save it as CSV (UTF-8) with one row per image, in a "
+            "column the name of its file and in another its label"
+        )
+    shard = next((name for name in names if is_parquet(name)), "")
+    if shard:
+        raise UserError(f"{photos}: {shard} lies in an archive; unpack it and give the folder")
+
+
 def opened(photos: Path, given: Mapping[str, Any]) -> Container:
     return open_container(photos, encoding=given.get("zip_encoding", ""))
 
@@ -122,10 +202,42 @@ def matched_share(lookup: FileLookup, names: Sequence[str]) -> float:
 
 def label_column(rows: Sequence[Mapping[str, str]], id_column: str, where: Path) -> str:
     """The column of the labels: by its name, else the only one whose values repeat."""
-    others = [column for column in rows[0] if column != id_column and column]
+    others = [column for column in rows[0] if column != id_column]
+    if set(LABEL_NAMES) & {name.lower() for name in others}:
+        return named(others, LABEL_NAMES, where, "label_column")
+    refuse_column_per_class(rows, others, where)
     repeating = [column for column in others if 2 <= len({row[column] for row in rows}) <= max(2, len(rows) // 2)]
-    return named(others if set(LABEL_NAMES) & {name.lower() for name in others} else repeating, LABEL_NAMES, where,
-                 "label_column")  # fmt: skip
+    if not repeating:
+        raise UserError(
+            f"{where}: {id_column!r} names the images, but no column can be the label. The columns are "
+            f"{', '.join(map(repr, rows[0]))} (a comma, semicolon, tab or | separates them). Say which with "
+            "--set data.label_column=COLUMN"
+        )
+    return named(repeating, LABEL_NAMES, where, "label_column")
+
+
+def split_column(rows: Sequence[Mapping[str, str]], taken: Collection[str]) -> str:
+    """The first other column whose cells all name splits, train among them; "" if there is none."""
+    for column in rows[0]:
+        splits = {split_of_name(row[column]) for row in rows}
+        if (
+            column not in taken
+            and "train" in splits
+            and len(splits) > 1
+            and splits <= {"train", "val", "test", "predict"}
+        ):
+            return column
+    return ""
+
+
+def refuse_column_per_class(rows: Sequence[Mapping[str, str]], columns: Sequence[str], where: Path) -> None:
+    """Raise UserError if several columns of zeros and ones have one 1 in each row."""
+    marks = [column for column in columns if {row[column] for row in rows} <= {*ZEROS, *ONES}]
+    if len(marks) > 1 and all(sum(row[column] in ONES for column in marks) == 1 for row in rows):
+        raise UserError(
+            f"{where} has a column per class ({', '.join(marks[:5])}), but one column with the name of the class is "
+            "needed. With pandas: table['label'] = table[[the columns]].idxmax(axis=1)"
+        )
 
 
 def named(columns: Sequence[str], names: Sequence[str], where: Path, key: str) -> str:

@@ -17,11 +17,16 @@ from decant.data.images import BrokenImage
 from decant.data.layout import split_of_name
 from decant.data.sources.base import BaseSource, Found, locate
 from decant.data.sources.class_names import class_lines, name_classes
-from decant.data.sources.tables import need_columns
+from decant.data.sources.tables import as_label, need_columns
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
+PARQUET_ENDINGS = (".parquet", ".pq")
 DAMAGED = (pa.ArrowException, OSError)
+NO_BYTES = (
+    "the table contains the name of a file and not its bytes: write a column with the file names as text and read it "
+    "as a table (data.source: csv, data.table: the Parquet file)"
+)
 UNLABELLED = {None, "", "-1"}  # the hub writes -1 for labels that it withholds
 
 
@@ -163,7 +168,7 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
     if not folder.is_dir():
         raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
     files: list[tuple[str, str]] = []
-    present = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*.parquet"))
+    present = parquet_names(folder)
     for split in ("train", "val", "test"):
         requested = getattr(layout, split)
         matches = sorted(glob.glob(requested, root_dir=folder)) if requested else of_split(present, split)
@@ -189,6 +194,16 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
     return files
 
 
+def parquet_names(folder: Path) -> list[str]:
+    """The Parquet files below a folder, in any case: train.parquet, TRAIN.PARQUET, train.pq."""
+    files = (path for path in folder.rglob("*.*") if is_parquet(path.name))
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def is_parquet(name: str) -> bool:
+    return name.lower().endswith(PARQUET_ENDINGS)
+
+
 def of_split(names: Sequence[str], split: str) -> list[str]:
     """The files that belong to a split by their name, or else by the name of their folder."""
     return [name for name in names if split_of_file(name) == split]
@@ -197,7 +212,7 @@ def of_split(names: Sequence[str], split: str) -> list[str]:
 def split_of_file(name: str) -> str | None:
     """The split that a file's name begins with, as the hub and others write it; else that of its folder."""
     folder, _, base = name.rpartition("/")
-    first = base.removesuffix(".parquet").split("-")[0].split(".")[0]
+    first = base.rpartition(".")[0].split("-")[0].split(".")[0]
     return split_of_name(first) or (split_of_name(folder.rpartition("/")[2]) if folder else None)
 
 
@@ -238,16 +253,11 @@ def as_json(content: bytes) -> Any:
         return None
 
 
-def as_label(value: Any) -> str | None:
-    """A label of any column type as text; a whole number that pandas stored as a float becomes whole again."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
 def image_bytes(value: Any) -> bytes | BrokenImage:
     """The bytes of a cell: the hub's struct {bytes, path}, or plain bytes."""
     content = value.get("bytes") if isinstance(value, dict) else value
-    return content if isinstance(content, bytes) else BrokenImage("the table contains no bytes for this row")
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, str) or (isinstance(value, dict) and value.get("path")):
+        return BrokenImage(NO_BYTES)
+    return BrokenImage("the table contains no bytes for this row")

@@ -17,8 +17,8 @@ from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support import input_geometry as module
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import chosen_geometry, geometry_settings, named_geometry
-from decant.stages.support.plan import geometry_line
+from decant.stages.support.input_geometry import chosen_geometry, geometry_settings, named_geometry, possible_geometries
+from decant.stages.support.plan import geometries_to_probe, geometry_line
 from decant.stages.support.resolve import code_of, inputs_of, stage_result
 from decant.study import Study, load_study
 from decant.workspace import Undecided
@@ -57,6 +57,19 @@ def test_of_a_named_shape_auto_decides_the_fit() -> None:
 
 def test_auto_without_a_shape_is_left_to_the_images() -> None:
     assert named_geometry(study(), SHAPES) is None
+    possible = possible_geometries(study(), SHAPES)
+    assert possible.probed == len(possible.geometries) == 2
+    assert all(text in str(possible) for text in ("auto", "probes", "square", "1.52 times", "median aspect ratio"))
+
+
+def test_nothing_is_probed_where_the_study_or_the_shapes_decide() -> None:
+    squares = shapes_of(pd.DataFrame({"width": [200], "height": [200]}))
+    for possible in (
+        possible_geometries(study(), squares),
+        possible_geometries(study(geometry={"fit": "pad"}), SHAPES),
+    ):
+        assert possible.probed == 0 and len(possible.geometries) == 1
+        assert str(possible).startswith(possible.geometries[0].fit)
 
 
 def test_networks_of_different_shapes_are_refused_with_their_keys() -> None:
@@ -102,10 +115,15 @@ def test_probes_decide_once_between_the_candidates(chain: Chain, fresh: Make, mo
     monkeypatch.setattr(module, "candidates", lambda *rest: options)
     answers = iter([0.5, 0.8, 0.7])
     monkeypatch.setattr(module, "probe_score", lambda *rest: next(answers))
+    cleaned = stage_result(fresh(), "clean")
+    assert geometries_to_probe(fresh(), SHAPES) == 3
+    assert all(text in geometry_line(fresh()) for text in ("probes", "crop", "1.40 times"))
     for _ in range(2):  # the second time nothing is measured
-        chosen = chosen_geometry(fresh(), stage_result(chain.experiment, "clean"))
+        chosen = chosen_geometry(fresh(), cleaned)
         assert chosen.geometry == options[1]
         assert all(text in chosen.why for text in ("accuracy on val", "0.5000", "0.8000", "0.7000"))
+    assert geometries_to_probe(fresh(), SHAPES) == 0
+    assert str(chosen) in geometry_line(fresh())
 
 
 def test_a_plan_does_not_probe(chain: Chain, fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +170,10 @@ def test_the_plan_says_what_was_chosen_and_why(chain: Chain, fresh: Make) -> Non
     line = geometry_line(chain.experiment)
     assert chain.geometry.fit in line and "median aspect ratio" in line
     assert "decided when the data are cleaned" in geometry_line(fresh())
+    named = chain.experiment.study.geometry.model_copy(update={"fit": "pad"})
+    assert "pad, named by the study" in geometry_line(fresh(geometry=named))
+
+
+def test_before_cleaning_the_sampled_shapes_say_what_is_probed(fresh: Make) -> None:
+    squares = shapes_of(pd.DataFrame({"width": [200], "height": [200]}))
+    assert geometries_to_probe(fresh(), squares) == 0

@@ -11,7 +11,7 @@ from PIL import Image
 from decant.data.images import BrokenImage
 from decant.data.sources.base import Found
 from decant.stages.support import sample as module
-from decant.stages.support.sample import RUN_IMAGES, RUNS, Sample, look_at_sample, sampled
+from decant.stages.support.sample import DECODED, RUN_IMAGES, RUNS, Sample, look_at_sample, sampled
 
 MOST = RUNS * RUN_IMAGES
 
@@ -65,7 +65,7 @@ def test_few_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
     monkeypatch.setattr(module, "decode", decoded.append)
     looked_at(dict.fromkeys(map(str, range(5000)), encoded(3, 2)))
-    assert len(decoded) == RUNS
+    assert len(decoded) == DECODED
 
 
 def test_images_that_are_not_trained_on_do_not_count() -> None:

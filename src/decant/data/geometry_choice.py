@@ -82,5 +82,5 @@ def described(geometry: InputGeometry) -> str:
     return {
         "crop": f"crop (the centre of the image), inputs {shape}",
         "stretch": f"stretch (the whole image), inputs {shape}",
-        "pad": f"pad (the whole image in grey), inputs {shape}",
+        "pad": f"pad (the whole image, grey beside it), inputs {shape}",
     }[geometry.fit]

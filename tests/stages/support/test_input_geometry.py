@@ -1,23 +1,34 @@
 """The geometry of a study: what it names, what the shapes decide, and what probes decide once."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from decant.data.geometry import SQUARE, InputGeometry
 from decant.data.geometry_choice import shapes_of
+from decant.data.manifest import Manifest
 from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
+from decant.models.backbones import build_classifier
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support import input_geometry as module
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import chosen_geometry, geometry_settings, named_geometry, possible_geometries
+from decant.stages.support.input_geometry import (
+    chosen_geometry,
+    encoder_geometry,
+    geometry_settings,
+    named_geometry,
+    possible_geometries,
+)
 from decant.stages.support.plan import geometries_to_probe, geometry_line
 from decant.stages.support.resolve import code_of, inputs_of, stage_result
 from decant.study import Study, load_study
@@ -87,6 +98,47 @@ def test_a_rectangle_for_a_network_for_squares_is_refused_with_its_key() -> None
 def test_impossible_geometries_are_mistakes_of_the_study(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="geometry"):
         study(geometry=bad)
+
+
+def manifest_of(**widths: int) -> Manifest:
+    """Eight images of each split, 100 px high and as wide as `widths` says; "drawn" for a split still to be drawn."""
+    rows = [
+        (f"{split}{n}", "a" if n % 2 else "b", None if split == "drawn" else split, width)
+        for split, width in widths.items()
+        for n in range(8)
+    ]
+    table = pd.DataFrame(rows, columns=["id", "label", "split", "width"])
+    same = {"content": table["id"], "path": table["id"], "group": table["id"], "given_label": table["label"]}
+    return Manifest(table.assign(**same, weight=1.0, action="none", reason="", height=100), ["a", "b"])
+
+
+def test_cleanings_encoder_sees_the_whole_of_wide_images_of_train() -> None:
+    assert encoder_geometry(study(), manifest_of(train=180, test=100)) == InputGeometry("stretch")
+    assert encoder_geometry(study(), manifest_of(drawn=180, test=100)) == InputGeometry("stretch")
+    assert encoder_geometry(study(), manifest_of(train=100, test=180)) == SQUARE
+    named = study(geometry={"fit": "pad", "aspect": 1.5})
+    assert encoder_geometry(named, manifest_of(train=100)) == InputGeometry("pad", 1.5)
+
+
+def test_a_probe_prefers_the_geometry_that_shows_where_classes_differ() -> None:
+    """Planted: both ends of a wide image have its class's colour, the centre is grey."""
+    manifest = manifest_of(train=120, val=120)
+
+    def encoded(rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+        for id_, label in zip(rows["id"], rows["label"], strict=True):
+            pixels = np.full((40, 120, 3), 128, np.uint8)
+            pixels[:, [*range(35), *range(85, 120)]] = (200, 30, 30) if label == "a" else (30, 30, 200)
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            yield id_, file.getvalue()
+
+    experiment: Any = SimpleNamespace(study=study(), device=torch.device("cpu"), encoded_images=encoded)
+    classifier, _ = build_classifier("test_efficientnet", 2, 32, ["none"], 0)
+    crop, stretch = (
+        module.probe_score(experiment, manifest, classifier.eval(), geometry)
+        for geometry in (SQUARE, InputGeometry("stretch"))
+    )
+    assert (crop, stretch) == (0.5, 1.0)
 
 
 def test_the_square_crop_leaves_fingerprints_as_they_were() -> None:

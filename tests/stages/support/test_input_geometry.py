@@ -21,6 +21,7 @@ from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support import input_geometry as module
+from decant.stages.support.chain import expected_of
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import (
     chosen_geometry,
@@ -29,7 +30,7 @@ from decant.stages.support.input_geometry import (
     named_geometry,
     possible_geometries,
 )
-from decant.stages.support.plan import geometries_to_probe, geometry_line
+from decant.stages.support.plan import PlannedStage, geometries_to_probe, geometry_line
 from decant.stages.support.resolve import code_of, inputs_of, stage_result
 from decant.study import Study, load_study
 from decant.workspace import Undecided
@@ -176,6 +177,14 @@ def test_probes_decide_once_between_the_candidates(chain: Chain, fresh: Make, mo
         assert all(text in chosen.why for text in ("accuracy on val", "0.5000", "0.8000", "0.7000"))
     assert geometries_to_probe(fresh(), SHAPES) == 0
     assert str(chosen) in geometry_line(fresh())
+
+
+def test_the_minutes_left_count_the_probes_that_will_run(fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decant.stages.support.chain.expected_seconds", lambda *given: {"pixels": given[-1]})
+    pixels = [PlannedStage("pixels", "research/train.py", False, None)]
+    for options in ([SQUARE], [SQUARE, InputGeometry("stretch")]):
+        monkeypatch.setattr(module, "candidates", lambda *rest, options=options: options)
+        assert expected_of(fresh(), pixels) == {"pixels": len(options) if len(options) > 1 else 0}
 
 
 def test_a_plan_does_not_probe(chain: Chain, fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:

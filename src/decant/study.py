@@ -98,11 +98,11 @@ class Geometry(Section):
 
     fit: Literal["auto", "crop", "stretch", "pad"] = Field(
         "auto",
-        description="crop: the centre; stretch: the whole image, distorted; pad: the whole image in grey; auto: "
-        "decided from the shapes of train, where they leave a doubt by probes on val",
+        description="crop: the centre; stretch: the whole image, distorted; pad: the whole image, grey beside it; "
+        "auto: decided from the shapes of train, where they leave a doubt by probes on val",
     )
     aspect: float | None = Field(
-        None, ge=0.2, le=5, description="width / height of the inputs; default: 1, with fit auto decided with the fit"
+        None, ge=0.2, le=5, description="width / height of the inputs; default: decided if fit is auto, else 1"
     )
 
 

@@ -21,6 +21,8 @@ def test_median_and_spread_are_those_of_the_logarithm():
     assert shapes.aspect == pytest.approx(1.87, abs=0.01) and shapes.spread == pytest.approx(0.35, abs=0.01)
     assert shapes.kept(1) == pytest.approx(1 / 1.87, abs=0.01)
     assert images(0.5).kept(1) == pytest.approx(0.5)
+    assert shapes.quartiles == pytest.approx((1.87 * np.exp(-0.175), 1.87 * np.exp(0.175)), rel=0.01)
+    assert all(text in str(shapes) for text in ("1.87", "1.57", "2.23"))
 
 
 @pytest.mark.parametrize("aspect", [1.0, 1.08, 0.93])
@@ -44,6 +46,12 @@ def test_wide_images_are_compared_without_the_crop():
 
 def test_images_of_all_shapes_are_stretched_to_squares():
     assert candidates(images(2.0, 1.0), []) == [InputGeometry("stretch")]
+
+
+def test_as_many_wide_as_high_images_have_no_rectangle():
+    aspect = np.repeat([1.3, 1 / 1.3], 200)
+    shapes = shapes_of(pd.DataFrame({"width": 1000 * aspect, "height": 1000}))
+    assert candidates(shapes, []) == [InputGeometry("stretch"), SQUARE]
 
 
 def test_nearly_square_images_are_compared_with_the_crop():

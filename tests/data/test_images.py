@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from decant.data import images
-from decant.data.images import BrokenImage, decode, looks_like_image, probe
+from decant.data.images import BrokenImage, decode, header_size, looks_like_image, probe
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # Each EXIF orientation as a NumPy operation on the stored rows (EXIF 2.32, tag 0x0112).
@@ -50,7 +50,15 @@ def test_every_exif_orientation_is_applied_once(orientation: int, kind: str) -> 
     data = saved(Image.fromarray(corners()), kind, exif=exif, **options)
     expected = TO_UPRIGHT[orientation](corners())
     assert np.abs(decode(data) - expected.astype(int)).max() <= (8 if kind == "AVIF" else 0)
-    assert probe(data) == (expected.shape[1], expected.shape[0])
+    assert probe(data) == header_size(data) == (expected.shape[1], expected.shape[0])
+
+
+def test_a_header_gives_the_size_of_a_file_that_cannot_be_decoded() -> None:
+    data = saved(Image.fromarray(corners()), "PNG")
+    cut = data[: data.index(b"IDAT") + 8]
+    assert header_size(cut) == (24, 16)
+    with pytest.raises(BrokenImage):
+        decode(cut)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
@@ -202,8 +210,9 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.Monke
     data = saved(Image.new("L", (10, 10)), "PNG")
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     monkeypatch.setattr(images, "MAX_PIXELS", 99)
-    with pytest.raises(BrokenImage, match="10 x 10 pixels"):
-        decode(data)
+    for read in (decode, header_size):
+        with pytest.raises(BrokenImage, match="10 x 10 pixels"):
+            read(data)
 
 
 @pytest.mark.parametrize("side_px", [10_000, 30_000])
@@ -212,8 +221,9 @@ def test_a_header_that_declares_too_many_pixels_is_refused(side_px: int) -> None
     data = bytearray(saved(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = struct.pack(">II", side_px, side_px)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
-    with pytest.raises(BrokenImage, match="pixels"):
-        decode(bytes(data))
+    for read in (decode, header_size):
+        with pytest.raises(BrokenImage, match="pixels"):
+            read(bytes(data))
 
 
 def test_random_damage_gives_an_image_or_a_reason() -> None:

@@ -21,14 +21,22 @@ def micro_overrides() -> tuple[str, ...]:
 
 @pytest.fixture
 def photos_at(tmp_path: Path) -> Callable[..., Path]:
-    """A function that draws `count` photos of noise per class into class folders below tmp_path / name."""
+    """A function that draws `count` photos of noise per class into class folders below tmp_path / name.
 
-    def draw(name: str = "photos", classes: tuple[str, ...] = ("bus", "car"), count: int = 6) -> Path:
+    size_px: height and width of each.
+    """
+
+    def draw(
+        name: str = "photos",
+        classes: tuple[str, ...] = ("bus", "car"),
+        count: int = 6,
+        size_px: tuple[int, int] = (40, 60),
+    ) -> Path:
         generator = np.random.default_rng(0)
         for label in classes:
             (tmp_path / name / label).mkdir(parents=True)
             for number in range(count):
-                pixels = generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+                pixels = generator.integers(0, 256, (*size_px, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / name / label / f"{number}.png")
         return tmp_path / name
 

@@ -49,6 +49,37 @@ def test_the_lines_name_classes_splits_sizes_and_time(photos_at: PhotosAt, propo
     assert {"teachers", "student", "metric", "time", "study"} <= set(text)
 
 
+def test_wide_photos_are_left_to_probes_with_their_shapes_and_the_candidates(
+    photos_at: PhotosAt, proposed: Propose
+) -> None:
+    proposal = proposed(photos_at())
+    text = dict(line.split(": ", 1) for line in proposal.lines)["geometry"]
+    assert text.startswith("auto") and "probes" in text
+    assert all(part in text for part in ("1.50", "67%", "inputs square", "1.50 times as wide", "12 photos"))
+    assert f"\n# geometry: {text}\n" in proposal.file.read_text(encoding="utf-8")
+    assert load_study(str(proposal.file)).geometry.fit == "auto"
+
+
+def test_square_photos_are_cropped_for_certain(photos_at: PhotosAt, proposed: Propose) -> None:
+    text = dict(line.split(": ", 1) for line in proposed(photos_at(size_px=(40, 40))).lines)["geometry"]
+    assert text.startswith("crop") and "1.00" in text and "probes" not in text
+
+
+def test_a_named_shape_is_taken_and_shown_with_the_inputs_it_gives(photos_at: PhotosAt, proposed: Propose) -> None:
+    wishes = ("geometry.fit=stretch", "geometry.aspect=1.5", "student.input_px=96")
+    text = dict(line.split(": ", 1) for line in proposed(photos_at(), *wishes).lines)
+    assert text["geometry"].startswith("stretch") and "named by the study" in text["geometry"]
+    assert "80x112 px" in text["student"]
+
+
+def test_unreadable_photos_leave_the_geometry_open(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at()
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no image")
+    text = dict(line.split(": ", 1) for line in proposed(photos).lines)
+    assert "none of the photos" in text["geometry"]
+
+
 def test_a_folder_that_repeats_others_is_not_counted_twice(photos_at: PhotosAt, proposed: Propose) -> None:
     for name, count in (("trainset", 8), ("valset", 3), ("testset", 4), ("train+val", 8)):
         photos = photos_at(f"photos/{name}", count=count).parent
@@ -59,9 +90,11 @@ def test_a_folder_that_repeats_others_is_not_counted_twice(photos_at: PhotosAt, 
 
 def test_the_same_command_takes_its_file_again(photos_at: PhotosAt, proposed: Propose) -> None:
     photos = photos_at()
-    file = proposed(photos).file
-    before = file.stat().st_mtime_ns
-    assert proposed(photos).file == file and file.stat().st_mtime_ns == before
+    first = proposed(photos)
+    before = first.file.stat().st_mtime_ns
+    again = proposed(photos)
+    assert again.file == first.file and first.file.stat().st_mtime_ns == before
+    assert again.lines[:-1] == first.lines[:-1] and "before" in again.lines[-1]
 
 
 def test_another_command_writes_an_unedited_file_anew(photos_at: PhotosAt, proposed: Propose) -> None:

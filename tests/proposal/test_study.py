@@ -8,7 +8,8 @@ from decant.errors import UserError
 from decant.proposal.networks import Choice, network_sets
 from decant.proposal.study import EFFORTS, Facts, Proposed, epochs_factor, proposals, proposed_study
 from decant.stages.support import expected_time
-from decant.stages.support.expected_time import Counts, Speed
+from decant.stages.support.expected_time import Counts
+from decant.stages.support.sample import Sample
 
 HEAD = {"name": "mine", "metric": "accuracy", "data": {"source": "folder", "path": "/photos"}}
 WHEELS = network_sets()[-1]
@@ -26,8 +27,8 @@ def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def facts() -> Callable[..., Facts]:
-    def of(train: int = 1000, shorter_px: int = 400) -> Facts:
-        return Facts(Counts(train, train // 5, train // 5), Speed(decode_s=0.002), shorter_px)
+    def of(train: int = 1000, shorter_px: int = 400, aspect: float = 1.0) -> Facts:
+        return Facts(Counts(train, train // 5, train // 5), Sample([(round(aspect * shorter_px), shorter_px)], 0.002))
 
     return of
 
@@ -94,6 +95,18 @@ def test_a_network_of_one_input_size_keeps_it(facts: Callable[..., Facts]) -> No
     small = next(proposals(HEAD, [], HUB_CPU, facts(shorter_px=64))).study
     sides = {name: teacher.input_px for name, teacher in small.teachers.items()}
     assert sides == {"convnext": 64, "vit": 224, "clip": 224}
+
+
+def test_probes_of_geometries_are_in_the_expected_time(facts: Callable[..., Facts]) -> None:
+    square, wide = (next(proposals(HEAD, [], WHEELS, facts(aspect=aspect))) for aspect in (1.0, 1.87))
+    named = next(proposals(HEAD, ["geometry.fit=stretch"], WHEELS, facts(aspect=1.87)))
+    assert (square.possible.probed, wide.possible.probed, named.possible.probed) == (0, 2, 0)
+    assert wide.seconds > square.seconds == named.seconds
+
+
+def test_a_network_for_squares_leaves_no_rectangle_to_probe(facts: Callable[..., Facts]) -> None:
+    possible = next(proposals(HEAD, [], HUB_CPU, facts(aspect=1.87))).possible
+    assert {geometry.aspect for geometry in possible.geometries} == {1} and "vit" in possible.why
 
 
 def test_an_override_is_in_the_study_and_in_its_time(facts: Callable[..., Facts]) -> None:

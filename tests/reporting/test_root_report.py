@@ -59,6 +59,13 @@ def test_the_root_table_has_a_column_per_model_of_the_headline(study: Path) -> N
         assert cells[name].startswith(f"{accuracy[model]} (")
 
 
+def test_a_rectangular_input_is_shown_as_height_and_width_and_the_note_explains_it(study: Path) -> None:
+    table = study / "benchmarks" / "latency" / "metrics.csv"
+    write_results_table([{**row, "input_px": "96x176"} for row in read_results_files(study).latency], table)
+    assert root_cells(study.parent)["px"] == "96x176"
+    assert "height x width" in root_report_text(study.parent, study.parent)
+
+
 @pytest.mark.parametrize(("offered", "cell"), [(True, "1.10"), (False, "1.10 (not offered)")])
 def test_the_int8_time_is_measured_under_the_conditions_of_the_fp32_time(study: Path, offered: bool, cell: str) -> None:
     table = study / "benchmarks" / "latency" / "metrics.csv"

@@ -1,5 +1,6 @@
 """Which input geometry suits images of given shapes: one where that is clear, else several to be compared."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,27 +16,36 @@ DIFFERENT = 0.6  # spread from which one rectangle suits few images
 
 @dataclass(frozen=True)
 class Shapes:
-    """aspect: median of width / height. spread: interquartile range of its logarithm. n: number of images."""
+    """aspects: width / height of each image, float64 [n]."""
 
     aspects: np.ndarray
 
     @property
     def aspect(self) -> float:
+        """Median of width / height, as the geometric mean of the middle images."""
         return float(np.exp(np.median(np.log(self.aspects))))
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """Width / height that a quarter and three quarters of the images do not exceed."""
+        low, high = np.exp(np.quantile(np.log(self.aspects), [0.25, 0.75]))
+        return float(low), float(high)
+
+    @property
     def spread(self) -> float:
-        low, high = np.quantile(np.log(self.aspects), [0.25, 0.75])
-        return float(high - low)
+        """Interquartile range of the logarithm of width / height."""
+        low, high = self.quartiles
+        return math.log(high / low)
 
     def kept(self, aspect: float) -> float:
-        """Share of the median image that a centre crop of this aspect ratio keeps."""
+        """Median share of an image that a centre crop of this aspect ratio keeps."""
         return float(np.median(np.minimum(self.aspects / aspect, aspect / self.aspects)))
 
     def __str__(self) -> str:
+        low, high = self.quartiles
         return (
-            f"images of train have a median aspect ratio of {self.aspect:.2f} (interquartile range of its logarithm "
-            f"{self.spread:.2f}), and a centre square keeps {self.kept(1):.0%} of the median image"
+            f"images of train have a median aspect ratio of {self.aspect:.2f} (width / height; half of them lie "
+            f"between {low:.2f} and {high:.2f}), and a centre square keeps {self.kept(1):.0%} of an image (median)"
         )
 
 
@@ -54,11 +64,11 @@ def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry
     kept = shapes.kept(1)
     if kept >= CROP_KEEPS:
         return [SQUARE]
-    stretch, rectangle = InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2))
     crop = [SQUARE] if kept >= CROP_LOSES else []
-    if only_square or shapes.spread > DIFFERENT:
-        return [stretch, *crop]
-    return [stretch, rectangle, *crop]
+    nearly_square = CROP_KEEPS <= shapes.aspect <= 1 / CROP_KEEPS  # as many images are wide as are high
+    if only_square or nearly_square or shapes.spread > DIFFERENT:
+        return [InputGeometry("stretch"), *crop]
+    return [InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2)), *crop]
 
 
 def fit_to(shapes: Shapes, aspect: float) -> InputGeometry:
@@ -72,5 +82,5 @@ def described(geometry: InputGeometry) -> str:
     return {
         "crop": f"crop (the centre of the image), inputs {shape}",
         "stretch": f"stretch (the whole image), inputs {shape}",
-        "pad": f"pad (the whole image in grey), inputs {shape}",
+        "pad": f"pad (the whole image, grey beside it), inputs {shape}",
     }[geometry.fit]

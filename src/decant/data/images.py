@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
+TIFF_SIZE = (256, 257)  # tags of the stored width and height
 OTHER_FORMATS = {
     b"<!doctype": "a web page",
     b"<html": "a web page",
@@ -65,24 +69,42 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Transparent parts become white, 16 bits are scaled to 8, CMYK is converted, and the first frame of an animation
     is taken. Raises BrokenImage for a file that is no image, is truncated, or has more than MAX_PIXELS pixels.
     """
-    # Other libraries switch this on for the whole process; truncated files would then be decoded, half grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BrokenImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
-            image.load()  # before its orientation is read, see `orientation`
-            return np.array(upright(as_rgb(image), orientation(image)))
-    except BrokenImage:
-        raise
-    except Exception as error:  # damaged files make decoders raise nearly anything: struct.error, IndexError ...
-        raise BrokenImage(reason(data, error)) from error
+    with opened_image(data) as image:
+        image.load()  # before its orientation is read, see `orientation`
+        return np.array(upright(as_rgb(image), orientation(image)))
 
 
 def probe(data: bytes) -> tuple[int, int]:
     """(width, height) of the upright image in pixels; decodes it in full. Raises as `decode` does."""
     height, width = decode(data).shape[:2]
     return width, height
+
+
+def header_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the upright image in pixels, read from its header: damage behind it is not noticed.
+
+    Raises BrokenImage for a file that is no image, and for one that has more than MAX_PIXELS pixels.
+    """
+    with opened_image(data) as image:
+        tags = getattr(image, "tag_v2", {})  # of a TIFF, whose `size` has its orientation applied in some versions
+        width, height = (tags.get(tag, side) for tag, side in zip(TIFF_SIZE, image.size, strict=True))
+        return (height, width) if orientation(image) in SIDEWAYS else (width, height)
+
+
+@contextmanager
+def opened_image(data: bytes) -> Iterator[Image.Image]:
+    """The image with its header read. Raises BrokenImage, also for what its decoder raises in the `with` block."""
+    # Other libraries switch this on for the whole process; truncated files would then be decoded, half grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BrokenImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
+            yield image
+    except BrokenImage:
+        raise
+    except Exception as error:  # damaged files make decoders raise nearly anything: struct.error, IndexError ...
+        raise BrokenImage(reason(data, error)) from error
 
 
 def looks_like_image(head: bytes) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,15 @@ from decant.errors import UserError
 from decant.study_files import ROOT, STUDIES, read_yaml
 from decant.workspace import STORE, replacing
 
-MADE_BY, DIGEST = "# Made by: ", "# Unedited: "
-SUFFIXES = (
-    ".zip",
-    ".tar",
-    ".tar.gz",
-    ".tgz",
-    ".tar.xz",
-    ".tar.bz2",
-    ".csv",
-    ".tsv",
-    ".csv.gz",
-    ".tsv.gz",
-    ".txt",
-    ".parquet",
-    ".pq",
-)
+COMMENT = "# "
+MADE_BY, DIGEST = f"{COMMENT}Made by: ", f"{COMMENT}Unedited: "
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt", ".parquet", ".pq")
+SUFFIXES = (*ARCHIVES, *TABLES)
 COMMENTS = {  # key of the study -> the comment above it
     "metric": "what heads and the best teacher are chosen by, on val: accuracy, precision_macro or f1_macro",
     "data": "where the photos are. They are never altered. may_be_shared: true would let them leave this machine",
+    "geometry": "fit: auto decides when the data are cleaned; crop, stretch or pad names how images become inputs",
     "teachers": "each names a recipe in research/recipes and may override any of its keys; delete a line to drop one",
     "ensemble": "how the teachers are combined, a recipe in ensembles/recipes",
     "soft_labels": "random views of each photo whose labels the teachers give the student",
@@ -40,9 +31,13 @@ COMMENTS = {  # key of the study -> the comment above it
 }
 
 
-def study_text(raw: dict[str, Any], made_by: str, title: str) -> str:
-    """The YAML of a proposed study. made_by: the command line, by which a later run finds that nothing changed."""
-    lines = [f"# {' '.join(title.split())}", f"{MADE_BY}{made_by}", f"name: {raw['name']}"]
+def study_text(raw: dict[str, Any], made_by: str, assumed: Sequence[str]) -> str:
+    """The YAML of a proposed study. assumed: what was assumed for it, a comment per line at the file's beginning.
+
+    made_by: the command line, by which a later run finds that nothing changed.
+    """
+    comments = [f"{COMMENT}{' '.join(line.split())}" for line in assumed]
+    lines = [*comments, f"{MADE_BY}{made_by}", f"name: {raw['name']}"]
     for key, value in raw.items():
         if key == "name":
             continue
@@ -76,6 +71,12 @@ def is_unedited(text: str) -> bool:
 def made_by(text: str) -> str:
     """The command line that the file was made by; "" if it has no such line."""
     return next((line.removeprefix(MADE_BY) for line in text.splitlines() if line.startswith(MADE_BY)), "")
+
+
+def assumed_in(text: str) -> list[str]:
+    """The lines that `study_text` was given as assumed."""
+    lines = takewhile(lambda line: line.startswith(COMMENT) and not line.startswith(MADE_BY), text.splitlines())
+    return [line.removeprefix(COMMENT) for line in lines]
 
 
 def command_line(photos: Path, options: Sequence[str]) -> str:

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from decant import cores, machine
+from decant.data.geometry import SQUARE
 from decant.data.preprocessing import size_text
 from decant.data.sources import SOURCES, open_source
 from decant.data.sources.base import Found
 from decant.data.sources.detection import detected_data
 from decant.errors import UserError
 from decant.evaluation.tables import plural, thousands
-from decant.proposal.file import command_line, is_unedited, made_by, study_file, study_text, write_study
+from decant.proposal.file import assumed_in, command_line, is_unedited, made_by, study_file, study_text, write_study
 from decant.proposal.networks import Choice, chosen_networks
 from decant.proposal.study import Facts, Proposed, proposed_study
 from decant.stages.support.chain import left_text
-from decant.stages.support.expected_time import Counts, counted, is_usable, timed_speed
-from decant.study import Data, explained
+from decant.stages.support.expected_time import Counts, counted, is_usable
+from decant.stages.support.sample import Sample, look_at_sample
+from decant.study import Data, Training, explained
 from decant.study_files import set_key
 
 SHOWN_CLASSES = 12
-FALLBACK_PX = 224
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,25 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
     if file.exists():
         text = file.read_text(encoding="utf-8")
         if is_unedited(text) and made_by(text) == command:
-            return Proposal(file, [f"study: {file}, written by the same command before; delete it to start anew"])
+            again = f"study: {file}, written by the same command before; delete it to start anew"
+            return Proposal(file, [*assumed_in(text), again])
         if not is_unedited(text):
             return Proposal(file, [edited_line(file, wishes)])
     source, data = opened(photos, wishes.overrides)
     items = list(source.found())
-    speed, sizes = timed_speed(source, items)
-    facts = Facts(counted(items, data), speed, shorter_side(sizes))
-    choice = chosen_networks(machine.device().type, wishes.allow_downloads)
-    head = {"name": file.stem, "metric": wishes.metric or "accuracy", "data": data.model_dump(exclude_defaults=True)}
     check_classes(photos, items)
+    facts = Facts(counted(items, data), look_at_sample(source, items))
+    choice = chosen_networks(machine.device().type, wishes.allow_downloads)
+    head = {
+        "name": file.stem,
+        "metric": wishes.metric or "accuracy",
+        "data": data.model_dump(exclude_defaults=True),
+        "geometry": {"fit": "auto"},
+    }
     settings = [override for override in wishes.overrides if not is_of_data(override)]
     proposed = proposed_study(head, settings, choice, facts, wishes.time_limit_s)
-    lines = assumed_lines(photos, items, sizes, facts.counts, choice, proposed)
-    write_study(file, study_text(proposed.raw, command, f"{photos.name}: {lines[1]}; {lines[2]}"))
+    lines = assumed_lines(photos, items, facts, choice, proposed)
+    write_study(file, study_text(proposed.raw, command, lines))
     return Proposal(file, [*lines, f"study: {file}; you may edit it and run the same command again"])
 
 
@@ -104,11 +110,6 @@ def is_of_data(override: str) -> bool:
     return override.startswith("data.")
 
 
-def shorter_side(sizes: Sequence[tuple[int, int]]) -> int:
-    """Median shorter side, pixels."""
-    return int(statistics.median(min(size) for size in sizes)) if sizes else FALLBACK_PX
-
-
 def check_classes(photos: Path, items: Sequence[Found]) -> None:
     classes = {item.given_label for item in items if item.given_label is not None and not item.problem}
     if len(classes) < 2:
@@ -121,8 +122,7 @@ def check_classes(photos: Path, items: Sequence[Found]) -> None:
 def assumed_lines(
     photos: Path,
     items: Sequence[Found],
-    sizes: Sequence[tuple[int, int]],
-    counts: Counts,
+    facts: Facts,
     choice: Choice,
     proposed: Proposed,
 ) -> list[str]:
@@ -130,16 +130,16 @@ def assumed_lines(
     study = proposed.study
     better = [f"better: {name}, but {reason}; allow it with --allow-downloads" if "download" in reason else
               f"better: {name}, but {reason}" for name, reason in choice.passed_over.items()]  # fmt: skip
-    teachers = ", ".join(f"{name} ({one.architecture})" for name, one in study.teachers.items())
+    teachers = ", ".join(f"{name} ({network_text(one, proposed)})" for name, one in study.teachers.items())
     student = study.student
     return [
         f"photos: {photos}: {SOURCES[study.data.source].caption}",
         f"classes: {class_text(items)}",
-        f"splits: {split_text(items, counts)}",
-        f"geometry: {geometry_text(sizes, proposed)}",
+        f"splits: {split_text(items, facts.counts)}",
+        f"geometry: {geometry_text(facts.sample, proposed)}",
         f"teachers: {teachers}: {choice.networks.name}, on {machine_text()}",
         *better,
-        f"student: {student.architecture}, {size_text(student.input_px)} px, {plural(student.epochs, 'epoch')}",
+        f"student: {network_text(student, proposed)}, {plural(student.epochs, 'epoch')}",
         f"metric: {study.metric} on val chooses heads, weights and the best teacher",
         f"time: {left_text(proposed.seconds)}, an estimate from steps timed here; it may be twice or half as long",
     ]
@@ -163,11 +163,19 @@ def split_text(items: Sequence[Found], counts: Counts) -> str:
     )
 
 
-def geometry_text(sizes: Sequence[tuple[int, int]], proposed: Proposed) -> str:
-    width, height = (int(statistics.median(side)) for side in zip(*sizes, strict=True)) if sizes else (0, 0)
-    networks = {**proposed.study.teachers, "student": proposed.study.student}
-    inputs = ", ".join(f"{name} {size_text(one.input_px)}" for name, one in networks.items())
-    return f"photos of about {width} × {height} px; inputs in px: {inputs}, or rectangles of as many pixels"
+def geometry_text(sample: Sample, proposed: Proposed) -> str:
+    """What decides how photos become inputs, with the shapes of those that were looked at."""
+    if not sample.sizes:
+        return "none of the photos that were looked at can be read; decided when the data are cleaned"
+    width, height = (int(statistics.median(sides)) for sides in zip(*sample.sizes, strict=True))
+    looked_at = f"{plural(len(sample.sizes), 'photo')} of about {width} × {height} px looked at"
+    return f"{proposed.possible}; {looked_at}"
+
+
+def network_text(network: Training, proposed: Proposed) -> str:
+    """Architecture and input size. While rectangles are among several geometries, the side of the square."""
+    geometry = SQUARE if proposed.possible.probed else proposed.possible.geometries[0]
+    return f"{network.architecture}, {size_text(geometry.input_px(network.input_px))} px"
 
 
 def machine_text() -> str:

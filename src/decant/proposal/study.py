@@ -11,7 +11,9 @@ from decant.models.backbones import has_fixed_input
 from decant.proposal.networks import Choice, NetworkSet, in_study, recipe_settings
 from decant.stages.support.expected_time import Counts, Speed, expected_seconds
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import Possible, possible_geometries
 from decant.stages.support.plan import stage_names
+from decant.stages.support.sample import Sample
 from decant.study import Study, Training, explained
 from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
 
@@ -45,19 +47,26 @@ EFFORTS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about the photos and the machine. shorter_px: median shorter side of the images."""
+    """What was found out about the photos and the machine."""
 
     counts: Counts
-    speed: Speed
-    shorter_px: int
+    sample: Sample
+
+    @property
+    def speed(self) -> Speed:
+        return Speed(self.sample.decode_s)
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """raw: the mapping of the study file. study: the same with its recipes. seconds: expected for the chain."""
+    """raw: the mapping of the study file. study: the same with its recipes. seconds: expected for the chain.
+
+    possible: the study's geometry, or those that probes will compare, as far as the sample shows.
+    """
 
     raw: dict[str, Any]
     study: Study
+    possible: Possible
     seconds: float
 
 
@@ -93,8 +102,10 @@ def proposals(
             set_key(raw, override)
         with explained("--set"):
             study = Study.model_validate(without_nulls(merged_recipes(raw, ROOT)))
+        possible = possible_geometries(study, facts.sample.shapes)
         names = stage_names(Experiment(study, Path()), {})
-        yield Proposed(raw, study, sum(expected_seconds(study, names, facts.counts, facts.speed).values()))
+        seconds = expected_seconds(study, names, facts.counts, facts.speed, possible.probed)
+        yield Proposed(raw, study, possible, sum(seconds.values()))
 
 
 def sections(networks: NetworkSet, facts: Facts, effort: Effort) -> dict[str, Any]:
@@ -130,7 +141,7 @@ def epochs_factor(images: int) -> float:
 def network(recipe: str, kind: str, largest_px: int, facts: Facts, effort: Effort) -> dict[str, Any]:
     """The section of a teacher or of the student."""
     settings = recipe_settings(kind, recipe)
-    px = input_px(settings, min(largest_px, effort.largest_px or largest_px), facts.shorter_px)
+    px = input_px(settings, min(largest_px, effort.largest_px or largest_px), facts.sample.shorter_px)
     epochs = max(1, round(settings.epochs * effort.epochs))
     unchanged = getattr(settings, "kind", "") == "probe" or epochs == settings.epochs
     return in_study(recipe, px, None if unchanged else epochs)

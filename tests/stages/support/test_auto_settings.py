@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
+from decant.data.geometry import SQUARE
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.stages.support import auto_settings as stage
@@ -55,10 +56,10 @@ def test_what_needs_no_measuring_is_not_measured(
 def test_the_first_source_that_serves_is_resolved_and_stays(fresh: Callable[[], Experiment], tmp_path: Path) -> None:
     sources = [f"file:{tmp_path}/later.safetensors", "none"]
     settings = AUTO.model_copy(update={"dtype": "fp32", "weights": sources})
-    assert resolve(fresh(), settings).weights == ["none"]
+    assert resolve(fresh(), settings, SQUARE).weights == ["none"]
     network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], 0)
     save_file(network.backbone.state_dict(), tmp_path / "later.safetensors")
-    assert resolve(fresh(), settings).weights == ["none"]  # what was trained from it keeps its start
+    assert resolve(fresh(), settings, SQUARE).weights == ["none"]  # what was trained from it keeps its start
 
 
 def test_where_no_source_serves_all_are_named(fresh: Callable[[], Experiment]) -> None:

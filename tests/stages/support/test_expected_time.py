@@ -10,6 +10,7 @@ from decant.stages.support.expected_time import (
     Speed,
     corrected,
     counted,
+    expected_seconds,
     stage_seconds,
     step_seconds,
 )
@@ -50,6 +51,30 @@ def test_time_grows_with_the_pixels() -> None:
 def test_soft_labels_grow_with_their_views() -> None:
     two, six = (seconds("soft_labels/lite1", f"soft_labels.views={views}") for views in (2, 6))
     assert six == pytest.approx(3 * two)
+
+
+def probes_take(probed: int, counts: Counts = COUNTS, decode_s: float = 0.0) -> float:
+    """Seconds that probes of this many geometries add, with the encoder's input at the side that is timed."""
+    study = load_study("cifar10", [f"clean.encoder.input_px={expected_time.TIMED_PX}"])
+    with_probes, without = (
+        expected_seconds(study, ["clean", "pixels"], counts, Speed(decode_s), number) for number in (probed, 0)
+    )
+    assert with_probes["clean"] == without["clean"]
+    return with_probes["pixels"] - without["pixels"]
+
+
+def test_each_probed_geometry_passes_train_and_val_through_the_encoder_once() -> None:
+    assert probes_take(0) == 0
+    assert probes_take(3) == pytest.approx(3 * 1200 * FORWARD_SHARE * STEP_S)
+    assert probes_take(1, decode_s=0.5) == pytest.approx(1200 * (0.5 + FORWARD_SHARE * STEP_S))
+
+
+def test_probes_of_many_images_take_no_longer() -> None:
+    assert probes_take(2, Counts(10**6, 10**5, 0)) == probes_take(2, Counts(10**5, 10**4, 10**6))
+
+
+def test_a_run_that_is_past_the_choice_of_a_geometry_does_not_wait_for_probes() -> None:
+    assert expected_seconds(load_study("cifar10"), ["ensemble"], COUNTS, SPEED, 3) == {"ensemble": 2.0}
 
 
 def test_splits_that_are_missing_are_counted_as_they_are_drawn() -> None:

@@ -1,24 +1,36 @@
 """The geometry of a study: what it names, what the shapes decide, and what probes decide once."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from decant.data.geometry import SQUARE, InputGeometry
 from decant.data.geometry_choice import shapes_of
+from decant.data.manifest import Manifest
 from decant.data.preprocessing import Preprocessing
 from decant.errors import UserError
+from decant.models.backbones import build_classifier
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support import input_geometry as module
+from decant.stages.support.chain import expected_of
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import chosen_geometry, geometry_settings, named_geometry
-from decant.stages.support.plan import geometry_line
+from decant.stages.support.input_geometry import (
+    chosen_geometry,
+    encoder_geometry,
+    geometry_settings,
+    named_geometry,
+    possible_geometries,
+)
+from decant.stages.support.plan import PlannedStage, geometries_to_probe, geometry_line
 from decant.stages.support.resolve import code_of, inputs_of, stage_result
 from decant.study import Study, load_study
 from decant.workspace import Undecided
@@ -57,6 +69,19 @@ def test_of_a_named_shape_auto_decides_the_fit() -> None:
 
 def test_auto_without_a_shape_is_left_to_the_images() -> None:
     assert named_geometry(study(), SHAPES) is None
+    possible = possible_geometries(study(), SHAPES)
+    assert possible.probed == len(possible.geometries) == 2
+    assert all(text in str(possible) for text in ("auto", "probes", "square", "1.52 times", "median aspect ratio"))
+
+
+def test_nothing_is_probed_where_the_study_or_the_shapes_decide() -> None:
+    squares = shapes_of(pd.DataFrame({"width": [200], "height": [200]}))
+    for possible in (
+        possible_geometries(study(), squares),
+        possible_geometries(study(geometry={"fit": "pad"}), SHAPES),
+    ):
+        assert possible.probed == 0 and len(possible.geometries) == 1
+        assert str(possible).startswith(possible.geometries[0].fit)
 
 
 def test_networks_of_different_shapes_are_refused_with_their_keys() -> None:
@@ -74,6 +99,47 @@ def test_a_rectangle_for_a_network_for_squares_is_refused_with_its_key() -> None
 def test_impossible_geometries_are_mistakes_of_the_study(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="geometry"):
         study(geometry=bad)
+
+
+def manifest_of(**widths: int) -> Manifest:
+    """Eight images of each split, 100 px high and as wide as `widths` says; "drawn" for a split still to be drawn."""
+    rows = [
+        (f"{split}{n}", "a" if n % 2 else "b", None if split == "drawn" else split, width)
+        for split, width in widths.items()
+        for n in range(8)
+    ]
+    table = pd.DataFrame(rows, columns=["id", "label", "split", "width"])
+    same = {"content": table["id"], "path": table["id"], "group": table["id"], "given_label": table["label"]}
+    return Manifest(table.assign(**same, weight=1.0, action="none", reason="", height=100), ["a", "b"])
+
+
+def test_cleanings_encoder_sees_the_whole_of_wide_images_of_train() -> None:
+    assert encoder_geometry(study(), manifest_of(train=180, test=100)) == InputGeometry("stretch")
+    assert encoder_geometry(study(), manifest_of(drawn=180, test=100)) == InputGeometry("stretch")
+    assert encoder_geometry(study(), manifest_of(train=100, test=180)) == SQUARE
+    named = study(geometry={"fit": "pad", "aspect": 1.5})
+    assert encoder_geometry(named, manifest_of(train=100)) == InputGeometry("pad", 1.5)
+
+
+def test_a_probe_prefers_the_geometry_that_shows_where_classes_differ() -> None:
+    """Planted: both ends of a wide image have its class's colour, the centre is grey."""
+    manifest = manifest_of(train=120, val=120)
+
+    def encoded(rows: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+        for id_, label in zip(rows["id"], rows["label"], strict=True):
+            pixels = np.full((40, 120, 3), 128, np.uint8)
+            pixels[:, [*range(35), *range(85, 120)]] = (200, 30, 30) if label == "a" else (30, 30, 200)
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            yield id_, file.getvalue()
+
+    experiment: Any = SimpleNamespace(study=study(), device=torch.device("cpu"), encoded_images=encoded)
+    classifier, _ = build_classifier("test_efficientnet", 2, 32, ["none"], 0)
+    crop, stretch = (
+        module.probe_score(experiment, manifest, classifier.eval(), geometry)
+        for geometry in (SQUARE, InputGeometry("stretch"))
+    )
+    assert (crop, stretch) == (0.5, 1.0)
 
 
 def test_the_square_crop_leaves_fingerprints_as_they_were() -> None:
@@ -102,10 +168,23 @@ def test_probes_decide_once_between_the_candidates(chain: Chain, fresh: Make, mo
     monkeypatch.setattr(module, "candidates", lambda *rest: options)
     answers = iter([0.5, 0.8, 0.7])
     monkeypatch.setattr(module, "probe_score", lambda *rest: next(answers))
+    cleaned = stage_result(fresh(), "clean")
+    assert geometries_to_probe(fresh(), SHAPES) == 3
+    assert all(text in geometry_line(fresh()) for text in ("probes", "crop", "1.40 times"))
     for _ in range(2):  # the second time nothing is measured
-        chosen = chosen_geometry(fresh(), stage_result(chain.experiment, "clean"))
+        chosen = chosen_geometry(fresh(), cleaned)
         assert chosen.geometry == options[1]
         assert all(text in chosen.why for text in ("accuracy on val", "0.5000", "0.8000", "0.7000"))
+    assert geometries_to_probe(fresh(), SHAPES) == 0
+    assert str(chosen) in geometry_line(fresh())
+
+
+def test_the_minutes_left_count_the_probes_that_will_run(fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decant.stages.support.chain.expected_seconds", lambda *given: {"pixels": given[-1]})
+    pixels = [PlannedStage("pixels", "research/train.py", False, None)]
+    for options in ([SQUARE], [SQUARE, InputGeometry("stretch")]):
+        monkeypatch.setattr(module, "candidates", lambda *rest, options=options: options)
+        assert expected_of(fresh(), pixels) == {"pixels": len(options) if len(options) > 1 else 0}
 
 
 def test_a_plan_does_not_probe(chain: Chain, fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +231,10 @@ def test_the_plan_says_what_was_chosen_and_why(chain: Chain, fresh: Make) -> Non
     line = geometry_line(chain.experiment)
     assert chain.geometry.fit in line and "median aspect ratio" in line
     assert "decided when the data are cleaned" in geometry_line(fresh())
+    named = chain.experiment.study.geometry.model_copy(update={"fit": "pad"})
+    assert "pad, named by the study" in geometry_line(fresh(geometry=named))
+
+
+def test_before_cleaning_the_sampled_shapes_say_what_is_probed(fresh: Make) -> None:
+    squares = shapes_of(pd.DataFrame({"width": [200], "height": [200]}))
+    assert geometries_to_probe(fresh(), squares) == 0

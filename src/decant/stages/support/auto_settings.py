@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TypeVar
 
-from decant.data.geometry import SQUARE, InputGeometry
+from decant.data.geometry import InputGeometry
 from decant.data.preprocessing import InputPx, size_text
 from decant.models.backbones import build_classifier
 from decant.stages.support.experiment import Experiment
@@ -15,7 +15,7 @@ Settings = TypeVar("Settings", bound=Training)
 CLASSES = 10  # of the network that is timed; the head takes hardly any time
 
 
-def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry = SQUARE) -> Settings:
+def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry) -> Settings:
     """The settings with the input's shape, the first available weight source and the number format that is faster here.
 
     geometry: of all networks of the study. Source and format are determined once, stored beside the stages, and the

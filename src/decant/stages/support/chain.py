@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 
 from decant.stages import SCRIPTS
-from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds, timed_speed
+from decant.stages.support.expected_time import SECONDS_OF, Speed, corrected, counted, expected_seconds
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.plan import PlannedStage, plan
+from decant.stages.support.plan import PlannedStage, geometries_to_probe, plan
 from decant.stages.support.resolve import declaration, members, stage_result
+from decant.stages.support.sample import look_at_sample
 
 
 class Chain:
@@ -52,9 +53,10 @@ def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str,
     if not stages:
         return {}
     items = list(experiment.source.found())
-    speed, _ = timed_speed(experiment.source, items)
-    counts = counted(items, experiment.study.data)
-    expected = expected_seconds(experiment.study, [stage.name for stage in stages], counts, speed)
+    sample, counts = look_at_sample(experiment.source, items), counted(items, experiment.study.data)
+    probed = geometries_to_probe(experiment, sample.shapes)
+    names = [stage.name for stage in stages]
+    expected = expected_seconds(experiment.study, names, counts, Speed(sample.decode_s), probed)
     earlier = {stage.name: stage.seconds for stage in stages if stage.name in SECONDS_OF and stage.name != "clean"}
     return {**expected, **{name: seconds for name, seconds in earlier.items() if seconds is not None}}
 

@@ -1,32 +1,30 @@
 """How long the stages of a study may take on this machine: an estimate from timed steps, right to a factor of two.
 
-A training step and a decoded image are timed once; the rest is counted: images, epochs, stored views, folds. Times of
-export, int8 and the tables hardly depend on the study and are those of earlier runs, else SECONDS_OF.
+A training step and a decoded image are timed once; the rest is counted: images, epochs, stored views, folds, probes.
+Times of export, int8 and the tables hardly depend on the study and are those of earlier runs, else SECONDS_OF.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 
 from decant import machine
-from decant.data.images import BrokenImage, decode
 from decant.data.preprocessing import height_width
-from decant.data.sources.base import Found, Source
+from decant.data.sources.base import Found
 from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
 from decant.models.classifier import placed
+from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
 from decant.study import Data, Encoder, Study, Teacher, Training
 from decant.training.loop import autocast
 
 TIMED_BATCH, TIMED_PX, TIMED_STEPS = 8, 128, 2
-TIMED_IMAGES = 24
 FORWARD_SHARE = 0.27  # of a training step
-FALLBACK_DECODE_S = 0.01
+ASKS_FOR_GEOMETRY = "pixels"  # the first stage that does
 CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
 SECONDS_OF = {"clean": 5.0, "export": 15.0, "int8": 45.0, "benchmarks/precision": 15.0, "benchmarks/latency": 45.0}
 
@@ -81,23 +79,6 @@ def is_usable(item: Found) -> bool:
     return not (item.problem or item.aside or item.in_repeat)
 
 
-def timed_speed(source: Source, items: Sequence[Found]) -> tuple[Speed, list[tuple[int, int]]]:
-    """Decode a few images of the source, spread over it: how long that takes, and their widths and heights."""
-    readable = [item.path for item in items if not item.problem]
-    started, sizes = time.perf_counter(), []
-    for _, content in source.contents(readable[:: 1 + len(readable) // TIMED_IMAGES]):
-        with suppress(BrokenImage):
-            height, width, _ = decode(raised(content)).shape
-            sizes.append((width, height))
-    return Speed((time.perf_counter() - started) / len(sizes) if sizes else FALLBACK_DECODE_S), sizes
-
-
-def raised(content: bytes | BrokenImage) -> bytes:
-    if isinstance(content, BrokenImage):
-        raise content
-    return content
-
-
 def timed_px(architecture: str) -> int:
     """The side at which a step is timed."""
     return HUB_PX if has_fixed_input(architecture) else TIMED_PX
@@ -128,9 +109,22 @@ def step_seconds(architecture: str, model_args: str = "{}") -> float:
     return min(seconds) / TIMED_BATCH
 
 
-def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed) -> dict[str, float]:
-    """Stage name -> expected seconds, for the stages `names` of the study."""
-    return {name: stage_seconds(study, name, counts, speed) for name in names}
+def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed, probed: int) -> dict[str, float]:
+    """Stage name -> expected seconds, for the stages `names` of the study.
+
+    probed: number of geometries that are still to be compared by probes. The first stage that needs to know the
+    geometry waits for them.
+    """
+    seconds = {name: stage_seconds(study, name, counts, speed) for name in names}
+    if ASKS_FOR_GEOMETRY in seconds:
+        seconds[ASKS_FOR_GEOMETRY] += probed * probe_seconds(study, counts, speed)
+    return seconds
+
+
+def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
+    """Of one geometry: images of train and val, decoded and passed through cleaning's encoder."""
+    images = min(counts.train, MOST_TRAIN) + min(counts.val, MOST_VAL)
+    return images * (speed.decode_s + speed.forward_s(study.clean.encoder))
 
 
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:

@@ -3,7 +3,7 @@
 All networks of a study share it, so that a view shows each of them the same part of an image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,26 @@ class Chosen:
     geometry: InputGeometry
     why: str
 
+    def __str__(self) -> str:
+        return f"{described(self.geometry)}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Possible:
+    """The geometries that a study may have, and why: one, or several for probes; the first shows the whole image."""
+
+    geometries: Sequence[InputGeometry]
+    why: str
+
+    @property
+    def probed(self) -> int:
+        """How many geometries are compared by probes; 0 if there is nothing to compare."""
+        return len(self.geometries) if len(self.geometries) > 1 else 0
+
+    def __str__(self) -> str:
+        options = "; ".join(described(geometry) for geometry in self.geometries)
+        return f"{f'auto, probes on val compare [{options}]' if self.probed else options}: {self.why}"
+
 
 def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometry:
     """The geometry of the study's networks. cleaned: the stage `clean`.
@@ -53,30 +73,36 @@ def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometr
 def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
     """The same with the reason. What probes decide is stored beside the stages, and the same from then on."""
     manifest = read_manifest(cleaned.folder / "manifest.parquet")
-    shapes = shapes_of(manifest.of_split("train"))
-    clear = named_geometry(experiment.study, shapes)
-    if clear:
-        return clear
-    options = candidates(shapes, square_networks(experiment.study))
+    possible = possible_geometries(experiment.study, shapes_of(manifest.of_split("train")))
+    options = possible.geometries
     if len(options) == 1:
-        return Chosen(options[0], f"{shapes}{squares_text(experiment.study)}")
+        return Chosen(options[0], possible.why)
     decided = by_probes(experiment, cleaned, manifest, options)
     values = ", ".join(f"{described(option)} {score:.4f}" for option, score in zip(options, decided, strict=True))
     best = options[int(np.argmax(decided))]
-    why = f"{shapes}{squares_text(experiment.study)}; probes on frozen features, {experiment.study.metric} on val: "
-    return Chosen(best, f"{why}{values}")
+    return Chosen(best, f"{possible.why}; probes on frozen features, {experiment.study.metric} on val: {values}")
+
+
+def possible_geometries(study: Study, shapes: Shapes) -> Possible:
+    """The study's geometry where the study or the shapes of train decide, else those that probes compare.
+
+    Raises UserError as `named_geometry`.
+    """
+    named = named_geometry(study, shapes)
+    if named:
+        return Possible([named.geometry], named.why)
+    return Possible(candidates(shapes, square_networks(study)), f"{shapes}{squares_text(study)}")
 
 
 def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
     """The geometry of cleaning's encoder, from shapes alone: before cleaning there is no val to decide on.
 
-    manifest: before cleaning. Where the shapes leave a doubt, the first candidate, which shows the whole image.
+    manifest: before cleaning. Where the shapes leave a doubt, the first candidate: it shows the whole image.
     """
     rows = manifest.kept()
     rows = rows[rows["split"].isna() | (rows["split"] == "train") | (rows["split"] == "")]
     shapes = shapes_of(rows if len(rows) else manifest.kept())
-    named = named_geometry(study, shapes)
-    return named.geometry if named else candidates(shapes, square_networks(study))[0]
+    return possible_geometries(study, shapes).geometries[0]
 
 
 def named_geometry(study: Study, shapes: Shapes) -> Chosen | None:
@@ -133,7 +159,7 @@ def squares_text(study: Study) -> str:
 
 
 def by_probes(
-    experiment: Experiment, cleaned: StageResult, manifest: Manifest, options: list[InputGeometry]
+    experiment: Experiment, cleaned: StageResult, manifest: Manifest, options: Sequence[InputGeometry]
 ) -> list[float]:
     """The score on val of a linear probe on frozen features of cleaning's encoder, per geometry, decided once."""
     encoder = experiment.study.clean.encoder

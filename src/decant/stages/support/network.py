@@ -25,7 +25,7 @@ from decant.workspace import write_csv
 log = logging.getLogger(__name__)
 
 
-def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit = "crop") -> Checkpoint:
+def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) -> Checkpoint:
     """A network with its weights loaded, ready to be trained. settings: resolved. fit: of its preprocessing."""
     classifier, source = build_classifier(
         settings.architecture,

@@ -2,13 +2,15 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from decant.data.geometry_choice import described
+from decant.data.geometry_choice import Shapes, shapes_of
+from decant.data.manifest import read_manifest
 from decant.evaluation.tables import minutes
 from decant.stages import GRAPH
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import chosen_geometry
+from decant.stages.support.input_geometry import Chosen, Possible, chosen_geometry, possible_geometries
 from decant.stages.support.resolve import Inputs, code_of, declaration, names_read, outside_reads
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import FINISHED, StageResult, Undecided, Workspace, changed_files, record_of
@@ -36,15 +38,40 @@ def plan(experiment: Experiment) -> list[PlannedStage]:
 
 def geometry_line(experiment: Experiment) -> str:
     """The study's input geometry and the reason for it, or what decides it later. Nothing is built or measured."""
-    experiment = replace(experiment, may_measure=False)
+    cleaned, fit = finished_clean(experiment), experiment.study.geometry.fit
+    if cleaned is None:
+        return f"geometry: {fit}, {'decided when the data are cleaned' if fit == 'auto' else 'named by the study'}"
+    return f"geometry: {decided_geometry(experiment, cleaned) or possible_after(experiment, cleaned)}"
+
+
+def geometries_to_probe(experiment: Experiment, shapes: Shapes) -> int:
+    """How many geometries the run will compare by probes. shapes: of images of train, used until they are cleaned."""
+    cleaned = finished_clean(experiment)
+    if cleaned is None:
+        return possible_geometries(experiment.study, shapes).probed
+    return 0 if decided_geometry(experiment, cleaned) else possible_after(experiment, cleaned).probed
+
+
+def decided_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen | None:
+    """The study's geometry; None if probes must decide and have not."""
+    with suppress(Undecided):
+        return chosen_geometry(replace(experiment, may_measure=False), cleaned)
+    return None
+
+
+def possible_after(experiment: Experiment, cleaned: StageResult) -> Possible:
+    """What the shapes of the cleaned train leave possible."""
+    rows = read_manifest(cleaned.folder / "manifest.parquet").of_split("train")
+    return possible_geometries(experiment.study, shapes_of(rows))
+
+
+def finished_clean(experiment: Experiment) -> StageResult | None:
+    """The stage `clean` if it is finished. Nothing is built."""
     results: dict[str, StageResult] = {}
-    if not all(planned(experiment, name, results).finished for name in ("manifest", "clean")):
-        return f"geometry: {experiment.study.geometry.fit}; decided when the data are cleaned"
-    try:
-        chosen = chosen_geometry(experiment, results["clean"])
-    except Undecided:
-        return "geometry: auto; the shapes of train leave a doubt, and probes on val will decide"
-    return f"geometry: {described(chosen.geometry)}: {chosen.why}"
+    experiment = replace(experiment, may_measure=False)
+    for name in ("manifest", "clean"):
+        planned(experiment, name, results)
+    return results.get("clean")
 
 
 def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iterator[str]:

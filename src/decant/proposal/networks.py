@@ -82,7 +82,7 @@ def missing(settings: Training, allow_downloads: bool) -> str:
         return ""
     allowed = [source for source in sources if allow_downloads or source not in HUBS]
     if not allowed:
-        return f"its weights would be downloaded from {sources[0]}'s hub"
+        return f"its weights would be downloaded from {sources[0]}'s hub; allow it with --allow-downloads"
     try:
         build_classifier(settings.architecture, CLASSES, settings.input_px, allowed, 0, settings.model_args)
     except UserError as error:

@@ -128,8 +128,7 @@ def assumed_lines(
 ) -> list[str]:
     """About ten lines, one per assumption."""
     study = proposed.study
-    better = [f"better: {name}, but {reason}; allow it with --allow-downloads" if "download" in reason else
-              f"better: {name}, but {reason}" for name, reason in choice.passed_over.items()]  # fmt: skip
+    better = [f"better: {name} ({reason})" for name, reason in choice.passed_over.items()]
     teachers = ", ".join(f"{name} ({network_text(one, proposed)})" for name, one in study.teachers.items())
     student = study.student
     return [

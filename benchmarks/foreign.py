@@ -35,20 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--neighbours", type=at_least_one, default=10, metavar="K", help="the K-th nearest neighbour (default: 10)"
     )
     options.add_argument(
-        "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
+        "--out", type=Path, default=ROOT / "results" / "foreign", help="folder for STUDY.csv (default: results/foreign)"
     )
     given = options.parse_args(arguments)
     if given.foreign is None:
         options.error("give --foreign")
     experiment, out = experiment_of(given), given.out.expanduser().resolve()
     rows = foreign_rows(experiment, given.foreign, given.pictures, given.neighbours)
-    write_results_table(rows, out / "foreign.csv", FOREIGN_COLUMNS)
+    table = f"{experiment.study.name}.csv"
+    write_results_table(rows, out / table, FOREIGN_COLUMNS)
     file = stage_result(experiment, "export").folder / "student.onnx"
-    record_measurement(out, ["foreign.csv"], measured_file(file, f"the student of {experiment.study.name}"))
+    record_measurement(out, [table], measured_file(file, f"the student of {experiment.study.name}"))
     for row in rows:
         texts = {column: short(str(row[column])) for column in ("share_val", "share_test", "refused")}
         print("{foreign}, {score}: ".format(**row) + ", ".join(f"{name} {text}" for name, text in texts.items()))
-    print(f"table: {out / 'foreign.csv'}")
+    print(f"table: {out / table}")
 
 
 def foreign_images(text: str) -> ForeignImages:

@@ -49,7 +49,7 @@ TABLES = {
     "export/cold_start.csv": COLD_START_COLUMNS,
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/predict.csv": RATE_COLUMNS,
-    "export/foreign.csv": FOREIGN_COLUMNS,
+    "foreign/STUDY.csv": FOREIGN_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
 }

@@ -17,7 +17,7 @@ def test_every_score_has_a_row_per_foreign_data_set_and_share(micro: Micro, tmp_
     micro.run(
         "--foreign", "micro", "micro:bus", "--pictures", "9", "--out", str(tmp_path), path="benchmarks/foreign.py"
     )
-    with (tmp_path / "foreign.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "micro.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == FOREIGN_COLUMNS
     assert {row["foreign"] for row in rows} == {"micro", "micro (bus)"}
@@ -36,4 +36,4 @@ def test_an_unknown_class_is_named_with_the_known_ones(
     with caplog.at_level(logging.ERROR), pytest.raises(SystemExit) as ended:
         run(micro.script("benchmarks/foreign.py").main, words)
     assert ended.value.code == 2 and "'bsu'" in caplog.text and "bus" in caplog.text
-    assert not (tmp_path / "foreign.csv").exists()
+    assert not (tmp_path / "micro.csv").exists()

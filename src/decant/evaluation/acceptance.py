@@ -3,7 +3,7 @@
 El-Yaniv & Wiener (2010) call the precision of accepted predictions and their share the risk-coverage trade-off; the
 threshold on the probability, with a bound on the risk, follows Geifman & El-Yaniv (2017). A wrong prediction for an
 image like those of train has a low probability. An image that shows no class often has a high one, but a low log sum
-(`decant.evaluation.energy`); results/export/foreign.csv compares the two and both together.
+(`decant.evaluation.energy`); results/foreign/ compares the two and both together.
 """
 
 import math

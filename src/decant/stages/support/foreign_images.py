@@ -53,7 +53,7 @@ class ForeignImages:
 def foreign_rows(
     experiment: Experiment, foreign: Sequence[ForeignImages], limit: int, neighbours: int
 ) -> list[dict[str, object]]:
-    """The rows of `foreign.csv`: per foreign data set, accepted share of val and score.
+    """The rows of the table in results/foreign/: per foreign data set, accepted share of val and score.
 
     limit: images drawn of each foreign data set. neighbours: k of the nearest-neighbour score.
     """

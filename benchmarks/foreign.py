@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = stage_result(experiment, "export").folder / "student.onnx"
     record_measurement(out, [table], measured_file(file, f"the student of {experiment.study.name}"))
     for row in rows:
-        texts = {column: short(str(row[column])) for column in ("share_val", "share_test", "refused")}
-        print("{foreign}, {score}: ".format(**row) + ", ".join(f"{name} {text}" for name, text in texts.items()))
+        numbers = {name: row[name] for name in ("share_test", "precision_test", "refused") if row[name] is not None}
+        texts = (f"{name} {short(str(number))}" for name, number in numbers.items())
+        print("{foreign}, {score}: ".format(**row) + ", ".join(texts))
     print(f"table: {out / table}")
 
 

@@ -47,8 +47,10 @@ def test_a_threshold_accepts_its_share_of_val(share: float, accepted: int) -> No
 
 def test_a_row_counts_refusals_at_the_share_of_val_and_pairs_for_the_auroc() -> None:
     val, test, foreign = np.arange(10.0), np.array([3.0, 6.0, 8.0]), np.array([1.0, 5.0, 7.0, 2.0])
-    row = foreign_row("energy", {"val": val, "test": test, "foreign": foreign}, 0.5)  # the threshold is 5
+    right = np.array([True, True, False])
+    row = foreign_row("energy", {"val": val, "test": test, "foreign": foreign}, right, 0.5)  # the threshold is 5
     assert tuple(row) == FOREIGN_COLUMNS[2:]
     assert (row["share_val"], row["share_test"], row["refused"]) == (0.5, pytest.approx(2 / 3), 0.5)
     assert row["auroc"] == pytest.approx(np.mean([a > b for a in test for b in foreign]))
     assert row["refused_low"] < 0.5 < row["refused_high"]
+    assert row["precision_test"] == 0.5

@@ -15,10 +15,11 @@ from decant.evaluation.acceptance import exact_interval
 
 FOREIGN_COLUMNS = (
     "study", "foreign", "score", "n_val", "n_test", "n_foreign", "auroc",
-    "share_val", "share_test", "refused", "refused_low", "refused_high",
+    "share_val", "share_test", "precision_test", "refused", "refused_low", "refused_high",
 )  # fmt: skip
 
 Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
 
 
 def top_probability(probabilities: Floats) -> Floats:
@@ -42,31 +43,33 @@ def threshold_at(val: Floats, share: float) -> float:
     return float(np.sort(val)[len(val) - max(1, math.ceil(share * len(val) - 1e-9))])
 
 
-def foreign_row(name: str, scores: Mapping[str, Floats], share: float) -> dict[str, object]:
+def foreign_row(name: str, scores: Mapping[str, Floats], right: Bools, share: float) -> dict[str, object]:
     """How well a score separates test from foreign images, and what it refuses; FOREIGN_COLUMNS from `score` on.
 
     Args:
-        name: of the score. scores: "val", "test" and "foreign" -> [n]. share: of val that is accepted.
+        name: of the score. scores: "val", "test" and "foreign" -> [n]. right: predictions of test, [n]. share: of val
+            that is accepted.
     """
     threshold = threshold_at(scores["val"], share)
     known, foreign = scores["test"], scores["foreign"]
     auroc = float(roc_auc_score([1] * len(known) + [0] * len(foreign), np.concatenate([known, foreign])))
-    return refusals(name, {split: values >= threshold for split, values in scores.items()}, auroc)
+    return refusals(name, {split: values >= threshold for split, values in scores.items()}, right, auroc)
 
 
-def refusals(name: str, accepted: Mapping[str, npt.NDArray[np.bool_]], auroc: float | None = None) -> dict[str, object]:
+def refusals(name: str, accepted: Mapping[str, Bools], right: Bools, auroc: float | None = None) -> dict[str, object]:
     """What a rule refuses; FOREIGN_COLUMNS from `score` on. accepted: "val", "test" and "foreign" -> [n]."""
-    foreign = accepted["foreign"]
+    foreign, test = accepted["foreign"], accepted["test"]
     refused = int((~foreign).sum())
     low, high = exact_interval(refused, len(foreign))
     return {
         "score": name,
         "n_val": len(accepted["val"]),
-        "n_test": len(accepted["test"]),
+        "n_test": len(test),
         "n_foreign": len(foreign),
         "auroc": auroc,
         "share_val": float(accepted["val"].mean()),
-        "share_test": float(accepted["test"].mean()),
+        "share_test": float(test.mean()),
+        "precision_test": float(right[test].mean()) if test.any() else None,
         "refused": refused / len(foreign),
         "refused_low": low,
         "refused_high": high,

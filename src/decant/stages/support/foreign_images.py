@@ -18,7 +18,7 @@ from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import features_of
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.onnx_predictions import decoded_images, read_acceptance
+from decant.stages.support.onnx_predictions import decoded_images, labels_of, read_acceptance
 from decant.stages.support.resolve import stage_result
 from decant.study import load_study
 from decant.tracking import progress
@@ -32,6 +32,7 @@ COMPARED = ("val", "test", "foreign")
 class Outputs:
     """For n images: probabilities [n, K], log sums [n], accepted [n] of the file; the checkpoint's features [n, D]."""
 
+    ids: list[str]
     probabilities: np.ndarray
     log_sums: np.ndarray
     accepted: np.ndarray
@@ -62,18 +63,25 @@ def foreign_rows(
     checkpoint = load_checkpoint(stage_result(experiment, "student").folder)
     manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
     known = {
-        split: outputs(file, checkpoint, (image for _, image in decoded_images(experiment, manifest, split)))
+        split: outputs(file, checkpoint, decoded_images(experiment, manifest, split))
         for split in ("train", "val", "test")
     }
     shares = sorted({share for share in (read_acceptance(exported).share_accepted, SHARE) if share > 0})
+    right = right_predictions(known["test"], file.classes, labels_of(manifest, "test"))
     rows: list[dict[str, object]] = []
     for images in foreign:
         sets = {**known, "foreign": outputs(file, checkpoint, drawn_images(experiment, images, limit))}
         scores = scores_of(sets, neighbours)
-        found = [foreign_row(name, values, share) for name, values in scores.items() for share in shares]
-        found.append(refusals("accept", {name: sets[name].accepted for name in COMPARED}))
+        found = [foreign_row(name, values, right, share) for name, values in scores.items() for share in shares]
+        found.append(refusals("accept", {name: sets[name].accepted for name in COMPARED}, right))
         rows += [{"study": experiment.study.name, "foreign": images.name, **row} for row in found]
     return rows
+
+
+def right_predictions(found: Outputs, classes: Sequence[str], labels: Mapping[str, str]) -> np.ndarray:
+    """bool [n]: whether the most probable class is the image's label. labels: id -> class name."""
+    predicted = found.probabilities.argmax(axis=1)
+    return np.array([classes[best] == labels[id_] for id_, best in zip(found.ids, predicted, strict=True)])
 
 
 def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[str, np.ndarray]]:
@@ -87,23 +95,28 @@ def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[st
     }
 
 
-def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[np.ndarray]) -> Outputs:
-    """What file and checkpoint give for images uint8 [H, W, 3], each decoded once."""
-    probabilities, logits, accepted, features = [], [], [], []
+def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[tuple[str, np.ndarray]]) -> Outputs:
+    """What file and checkpoint give for images (id, uint8 [H, W, 3]), each decoded once."""
+    ids, probabilities, logits, accepted, features = [], [], [], [], []
     checkpoint.classifier.eval()
     for batch in batched(images, BATCH):
-        for image in batch:
+        for id_, image in batch:
+            ids.append(id_)
             probability, logit = file.predict(image)
             probabilities.append(probability)
             logits.append(logit)
             accepted.append(file.accepts(probability, logit))
-        prepared = torch.stack([evaluation_transform(image, checkpoint.preprocessing) for image in batch])
+        prepared = torch.stack([evaluation_transform(image, checkpoint.preprocessing) for _, image in batch])
         features.append(features_of(checkpoint.classifier, prepared))
-    return Outputs(np.stack(probabilities), log_sums(np.stack(logits)), np.array(accepted), np.concatenate(features))
+    sums = log_sums(np.stack(logits))
+    return Outputs(ids, np.stack(probabilities), sums, np.array(accepted), np.concatenate(features))
 
 
-def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> Iterator[np.ndarray]:
-    """At most `limit` images of a foreign data set, drawn by the study's seed; broken ones are skipped."""
+def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (path, uint8 [H, W, 3]) for at most `limit` images of a foreign data set, drawn by the study's seed.
+
+    Broken images are skipped.
+    """
     other = replace(experiment, study=load_study(foreign.study))
     unknown = [name for name in foreign.classes if name not in other.source.classes]
     if unknown:
@@ -112,9 +125,9 @@ def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> 
     paths = sorted(item.path for item in found if not foreign.classes or item.given_label in foreign.classes)
     generator = np.random.default_rng(derived_seed(experiment.study.seed, "foreign", foreign.name))
     chosen = [paths[row] for row in np.sort(generator.permutation(len(paths))[:limit])]
-    for _, content in progress(other.source.contents(chosen), f"reading {foreign.name}", len(chosen), "images"):
+    for path, content in progress(other.source.contents(chosen), f"reading {foreign.name}", len(chosen), "images"):
         if not isinstance(content, BrokenImage):
             try:
-                yield decode(content)
+                yield path, decode(content)
             except BrokenImage:
                 continue

@@ -27,7 +27,6 @@ import csv
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from toy_vehicles.mess import file_bytes
@@ -37,8 +36,7 @@ from toy_vehicles.sheet import sample_sheet
 
 __all__ = ["CLASSES", "FAULTS", "LOOK_ALIKES", "TRUTH_COLUMNS", "generate", "sample_sheet"]
 
-Progress = Callable[..., Iterable[None]]
-THREADS = 2  # Pillow works outside the GIL for a third of the time, so more gain nothing
+Progress = Callable[..., Iterable[Plan]]
 TRUTH_COLUMNS = ("path", "true_label", "given_label", "fault", "of")
 
 
@@ -70,19 +68,10 @@ def generate(
 
 def _write_all(folder: Path, plans: list[Plan], seed: int, progress: Progress | None) -> None:
     folder.mkdir(parents=True)
-
-    def write(plan: Plan) -> None:
+    for plan in plans if progress is None else progress(plans, "drawing", unit="images"):
         path = folder / plan.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file_bytes(plan, seed))
-
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        written = pool.map(write, plans)
-        for _ in written if progress is None else progress(written, "drawing", len(plans), "images"):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
     with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TRUTH_COLUMNS)

@@ -5,7 +5,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 import toy_vehicles
 from toy_vehicles import CLASSES, FAULTS, LOOK_ALIKES, generate, sample_sheet
-from toy_vehicles.plan import DUPLICATES, plan_files
+from toy_vehicles.plan import DUPLICATES, Plan, plan_files
 from toy_vehicles.scene import draw
 
 IMAGES = 250
@@ -261,8 +260,8 @@ def test_a_complete_set_is_kept_and_a_folder_with_other_files_is_refused(tmp_pat
 
 
 def test_an_interrupted_run_leaves_no_folder(tmp_path: Path) -> None:
-    def stop(written: Iterator[None], what: str, total: int, unit: str) -> Iterator[None]:
-        yield from islice(written, 5)
+    def stop(plans: list[Plan], what: str, unit: str) -> Iterator[Plan]:
+        yield from plans[:5]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

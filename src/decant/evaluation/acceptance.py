@@ -109,9 +109,14 @@ def _candidates(top: Floats, log_sums: Floats, right: npt.NDArray[np.bool_]) -> 
         if not right[row]:
             insort(wrong, float(log_sums[row]))
         if is_last:
-            least = sums[len(sums) - math.ceil(KEPT * len(sums) - 1e-9)]
+            least = sums[share_index(len(sums), KEPT)]
             accepted = len(sums) - bisect_left(sums, least)
             yield float(top[row]), least, accepted, accepted - len(wrong) + bisect_left(wrong, least)
+
+
+def share_index(n: int, share: float) -> int:
+    """Index, in n ascending values, of the highest threshold that at least `share` of them reach; share in (0, 1]."""
+    return n - max(1, math.ceil(share * n - 1e-9))
 
 
 def accept_row(

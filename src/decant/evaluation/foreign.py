@@ -3,7 +3,6 @@
 Higher scores mean that an image is more like the training data.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from decant.evaluation.acceptance import exact_interval
+from decant.evaluation.acceptance import exact_interval, share_index
 
 FOREIGN_COLUMNS = (
     "study", "foreign", "score", "n_val", "n_test", "n_foreign", "auroc",
@@ -40,7 +39,7 @@ def neighbour_score(features: Floats, train: Floats, neighbours: int) -> Floats:
 
 def threshold_at(val: Floats, share: float) -> float:
     """The highest threshold that at least `share` of the val scores [n] reach; share in (0, 1]."""
-    return float(np.sort(val)[len(val) - max(1, math.ceil(share * len(val) - 1e-9))])
+    return float(np.sort(val)[share_index(len(val), share)])
 
 
 def foreign_row(name: str, scores: Mapping[str, Floats], right: Bools, share: float) -> dict[str, object]:

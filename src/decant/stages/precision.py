@@ -26,7 +26,7 @@ from decant.stages import STUDENTS
 from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
-from decant.stages.support.onnx_predictions import read_acceptance
+from decant.stages.support.onnx_predictions import labelled_predictions, read_acceptance
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 from decant.stages.support.weights import read_weights
@@ -51,13 +51,6 @@ class Model:
         """float32 [n, K], in the order of `ids`."""
         predictions = read_predictions(self.predictions, split).aligned(ids)
         return predictions.mean() if self.augmented else predictions.members["identity"]
-
-    def accept_row(self, name: str, split: str, ids: list[str], targets: np.ndarray) -> dict[str, object]:
-        """The row of accept.csv of an exported file."""
-        predictions = read_predictions(self.predictions, split).aligned(ids)
-        assert predictions.log_sums is not None  # stored for every exported file
-        found = predictions.members["identity"], predictions.log_sums, targets
-        return accept_row(name, self.kind, split, *found, read_acceptance(self.predictions.parent))
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -113,7 +106,8 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
         tables["reliability"] += reliability_rows(*key, values, targets)
         tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train)
         if name in (SHIPPED, INT8):
-            tables["accept"].append(model.accept_row(name, split, list(rows["id"]), targets))
+            found = labelled_predictions(manifest, model.predictions, split)
+            tables["accept"].append(accept_row(*key, *found, read_acceptance(model.predictions.parent)))
         if name != SHIPPED:
             pair = predictions[SHIPPED].argmax(axis=1), values.argmax(axis=1)
             tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))

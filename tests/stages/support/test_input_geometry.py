@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,11 @@ from PIL import Image
 from decant.data.geometry import SQUARE, InputGeometry
 from decant.data.geometry_choice import shapes_of
 from decant.data.manifest import Manifest
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import Fit, Preprocessing
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.checkpoint import load_checkpoint
+from decant.models.classifier import Classifier
 from decant.stages.support import input_geometry as module
 from decant.stages.support.chain import expected_of
 from decant.stages.support.experiment import Experiment
@@ -203,7 +204,8 @@ def test_a_probe_sees_train_and_val_through_its_geometry(chain: Chain, monkeypat
 
     monkeypatch.setattr(module, "evaluation_batches", batches)
     monkeypatch.setattr(module, "features_of", lambda classifier, images: images.mean(dim=(2, 3)).numpy())
-    score = module.probe_score(chain.experiment, chain.manifest, torch.nn.Identity(), InputGeometry("pad", 1.5))  # type: ignore[arg-type]
+    classifier = cast(Classifier, torch.nn.Identity())  # only given to `features_of`
+    score = module.probe_score(chain.experiment, chain.manifest, classifier, InputGeometry("pad", 1.5))
     assert 0 <= score <= 1
     assert [preprocessing for preprocessing, _ in seen] == [Preprocessing((32, 40), 1.0, "pad")] * 2
     labelled = [(chain.manifest.targets(chain.manifest.of_split(split)) >= 0).sum() for split in ("train", "val")]
@@ -211,13 +213,13 @@ def test_a_probe_sees_train_and_val_through_its_geometry(chain: Chain, monkeypat
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
-def test_a_named_rectangle_reaches_every_stage(fresh: Make, chain: Chain, fit: str) -> None:
+def test_a_named_rectangle_reaches_every_stage(fresh: Make, chain: Chain, fit: Fit) -> None:
     geometry = chain.experiment.study.geometry.model_copy(update={"fit": fit, "aspect": 1.5})
     experiment = fresh(geometry=geometry)
-    px = InputGeometry(fit, 1.5).input_px(32)  # type: ignore[arg-type]
+    px = InputGeometry(fit, 1.5).input_px(32)
     for stage in ("teachers/probe", "student_alone"):
         checkpoint = load_checkpoint(stage_result(experiment, stage).folder)
-        assert checkpoint.preprocessing == Preprocessing(px, 1.0, fit)  # type: ignore[arg-type]
+        assert checkpoint.preprocessing == Preprocessing(px, 1.0, fit)
     settings = [
         code_of(experiment, stage).settings(experiment, stage, inputs_of(experiment, stage))
         for stage in ("clean", "teachers/convnext", "student_alone", "soft_labels/probe")

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from decant.data.sources.detection import TABLES
+from decant.data.sources.parquet import PARQUET_ENDINGS
 from decant.errors import UserError
 from decant.study_files import ROOT, STUDIES, read_yaml
 from decant.workspace import STORE, replacing
@@ -18,8 +20,7 @@ from decant.workspace import STORE, replacing
 COMMENT = "# "
 MADE_BY, DIGEST = f"{COMMENT}Made by: ", f"{COMMENT}Unedited: "
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt", ".parquet", ".pq")
-SUFFIXES = (*ARCHIVES, *TABLES)
+SUFFIXES = (*ARCHIVES, *TABLES, ".txt", *PARQUET_ENDINGS)
 COMMENTS = {  # key of the study -> the comment above it
     "metric": "what heads and the best teacher are chosen by, on val: accuracy, precision_macro or f1_macro",
     "data": "where the photos are. They are never altered. may_be_shared: true would let them leave this machine",

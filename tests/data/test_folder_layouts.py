@@ -50,7 +50,7 @@ def test_split_names_are_known_in_their_spellings(split: str, names: str) -> Non
     assert {name: split_of_name(name) for name in names.split()} == dict.fromkeys(names.split(), split)
 
 
-@pytest.mark.parametrize("name", ["car", "trainer", "train+val", "contest", "device", "lernen", "steam train"])
+@pytest.mark.parametrize("name", ["car", "trainer", "train+val", "contest", "device", "lernen", "steam train", "汽车"])
 def test_other_names_are_no_splits(name: str) -> None:
     assert split_of_name(name) is None
 
@@ -205,7 +205,7 @@ def test_a_class_in_two_unicode_forms_is_one_class(tmp_path: Path) -> None:
     assert table["split"].value_counts().to_dict() == {"train": 2, "val": 2}
 
 
-@pytest.mark.parametrize("other", ["car ", "Car"])
+@pytest.mark.parametrize("other", ["car ", "Car", "car\u200b"])
 def test_names_that_differ_in_case_or_spaces_are_warned_of_and_class_names_merges_them(
     tmp_path: Path, other: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,3 +224,60 @@ def test_val_with_one_class_of_three_is_reported(tmp_path: Path, caplog: pytest.
     put(tmp_path, "val/b/2.png")
     rows(tmp_path)
     assert "val has images of 1 of 3 classes (not of 'a', 'c')" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train/1.png", "test/2.png"), ("train/1.png", "val/a/2.png", "val/b/3.png"), ("images/1.png", "test/2.png")],
+)
+def test_split_folders_without_class_folders_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        put(tmp_path, name)
+    with pytest.raises(UserError, match=r"no classes by their names.*data\.table.*data\.splits: none"):
+        rows(tmp_path)
+    assert len(set(rows(tmp_path, splits="none")["label"])) == 2
+
+
+@pytest.mark.parametrize("train", ["lernen", "images"])
+def test_a_folder_of_classes_beside_a_known_test_folder_is_an_error_that_names_the_key(
+    tmp_path: Path, train: str
+) -> None:
+    for name in (f"{train}/a/1.png", f"{train}/b/2.png", "test/3.png"):
+        put(tmp_path, name)
+    with pytest.raises(UserError, match=rf"data\.splits: \{{{train}: train\}}"):
+        rows(tmp_path)
+    assert rows(tmp_path, splits={train: "train"})["split"]["test/3.png"] == "predict"
+
+
+def test_sub_folders_that_are_not_read_as_classes_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("one/ant/1.png", "one/bee/2.png", "two/fly/3.png", "two/wasp/4.png"):
+        put(tmp_path, name)
+    assert set(rows(tmp_path)["label"]) == {"one", "two"}
+    assert "data.splits: {one: train, two: train}" in caplog.text
+    assert set(rows(tmp_path, splits={"one": "train", "two": "train"})["label"]) == {"ant", "bee", "fly", "wasp"}
+
+
+def test_splits_below_the_classes_are_kept(tmp_path: Path) -> None:
+    for label in "ab":
+        for split in ("train", "Test_Set"):
+            put(tmp_path, f"{label}/{split}/1.png")
+    table = rows(tmp_path)
+    assert (table["label"]["a/Test_Set/1.png"], table["split"]["a/Test_Set/1.png"]) == ("a", "test")
+    assert table["split"].value_counts().to_dict() == {"train": 2, "test": 2}
+
+
+def test_a_class_whose_case_differs_in_test_is_warned_of_and_not_taken_for_images_to_predict(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/Cat/1.png", "train/Dog/2.png", "test/cat/3.png", "test/dog/4.png"):
+        put(tmp_path, name)
+    assert "predict" not in set(rows(tmp_path)["split"])
+    assert "data.class_names: {'cat': 'Cat'}" in caplog.text
+    assert rows(tmp_path, class_names={"cat": "Cat", "dog": "Dog"})["split"].tolist() == ["test"] * 2 + ["train"] * 2
+
+
+def test_folders_that_wrap_the_classes_are_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for label in "ab":
+        put(tmp_path, f"drive/photos/{label}/1.png")
+    rows(tmp_path)
+    assert not caplog.records

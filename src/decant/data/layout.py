@@ -30,7 +30,7 @@ def split_of_name(name: str) -> str | None:
 
 def telling_words(name: str) -> list[str]:
     """The words of a folder's name without fillers and numbers; a glued filler is removed (trainset: train)."""
-    words = re.split(r"[^a-z0-9]+", unicodedata.normalize("NFKC", name).lower())
+    words = re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).lower())
     words = [re.sub(r"^\d+|\d+$", "", word) for word in words]
     bare = [GLUED.sub("", word) or word for word in words]
     words = [short if short in SPLIT_OF_WORD else word for word, short in zip(words, bare, strict=True)]

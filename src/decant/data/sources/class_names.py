@@ -60,6 +60,12 @@ def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[li
     return classes, {label: mapping[nfc(label)] for label in written}
 
 
+def spoken(name: str) -> str:
+    """The name without what nobody sees or says: case, repeated and outer spaces, invisible characters."""
+    visible = "".join(letter for letter in nfc(name) if unicodedata.category(letter) != "Cf")
+    return " ".join(visible.casefold().split())
+
+
 def numbers_first(label: str) -> tuple[bool, int, str]:
     return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
 
@@ -79,7 +85,7 @@ def warn_of_similar_names(classes: Sequence[str]) -> None:
     """Warn of classes whose names differ only in case or in spaces; they stay apart."""
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+        alike.setdefault(spoken(name), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             log.warning(

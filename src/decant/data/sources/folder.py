@@ -125,7 +125,8 @@ class FolderSource(ContainerSource):
             yield replace(item, given_label=label)
 
     def _warn_of_empty_classes(self) -> None:
-        for folder in sorted(unwrapped(folder, self.prefix) for folder in self.container.folders):
+        folders = (folder for folder in self.container.folders if not self.prefix.startswith(folder + "/"))
+        for folder in sorted(unwrapped(folder, self.prefix) for folder in folders):
             parts = without_doubles([*folder.split("/"), ""], self.layout.doubled)[:-1]
             is_class = (
                 len(parts) == 2 and nfc(parts[0]) in self.layout.splits if self.layout.splits else len(parts) == 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from decant.data.layout import SPLIT_OF_WORD, doubled_folders, split_of_name, telling_words, without_doubles
 from decant.data.sources.base import Found
-from decant.data.sources.class_names import nfc
+from decant.data.sources.class_names import nfc, spoken
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -18,16 +18,17 @@ Named = Mapping[str, str] | str
 class FolderLayout:
     """splits: first folder -> split, empty if the first folders are the classes. repeats: first folders that contain
     the others again. doubled: first folders that contain only a folder of their own name. labelled: first folders
-    with a class of train."""
+    with a class of train. class_first: the splits lie below the classes, car/train/1.jpg."""
 
     splits: Mapping[str, str]
     repeats: frozenset[str] = frozenset()
     doubled: frozenset[str] = frozenset()
     labelled: frozenset[str] = frozenset()
+    class_first: bool = False
 
     def item(self, path: str) -> Found:
         """Label, split and reason of the image at `path`."""
-        parts, in_repeat = [nfc(part) for part in path.split("/")], False
+        parts, in_repeat = parts_of(path, self.class_first), False
         while parts[0] in self.repeats and len(parts) > 1:
             parts, in_repeat = parts[1:], True
         parts = without_doubles(parts, self.doubled)
@@ -61,7 +62,8 @@ def read_layout(paths: Sequence[str], named: Named, where: object) -> FolderLayo
     if one for training contains class folders: `train` may also be a class. Raises UserError if the study names a
     folder that does not exist, or if the first folders look like splits that nobody named.
     """
-    parts = [[nfc(part) for part in path.split("/")] for path in paths]
+    class_first = not named and has_splits_below(sub_folders([parts_of(path) for path in paths]))
+    parts = [parts_of(path, class_first) for path in paths]
     below = sub_folders(parts)
     repeats = repeating(below)
     doubled = doubled_folders(parts)
@@ -71,11 +73,25 @@ def read_layout(paths: Sequence[str], named: Named, where: object) -> FolderLayo
         return FolderLayout({}, repeats)
     splits = named_splits(below, named, where) if named else known_splits(below)
     if not splits:
+        refuse_splits_without_classes(below, where)
         refuse_unknown_splits(below, where)
+        warn_of_sub_folders(below)
         return FolderLayout({}, repeats)
-    classes = {sub for top, subs in below.items() if splits.get(top) == "train" for sub in subs - {""}}
-    labelled = frozenset(top for top, subs in below.items() if subs & classes)
-    return FolderLayout(splits, repeats, frozenset(doubled), labelled)
+    classes = {spoken(sub) for top, subs in below.items() if splits.get(top) == "train" for sub in subs - {""}}
+    labelled = frozenset(top for top, subs in below.items() if {spoken(sub) for sub in subs} & classes)
+    return FolderLayout(splits, repeats, frozenset(doubled), labelled, class_first)
+
+
+def parts_of(path: str, class_first: bool = False) -> list[str]:
+    """The parts of a path; with class_first, the split's folder before the class's."""
+    first, *inner = (nfc(part) for part in path.split("/"))
+    return [inner[0], first, *inner[1:]] if class_first and len(inner) > 1 else [first, *inner]
+
+
+def has_splits_below(below: Mapping[str, set[str]]) -> bool:
+    """True if the first folders are classes, and all folders in them are splits, train among them."""
+    splits = {split_of_name(sub) for subs in below.values() for sub in subs}
+    return len(below) > 1 and "train" in splits and None not in splits and not any(map(split_of_name, below))
 
 
 def sub_folders(paths: Sequence[Sequence[str]]) -> dict[str, set[str]]:
@@ -122,6 +138,48 @@ def named_splits(below: Mapping[str, set[str]], named: Mapping[str, str], where:
     if "train" not in wanted.values() and not any(split_of_name(top) == "train" for top in below):
         raise UserError(f"data.splits names no folder for train; {where} has {', '.join(sorted(below))}")
     return {top: split for top in below if (split := wanted.get(top) or split_of_name(top))}
+
+
+def refuse_splits_without_classes(below: Mapping[str, set[str]], where: object) -> None:
+    """Raise UserError if folders are named as splits, but the class folders of train are missing or not known."""
+    splits = {top: split for top in sorted(below) if (split := split_of_name(top))}
+    others = sorted(below.keys() - splits.keys())
+    if not splits or len(below) < 2:
+        return
+    if others and "train" not in splits.values() and set(others) <= divided(below).keys():
+        raise UserError(
+            f"the folders in {where} seem to be splits ({', '.join(splits)}), but none is known as train. Say which: "
+            f"data.splits: {{{others[0]}: train}}, or data.splits: none if {', '.join(sorted(below))} are the classes."
+        )
+    if not any(map(may_be_class, others)):
+        raise UserError(
+            f"the folders {', '.join(sorted(below))} in {where} are no classes by their names, and they contain no "
+            "class folders to train on. Make one sub-folder per class, or a table with the name of the file and the "
+            "label of each image (--set data.table=FILE); say data.splits: none if these folders are the classes."
+        )
+
+
+def may_be_class(name: str) -> bool:
+    """False for the name of a split, and for words that say nothing, as images."""
+    return not is_trainval(name) and (bool(telling_words(name)) or not any(map(str.isalpha, name)))
+
+
+def divided(below: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """The first folders that contain several folders and nothing beside them, with these folders."""
+    return {top: sorted(subs) for top, subs in sorted(below.items()) if len(subs) > 1 and "" not in subs}
+
+
+def warn_of_sub_folders(below: Mapping[str, set[str]]) -> None:
+    """Warn of classes that consist of sub-folders: these may be the classes."""
+    folders = divided(below)
+    if folders:
+        top, subs = next(iter(folders.items()))
+        log.warning(
+            "%d of %d class folders contain sub-folders, which are not read as classes (%s: %s%s). If the sub-folders "
+            "are the classes: data.splits: {%s}",
+            len(folders), len(below), top, ", ".join(subs[:4]), " …" if subs[4:] else "",
+            ", ".join(f"{name}: train" for name in list(folders)[:4]),
+        )  # fmt: skip
 
 
 def refuse_unknown_splits(below: Mapping[str, set[str]], where: object) -> None:

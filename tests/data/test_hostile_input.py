@@ -151,10 +151,25 @@ def test_a_truncated_tar_is_an_error(tmp_path: Path, mode: str) -> None:
         built(path)
 
 
-def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"?", "neither a folder nor a readable zip or tar"),
+        (b"PK\x03\x04", "may be damaged"),
+        (b"<html>404</html>", "a web page.*fetch it again"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"7z\xbc\xaf\x27\x1c", "7z.*Unpack it"),
+        (b"Rar!\x1a\x07", "RAR.*Unpack it"),
+        (b"\x28\xb5\x2f\xfd", "zstd.*Unpack it"),
+        (b"\xff\xd8\xff\xe0", "single image"),
+    ],
+)
+def test_a_file_that_is_not_an_archive_is_an_error_that_names_its_kind(
+    tmp_path: Path, start: bytes, message: str
+) -> None:
     path = tmp_path / "data.zip"
-    path.write_bytes(b"<html>404</html>")
-    with pytest.raises(UserError, match="neither a folder nor a readable zip or tar"):
+    path.write_bytes(start + bytes(40))
+    with pytest.raises(UserError, match=message):
         opened(path)
 
 
@@ -252,6 +267,7 @@ def test_links_on_disk_are_followed_unless_broken_or_circular(tmp_path: Path, ca
     (path / "a/linked.png").symlink_to(path / "b/1.png")
     (path / "a/broken.png").symlink_to(path / "nowhere.png")
     (path / "a/circle").symlink_to(path)
+    (path / "itself").symlink_to("itself")
     reason_of = reasons(path)
     assert reason_of.pop("a/broken.png") == "broken: cannot be read: No such file or directory (a link)"
     assert reason_of == {"a/1.png": "", "a/linked.png": "", "b/1.png": ""}

@@ -260,6 +260,22 @@ def test_the_error_for_an_archive_of_archives_names_one_to_unpack(tmp_path: Path
         opened(tmp_path, path)
 
 
+@pytest.mark.parametrize("name", ["more.zip", "old/more.7z", "MORE.TAR.GZ"])
+def test_an_archive_beside_the_class_folders_is_named(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(tmp_path, as_folder(tmp_path, {"a/1.png": b"1", "b/2.png": b"2", name: b"PK", "labels.csv.gz": b""}))
+    assert f"1 archives in {tmp_path / 'data'} are not read ({name})" in caplog.text
+
+
+def test_a_tar_of_the_folder_itself_has_no_empty_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / as_folder(tmp_path, {"a/1.png": b"1", "b/2.png": b"2"})
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(folder, ".")
+    opened(tmp_path, "set.tar")
+    assert not caplog.records
+
+
 def test_a_sample_submission_is_found_inside_or_beside(tmp_path: Path) -> None:
     path = as_zip(tmp_path, pngs("a/1.png", "b/1.png") | {"sample.csv": b"id,label\n"})
     assert opened(tmp_path, path, sample_submission="sample.csv").sample_submission() == b"id,label\n"

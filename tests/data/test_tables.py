@@ -155,7 +155,7 @@ def test_a_class_name_that_is_no_class_is_an_error(tmp_path: Path) -> None:
         labels(tmp_path, "id,label\n1,lorry\n", class_names={"lory": "truck"})
 
 
-@pytest.mark.parametrize("extension", ["jxl", "svg", "psd", *sorted(RAW_EXTENSIONS)[:4]])
+@pytest.mark.parametrize("extension", ["jxl", "svg", "psd", "dcm", *sorted(RAW_EXTENSIONS)[:4]])
 def test_formats_that_are_not_read_are_listed_with_a_reason(tmp_path: Path, extension: str) -> None:
     for label in "ab":
         put(tmp_path, f"{label}/1.png")

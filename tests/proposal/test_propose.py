@@ -1,5 +1,7 @@
 """The study file that is written for photos: when it is written, taken again, left alone or refused."""
 
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +136,36 @@ def test_hostile_class_names_do_not_leave_their_comment(photos_at: PhotosAt, pro
     assert raw["name"] == "x"
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x7fb", "a\u2028b"])
+def test_a_path_with_letters_that_yaml_does_not_take_is_read_again(
+    photos_at: PhotosAt, proposed: Propose, name: str
+) -> None:
+    photos = photos_at(name)
+    file = proposed(photos).file
+    assert load_study(str(file)).data.path == str(photos)
+    assert proposed(photos).file == file
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(photos_at: PhotosAt, proposed: Propose) -> None:
+    lines = proposed(photos_at("x", ("\x1b[2J", "b"))).lines
+    assert all(line.isprintable() for line in lines)
+    assert any("\\x1b[2J (6)" in line for line in lines)
+
+
+def test_a_path_that_is_not_unicode_is_refused(tmp_path: Path, proposed: Propose) -> None:
+    photos = Path(os.fsdecode(os.fsencode(tmp_path) + b"/fotos_\xe9"))
+    with pytest.raises(UserError, match=r"fotos_\\xe9.*rename"):
+        proposed(photos)
+
+
+def test_the_reason_why_no_class_was_found_is_given(tmp_path: Path, proposed: Propose) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for label in "ab":
+            archive.writestr(f"/home/me/{label}/1.jpg", b"")
+    with pytest.raises(UserError, match=r"0 classes .*2 × its name leads out"):
+        proposed(tmp_path / "photos.zip")
+
+
 def test_an_unknown_key_names_the_nearest(photos_at: PhotosAt, proposed: Propose) -> None:
     with pytest.raises(UserError, match=r"data\.label_colum;.*label_column"):
         proposed(photos_at(), "data.label_colum=x")
@@ -147,6 +179,11 @@ def test_one_class_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match="1 class"):
         proposed(photos_at("one", ("only",)))
     assert not (tmp_path / "work").exists()
+
+
+def test_a_class_for_each_image_asks_for_the_column(photos_at: PhotosAt, proposed: Propose) -> None:
+    with pytest.raises(UserError, match=r"each of the 2 classes has one image.*data\.label_column"):
+        proposed(photos_at(count=1))
 
 
 def test_a_path_that_does_not_exist_names_the_nearest(photos_at: PhotosAt, proposed: Propose) -> None:

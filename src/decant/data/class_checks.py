@@ -1,7 +1,8 @@
 """Problems of classes that are reported before anything is trained: copies, contradictions, a val with few classes."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -43,6 +44,11 @@ def without_repeats(table: pd.DataFrame, in_repeat: Sequence[bool]) -> pd.DataFr
             folders_of(table[new]).split(", ")[0],
         )  # fmt: skip
     return table
+
+
+def counted_reasons(reasons: Iterable[str]) -> str:
+    """The most frequent reasons with their counts: "2 × empty file; 1 × not an image". "" if there is none."""
+    return "; ".join(f"{count} × {reason}" for reason, count in Counter(reasons).most_common(3))
 
 
 def folders_of(rows: pd.DataFrame) -> str:

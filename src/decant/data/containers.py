@@ -30,7 +30,7 @@ from decant.data.file_names import (
     printable,
     stored_name,
 )
-from decant.data.images import RAW_EXTENSIONS, BrokenImage, looks_like_image
+from decant.data.images import RAW_EXTENSIONS, BrokenImage, kind_of_file, looks_like_image
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,14 @@ IMAGE_EXTENSIONS = set(
     "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm tga ico pcx sgi jp2 j2k jpx avif avifs "
     "heic heics heif heifs hif jxl psd svg".split()
 )
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+# By first bytes; by ending, where one lies in a folder.
+OTHER_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a file compressed by zstd",
+}
+OTHER_ARCHIVE_ENDINGS = (".7z", ".rar", ".zst")
 # The archive readers raise these for damage, an unknown compression or a password.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -133,7 +141,7 @@ class Container(ABC):
         if leads_out(path):
             problem = problem or "its name leads out of the archive"
         else:
-            path = "/".join(part for part in path.split("/") if part not in ("", "."))
+            path = without_dots(path)
         is_image = extension in IMAGE_EXTENSIONS or extension in RAW_EXTENSIONS
         if not is_image and not problem and not is_hidden(path):
             is_image = looks_like_image(head())  # an image without an extension, or with a wrong one
@@ -192,7 +200,7 @@ class FolderContainer(Container):
                 self._pass_over(item.path, item.name)
             elif is_hidden(item.name):
                 self.passed_over[hidden_part(item.name)] += 1
-            elif not item.is_dir():
+            elif not is_folder(item):
                 yield self._file(item.path, name)
             elif os.path.realpath(item.path) in above:
                 log.warning("%s is a link to a folder above it; not followed", item.path)
@@ -233,7 +241,7 @@ class ZipContainer(Container):
                 for member, decoded in zip(members, names.decoded, strict=True):
                     name = decoded.replace("\\", "/")  # some Windows tools write backslashes
                     if name.endswith("/"):
-                        self.folders.add(printable(name).strip("/"))
+                        self.folders.add(without_dots(printable(name)))
                     else:
                         yield self._entry(
                             name,
@@ -267,7 +275,7 @@ class TarContainer(Container):
                     self._guard(unpacked)
                     name = self._named(member.name)
                     if member.isdir():
-                        self.folders.add(printable(name).strip("/"))
+                        self.folders.add(without_dots(printable(name)))
                     else:
                         head = partial(read_member, archive, member, 16)
                         yield self._entry(name, position, member.size, tar_problem(member), head)
@@ -308,7 +316,34 @@ def open_container(where: Path, digest_contents: bool = False, encoding: str = "
             return TarContainer(where, encoding)
     except DAMAGED as error:
         raise UserError(f"{where} cannot be read: {error}. Check its permissions.") from error
-    raise UserError(f"{where} is neither a folder nor a readable zip or tar archive; it may be damaged.")
+    raise UserError(why_no_container(where))
+
+
+def why_no_container(where: Path) -> str:
+    """What the file is instead of a folder, zip or tar, and what to do."""
+    head = first_bytes(str(where))
+    packed = next((kind for start, kind in OTHER_ARCHIVES.items() if head.startswith(start)), "")
+    if packed:
+        return f"{where} is {packed}, and only zip and tar archives are read. Unpack it and give the folder."
+    if looks_like_image(head):
+        return f"{where} is a single image. Give the folder that contains it."
+    kind = kind_of_file(head)
+    if kind and not head.startswith(b"PK"):  # a damaged zip
+        return f"{where} is no folder, zip or tar archive, but {kind}. If you downloaded it, fetch it again."
+    return f"{where} is neither a folder nor a readable zip or tar archive; it may be damaged. Fetch it again."
+
+
+def is_folder(item: os.DirEntry[str]) -> bool:
+    """True for a folder or a link to one; False for a link that leads to itself."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
+
+
+def without_dots(path: str) -> str:
+    """The path without empty parts and ".": ./cat//1.jpg is cat/1.jpg."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def first_bytes(path: str) -> bytes:

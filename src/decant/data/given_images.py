@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from decant.data.containers import MAX_FILE_BYTES, Container, first_bytes, open_container, printable
+from decant.data.containers import ARCHIVE_ENDINGS, MAX_FILE_BYTES, Container, first_bytes, open_container, printable
 from decant.data.images import BrokenImage, looks_like_image
 from decant.errors import UserError
-
-ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 class GivenImages:

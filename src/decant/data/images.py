@@ -39,12 +39,14 @@ OTHER_FORMATS = {
     b"8bps": "a Photoshop file, convert it to PNG",
     b"\xff\x0a": "a JPEG XL image, convert it to JPEG or PNG",
     b"\0\0\0\x0cjxl \r\n": "a JPEG XL image, convert it to JPEG or PNG",
+    b"version https://": "a pointer of Git LFS, fetch the file with git lfs pull",
 }
 RAW = "a camera RAW file, convert it to JPEG"
 # By extension, because many of them begin like a TIFF and Pillow would read their thumbnail.
 RAW_EXTENSIONS = dict.fromkeys(
     "cr2 cr3 crw nef nrw arw sr2 srf dng orf rw2 raf pef srw x3f 3fr erf kdc mrw iiq gpr".split(), f"not read: {RAW}"
 )
+RAW_EXTENSIONS |= dict.fromkeys(("dcm", "dicom"), "not read: a DICOM image, convert it to PNG")  # begins with zeros
 HEIF = "a HEIF image: pip install pillow-heif (or decant[heif]), or convert it to JPEG"
 AVIF = "an AVIF image that this Pillow cannot read: update Pillow, or convert it to JPEG"
 # The brand of files that begin with a box "ftyp" (ISO/IEC 14496-12); other brands are videos.

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from decant.data.class_checks import warn_of_classes, without_repeats
+from decant.data.class_checks import counted_reasons, warn_of_classes, without_repeats
 from decant.data.decoder_warnings import recorded_warnings, taken_warnings
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
@@ -272,12 +271,12 @@ def trainable_classes(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 def too_few_classes(rows: pd.DataFrame, classes: Sequence[str]) -> str:
     """The message for too few classes: how many images were found, and why others were set aside."""
-    aside = Counter(rows["reason"][rows["action"] == "drop"])
-    reasons = "; ".join(f"{count} × {reason}" for reason, count in aside.most_common(3))
+    aside = rows["reason"][rows["action"] == "drop"]
+    reasons = counted_reasons(aside)
     labels = rows["label"].notna().sum()
     return (
         f"There are too few classes: {len(classes) or 'no'} class has usable images to train on "
         f"({', '.join(classes) or 'none'}), at least two are needed. {len(rows)} images were found, "
-        f"{labels} of them with a label, {aside.total()} were set aside{': ' + reasons if reasons else ''}. A folder "
+        f"{labels} of them with a label, {len(aside)} were set aside{': ' + reasons if reasons else ''}. A folder "
         "needs one sub-folder per class; check data.path, and for tables data.label_column."
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from decant.data.containers import ARCHIVE_ENDINGS
+from decant.data.sources.class_names import as_yaml
 from decant.data.sources.detection import TABLES
 from decant.data.sources.parquet import PARQUET_ENDINGS
 from decant.errors import UserError
@@ -19,8 +21,7 @@ from decant.workspace import STORE, replacing
 
 COMMENT = "# "
 MADE_BY, DIGEST = f"{COMMENT}Made by: ", f"{COMMENT}Unedited: "
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-SUFFIXES = (*ARCHIVES, *TABLES, ".txt", *PARQUET_ENDINGS)
+SUFFIXES = (*ARCHIVE_ENDINGS, *TABLES, ".txt", *PARQUET_ENDINGS)
 COMMENTS = {  # key of the study -> the comment above it
     "metric": "what heads and the best teacher are chosen by, on val: accuracy, precision_macro or f1_macro",
     "data": "where the photos are. They are never altered. may_be_shared: true would let them leave this machine",
@@ -33,12 +34,11 @@ COMMENTS = {  # key of the study -> the comment above it
 
 
 def study_text(raw: dict[str, Any], made_by: str, assumed: Sequence[str]) -> str:
-    """The YAML of a proposed study. assumed: what was assumed for it, a comment per line at the file's beginning.
+    """The YAML of a proposed study. assumed: printable lines, what was assumed for it: a comment each at the beginning.
 
     made_by: the command line, by which a later run finds that nothing changed.
     """
-    comments = [f"{COMMENT}{' '.join(line.split())}" for line in assumed]
-    lines = [*comments, f"{MADE_BY}{made_by}", f"name: {raw['name']}"]
+    lines = [*(COMMENT + line for line in assumed), f"{MADE_BY}{made_by}", f"name: {raw['name']}"]
     for key, value in raw.items():
         if key == "name":
             continue
@@ -57,7 +57,7 @@ def flow(value: Any) -> str:
         return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][\w./-]*", value) and yaml.safe_load(value) == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return as_yaml(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def digest(body: str) -> str:
@@ -81,7 +81,13 @@ def assumed_in(text: str) -> list[str]:
 
 
 def command_line(photos: Path, options: Sequence[str]) -> str:
-    return shlex.join(["decant", "run", str(photos), *options])
+    return one_line(shlex.join(["decant", "run", str(photos), *options]))
+
+
+def one_line(text: str) -> str:
+    """The text with every run of spaces as one, and with other letters that cannot be printed escaped."""
+    letters = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in letters)
 
 
 def study_file(photos: Path, folder: Path, runs: Path) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from decant import cores, machine
+from decant.data.class_checks import counted_reasons
+from decant.data.file_names import has_surrogates, printable
 from decant.data.geometry import SQUARE
 from decant.data.preprocessing import size_text
 from decant.data.sources import SOURCES, open_source
@@ -15,7 +17,16 @@ from decant.data.sources.base import Found
 from decant.data.sources.detection import detected_data
 from decant.errors import UserError
 from decant.evaluation.tables import plural, thousands
-from decant.proposal.file import assumed_in, command_line, is_unedited, made_by, study_file, study_text, write_study
+from decant.proposal.file import (
+    assumed_in,
+    command_line,
+    is_unedited,
+    made_by,
+    one_line,
+    study_file,
+    study_text,
+    write_study,
+)
 from decant.proposal.networks import Choice, chosen_networks
 from decant.proposal.study import Facts, Proposed, proposed_study
 from decant.stages.support.chain import left_text
@@ -59,6 +70,8 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
     continues. Raises UserError if the photos cannot be read as a data set, and if options would change an edited file.
     """
     photos = photos.expanduser().resolve()
+    if has_surrogates(str(photos)):
+        raise UserError(f"{printable(str(photos))}: the path has letters that are not Unicode; rename it")
     file = study_file(photos, folder, runs)
     command = command_line(photos, wishes.options())
     if file.exists():
@@ -111,11 +124,20 @@ def is_of_data(override: str) -> bool:
 
 
 def check_classes(photos: Path, items: Sequence[Found]) -> None:
-    classes = {item.given_label for item in items if item.given_label is not None and not item.problem}
-    if len(classes) < 2:
+    labelled = [item for item in items if item.given_label is not None and not item.problem]
+    classes = {item.given_label for item in labelled if item.given_label}
+    if 1 < len(classes) == len(labelled):
         raise UserError(
-            f"{photos}: {plural(len(classes), 'class', 'classes')} found in {plural(len(items), 'image')}, at least "
-            "two are needed: one sub-folder per class, or a table with a column of labels (--set data.table=FILE)"
+            f"{photos}: each of the {len(classes)} classes has one image, too few to train on. If the labels are in a "
+            "table, is data.label_column the right column? Say which with --set data.label_column=COLUMN"
+        )
+    if len(classes) < 2:
+        named = f" ({', '.join(classes)})" if classes else ""
+        aside = counted_reasons(item.problem or item.aside for item in items if item.problem or item.aside)
+        raise UserError(
+            f"{photos}: {plural(len(classes), 'class', 'classes')}{named} found in {plural(len(items), 'image')}, at "
+            "least two are needed: one sub-folder per class, or a table with a column of labels (--set data.table=FILE)"
+            + (f". Set aside: {aside}" if aside else "")
         )
 
 
@@ -126,12 +148,12 @@ def assumed_lines(
     choice: Choice,
     proposed: Proposed,
 ) -> list[str]:
-    """About ten lines, one per assumption."""
+    """About ten lines, one per assumption, that can be printed and be comments of the study."""
     study = proposed.study
     better = [f"better: {name} ({reason})" for name, reason in choice.passed_over.items()]
     teachers = ", ".join(f"{name} ({network_text(one, proposed)})" for name, one in study.teachers.items())
     student = study.student
-    return [
+    lines = [
         f"photos: {photos}: {SOURCES[study.data.source].caption}",
         f"classes: {class_text(items)}",
         f"splits: {split_text(items, facts.counts)}",
@@ -142,6 +164,7 @@ def assumed_lines(
         f"metric: {study.metric} on val chooses heads, weights and the best teacher",
         f"time: {left_text(proposed.seconds)}, an estimate from steps timed here; it may be twice or half as long",
     ]
+    return [one_line(line) for line in lines]
 
 
 def class_text(items: Sequence[Found]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from decant.data.containers import Container, Entry
+from decant.data.containers import ARCHIVE_ENDINGS, OTHER_ARCHIVE_ENDINGS, Container, Entry
 from decant.data.file_names import is_hidden, leads_out
 from decant.data.images import BrokenImage
 from decant.data.layout import is_below, unwrapped, without_doubles, wrapping
@@ -30,10 +30,16 @@ class ContainerSource(BaseSource):
         for path in container.entries:
             short = unwrapped(path, prefix)
             self._stored[path if short in self._stored else short] = path
+        endings = (*ARCHIVE_ENDINGS, *OTHER_ARCHIVE_ENDINGS)
+        packed = [path for path in container.entries if path.lower().endswith(endings)]
         if not any(entry.is_image for entry in container.entries.values()):
-            packed = [path for path in container.entries if path.endswith((".zip", ".tar", ".gz", ".tgz"))]
             hint = f" It contains archives ({packed[0]}): unpack them first." if packed else ""
             raise UserError(f"{self.where} contains no image.{hint} Check data.path.")
+        if packed:
+            log.warning(
+                "%d archives in %s are not read (%s). If they contain images, unpack them and run again",
+                len(packed), self.where, ", ".join(packed[:3]) + (" …" if packed[3:] else ""),
+            )  # fmt: skip
 
     def digest(self) -> str:
         return self._combined_digest(self.container.digest())
@@ -125,7 +131,8 @@ class FolderSource(ContainerSource):
             yield replace(item, given_label=label)
 
     def _warn_of_empty_classes(self) -> None:
-        folders = (folder for folder in self.container.folders if not self.prefix.startswith(folder + "/"))
+        inside = self.container.folders - {""}
+        folders = (folder for folder in inside if not self.prefix.startswith(folder + "/"))
         for folder in sorted(unwrapped(folder, self.prefix) for folder in folders):
             parts = without_doubles([*folder.split("/"), ""], self.layout.doubled)[:-1]
             is_class = (

@@ -67,7 +67,9 @@ class Data(Section):
     splits: dict[str, FolderSplit] | Literal["none"] = Field(
         {}, description="folder: folder -> train, val, test, predict, unlabelled or ignore; none: no folder is a split"
     )
-    table: str = Field("", description="csv: the table (CSV, .csv.gz, Parquet), inside `path` or beside it")
+    table: str | list[str] = Field(
+        "", description="csv: the table (CSV, .csv.gz, Parquet), inside `path` or beside it; a list: one per split"
+    )
     id_column: str = Field("id", description="csv: column with the file name, extension optional")
     label_column: str = Field("label", description="csv, parquet: column with the given label")
     split_column: str = Field("", description="csv: column with the split of each row: train, val, test or predict")

@@ -28,6 +28,19 @@ def split_of_name(name: str) -> str | None:
     return splits[0] if len(splits) == 1 else None
 
 
+def split_of_table(path: str) -> str | None:
+    """The split whose rows a table has: by the one word of its name that means a split, else by its folder."""
+    folder, _, name = path.rpartition("/")
+    words = re.split(r"[\W_]+", name.partition(".")[0].lower())
+    splits = {split for word in words if (split := split_of_name(word))}
+    return splits.pop() if len(splits) == 1 else split_of_path(folder + "/") if not splits else None
+
+
+def split_of_path(path: str) -> str | None:
+    """The split that the first folder of a path with such a name means."""
+    return next((split for folder in path.split("/")[:-1] if (split := split_of_name(folder))), None)
+
+
 def telling_words(name: str) -> list[str]:
     """The words of a folder's name without fillers and numbers; a glued filler is removed (trainset: train)."""
     words = re.split(r"[\W_]+", unicodedata.normalize("NFKC", name).lower())

@@ -9,7 +9,7 @@ from decant.stages.support.resolve import Inputs
 from decant.study import non_defaults
 from decant.tracking import progress
 
-VERSION = 4  # 4: reasons for warnings of the decoder, more kinds of tables; 3: split names, repeated folders
+VERSION = 5  # 5: splits below classes, a table per split; 4: reasons for decoder warnings, more kinds of tables
 NOT_READ = ("cache_px", "may_be_shared", "download")
 
 

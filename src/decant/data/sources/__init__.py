@@ -74,7 +74,7 @@ def container_of(data: Data, folders: SourceFolders) -> Container:
 
 def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
     layout = TableLayout(
-        table=data.table,
+        tables=(data.table,) if isinstance(data.table, str) else tuple(data.table),
         id_column=data.id_column,
         label_column=data.label_column,
         split_column=data.split_column,

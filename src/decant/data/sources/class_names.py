@@ -12,7 +12,7 @@ from decant.errors import UserError
 
 log = logging.getLogger(__name__)
 WHOLE_NUMBER = re.compile(r"-?\d+\.0+")
-MISSING_NUMBERS = {"nan", "na", "n/a", "null", "none", "<na>"}  # in a column of numbers
+MISSING = {"nan", "na", "n/a", "#n/a", "null", "none", "nat", "<na>"}  # what programs write where a value is missing
 
 
 def nfc(name: str) -> str:
@@ -35,7 +35,7 @@ def whole_numbers(labels: Sequence[str]) -> list[str]:
 
     Other labels are unchanged; a missing number ("nan") becomes "".
     """
-    given = {label for label in labels if label and label.lower() not in MISSING_NUMBERS}
+    given = {label for label in labels if label and label.lower() not in MISSING}
     numbers = {label for label in given if WHOLE_NUMBER.fullmatch(label)}
     if not numbers or not all(label in numbers or label.lstrip("-").isdecimal() for label in given):
         return list(labels)
@@ -57,6 +57,7 @@ def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[li
     else:
         classes, mapping = list(names), {label: named_by_index(label, names) for label in labels}
     warn_of_similar_names(classes)
+    warn_of_missing_values(classes)
     return classes, {label: mapping[nfc(label)] for label in written}
 
 
@@ -93,6 +94,17 @@ def warn_of_similar_names(classes: Sequence[str]) -> None:
                 "data.class_names: {%r: %r}",
                 " and ".join(map(repr, names)), names[1], names[0],
             )  # fmt: skip
+
+
+def warn_of_missing_values(classes: Sequence[str]) -> None:
+    """Warn of classes with a name that programs write for a missing value; they stay classes."""
+    names = [name for name in classes if name.lower() in MISSING]
+    if names:
+        log.warning(
+            "%s is read as a class, but programs write it where a label is missing. If its images have no label, empty "
+            "these cells of the table, or take the folder away",
+            " and ".join(map(repr, names)),
+        )  # fmt: skip
 
 
 def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:

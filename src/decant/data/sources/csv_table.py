@@ -3,13 +3,13 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from decant.data.containers import Container
 from decant.data.file_names import leads_out
 from decant.data.images import BrokenImage
-from decant.data.layout import is_below, wrapping
+from decant.data.layout import is_below, split_of_path, split_of_table, wrapping
 from decant.data.sources.base import Found, split_of_cell
 from decant.data.sources.class_names import name_classes, whole_numbers
 from decant.data.sources.file_lookup import FileLookup
@@ -22,9 +22,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where a table source finds its files. Folders are relative to the container, below the folders that wrap it."""
+    """Where a table source finds its files. Folders are relative to the container, below the folders that wrap it.
 
-    table: str
+    tables: one, or one per split; the names of several, or of their folders, say which.
+    """
+
+    tables: tuple[str, ...]
     id_column: str = "id"
     label_column: str = "label"
     split_column: str = ""
@@ -33,6 +36,20 @@ class TableLayout:
     sample_submission: str = ""
     class_file: str = ""
     encoding: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table. name: of the image's file, as written. table_split: of all its rows, if there are several
+    tables. where: the row's number, after the table's name if there are several."""
+
+    table: str
+    number: int
+    where: str
+    name: str
+    label: str
+    split: str | None
+    table_split: str | None
 
 
 class TableSource(ContainerSource):
@@ -49,29 +66,28 @@ class TableSource(ContainerSource):
         layout: TableLayout,
         splits: Mapping[str, str] | None = None,
     ) -> None:
-        if not layout.table:
+        if not any(layout.tables):
             raise UserError("data.source is csv, so data.table must name the CSV file.")
-        named = [layout.table, layout.images, layout.predict, layout.sample_submission, layout.class_file]
+        named = [*layout.tables, layout.images, layout.predict, layout.sample_submission, layout.class_file]
         paths = [path for path in container.entries if not leads_out(path)]
         keep = [name.strip("/").split("/")[0] for name in named]
         super().__init__(container, wrapping(paths, 0, keep), splits, layout.encoding)
-        self.table_name = layout.table
+        self.table_name = ", ".join(layout.tables)
         self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")
         self.need_images_below(self.images_folder, "images")
         self.need_images_below(self.predict_folder, "predict")
         if layout.sample_submission:
             self.sample = self.side_file(layout.sample_submission, data_root, "the sample submission")
         names = self.class_file(layout.class_file, data_root)
-        content = self.side_file(layout.table, data_root, "the table")
-        rows = read_table(content, layout.table, layout.encoding)
-        columns = {key: getattr(layout, key) for key in ("id_column", "label_column", "split_column")}
-        need_columns(list(rows[0]), {key: column for key, column in columns.items() if column}, layout.table)
-        labels = whole_numbers([row[layout.label_column] for row in rows])
+        contents = {table: self.side_file(table, data_root, "the table") for table in layout.tables}
+        rows = [row for table, content in contents.items() for row in rows_of(table, content, layout)]
+        labels = whole_numbers([row.label for row in rows])
         self.classes, named_labels = name_classes(filter(None, labels), names)
         self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
-        ids = [row[layout.id_column] for row in rows]
-        self._items = list(self._matched(ids, [named_labels.get(label) for label in labels], row_splits(rows, layout)))
-        self._warn_of_lost_rows(layout, len(rows))
+        self._lost: list[str] = []  # reasons of rows without a file
+        self._items = list(self._matched(rows, [named_labels.get(label) for label in labels]))
+        self._warn_of_lost_rows(len(rows))
+        self._warn_of_repeated_rows(len(rows))
 
     def _found(self) -> Iterator[Found]:
         yield from self._items
@@ -83,47 +99,65 @@ class TableSource(ContainerSource):
         for path, content in super().contents(list(wanted)):
             yield from ((name, content) for name in wanted[path])
 
-    def _warn_of_lost_rows(self, layout: TableLayout, rows: int) -> None:
+    def _warn_of_lost_rows(self, rows: int) -> None:
         """Warn if some rows name no image. Raises UserError if none of them does."""
-        images = self.images()
-        lost = [item for item in self._items if item.problem and "#row " in item.path and item.path not in self._alias]
-        if not lost:
+        if not self._lost:
             return
-        message = f"{len(lost)} of {rows} rows of {layout.table} name no image: {lost[0].problem}"
-        example = next(iter(images))
+        message = f"{len(self._lost)} of {rows} rows of {self.table_name} name no image: {self._lost[0]}"
+        example = next(iter(self.images()))
         remedy = f"An image is called {example!r}. Check data.id_column, data.images and data.path"
-        if len(lost) == rows:
+        if len(self._lost) == rows:
             raise UserError(f"{message}. {remedy}.")
         log.warning("%s. %s", message, remedy)
 
-    def _matched(
-        self, ids: Sequence[str], labels: Sequence[str | None], splits: Sequence[str | None]
-    ) -> Iterator[Found]:
+    def _warn_of_repeated_rows(self, rows: int) -> None:
+        """Warn if rows name images that other rows name too, as the boxes of a detection data set do."""
+        repeated = [item for item in self._items if item.path in self._alias]
+        if repeated:
+            log.warning(
+                "%d of %d rows of %s name an image again (%s, for example), %d of them with another label, but an "
+                "image has one label. If the rows are boxes, cut the boxes out and label these images",
+                len(repeated), rows, self.table_name, repeated[0].path, sum(not item.problem for item in repeated),
+            )  # fmt: skip
+
+    def _matched(self, rows: Sequence[Row], labels: Sequence[str | None]) -> Iterator[Found]:
         images = self.images()
-        lookup = FileLookup([path for path in images if self._may_be_named(path)], self.images_folder).of_table(ids)
-        first: dict[str, tuple[int, str | None]] = {}
-        for number, (name, label, split) in enumerate(zip(ids, labels, splits, strict=True), 2):
-            path, problem = lookup.find(name)
+        lookups = {}
+        for table, split in {row.table: row.table_split for row in rows}.items():
+            paths = [path for path in images if self._may_be_named(path, split)]
+            names = [row.name for row in rows if row.table == table]
+            lookups[table] = FileLookup(paths, self.images_folder).of_table(names)
+        first: dict[str, tuple[Row, str | None]] = {}
+        for row, label in zip(rows, labels, strict=True):
+            path, problem = lookups[row.table].find(row.name)
             if not path:
-                yield Found(f"{self._below(name or 'row')}#row {number}", label, split, problem)
+                self._lost.append(problem)
+                yield Found(f"{self._below(row.name or 'row')}#{row.where}", label, row.split, problem)
             elif path not in first:
-                first[path] = (number, label)
-                yield Found(path, label, split, images[path].problem)
+                first[path] = (row, label)
+                yield Found(path, label, row.split, images[path].problem)
             else:
-                yield replace(self._repeated(path, number, label, first[path]), split=split)
-        lookup.report(self.table_name)
+                yield self._repeated(path, row, label, *first[path])
+        for table, lookup in lookups.items():
+            lookup.report(table)
         for path, entry in images.items():
             if path not in first:
-                yield Found(path, None, "predict" if is_below(path, self.predict_folder) else None, entry.problem)
+                of_test = len(lookups) > 1 and split_of_path(path) in ("test", "predict")
+                to_predict = of_test or is_below(path, self.predict_folder)
+                yield Found(path, None, "predict" if to_predict else None, entry.problem)
 
-    def _repeated(self, path: str, number: int, label: str | None, first: tuple[int, str | None]) -> Found:
+    def _repeated(self, path: str, row: Row, label: str | None, first: Row, first_label: str | None) -> Found:
         """The item of another row of the same file: a conflicting label is kept, a repetition has a problem."""
-        row = f"{path}#row {number}"
-        self._alias[row] = path
-        problem = "" if label not in (None, first[1]) else f"the table names it twice (rows {first[0]} and {number})"
-        return Found(row, label, None, problem)
+        alias = f"{path}#{row.where}"
+        self._alias[alias] = path
+        same = label in (None, first_label)
+        problem = f"the table names it twice (rows {first.number} and {row.number})" if same else ""
+        return Found(alias, label, row.split, problem)
 
-    def _may_be_named(self, path: str) -> bool:
+    def _may_be_named(self, path: str, table_split: str | None) -> bool:
+        """False for images elsewhere, and for those in the folder of another split than the table's."""
+        if table_split is not None and split_of_path(path) not in (None, table_split):
+            return False
         if self.images_folder:
             return is_below(path, self.images_folder)
         return not is_below(path, self.predict_folder)
@@ -132,9 +166,34 @@ class TableSource(ContainerSource):
         return f"{self.images_folder}/{name}" if self.images_folder else name
 
 
-def row_splits(rows: Sequence[Mapping[str, str]], layout: TableLayout) -> list[str | None]:
-    """The split of each row; None where the table does not define it. Raises UserError for an unknown split."""
-    column = layout.split_column
-    cells = [row[column] if column else "" for row in rows]
-    where = f"{layout.table} (data.split_column), row"
-    return [split_of_cell(cell, f"{where} {number}") if cell else None for number, cell in enumerate(cells, 2)]
+def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
+    """The rows of a table. Of several tables, one without a column of labels names images without a label.
+
+    Raises UserError for a missing column and for an unknown split.
+    """
+    cells = read_table(content, table, layout.encoding)
+    several = len(layout.tables) > 1
+    columns = {key: getattr(layout, key) for key in ("id_column", "label_column", "split_column")}
+    if several and layout.label_column not in cells[0]:
+        del columns["label_column"]
+    need_columns(list(cells[0]), {key: column for key, column in columns.items() if column}, table)
+    labels = [row.get(layout.label_column, "") for row in cells]
+    table_split = split_of_table(table) if several else None
+    split = "predict" if table_split == "test" and not any(labels) else table_split
+    return [
+        Row(
+            table,
+            number,
+            f"{table} row {number}" if several else f"row {number}",
+            row[layout.id_column],
+            label,
+            row_split(row.get(layout.split_column, ""), table, number) or split,
+            table_split,
+        )
+        for number, (row, label) in enumerate(zip(cells, labels, strict=True), 2)
+    ]
+
+
+def row_split(cell: str, table: str, number: int) -> str | None:
+    """The split that a cell of `data.split_column` names; None if it is empty. Raises UserError for an unknown one."""
+    return split_of_cell(cell, f"{table} (data.split_column), row {number}") if cell else None

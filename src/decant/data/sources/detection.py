@@ -1,24 +1,38 @@
 """The `data` section of a study for photos of which only the path is known: folder, archive, table or Parquet."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from decant.data.containers import Container, open_container
-from decant.data.layout import is_below, split_of_name, telling_words, unwrapped, wrapping
+from decant.data.layout import (
+    is_below,
+    split_of_name,
+    split_of_path,
+    split_of_table,
+    telling_words,
+    unwrapped,
+    wrapping,
+)
 from decant.data.sources.class_names import nfc
-from decant.data.sources.file_lookup import FileLookup
+from decant.data.sources.file_lookup import FileLookup, without_extension
 from decant.data.sources.parquet import is_parquet, parquet_names, read_schema, split_of_file
 from decant.data.sources.tables import LARGEST_TABLE, is_binary, read_table
 from decant.errors import UserError, nearest
 
+log = logging.getLogger(__name__)
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "type", "y")
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "jpg", "bytes")
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-ZEROS, ONES = ("0", "0.0"), ("1", "1.0")
+ZEROS, ONES = ("0", "0.0", "false"), ("1", "1.0", "true")
 OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
+ARROW = (".arrow", ".feather")
+FOLDERS = "If the folders are the classes, say --set data.source=folder"
+Rows = Sequence[Mapping[str, str]]
 TRIED_ROWS = 500
 LEAST_MATCHED = 0.5  # share of a table's rows whose cell in the id column names a file
 
@@ -47,6 +61,7 @@ def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         refuse_other_tables(list(container.entries), photos)
     if "table" in given or (tables_of(container) and not has_class_folders(container)):
         return table_data(photos, given)
+    warn_of_unread_table(photos, container, given)
     return {"source": "folder", "path": str(photos), **given}
 
 
@@ -63,6 +78,8 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
     schema = read_schema(next(iter(sorted(folder.glob(str(first)))), folder / str(first)))
     images = [field.name for field in schema if pa.types.is_struct(field.type) or is_binary(field.type)]
     if not images and "image_column" not in keys:
+        if not {"table", "train"} & set(given) and has_class_folders(opened(folder, given)):
+            return {"source": "folder", "path": str(folder), **given}
         refuse_no_images(folder, str(first), schema, given)
         return table_data(folder, {"table": str(first), **{key: given[key] for key in given if key != "train"}})
     if "image_column" not in keys:
@@ -85,55 +102,137 @@ def refuse_no_images(folder: Path, shard: str, schema: pa.Schema, given: Mapping
 
 
 def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The table whose rows name files, its column of file names and its column of labels."""
+    """The table whose rows name files, or one per split, with its columns of file names and of labels."""
     container = opened(photos, given)
-    images = [path for path, entry in container.entries.items() if entry.is_image]
-    candidates = [given["table"]] if "table" in given else tables_of(container)
-    share, table, column, rows = best_table(container, images, candidates, given)
+    images, short = images_of(container)
+    asked = given.get("table", tables_of(container))
+    candidates = [asked] if isinstance(asked, str) else list(asked)
+    tables = readable_tables(container, candidates, {base_name(path) for path in images}, given)
+    chosen = dict(tables) if isinstance(given.get("table"), list) else tables_of_splits(tables, short, given)
+    share, table, column = best_table(list(chosen.items())[:1] or tables, short, given)
     if share < LEAST_MATCHED:
-        raise UserError(
-            f"{photos}: no column of {', '.join(candidates)} names the images ({len(images)} files). Say which with "
-            "--set data.table=FILE --set data.id_column=COLUMN --set data.label_column=COLUMN"
-        )
-    keys = {"source": "csv", "path": str(photos), "table": table, "id_column": column, **given}
+        raise UserError(no_column_names_images(photos, images, tables))
+    rows = dict(tables)[table]
+    read = list(chosen or [table])
+    log_unread_tables(read, [path for path, _ in tables if path not in read and not is_submission(path)])
+    names = [unwrapped(path, wrapping(images)) for path in read]
+    name = names if len(names) > 1 else names[0]
+    keys = {"source": "csv", "path": str(photos), "table": name, "id_column": column, **given}
     if "label_column" not in keys:
         keys["label_column"] = label_column(rows, column, photos / table)
-    if not {"split_column", "split_file"} & set(given) and (
-        split := split_column(rows, {column, keys["label_column"]})
-    ):
-        keys["split_column"] = split
-    sample = [name for name in candidates if "submission" in name.lower()]
-    if sample and "sample_submission" not in keys and sample[0] != table:
+    if len(names) == 1 and not {"split_column", "split_file"} & set(given):
+        split = split_column(rows, {column, keys["label_column"]})
+        keys |= {"split_column": split} if split else {}
+    sample = [path for path in candidates if is_submission(path)]
+    if sample and "sample_submission" not in keys and sample[0] not in read:
         keys["sample_submission"] = unwrapped(sample[0], wrapping(images))
-    return {**keys, **image_folders([unwrapped(path, wrapping(images)) for path in images], rows, column, given)}
+    return keys if len(names) > 1 else {**keys, **image_folders(short, rows, column, given)}
+
+
+def log_unread_tables(read: Sequence[str], others: Sequence[str]) -> None:
+    if others:
+        log.info(
+            "labels are read from %s; other tables are not read: %s. To read others: --set data.table=FILE, or a list "
+            "with one table per split: [train.csv, val.csv]",
+            ", ".join(read), ", ".join(others[:5]) + (" …" if others[5:] else ""),
+        )  # fmt: skip
+
+
+def images_of(container: Container) -> tuple[list[str], list[str]]:
+    """The paths of the images, and the same without the folders that wrap them."""
+    images = [path for path, entry in container.entries.items() if entry.is_image]
+    prefix = wrapping(images)
+    return images, [unwrapped(path, prefix) for path in images]
+
+
+def no_column_names_images(photos: Path, images: Sequence[str], tables: Sequence[tuple[str, Rows]]) -> str:
+    if not images:
+        return f"no image file lies in {photos}. Put the table into the folder of its images and give that folder"
+    (table, rows), *_ = tables
+    return (
+        f"{photos}: no column of {', '.join(name for name, _ in tables)} names the images ({len(images)} files, "
+        f"{images[0]!r} for example; the first row of {table} is {', '.join(map(repr, rows[0].values()))}). Say which "
+        "with --set data.table=FILE --set data.id_column=COLUMN --set data.label_column=COLUMN. " + FOLDERS
+    )
+
+
+def tables_of_splits(
+    tables: Sequence[tuple[str, Rows]], images: Sequence[str], given: Mapping[str, Any]
+) -> dict[str, Rows]:
+    """The tables that each name images of one split, by path and train first; empty unless train and another exist."""
+    of: dict[str, tuple[str, Rows]] = {}
+    for path, rows in tables:
+        split = split_of_table(path)
+        if split in ("train", "val", "test") and not is_submission(path):
+            of.setdefault(split, (path, rows))
+    if "train" not in of:
+        return {}
+    share, train, column = best_table([of.pop("train")], images, given)
+    others = {
+        path: rows
+        for split, (path, rows) in of.items()
+        if matched_share(lookup_of(path, images), [row.get(column, "") for row in rows]) >= LEAST_MATCHED
+    }
+    return {train: dict(tables)[train], **others} if others and share >= LEAST_MATCHED else {}
+
+
+def is_submission(path: str) -> bool:
+    return "submission" in path.lower()
+
+
+def lookup_of(table: str, images: Sequence[str]) -> FileLookup:
+    """The images that a table of one split may name: not those in folders of other splits."""
+    return FileLookup([path for path in images if split_of_path(path) in (None, split_of_table(table))], "")
 
 
 def best_table(
-    container: Container, images: Sequence[str], candidates: Sequence[str], given: Mapping[str, Any]
-) -> tuple[float, str, str, list[dict[str, str]]]:
-    """(share of matched rows, table, column of file names, rows). Raises UserError if no candidate can be read."""
-    lookup = FileLookup([unwrapped(path, wrapping(images)) for path in images], "")
-    files = {base_name(path) for path in images}
-    best: tuple[tuple[float, float, bool, int], str, str, list[dict[str, str]]] = ((0.0, 0.0, False, 0), "", "", [])
-    for path, rows in readable_tables(container, candidates, files, given.get("table_encoding", "")):
+    tables: Sequence[tuple[str, Rows]], images: Sequence[str], given: Mapping[str, Any]
+) -> tuple[float, str, str]:
+    """(share of matched rows, table, column of file names) of the table that fits best."""
+    files, every = {base_name(path) for path in images}, FileLookup(images, "")
+    best: tuple[tuple[float, float, bool, int], str, str] = ((0.0, 0.0, False, 0), "", "")
+    for path, rows in tables:
         for column in [given["id_column"]] if "id_column" in given else list(rows[0]):
             names = [row.get(column, "") for row in rows]
-            rank = (matched_share(lookup, names), whole_names(names, files), len(rows[0]) > 1, len(rows))
+            share = max(matched_share(lookup, names) for lookup in (every, lookup_of(path, images)))
+            rank = (share, whole_names(names, files), len(rows[0]) > 1, len(rows))
             if rank > best[0]:
-                best = (rank, unwrapped(path, wrapping(images)), column, rows)
-    (share, *_), table, column, rows = best
-    return share, table, column, rows
+                best = (rank, path, column)
+    (share, *_), table, column = best
+    return share, table, column
+
+
+def warn_of_unread_table(photos: Path, container: Container, given: Mapping[str, Any]) -> None:
+    """Warn if a table names images of class folders and has other labels than the names of these folders."""
+    images, short = images_of(container)
+    names = [path for path in tables_of(container) if not is_submission(path)]
+    with suppress(UserError):  # none can be read
+        tables = readable_tables(container, names, set(), given) if names else []
+        share, table, column = best_table(tables, short, given)
+        if share >= LEAST_MATCHED and not has_folder_names(dict(tables)[table], column, short):
+            log.warning(
+                "%s: the folders are taken for the classes. If the labels are in %s, say --set data.table=%s",
+                photos, table, unwrapped(table, wrapping(images)),
+            )  # fmt: skip
+
+
+def has_folder_names(rows: Rows, id_column: str, images: Sequence[str]) -> bool:
+    """True if a column contains only names of folders, or if there is no other column that could be a label."""
+    folders = {nfc(folder) for path in images for folder in path.split("/")[:-1]}
+    others = [{nfc(row[column]) for row in rows} for column in rows[0] if column != id_column]
+    return any(values <= folders for values in others) or all(len(values) < 2 for values in others)
 
 
 def readable_tables(
-    container: Container, candidates: Sequence[str], files: set[str], encoding: str
-) -> list[tuple[str, list[dict[str, str]]]]:
+    container: Container, candidates: Sequence[str], files: set[str], given: Mapping[str, Any]
+) -> list[tuple[str, Rows]]:
     """(path, rows) of each candidate that can be read. Raises the first UserError if there is none."""
-    tables, errors = [], []
+    tables: list[tuple[str, Rows]] = []
+    errors = []
     for name in candidates:
         path = next((path for path in container.entries if path == name or path.endswith("/" + name)), name)
         try:
-            rows = read_table(container.read_one(path), path, encoding)
+            rows = read_table(container.read_one(path), path, given.get("table_encoding", ""))
             refuse_missing_header(rows, files, path)
             tables.append((path, rows))
         except UserError as error:
@@ -143,8 +242,11 @@ def readable_tables(
     return tables
 
 
-def refuse_missing_header(rows: Sequence[Mapping[str, str]], files: set[str], where: str) -> None:
-    image = next((column for column in rows[0] if base_name(column) in files), "")
+def refuse_missing_header(rows: Rows, files: set[str], where: str) -> None:
+    """Raise UserError if the first line is a row: it names a file, or one without extension and a label."""
+    stems = {without_extension(name) for name in files}
+    labelled = any(column in {row[column] for row in rows[:TRIED_ROWS]} for column in rows[0])
+    image = next((c for c in rows[0] if base_name(c) in files or (labelled and base_name(c) in stems)), "")
     if image:
         raise UserError(
             f"{where} has no header: its first line names the image {image!r}. Write a line with the names of the "
@@ -162,9 +264,7 @@ def base_name(path: str) -> str:
     return nfc(path.replace("\\", "/").rpartition("/")[2]).lower()
 
 
-def image_folders(
-    images: Sequence[str], rows: Sequence[Mapping[str, str]], column: str, given: Mapping[str, Any]
-) -> dict[str, str]:
+def image_folders(images: Sequence[str], rows: Rows, column: str, given: Mapping[str, Any]) -> dict[str, str]:
     """`images` and `predict`, if the table names files of one top folder alone and another is called test."""
     tops = {path.partition("/")[0] for path in images if "/" in path}
     test = [top for top in tops if split_of_name(top) in ("test", "predict")]
@@ -179,11 +279,17 @@ def image_folders(
 
 def refuse_other_tables(names: Sequence[str], photos: Path) -> None:
     """Raise UserError if a file is a table of a kind that is not read."""
+    arrow = next((name for name in names if name.lower().endswith(ARROW)), "")
+    if arrow:
+        raise UserError(
+            f"{photos}: {arrow} is not read. Save the data as Parquet; of a folder by save_to_disk, with Python: "
+            "datasets.load_from_disk(FOLDER)['train'].to_parquet('train.parquet'), and likewise the other splits"
+        )
     table = next((name for name in names if name.lower().endswith(OTHER_TABLES)), "")
     if table:
         raise UserError(
             f"{photos}: {table} is not read. If it has the labels, save it as CSV (UTF-8) with one row per image, in a "
-            "column the name of its file and in another its label"
+            f"column the name of its file and in another its label. {FOLDERS}"
         )
     shard = next((name for name in names if is_parquet(name)), "")
     if shard:
@@ -200,7 +306,7 @@ def matched_share(lookup: FileLookup, names: Sequence[str]) -> float:
     return sum(bool(lookup.find(name)[0]) for name in tried) / max(1, len(tried))
 
 
-def label_column(rows: Sequence[Mapping[str, str]], id_column: str, where: Path) -> str:
+def label_column(rows: Rows, id_column: str, where: Path) -> str:
     """The column of the labels: by its name, else the only one whose values repeat."""
     others = [column for column in rows[0] if column != id_column]
     if set(LABEL_NAMES) & {name.lower() for name in others}:
@@ -216,7 +322,7 @@ def label_column(rows: Sequence[Mapping[str, str]], id_column: str, where: Path)
     return named(repeating, LABEL_NAMES, where, "label_column")
 
 
-def split_column(rows: Sequence[Mapping[str, str]], taken: Collection[str]) -> str:
+def split_column(rows: Rows, taken: Collection[str]) -> str:
     """The first other column whose cells all name splits, train among them; "" if there is none."""
     for column in rows[0]:
         splits = {split_of_name(row[column]) for row in rows}
@@ -230,10 +336,10 @@ def split_column(rows: Sequence[Mapping[str, str]], taken: Collection[str]) -> s
     return ""
 
 
-def refuse_column_per_class(rows: Sequence[Mapping[str, str]], columns: Sequence[str], where: Path) -> None:
+def refuse_column_per_class(rows: Rows, columns: Sequence[str], where: Path) -> None:
     """Raise UserError if several columns of zeros and ones have one 1 in each row."""
-    marks = [column for column in columns if {row[column] for row in rows} <= {*ZEROS, *ONES}]
-    if len(marks) > 1 and all(sum(row[column] in ONES for column in marks) == 1 for row in rows):
+    marks = [column for column in columns if {row[column].lower() for row in rows} <= {*ZEROS, *ONES}]
+    if len(marks) > 1 and all(sum(row[column].lower() in ONES for column in marks) == 1 for row in rows):
         raise UserError(
             f"{where} has a column per class ({', '.join(marks[:5])}), but one column with the name of the class is "
             "needed. With pandas: table['label'] = table[[the columns]].idxmax(axis=1)"

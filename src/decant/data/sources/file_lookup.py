@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Self
+from urllib.parse import unquote
 
 from decant.data.sources.class_names import nfc
 
@@ -62,6 +63,8 @@ class FileLookup:
             paths = names.get(inner, []) if names is not self._by_name[-1] else names.get(inner.lower(), [])
             if paths:
                 return one_of(name, paths)
+        if "%" in name and unquote(name) != name:  # my%20photo.jpg
+            return self.find(unquote(name))
         return self._by_other_means(name, normalised(name).lower())
 
     def report(self, table: str) -> None:

@@ -257,6 +257,13 @@ def test_sub_folders_that_are_not_read_as_classes_are_named(tmp_path: Path, capl
     assert set(rows(tmp_path, splits={"one": "train", "two": "train"})["label"]) == {"ant", "bee", "fly", "wasp"}
 
 
+def test_a_folder_of_splits_beside_other_images_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("set/train/a/1.png", "set/test/a/2.png", "results/plot.png"):
+        put(tmp_path, name)
+    rows(tmp_path)
+    assert "give the folder set instead" in caplog.text
+
+
 def test_splits_below_the_classes_are_kept(tmp_path: Path) -> None:
     for label in "ab":
         for split in ("train", "Test_Set"):

@@ -73,6 +73,16 @@ def test_an_image_in_the_test_folder_that_no_table_names_is_to_predict(tmp_path:
     assert (found["test/2.png"], found["train/2.png"]) == ((None, "predict"), (None, None))
 
 
+def test_parquet_with_names_of_files_may_be_a_table_per_split(tmp_path: Path) -> None:
+    for split in ("test", "train"):
+        names = [f"img/{split}{number}.png" for number in range(4)]
+        put(tmp_path, dict.fromkeys(names, ""))
+        table = pa.table({"file": names, "label": ["cat", "dog"] * 2})
+        pq.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+    found = places(tmp_path)
+    assert (found["img/test0.png"], found["img/train1.png"]) == (("cat", "test"), ("dog", "train"))
+
+
 def test_an_image_in_two_tables_keeps_both_rows(tmp_path: Path) -> None:
     files = {f"{number}.png": "" for number in range(3)}
     tables = {"train.csv": "file,label\n0.png,a\n1.png,b\n", "val.csv": "file,label\n1.png,a\n2.png,b\n"}
@@ -108,6 +118,22 @@ def test_a_table_with_the_names_of_the_folders_is_not_mentioned(
 ) -> None:
     rows = "\n".join(["path,label", *(f"{path},{path.split('/')[0]}" for path in FOLDERS)])
     places(put(tmp_path, {**FOLDERS, "labels.csv": rows, "notes.csv": "a,b\n1,2\n"}))
+    assert not caplog.records
+
+
+def test_labels_of_test_in_a_table_beside_class_folders_are_mentioned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = {f"train/{label}/{number}.png": "" for label in ("cat", "dog") for number in range(3)}
+    test = {f"test/{number}.png": "" for number in range(4, 8)}
+    rows = "file,label\n4.png,cat\n5.png,dog\n6.png,cat\n7.png,dog\n"
+    assert places(put(tmp_path, {**train, **test, "test.csv": rows}))["test/4.png"] == (None, "predict")
+    assert "--set data.table=test.csv" in caplog.text
+
+
+def test_texts_beside_class_folders_are_no_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "\n".join(["path,text", *(f"{path},a photo of {number}" for number, path in enumerate(FOLDERS))])
+    places(put(tmp_path, {**FOLDERS, "metadata.csv": rows}))
     assert not caplog.records
 
 

@@ -20,7 +20,7 @@ from decant.data.layout import (
 )
 from decant.data.sources.class_names import nfc
 from decant.data.sources.file_lookup import FileLookup, without_extension
-from decant.data.sources.parquet import is_parquet, parquet_names, read_schema, split_of_file
+from decant.data.sources.parquet import is_parquet, of_split, parquet_names, read_schema, split_of_file
 from decant.data.sources.tables import LARGEST_TABLE, is_binary, read_table
 from decant.errors import UserError, nearest
 
@@ -81,7 +81,9 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
         if not {"table", "train"} & set(given) and has_class_folders(opened(folder, given)):
             return {"source": "folder", "path": str(folder), **given}
         refuse_no_images(folder, str(first), schema, given)
-        return table_data(folder, {"table": str(first), **{key: given[key] for key in given if key != "train"}})
+        of_splits = [name for split in ("train", "val", "test") for name in of_split(shards, split)]
+        table = of_splits if len(of_splits) > 1 and "train" not in given else str(first)
+        return table_data(folder, {"table": table, **{key: given[key] for key in given if key != "train"}})
     if "image_column" not in keys:
         keys["image_column"] = named(images, IMAGE_NAMES, folder, "image_column")
     texts = [name for name in schema.names if name not in images]
@@ -209,18 +211,24 @@ def warn_of_unread_table(photos: Path, container: Container, given: Mapping[str,
     with suppress(UserError):  # none can be read
         tables = readable_tables(container, names, set(), given) if names else []
         share, table, column = best_table(tables, short, given)
-        if share >= LEAST_MATCHED and not has_folder_names(dict(tables)[table], column, short):
+        if share >= LEAST_MATCHED and has_other_labels(dict(tables)[table], column, short):
             log.warning(
                 "%s: the folders are taken for the classes. If the labels are in %s, say --set data.table=%s",
                 photos, table, unwrapped(table, wrapping(images)),
             )  # fmt: skip
 
 
-def has_folder_names(rows: Rows, id_column: str, images: Sequence[str]) -> bool:
-    """True if a column contains only names of folders, or if there is no other column that could be a label."""
-    folders = {nfc(folder) for path in images for folder in path.split("/")[:-1]}
-    others = [{nfc(row[column]) for row in rows} for column in rows[0] if column != id_column]
-    return any(values <= folders for values in others) or all(len(values) < 2 for values in others)
+def has_other_labels(rows: Rows, id_column: str, images: Sequence[str]) -> bool:
+    """True if there are columns of labels, and none that contains the folders of the images."""
+    lookup = FileLookup(images, "").of_table([row[id_column] for row in rows])
+    folders = [nfc(lookup.find(row[id_column])[0]).split("/")[:-1] for row in rows]
+    labels = [
+        [nfc(row[column]) for row in rows]
+        for column in rows[0]
+        if column != id_column and repeats([row[column] for row in rows])
+    ]
+    agree = any(all(value in parts for value, parts in zip(of, folders, strict=True) if parts) for of in labels)
+    return bool(labels) and not agree
 
 
 def readable_tables(
@@ -312,7 +320,7 @@ def label_column(rows: Rows, id_column: str, where: Path) -> str:
     if set(LABEL_NAMES) & {name.lower() for name in others}:
         return named(others, LABEL_NAMES, where, "label_column")
     refuse_column_per_class(rows, others, where)
-    repeating = [column for column in others if 2 <= len({row[column] for row in rows}) <= max(2, len(rows) // 2)]
+    repeating = [column for column in others if repeats([row[column] for row in rows])]
     if not repeating:
         raise UserError(
             f"{where}: {id_column!r} names the images, but no column can be the label. The columns are "
@@ -320,6 +328,11 @@ def label_column(rows: Rows, id_column: str, where: Path) -> str:
             "--set data.label_column=COLUMN"
         )
     return named(repeating, LABEL_NAMES, where, "label_column")
+
+
+def repeats(values: Sequence[str]) -> bool:
+    """True if values may be labels: several, and each of them about twice or more often."""
+    return 2 <= len(set(values)) <= max(2, len(values) // 2)
 
 
 def split_column(rows: Rows, taken: Collection[str]) -> str:

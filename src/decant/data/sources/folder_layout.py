@@ -170,15 +170,17 @@ def divided(below: Mapping[str, set[str]]) -> dict[str, list[str]]:
 
 
 def warn_of_sub_folders(below: Mapping[str, set[str]]) -> None:
-    """Warn of classes that consist of sub-folders: these may be the classes."""
+    """Warn of classes that consist of sub-folders: these may be the classes, or splits."""
     folders = divided(below)
     if folders:
         top, subs = next(iter(folders.items()))
+        named = ", ".join(f"{name}: train" for name in list(folders)[:4])
+        remedy = f"If the sub-folders are the classes: data.splits: {{{named}}}"
+        if all(map(split_of_name, subs)):
+            remedy = f"They are named as splits: if they are, give the folder {top} instead of the folder above it"
         log.warning(
-            "%d of %d class folders contain sub-folders, which are not read as classes (%s: %s%s). If the sub-folders "
-            "are the classes: data.splits: {%s}",
-            len(folders), len(below), top, ", ".join(subs[:4]), " …" if subs[4:] else "",
-            ", ".join(f"{name}: train" for name in list(folders)[:4]),
+            "%d of %d class folders contain sub-folders, which are not read as classes (%s: %s%s). %s",
+            len(folders), len(below), top, ", ".join(subs[:4]), " …" if subs[4:] else "", remedy,
         )  # fmt: skip
 
 

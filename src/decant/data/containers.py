@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Container(ABC):
         if self.passed_over:
             named = ", ".join(f"{count} in {name}" for name, count in self.passed_over.most_common(5))
             more = " …" if len(self.passed_over) > 5 else ""
-            log.info("passed over %d leftover files of systems (%s%s)", self.passed_over.total(), named, more)
+            log_passed_over(self.where, self.passed_over.total(), named + more)
         return dict(sorted(known.items()))
 
     @abstractmethod
@@ -300,6 +300,12 @@ class TarContainer(Container):
                         yield paths.pop(position), read_member(archive, member)
         except DAMAGED as error:
             raise self._damaged(error) from error
+
+
+@cache
+def log_passed_over(where: Path, count: int, named: str) -> None:
+    """Log this once, though a folder is listed to detect its layout and again to read it."""
+    log.info("passed over %d leftover files of systems in %s (%s)", count, where, named)
 
 
 def open_container(where: Path, digest_contents: bool = False, encoding: str = "") -> Container:

@@ -19,7 +19,7 @@ RECIPES = {
 }
 
 FILES = {
-    "research/recipes/net.yaml": "{architecture: resnet18, epochs: 5, ema_decay: 0.9, views: {erase: 0.5, flip: 0.1}}",
+    "research/recipes/net.yaml": "{architecture: resnet18, epochs: 5, ema_share: 0.9, views: {erase: 0.5, flip: 0.1}}",
     "research/recipes/probe.yaml": "{kind: probe, input_px: 64}",
     "ensembles/recipes/flip.yaml": "{tta: [hflip], pooling: greedy}",
     "distill/recipes/small.yaml": "{architecture: resnet10t, epochs: 3, temperature: 2.0}",
@@ -173,7 +173,7 @@ def test_null_takes_back_what_the_extended_study_said_so_that_the_recipe_or_the_
     assert project.load("base", "data.limit=null").data.limit is None
 
 
-@pytest.mark.parametrize("key", ["ema_decay", "epochs"])
+@pytest.mark.parametrize("key", ["ema_share", "epochs"])
 def test_null_takes_back_what_a_recipe_said_through_any_number_of_files(project, key):
     project.study("variant", f"{{extends: base, name: variant, teachers: {{one: {{{key}: null}}}}}}")
     project.study("later", "{extends: variant, name: later, seed: 1}")

@@ -12,14 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from decant.budget import BUDGET_POINTS
 from decant.errors import UserError, nearest
 from decant.study_files import ROOT, read_study
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
-RENAMED = {"precision": "dtype"}  # keys of older study files
+RENAMED = {  # keys of older study files
+    "precision": "dtype",
+    "freeze_epochs": "unfreeze_epochs, a list,",
+    "ema_decay": "ema_share, a share of all steps,",
+}
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Metric = Literal["accuracy", "precision_macro", "f1_macro"]
 METRICS = get_args(Metric)
@@ -137,6 +141,9 @@ class Views(Section):
     ratio: tuple[Positive, Positive] = Field(
         (0.75, 1.333), description="aspect ratio of the crop, relative to what evaluation shows"
     )
+    shift: float = Field(
+        0.0, ge=0, le=0.5, description="largest shift either way as a share of the image's sides, over its border too"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirrored view")
     rotate_deg: float = Field(0.0, ge=0, description="largest rotation either way, degrees")
     brightness: float = Field(0.2, ge=0, description="largest relative change")
@@ -144,6 +151,13 @@ class Views(Section):
     saturation: float = Field(0.2, ge=0, description="largest relative change")
     erase: float = Field(0.0, ge=0, le=1, description="probability of one erased box")
     mix: float = Field(0.0, ge=0, le=1, description="probability that another image is blended in (mixup)")
+    cutmix: float = Field(0.0, ge=0, le=1, description="probability that a box of another image replaces a part")
+
+    @model_validator(mode="after")
+    def _one_kind_of_mixing(self) -> "Views":
+        if self.mix + self.cutmix > 1:
+            raise ValueError("a view is mixed in one way at most: mix + cutmix must not be above 1")
+        return self
 
 
 class Training(Section):
@@ -161,15 +175,35 @@ class Training(Section):
     batch_size: int = Field(64, ge=2, description="images per step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    head_lr_factor: float = Field(1.0, gt=0, description="learning rate of the head as a multiple of the body's")
+    head_lr_factor: float = Field(1.0, gt=0, description="learning rate of the head as a multiple of the peak")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a layer as a multiple of the next one's")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on norms and biases")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up; cosine to zero after it")
-    freeze_epochs: int = Field(0, ge=0, description="epochs at the start in which only the head is trained")
+    schedule: Literal["cosine", "one_cycle", "cyclic"] = Field(
+        "cosine", description="how the learning rate changes: one cosine to 0; up and down once; triangles that halve"
+    )
+    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up of cosine and cyclic")
+    unfreeze_epochs: list[Annotated[int, Field(ge=0)]] = Field(
+        [], max_length=3, description="epochs with the head alone, then the last half, then three quarters; then all"
+    )
+    frozen_layers: float = Field(0.0, ge=0, le=1, description="share of the first layers that is never trained")
+    grow_from: float = Field(
+        1.0, gt=0, le=1, description="first side of the input as a share of input_px; it grows over 60 % of the epochs"
+    )
     freeze_norm: bool = Field(False, description="keep the pretrained statistics of the batch norms")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing of the given labels")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay per step of the averaged weights; 0: no averaging")
+    ema_share: float = Field(
+        0.0, ge=0, le=1, description="horizon of the averaged weights as a share of all steps; 0: no averaging"
+    )
+    keep: Literal["last", "best", "soup"] = Field(
+        "last", description="weights to use: the last epoch's, the best epoch's on val, or the mean of several epochs'"
+    )
+    soup_epochs: int = Field(3, ge=1, description="keep soup: how many epochs at the end are averaged")
+    patience: int = Field(0, ge=0, description="epochs without a better val metric before training stops; 0: never")
     balance: float = Field(0.0, ge=0, le=1, description="class weights: 0 none, 1 inverse frequency")
+    micro_batch: int | None = Field(
+        None, ge=1, description="images per forward pass; default: the whole batch, halved when a GPU's memory is short"
+    )
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="number format of training; auto: measured once")
     views: Views = Field(Views(), description="training views")
 
@@ -180,6 +214,14 @@ class Teacher(Training):
     recipe: str = Field("", description="file in research/recipes, without .yaml")
     kind: Literal["finetune", "probe"] = Field("finetune", description="what is trained")
     folds: int = Field(0, ge=0, description="0: one model; k > 1: k models, each blind to one fold of train")
+    balanced_sampling: bool = Field(False, description="draw images of each class equally often")
+    logit_adjustment: float = Field(
+        0.0, ge=0, description="tau of logit adjustment for rare classes (Menon et al. 2021); 1 is usual, 0: none"
+    )
+    minutes: float | None = Field(
+        None, gt=0, description="lowers the epochs so that all training takes about so long here; a step is timed once"
+    )
+    rand_augment: int = Field(0, ge=0, le=30, description="magnitude of RandAugment on training views; 0: none")
 
     @field_validator("folds")
     @classmethod

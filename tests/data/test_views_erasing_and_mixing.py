@@ -77,3 +77,58 @@ def test_an_image_outside_the_given_rows_is_never_blended_in(tmp_path):
         assert ViewSet.of(cache, mixing, 0, others).render(rows, view, 16).max() == 0
     leaked = [ViewSet.of(cache, mixing, 0, np.arange(6)).render(rows, view, 16).max() > 0 for view in range(20)]
     assert any(leaked)
+
+
+def test_a_patch_shows_the_partners_view_and_the_rest_is_unchanged(mixed_cache):
+    alone = VARIED.model_copy(update={"mix": 0.0})
+    pasting = VARIED.model_copy(update={"mix": 0.0, "cutmix": 1.0})
+    rows, allowed, px = np.arange(12), np.array([1, 4, 6]), 24
+    views, single = ViewSet.of(mixed_cache, pasting, 2, allowed), ViewSet.of(mixed_cache, alone, 2, allowed)
+    centres = (np.arange(px) + 0.5) / px * 2 - 1
+    for view in range(3):
+        drawn = views.draw(rows, view)
+        images = views.render(rows, view, px)
+        own, other = single.render(rows, view, px), single.render(drawn.partner, view, px)
+        for row in rows:
+            left, top, right, bottom = drawn.patch[row]
+            shown = np.outer((centres >= top) & (centres < bottom), (centres >= left) & (centres < right))
+            expected = torch.where(torch.from_numpy(shown), other[row], own[row])
+            assert (images[row].int() - expected.int()).abs().max() <= 1
+
+
+def test_the_share_of_a_patched_view_is_the_area_that_is_not_covered(square):
+    views = ViewSet.of(square, PLAIN.model_copy(update={"cutmix": 1.0}), 2, np.array([1]))
+    for view in range(6):
+        drawn = views.draw(np.array([0]), view)
+        px = 200
+        centres = (np.arange(px) + 0.5) / px * 2 - 1
+        left, top, right, bottom = drawn.patch[0]
+        covered = ((centres >= left) & (centres < right)).mean() * ((centres >= top) & (centres < bottom)).mean()
+        assert drawn.share[0] == pytest.approx(1 - covered, abs=0.02)
+
+
+def test_areas_of_patches_are_uniform_before_they_are_cut_at_the_border():
+    patch = draw_many(Views(cutmix=1.0), partners=np.array([1])).patch.astype(np.float64)
+    whole = patch[(np.abs(patch) < 1).all(axis=1)]
+    width, height = whole[:, 2] - whole[:, 0], whole[:, 3] - whole[:, 1]
+    np.testing.assert_allclose(width, height, atol=1e-6)
+    assert np.abs(patch).max() <= 1
+
+
+def test_each_view_is_mixed_in_one_way_and_as_often_as_asked():
+    drawn = draw_many(Views(mix=0.3, cutmix=0.5), partners=np.array([1]))
+    pasted = drawn.patch[:, 2] > drawn.patch[:, 0]
+    blended = (drawn.partner >= 0) & ~pasted
+    assert pasted.mean() == pytest.approx(0.5, abs=0.03) and blended.mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_cutmix_changes_no_parameter_of_the_views_that_it_leaves_alone():
+    plain, patched = draw_many(VARIED), draw_many(VARIED.model_copy(update={"cutmix": 0.4}))
+    alone = patched.patch[:, 2] <= patched.patch[:, 0]
+    for name in ("affine", "side", "colour", "box", "fill", "partner", "share"):
+        assert np.array_equal(getattr(plain, name)[alone], getattr(patched, name)[alone]), name
+
+
+def test_more_mixing_than_there_are_views_is_refused():
+    with pytest.raises(ValueError, match="mix"):
+        Views(mix=0.6, cutmix=0.5)

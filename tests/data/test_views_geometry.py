@@ -102,3 +102,25 @@ def test_a_circle_stays_round_for_every_aspect_ratio(tmp_path, width, height, ro
         for extent in (mask.any(axis=0).sum(), mask.any(axis=1).sum()):
             assert abs(extent - diameter) <= 3
         assert mask.sum() == pytest.approx(np.pi / 4 * diameter**2, rel=0.06)
+
+
+def test_shifts_are_whole_pixels_up_to_the_share_and_reach_over_the_border(tmp_path):
+    cache = cache_of(tmp_path, [smooth(3, 40, 40)], 40)
+    shifted = PLAIN.model_copy(update={"shift": 0.1})
+    drawn = [ViewSet.of(cache, shifted, 1, NO_PARTNERS).draw(np.array([0]), view).affine[0] for view in range(300)]
+    pixels = np.array([affine[:, 2] for affine in drawn]) * 40 / 2
+    np.testing.assert_allclose(pixels, np.rint(pixels), atol=1e-4)
+    assert set(np.rint(pixels[:, 0])) == set(np.rint(pixels[:, 1])) == set(range(-4, 5))
+
+
+def test_a_shifted_view_is_the_image_moved_and_reflected_at_its_border(tmp_path):
+    image = smooth(3, 32, 32)
+    cache = cache_of(tmp_path, [image], 32)
+    views = ViewSet.of(cache, PLAIN.model_copy(update={"shift": 0.1}), 1, NO_PARTNERS)
+    for view in range(5):
+        affine = views.draw(np.array([0]), view).affine[0]
+        right, down = round(affine[0, 2] * 16), round(affine[1, 2] * 16)
+        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="symmetric")
+        expected = padded[4 + down : 36 + down, 4 + right : 36 + right]
+        found = views.render(np.array([0]), view, 32)[0].permute(1, 2, 0).numpy()
+        assert np.abs(found.astype(int) - expected).max() <= 1

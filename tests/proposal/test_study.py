@@ -7,7 +7,7 @@ import pytest
 from decant.errors import UserError
 from decant.proposal.networks import Choice, network_sets
 from decant.proposal.study import EFFORTS, Facts, Proposed, epochs_factor, proposals, proposed_study
-from decant.stages.support import expected_time
+from decant.stages.support import speed
 from decant.stages.support.expected_time import Counts
 from decant.stages.support.sample import Sample
 
@@ -21,7 +21,7 @@ Seconds = dict[str, float]
 def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of lite2 takes twice as long as one of the others."""
     monkeypatch.setattr(
-        expected_time, "step_seconds", lambda architecture, arguments="{}": 0.02 if "lite2" in architecture else 0.01
+        speed, "step_seconds", lambda architecture, arguments="{}": 0.02 if "lite2" in architecture else 0.01
     )
 
 

@@ -51,9 +51,7 @@ def task_of(cache: PixelCache, targets: np.ndarray) -> Callable[..., Task]:
     def make(settings: Training, views: Views | None = None) -> Task:
         rows = np.arange(len(cache))
         view_set = ViewSet.of(cache, views or settings.views, 1, rows)
-        criterion = supervised_loss(
-            view_set, targets, np.ones(len(cache)), COLOURS, settings.label_smoothing, settings.balance
-        )
+        criterion = supervised_loss(view_set, targets, np.ones(len(cache)), COLOURS, settings)
         return Task(rows, view_set, criterion)
 
     return make

@@ -22,15 +22,15 @@ def shifted(classifier: Classifier, by: float) -> None:
             value.add_(by if value.is_floating_point() else 1)
 
 
-def test_without_decay_the_trained_network_itself_is_used(classifier: Classifier) -> None:
-    averaged = Averaged(classifier, 0.0)
+def test_without_a_horizon_the_trained_network_itself_is_used(classifier: Classifier) -> None:
+    averaged = Averaged(classifier, 0.0, 100)
     shifted(classifier, 1.0)
     averaged.update(classifier, 0)
     assert averaged.module is classifier
 
 
 def test_the_average_is_the_exponential_moving_average_of_the_weights(classifier: Classifier) -> None:
-    averaged = Averaged(classifier, 0.9)
+    averaged = Averaged(classifier, 0.1, 100)
     expected = classifier.state_dict()[KEY].numpy().astype(np.float64)
     for step in range(1000, 1004):  # late steps, where the decay has reached its full value
         shifted(classifier, 0.5)
@@ -40,7 +40,7 @@ def test_the_average_is_the_exponential_moving_average_of_the_weights(classifier
 
 
 def test_early_steps_have_a_lower_decay(classifier: Classifier) -> None:
-    averaged = Averaged(classifier, 0.999)
+    averaged = Averaged(classifier, 1.0, 1000)
     start = classifier.state_dict()[KEY].clone()
     shifted(classifier, 1.0)
     averaged.update(classifier, 0)  # decay (1 + 0) / (10 + 0)
@@ -48,7 +48,7 @@ def test_early_steps_have_a_lower_decay(classifier: Classifier) -> None:
 
 
 def test_statistics_are_averaged_and_counters_copied(classifier: Classifier) -> None:
-    averaged = Averaged(classifier, 0.5)
+    averaged = Averaged(classifier, 0.02, 100)
     shifted(classifier, 1.0)
     averaged.update(classifier, 1000)
     state = averaged.module.state_dict()
@@ -58,7 +58,7 @@ def test_statistics_are_averaged_and_counters_copied(classifier: Classifier) -> 
 
 
 def test_updating_does_not_change_the_trained_network(classifier: Classifier) -> None:
-    averaged = Averaged(classifier, 0.5)
+    averaged = Averaged(classifier, 0.02, 100)
     shifted(classifier, 1.0)
     before = {key: value.clone() for key, value in classifier.state_dict().items()}
     averaged.update(classifier, 3)
@@ -66,5 +66,5 @@ def test_updating_does_not_change_the_trained_network(classifier: Classifier) ->
 
 
 def test_the_average_has_no_gradients(classifier: Classifier) -> None:
-    assert not any(parameter.requires_grad for parameter in Averaged(classifier, 0.5).module.parameters())
+    assert not any(parameter.requires_grad for parameter in Averaged(classifier, 0.02, 100).module.parameters())
     assert all(parameter.requires_grad for parameter in classifier.parameters())

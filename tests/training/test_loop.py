@@ -1,9 +1,6 @@
 """The training loop: it learns, records its history, and a killed run ends with the same weights."""
 
-import csv
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,64 +8,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from trainings import CPU, PLAIN, Networks, Stopped, Tasks, assert_same, history, run, stopping
 
 from decant.data.pixels import PixelCache
 from decant.errors import UserError
 from decant.models.classifier import Classifier
 from decant.models.weights import is_head
-from decant.study import Training, Views
+from decant.study import Views
 from decant.training import loop
-from decant.training.loop import Evaluate, Task, epoch_rows, measured_dtype, network_input, step_seed, train
-
-CPU = torch.device("cpu")
-PLAIN = Training(
-    architecture="test_efficientnet",
-    input_px=32,
-    epochs=3,
-    batch_size=8,
-    learning_rate=2e-3,
-    warmup_epochs=0.5,
-    weight_decay=0.05,
-)
-Networks = Callable[..., Classifier]
-Tasks = Callable[..., Task]
-
-
-class Stopped(Exception):
-    """Replaces a kill: only saved state remains."""
-
-
-def stopping(call: int) -> Evaluate:
-    """An evaluation that raises Stopped at its `call`-th call, before that epoch is saved; never for -1."""
-    calls = 0
-
-    def evaluate(classifier: Classifier) -> dict[str, float]:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise Stopped
-        return {"val_accuracy": 0.5}
-
-    return evaluate
-
-
-def run(
-    network: Classifier, task: Task, settings: Training, folder: Path, evaluate: Evaluate | None = None, seed: int = 3
-) -> tuple[Classifier, list[dict[str, Any]]]:
-    """The network to use and the tracked rows."""
-    tracked: list[dict[str, Any]] = []
-    used = train(network, task, settings, seed, folder, evaluate or stopping(-1), "fp32", CPU, tracked.append)
-    return used, tracked
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same(network: Classifier, other: Classifier) -> None:
-    state = other.state_dict()
-    assert [key for key, value in network.state_dict().items() if not torch.equal(value, state[key])] == []
+from decant.training.augmentation import rand_augment
+from decant.training.loop import network_input
 
 
 def test_a_separable_problem_is_learned(
@@ -85,7 +34,7 @@ def test_a_separable_problem_is_learned(
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("ema_share", [0.0, 0.5])
 @pytest.mark.parametrize(
     ("architecture", "model_args", "drop_path"),
     [
@@ -99,7 +48,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     task_of: Tasks,
     tmp_path: Path,
     optimizer: str,
-    ema_decay: float,
+    ema_share: float,
     architecture: str,
     model_args: dict[str, Any],
     drop_path: float,
@@ -110,7 +59,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
             "model_args": model_args,
             "drop_path": drop_path,
             "optimizer": optimizer,
-            "ema_decay": ema_decay,
+            "ema_share": ema_share,
             "learning_rate": 2e-3 if optimizer == "adamw" else 2e-2,
             "views": Views(mix=0.3, erase=0.3),
         }
@@ -132,7 +81,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 def test_a_training_killed_in_every_epoch_ends_with_the_same_weights(
     network_of: Networks, task_of: Tasks, tmp_path: Path
 ) -> None:
-    settings = PLAIN.model_copy(update={"ema_decay": 0.9, "drop_path": 0.2})
+    settings = PLAIN.model_copy(update={"ema_share": 0.5, "drop_path": 0.2})
     task = task_of(settings)
     straight, _ = run(network_of(settings), task, settings, tmp_path / "straight")
     for _ in range(settings.epochs - 1):
@@ -171,7 +120,7 @@ def test_weights_are_equal_for_equal_seeds_only(network_of: Networks, task_of: T
 
 
 def test_the_body_changes_only_after_the_frozen_epochs(network_of: Networks, task_of: Tasks, folder: Path) -> None:
-    settings = PLAIN.model_copy(update={"freeze_epochs": 2})
+    settings = PLAIN.model_copy(update={"unfreeze_epochs": [2]})
     network = network_of(settings)
     start = {name: value.detach().clone() for name, value in network.backbone.named_parameters()}
     changed: list[set[str]] = []
@@ -211,7 +160,7 @@ def test_a_damaged_resume_file_is_ignored(network_of: Networks, task_of: Tasks, 
 
 
 def test_the_averaged_network_is_evaluated_and_returned(network_of: Networks, task_of: Tasks, folder: Path) -> None:
-    settings = PLAIN.model_copy(update={"ema_decay": 0.9})
+    settings = PLAIN.model_copy(update={"ema_share": 0.5})
     network = network_of(settings)
     evaluated: list[Classifier] = []
 
@@ -274,14 +223,14 @@ def test_history_rows_are_tracked_per_epoch(network_of: Networks, task_of: Tasks
 def test_the_schedule_and_the_average_span_the_whole_training(
     network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = PLAIN.model_copy(update={"ema_decay": 0.9, "warmup_epochs": 1.0})
+    settings = PLAIN.model_copy(update={"ema_share": 0.5, "warmup_epochs": 1.0})
     rates: list[float] = []
     averaged: list[int] = []
     set_rate, update = loop.set_rate, loop.Averaged.update
 
-    def recorded(optimizer: torch.optim.Optimizer, given: Training, share: float, head_only: bool) -> None:
-        rates.append(share)
-        set_rate(optimizer, given, share, head_only)
+    def recorded(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        rates.append(rate / settings.learning_rate)
+        set_rate(optimizer, rate)
 
     def counted(self: loop.Averaged, classifier: Classifier, step: int) -> None:
         averaged.append(step)
@@ -293,11 +242,6 @@ def test_the_schedule_and_the_average_span_the_whole_training(
     cosine = [0.5 * (1 + np.cos(np.pi * step / 6)) for step in range(6)]  # 3 steps per epoch; epoch 1 is the warm-up
     np.testing.assert_allclose(rates, [1 / 3, 2 / 3, 1, *cosine], atol=1e-9)
     assert averaged == list(range(9))
-
-
-def test_every_step_has_its_own_seed() -> None:
-    seeds = [step_seed(seed, step) for seed in range(3) for step in range(200)]
-    assert len(set(seeds)) == len(seeds)
 
 
 def test_gradients_are_clipped_before_the_step(network_of: Networks, task_of: Tasks, folder: Path) -> None:
@@ -312,42 +256,6 @@ def test_gradients_are_clipped_before_the_step(network_of: Networks, task_of: Ta
     assert change.norm().item() == pytest.approx(0.1 * 1.9 * 5, rel=1e-3)
 
 
-def test_an_epoch_uses_no_image_twice_and_leaves_out_an_incomplete_last_batch() -> None:
-    rows = np.arange(100, 150)
-    for epoch in range(3):
-        batches = epoch_rows(rows, 16, seed=1, epoch=epoch)
-        assert [len(batch) for batch in batches] == [16, 16, 16]
-        assert len(set(np.concatenate(batches)) & set(rows)) == 48
-
-
-def test_fewer_images_than_a_batch_are_one_batch() -> None:
-    (batch,) = epoch_rows(np.arange(5), 16, seed=1, epoch=0)
-    assert sorted(batch) == [0, 1, 2, 3, 4]
-
-
-def test_the_order_depends_on_seed_and_epoch_only() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        return np.concatenate(epoch_rows(np.arange(64), 16, seed, epoch)).tolist()
-
-    assert order(1, 2) == order(1, 2)
-    assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2**31])
-def test_the_orders_of_successive_epochs_are_independent(seed: int) -> None:
-    # Counters that differ by one share most of their random numbers: the same images would share a batch every epoch.
-    count, size = 1000, 16
-    positions = [np.argsort(np.concatenate(epoch_rows(np.arange(count), count, seed, epoch))) for epoch in range(12)]
-    correlations = [np.corrcoef(now, later)[0, 1] for now, later in pairwise(positions)]
-    assert abs(np.mean(correlations)) < 0.05  # 11 pairs of 1,000 positions: standard error 0.01
-    batches = [position // size for position in positions]
-    together_again = [
-        np.mean((later[:, None] == later[None])[(now[:, None] == now[None]) & ~np.eye(count, dtype=bool)])
-        for now, later in pairwise(batches)
-    ]
-    assert np.mean(together_again) < 2 * size / count
-
-
 def test_network_input_is_the_view_divided_by_255() -> None:
     views = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = network_input(views, CPU)
@@ -355,37 +263,31 @@ def test_network_input_is_the_view_divided_by_255() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_the_loss_falls_in_both_dtypes(network_of: Networks, task_of: Tasks, folder: Path, dtype: str) -> None:
-    settings = PLAIN.model_copy(update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0})
-    losses: list[float] = []
-    train(
-        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), dtype, CPU,
-        lambda row: losses.append(row["loss"]),
-    )  # fmt: skip
-    assert losses[-1] < losses[0]
+def test_the_input_grows_over_the_epochs(
+    network_of: Networks, task_of: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PLAIN.model_copy(update={"input_px": 64, "grow_from": 0.5, "epochs": 5})
+    task, sizes = task_of(settings), []
+    render = type(task.views).render
+
+    def recorded(self: Any, rows: np.ndarray, view: int, size: int) -> Tensor:
+        sizes.append(size)
+        return render(self, rows, view, size)
+
+    monkeypatch.setattr(type(task.views), "render", recorded)
+    run(network_of(settings), task, settings, folder)
+    assert sizes[::3] == [32, 48, 48, 64, 64]
 
 
-def test_measuring_the_dtype_does_not_change_the_network(network_of: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed: list[torch.dtype] = []
-
-    def try_both(step: Callable[[torch.dtype], None]) -> str:
-        for dtype in (torch.float32, torch.bfloat16):
-            timed.append(dtype)
-            step(dtype)
-        return "bf16"
-
-    monkeypatch.setattr(loop, "faster_dtype", try_both)
-    monkeypatch.setattr(loop, "may_have_bf16", lambda device: True)
-    network = network_of(PLAIN)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    assert measured_dtype(network, PLAIN, 3, CPU) == "bf16"
-    assert timed == [torch.float32, torch.bfloat16]
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
-def test_nothing_is_timed_without_bf16_instructions(network_of: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "may_have_bf16", lambda device: False)
-    monkeypatch.setattr(loop, "faster_dtype", lambda step: pytest.fail("a step was timed"))
-    assert measured_dtype(network_of(PLAIN), PLAIN, 3, CPU) == "fp32"
+def test_an_augmentation_changes_what_is_learned_and_repeats_with_the_seed(
+    network_of: Networks, task_of: Tasks, tmp_path: Path
+) -> None:
+    augmented = replace(task_of(PLAIN), augment=rand_augment(9))
+    first, _ = run(network_of(PLAIN), augmented, PLAIN, tmp_path / "1")
+    torch.manual_seed(5)
+    same, _ = run(network_of(PLAIN), augmented, PLAIN, tmp_path / "2")
+    plain, _ = run(network_of(PLAIN), task_of(PLAIN), PLAIN, tmp_path / "3")
+    assert_same(first, same)
+    assert not torch.equal(
+        first.state_dict()["backbone.conv_stem.weight"], plain.state_dict()["backbone.conv_stem.weight"]
+    )

@@ -1,92 +1,88 @@
-"""Learning rates against values worked out by hand, and the weights that they apply to."""
+"""Learning rates, input sizes and frozen layers over a training, against values worked out by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
-import torch
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import OneCycleLR
 
-from decant.models.backbones import build_classifier
-from decant.models.weights import is_head
 from decant.study import Training
-from decant.training.schedule import make_optimizer, parameter_groups, rate_at, set_rate
-
-SETTINGS = Training(learning_rate=0.01, head_lr_factor=10, weight_decay=0.05)
+from decant.training.schedule import LOWEST, frozen_at, mean_area, rate_at, size_at
 
 
-def network(architecture: str = "test_efficientnet") -> nn.Module:
-    return build_classifier(architecture, 3, 32, ["none"], 0)[0].backbone
+def rates(steps: int, **settings: object) -> list[float]:
+    """The rates of a training of one epoch."""
+    return [rate_at(Training.model_validate(settings), step, steps, steps) for step in range(steps)]
 
 
 def test_the_rate_rises_linearly_to_its_peak() -> None:
-    assert [rate_at(step, 20, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates(20, warmup_epochs=0.2)[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 def test_the_rate_falls_as_a_half_cosine() -> None:
-    assert rate_at(4 + 4, 20, 4) == pytest.approx(0.5 * (1 + math.sqrt(0.5)))
-    assert rate_at(4 + 8, 20, 4) == pytest.approx(0.5)
-    assert rate_at(4 + 12, 20, 4) == pytest.approx(0.5 * (1 - math.sqrt(0.5)))
-    assert rate_at(20, 20, 4) == pytest.approx(0.0)
+    found = rates(20, warmup_epochs=0.2)
+    assert found[4 + 4] == pytest.approx(0.5 * (1 + math.sqrt(0.5)))
+    assert found[4 + 8] == pytest.approx(0.5)
+    assert found[4 + 12] == pytest.approx(0.5 * (1 - math.sqrt(0.5)))
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
-    assert rate_at(0, 10, 0) == 1.0
+    assert rates(10, warmup_epochs=0)[0] == 1.0
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (2, 2), (5, 5), (3, 9)])
-def test_the_rate_of_short_trainings_is_in_range(steps: int, warmup: int) -> None:
-    assert all(0 < rate_at(step, steps, warmup) <= 1 for step in range(steps))
+@pytest.mark.parametrize("schedule", ["cosine", "cyclic", "one_cycle"])
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (2, 1), (5, 1), (3, 3)])
+def test_the_rate_of_short_trainings_is_in_range(schedule: str, steps: int, warmup: int) -> None:
+    assert all(0 < rate <= 1 for rate in rates(steps, schedule=schedule, warmup_epochs=warmup))
 
 
-@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
-def test_every_weight_is_in_exactly_one_group(architecture: str) -> None:
-    backbone = network(architecture)
-    grouped = [id(p) for group in parameter_groups(backbone, SETTINGS) for p in group["params"]]
-    assert sorted(grouped) == sorted(id(parameter) for parameter in backbone.parameters())
+def test_one_cycle_is_that_of_torch() -> None:
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=101, div_factor=1 / LOWEST, final_div_factor=1e9)
+    expected = []
+    for _ in range(100):
+        expected.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    found = [rate_at(Training(schedule="one_cycle"), step, 100, 10) for step in range(100)]
+    assert found == pytest.approx(expected, abs=0.03)  # torch's peak lies at 0.3 of the steps less one
 
 
-@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
-def test_only_matrices_have_weight_decay(architecture: str) -> None:
-    backbone = network(architecture)
-    decays = {id(p): g["weight_decay"] for g in parameter_groups(backbone, SETTINGS) for p in g["params"]}
-    for name, parameter in backbone.named_parameters():
-        expected = 0.05 if parameter.ndim > 1 else 0.0
-        assert decays[id(parameter)] == expected, name
-        if "norm" in name or name.endswith("bias"):
-            assert decays[id(parameter)] == 0.0, name
+def test_the_peaks_of_a_cyclic_schedule_halve() -> None:
+    found = rates(400, schedule="cyclic", warmup_epochs=0)
+    peaks = [found[i] for i in range(1, 399) if found[i - 1] < found[i] > found[i + 1]]
+    assert peaks == pytest.approx([1, 0.5, 0.25, 0.125])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_the_head_has_its_own_rate(optimizer: str) -> None:
-    backbone = network()
-    made = make_optimizer(backbone, SETTINGS.model_copy(update={"optimizer": optimizer}))
-    set_rate(made, SETTINGS, share=0.5, head_only=False)
-    rates = {id(p): group["lr"] for group in made.param_groups for p in group["params"]}
-    for name, parameter in backbone.named_parameters():
-        assert rates[id(parameter)] == pytest.approx(0.05 if is_head(name) else 0.005), name
+def test_the_input_grows_over_sixty_percent_of_the_epochs() -> None:
+    settings = Training(input_px=128, grow_from=0.5, epochs=10)
+    assert [size_at(settings, epoch) for epoch in range(10)] == [64, 80, 80, 96, 112, 112, 128, 128, 128, 128]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_head_only_steps_change_nothing_but_the_head(optimizer: str) -> None:
-    backbone = network()
-    made = make_optimizer(backbone, SETTINGS.model_copy(update={"optimizer": optimizer}))
-    before = {name: parameter.detach().clone() for name, parameter in backbone.named_parameters()}
-    for _ in range(3):
-        for parameter in backbone.parameters():
-            parameter.grad = torch.ones_like(parameter)
-        set_rate(made, SETTINGS, share=1.0, head_only=True)
-        made.step()
-    for name, parameter in backbone.named_parameters():
-        assert torch.equal(parameter, before[name]) != is_head(name), name
+def test_the_mean_area_is_that_of_all_epochs() -> None:
+    settings = Training(input_px=128, grow_from=0.5, epochs=10)
+    sides = [64, 80, 80, 96, 112, 112, 128, 128, 128, 128]
+    assert mean_area(settings) == pytest.approx(sum(side**2 for side in sides) / (10 * 128**2))
 
 
-def test_a_step_of_adamw_equals_the_papers() -> None:
-    # Loshchilov & Hutter 2019, algorithm 2, first step: m / sqrt(v) is the gradient's sign, and decay is decoupled.
-    backbone = nn.Sequential()
-    backbone.add_module("body", nn.Linear(1, 1, bias=False))
-    nn.init.constant_(backbone.body.weight, 2.0)
-    made = make_optimizer(backbone, SETTINGS)
-    set_rate(made, SETTINGS, share=0.5, head_only=False)
-    backbone.body.weight.grad = torch.tensor([[0.3]])
-    made.step()
-    assert backbone.body.weight.item() == pytest.approx(2.0 * (1 - 0.005 * 0.05) - 0.005, abs=1e-6)
+def test_a_rectangle_grows_on_both_sides() -> None:
+    settings = Training(input_px=(96, 192), grow_from=0.5, epochs=10)
+    assert size_at(settings, 0) == (48, 96) and size_at(settings, 9) == (96, 192)
+
+
+def test_the_input_is_constant_by_default_and_keeps_odd_sides() -> None:
+    assert {size_at(Training(input_px=100), epoch) for epoch in range(10)} == {100}
+    grown = [size_at(Training(input_px=100, grow_from=0.6), epoch) for epoch in range(10)]
+    assert grown[-1] == 100 and all(now <= later for now, later in pairwise(grown))
+
+
+def test_layers_are_unfrozen_from_the_head_to_the_stem() -> None:
+    settings = Training(unfreeze_epochs=[1, 2, 1], epochs=6)
+    assert [frozen_at(settings, epoch) for epoch in range(6)] == [1, 0.5, 0.5, 0.25, 0, 0]
+
+
+def test_frozen_layers_stay_frozen() -> None:
+    settings = Training(unfreeze_epochs=[1, 1], frozen_layers=0.4, epochs=4)
+    assert [frozen_at(settings, epoch) for epoch in range(4)] == [1, 0.5, 0.4, 0.4]

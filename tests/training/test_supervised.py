@@ -8,10 +8,14 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from decant.data.pixels import PixelCache
 from decant.data.views import ViewSet
-from decant.study import Views
-from decant.training.supervised import class_factors, supervised_loss, view_targets
+from decant.study import Training, Views
+from decant.training.supervised import class_factors, equal_class_probability, supervised_loss, view_targets
 
 K = 3
+
+
+def settings(smoothing: float, balance: float) -> Training:
+    return Training(label_smoothing=smoothing, balance=balance)
 
 
 def oracle(
@@ -59,7 +63,7 @@ def test_the_loss_equals_the_papers_formula(
     generator = np.random.default_rng(0)
     weight = generator.uniform(0.2, 2.0, len(cache))
     views = ViewSet.of(cache, Views(mix=mix), 3, np.arange(len(cache)))
-    criterion = supervised_loss(views, uneven, weight, K, smoothing, balance)
+    criterion = supervised_loss(views, uneven, weight, K, settings(smoothing, balance))
     rows = generator.permutation(len(cache))[:10]
     logits = (generator.normal(size=(10, K)) * 3).astype(np.float32)
     if mix:
@@ -70,7 +74,7 @@ def test_the_loss_equals_the_papers_formula(
 
 def test_equal_weights_and_no_mixing_give_torchs_cross_entropy(cache: PixelCache, targets: np.ndarray) -> None:
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
-    criterion = supervised_loss(views, targets, np.ones(len(cache)), K, 0.1, 0.0)
+    criterion = supervised_loss(views, targets, np.ones(len(cache)), K, settings(0.1, 0.0))
     rows = np.arange(0, len(cache), 3)
     logits = torch.randn(len(rows), K, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets[rows]), label_smoothing=0.1)
@@ -81,8 +85,8 @@ def test_permuted_classes_change_the_loss(cache: PixelCache, targets: np.ndarray
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
     rows = np.arange(len(cache))
     right = 8.0 * torch.nn.functional.one_hot(torch.from_numpy(targets), K).float()
-    loss = supervised_loss(views, targets, np.ones(len(cache)), K, 0.0, 0.0)(right, rows, 0)
-    permuted = supervised_loss(views, (targets + 1) % K, np.ones(len(cache)), K, 0.0, 0.0)(right, rows, 0)
+    loss = supervised_loss(views, targets, np.ones(len(cache)), K, settings(0.0, 0.0))(right, rows, 0)
+    permuted = supervised_loss(views, (targets + 1) % K, np.ones(len(cache)), K, settings(0.0, 0.0))(right, rows, 0)
     assert loss < 0.01 and permuted > 5
 
 
@@ -91,7 +95,7 @@ def test_an_image_of_weight_zero_gets_no_gradient(cache: PixelCache, targets: np
     weight = np.ones(len(cache))
     weight[5] = 0
     logits = torch.randn(3, K, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    supervised_loss(views, targets, weight, K, 0.1, 0.5)(logits, np.array([4, 5, 6]), 0).backward()
+    supervised_loss(views, targets, weight, K, settings(0.1, 0.5))(logits, np.array([4, 5, 6]), 0).backward()
     assert logits.grad is not None
     assert (logits.grad[1] == 0).all() and (logits.grad[[0, 2]] != 0).all()
 
@@ -104,7 +108,7 @@ def test_unlabelled_images_do_not_change_the_loss_of_labelled_images(cache: Pixe
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(0))
     for unlabelled_weight in (0.0, 1.0):
         weight = np.where(partial >= 0, 1.0, unlabelled_weight)
-        loss = supervised_loss(views, partial, weight, K, 0.1, 1.0)(logits, rows, 0).item()
+        loss = supervised_loss(views, partial, weight, K, settings(0.1, 1.0))(logits, rows, 0).item()
         assert loss == pytest.approx(oracle(logits.numpy(), rows, 0, views, partial, weight, 0.1, 1.0), rel=1e-5)
 
 
@@ -113,7 +117,7 @@ def test_training_on_a_row_without_a_label_is_refused(cache: PixelCache, targets
     views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
     partial = targets.copy()
     partial[2] = -1
-    criterion = supervised_loss(views, partial, np.ones(len(cache)), K, 0.1, 0.0)
+    criterion = supervised_loss(views, partial, np.ones(len(cache)), K, settings(0.1, 0.0))
     with pytest.raises(RuntimeError, match=r"non-negative|index"):
         criterion(torch.zeros(2, K), np.array([1, 2]), 0)
 
@@ -145,3 +149,20 @@ def test_balance_one_half_is_the_square_root_and_balance_0_is_one(uneven: np.nda
 
 def test_a_class_without_images_does_not_divide_by_zero() -> None:
     assert np.isfinite(class_factors(np.array([0, 0, 1, -1]), 4, 1.0)).all()
+
+
+def test_adjusted_logits_give_the_papers_loss(cache: PixelCache, uneven: np.ndarray) -> None:
+    views = ViewSet.of(cache, Views(), 3, np.arange(len(cache)))
+    criterion = supervised_loss(views, uneven, np.ones(len(cache)), K, settings(0.0, 0.0), logit_adjustment=1.5)
+    rows = np.arange(0, len(cache), 2)
+    logits = np.random.default_rng(0).normal(size=(len(rows), K)).astype(np.float32)
+    prior = np.bincount(uneven, minlength=K) / len(uneven)
+    adjusted = log_softmax(logits + 1.5 * np.log(prior), axis=1)
+    expected = -adjusted[np.arange(len(rows)), uneven[rows]].mean()
+    assert criterion(torch.from_numpy(logits), rows, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_class_is_drawn_equally_often(uneven: np.ndarray) -> None:
+    probability = equal_class_probability(uneven)
+    assert probability.sum() == pytest.approx(1)
+    assert [probability[uneven == k].sum() for k in range(K)] == pytest.approx([1 / K] * K)

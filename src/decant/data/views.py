@@ -21,7 +21,7 @@ from decant.data.preprocessing import FILL, InputPx, height_width
 from decant.study import Views
 
 VERSION = 3  # of the mapping from (seed, content, view number) to pixels; recorded with stored soft labels
-BLOCKS = 5  # of four uniforms each
+BLOCKS = 7  # of four uniforms each; more blocks change none of the earlier numbers
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -32,7 +32,8 @@ class ViewParameters:
     affine: float32 [B, 2, 3], view coordinates -> image coordinates. side: float64 [B], geometric mean of the
     crop's sides as shares of the image's. colour: float32 [B, 3, 4], RGB in [0, 1] and 1 -> RGB. box: float32 [B,
     4], left, top, right, bottom of the erased box; empty if left >= right. fill: float32 [B, 3]. partner: int64
-    [B], row of the image blended in, or -1. share: float32 [B], the part of the view's own image, in [0.5, 1].
+    [B], row of the image mixed in, or -1. share: float32 [B], the part of the view's own image, in [0, 1]; 0.5 or more
+    where the partner is blended in. patch: float32 [B, 4], box that shows the partner; empty where it is blended in.
     """
 
     affine: np.ndarray
@@ -42,6 +43,7 @@ class ViewParameters:
     fill: np.ndarray
     partner: np.ndarray
     share: np.ndarray
+    patch: np.ndarray
 
 
 def view_keys(seed: int, contents: Sequence[str]) -> np.ndarray:
@@ -94,8 +96,8 @@ def draw_views(
     frame_width, frame_height, aspect = frames(geometry, width, height)
     crop_width, crop_height = crop_sides(policy, u[:, 0], u[:, 1], frame_width, frame_height, aspect)
     share_x, share_y = crop_width / width, crop_height / height
-    centre_x = (2 * u[:, 2] - 1) * (frame_width / width - share_x)
-    centre_y = (2 * u[:, 3] - 1) * (frame_height / height - share_y)
+    centre_x = (2 * u[:, 2] - 1) * (frame_width / width - share_x) + shifts(policy, u[:, 23], width)
+    centre_y = (2 * u[:, 3] - 1) * (frame_height / height - share_y) + shifts(policy, u[:, 24], height)
     mirror = np.where(u[:, 4] < policy.flip, -1.0, 1.0)
     angle = np.deg2rad(policy.rotate_deg) * (2 * u[:, 5] - 1)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -106,16 +108,19 @@ def draw_views(
         ],
         axis=1,
     )
-    mixes = (u[:, 14] < policy.mix) & (len(partners) > 0)
+    blends = (u[:, 14] < policy.mix) & (len(partners) > 0)
+    pastes = (u[:, 14] >= policy.mix) & (u[:, 14] < policy.mix + policy.cutmix) & (len(partners) > 0)
     chosen = partners[(u[:, 15] * len(partners)).astype(np.int64)] if len(partners) else np.full(len(u), -1)
+    patch = np.where(pastes[:, None], patches(u[:, 20:23]), 0.0)
     return ViewParameters(
         affine=affine.astype(np.float32),
         side=np.sqrt(share_x * share_y),
         colour=colour_maps(policy, u[:, 6:9]),
         box=erased_boxes(policy, u[:, 9:13]),
         fill=u[:, 16:19].astype(np.float32),
-        partner=np.where(mixes, chosen, -1),
-        share=np.where(mixes, 0.5 + 0.5 * u[:, 13], 1.0).astype(np.float32),
+        partner=np.where(blends | pastes, chosen, -1),
+        share=np.where(blends, 0.5 + 0.5 * u[:, 13], 1.0 - area(patch)).astype(np.float32),
+        patch=patch.astype(np.float32),
     )
 
 
@@ -156,6 +161,11 @@ def crop_sides(
     return crop_width * fit, crop_height * fit
 
 
+def shifts(policy: Views, u: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Shifts of the crops in normalised coordinates: uniform among whole pixels of the originals, which stay sharp."""
+    return 2 * np.rint(policy.shift * (2 * u - 1) * side) / side
+
+
 def colour_maps(policy: Views, u: np.ndarray) -> np.ndarray:
     """Brightness, contrast about mid-grey and saturation as one affine map, float32 [B, 3, 4]. u: [B, 3]."""
     ranges = np.array([policy.brightness, policy.contrast, policy.saturation])
@@ -173,6 +183,20 @@ def erased_boxes(policy: Views, u: np.ndarray) -> np.ndarray:
     x, y = (2 * u[:, 2] - 1) * (1 - half), (2 * u[:, 3] - 1) * (1 - half)
     boxes = np.stack([x - half, y - half, x + half, y + half], axis=1)
     return np.where((u[:, 0] < policy.erase)[:, None], boxes, 0.0).astype(np.float32)
+
+
+def patches(u: np.ndarray) -> np.ndarray:
+    """Boxes of the view's shape with a uniform area and a uniform centre, cut at the border (CutMix, Yun et al. 2019).
+
+    u: [B, 3]. Returns float64 [B, 4], left, top, right, bottom.
+    """
+    half, centre = np.sqrt(u[:, :1]), 2 * u[:, 1:3] - 1
+    return np.concatenate([centre - half, centre + half], axis=1).clip(-1, 1)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Areas of boxes [B, 4] as shares of the view."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 4
 
 
 @dataclass(frozen=True)
@@ -209,8 +233,10 @@ class ViewSet:
         mixed = np.flatnonzero(parameters.partner >= 0)
         if len(mixed):
             partners = parameters.partner[mixed]
-            share = torch.from_numpy(parameters.share[mixed]).view(-1, 1, 1, 1)
             others = warp(self.cache, partners, self.draw(partners, view), size, padded)
+            patch = torch.from_numpy(parameters.patch[mixed])
+            blended = torch.from_numpy(parameters.share[mixed]).view(-1, 1, 1, 1)
+            share = torch.where((patch[:, 2] > patch[:, 0]).view(-1, 1, 1, 1), 1 - inside(patch, images), blended)
             images[mixed] = images[mixed] * share + others * (1 - share)
         return images.round_().to(torch.uint8)
 
@@ -273,8 +299,13 @@ def erase(images: Tensor, box: Tensor, fill: Tensor) -> Tensor:
     boxed = torch.nonzero(box[:, 2] > box[:, 0]).flatten()
     if len(boxed) == 0:
         return images
-    x, y = pixel_centres(*images.shape[-2:])
-    left, top, right, bottom = (box[boxed, i].view(-1, 1, 1) for i in range(4))
-    inside = ((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, None]
-    images[boxed] = torch.where(inside, 255 * fill[boxed].view(-1, 3, 1, 1), images[boxed])
+    erased = inside(box[boxed], images) > 0
+    images[boxed] = torch.where(erased, 255 * fill[boxed].view(-1, 3, 1, 1), images[boxed])
     return images
+
+
+def inside(box: Tensor, images: Tensor) -> Tensor:
+    """1 for the pixels of a box, 0 for the others: float32 [B, 1, height, width] for boxes [B, 4]."""
+    x, y = pixel_centres(*images.shape[-2:])
+    left, top, right, bottom = (box[:, i].view(-1, 1, 1) for i in range(4))
+    return ((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, None].float()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from decant.data.preprocessing import InputPx, size_text
 from decant.errors import UserError
+from decant.models import fast_cnn  # noqa: F401  timm knows the network once its module is imported
 from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
 
@@ -95,7 +96,7 @@ def head_of(classifier: Classifier) -> nn.Linear:
 
 def embed(classifier: Classifier, images: Tensor) -> Tensor:
     """The head's input: float32 [B, 3, height, width] in [0, 1] -> features [B, D]."""
-    normalised = (images - classifier.mean.view(1, 3, 1, 1)) / classifier.std.view(1, 3, 1, 1)
+    normalised = classifier.normalised(images)
     backbone = classifier.backbone
     if isinstance(backbone, nn.Sequential):
         return backbone[0](normalised)

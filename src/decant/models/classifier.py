@@ -22,7 +22,10 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.backbone((images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1))
+        return self.backbone(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        return (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
 
 
 def placed(classifier: Classifier, device: torch.device) -> Classifier:

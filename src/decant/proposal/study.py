@@ -9,11 +9,12 @@ from decant.errors import UserError
 from decant.evaluation.tables import minutes
 from decant.models.backbones import has_fixed_input
 from decant.proposal.networks import Choice, NetworkSet, in_study, recipe_settings
-from decant.stages.support.expected_time import Counts, Speed, expected_seconds
+from decant.stages.support.expected_time import Counts, expected_seconds
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import Possible, possible_geometries
 from decant.stages.support.plan import stage_names
 from decant.stages.support.sample import Sample
+from decant.stages.support.speed import Speed
 from decant.study import Study, Training, explained
 from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
 

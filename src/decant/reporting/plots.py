@@ -68,6 +68,27 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
     save(figure, path, title)
 
 
+def rate_range(rows: Sequence[Mapping[str, float]], suggested: float, path: Path, title: str = "") -> None:
+    """Draw a learning-rate range test: the loss of each step, its smoothed course, and the suggested rate.
+
+    Args:
+        rows: with the keys `learning_rate`, `loss` and `smoothed`.
+    """
+    figure = new_figure(3.2)
+    ax = figure.subplots()
+    rates = [row["learning_rate"] for row in rows]
+    ax.plot(rates, [row["loss"] for row in rows], ".", color=SKY, markersize=4, label="one step")
+    ax.plot(rates, [row["smoothed"] for row in rows], color=BLUE, label="smoothed")
+    ax.axvline(suggested, color=VERMILION, linestyle="--", label=f"suggested: {suggested:.1e}")
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.5 * max(row["smoothed"] for row in rows[: len(rows) // 2 + 1]))
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("loss")
+    plain_axes(ax, grid="both")
+    ax.legend(frameon=False, fontsize=9)
+    save(figure, path, title)
+
+
 def confusion_matrix(matrix: npt.NDArray[np.int64], classes: Sequence[str], path: Path, title: str = "") -> None:
     """Draw a confusion matrix: rows are targets, columns predictions; shades are shares of the row, numbers are images.
 

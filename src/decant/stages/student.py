@@ -18,7 +18,7 @@ from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
+from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.stages.support.weights import Weights, read_weights
@@ -26,7 +26,7 @@ from decant.study import Student, non_defaults
 from decant.training.loop import Criterion, Task, train
 from decant.training.supervised import class_factors, supervised_loss, view_targets
 
-VERSION = 2  # 2: the student obeys balance, label_smoothing and fractional label weights, as its twin does
+VERSION = 3  # 3: batch norms that keep their statistics are computed in the convolutions
 RESUMABLE = True
 ALONE = "student_alone"  # the twin
 OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train the twin again
@@ -43,8 +43,8 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
     }
-    if student.head == "probe":
-        values["metric"] = study.metric  # chooses how strongly the head is regularised
+    if student.head == "probe" or student.keep == "best" or student.patience:
+        values["metric"] = study.metric  # chooses how strongly the head is regularised, and the best epoch
     return values
 
 
@@ -59,12 +59,13 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     data = read_training_data(inputs)
     views = stored_views(study, data.cache, data.labels, geometry)
     checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
+    fit_stem(checkpoint, views)
     if name == ALONE:
         student = twin_settings(student, len(data.cache), len(data.labels.labelled))
         rows, criterion = data.labels.labelled, twin_loss(student, views, data)
     else:
         rows, criterion = np.arange(len(data.cache)), student_loss(student, views, data, inputs)
-    task = Task(rows, views, criterion, view_of_epoch=lambda epoch: epoch % study.soft_labels.views)
+    task = Task(rows, views, criterion, lambda epoch: epoch % study.soft_labels.views, metric=f"val_{study.metric}")
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.head == "probe":
             fit_head(experiment, data, checkpoint, data.labels.labelled, folder, track)
@@ -93,7 +94,7 @@ def twin_settings(student: Student, images: int, labelled: int) -> Student:
 def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion:
     """Cross-entropy with the given labels."""
     labels, classes = data.labels, len(data.manifest.classes)
-    return supervised_loss(views, labels.targets, labels.weight, classes, student.label_smoothing, student.balance)
+    return supervised_loss(views, labels.targets, labels.weight, classes, student)
 
 
 def student_loss(student: Student, views: ViewSet, data: TrainingData, inputs: Inputs) -> Criterion:

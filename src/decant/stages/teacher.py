@@ -7,43 +7,50 @@ from typing import Any
 import numpy as np
 
 from decant.data.geometry import InputGeometry
+from decant.data.manifest import read_manifest
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
-from decant.stages.support.auto_settings import resolve, source_digest
+from decant.stages.support.auto_settings import resolve, resolve_epochs, source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
+from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.study import Teacher, non_defaults
 from decant.tracking import Log
+from decant.training.augmentation import rand_augment
 from decant.training.loop import Task, train
-from decant.training.supervised import supervised_loss
+from decant.training.rate_range import rate_range
+from decant.training.supervised import equal_class_probability, supervised_loss
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2  # 2: batch norms that keep their statistics are computed in the convolutions
 RESUMABLE = True
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     geometry = input_geometry(experiment, inputs["clean"])
-    teacher = resolved_teacher(experiment, name, geometry)
-    values = {**non_defaults(teacher, "recipe"), "seed": seed_of(experiment, name), "view_version": VIEW_VERSION}
+    teacher = resolved_teacher(experiment, name, inputs, geometry)
+    values = {
+        **non_defaults(teacher, "recipe", "minutes"),
+        "seed": seed_of(experiment, name),
+        "view_version": VIEW_VERSION,
+    }
     values |= geometry_settings(geometry)
     values["weights"] = [source_digest(source) for source in teacher.weights]
-    if "probe" in (teacher.kind, teacher.head):
-        values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
+    if "probe" in (teacher.kind, teacher.head) or teacher.keep == "best" or teacher.patience:
+        values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised, and the best epoch
     return values
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `model.safetensors` and `model.json`, or one pair in each `fold<k>/` with `folds.json` beside them."""
     geometry = input_geometry(experiment, inputs["clean"])
-    teacher, seed = resolved_teacher(experiment, name, geometry), seed_of(experiment, name)
+    teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
     data = read_training_data(inputs)
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
@@ -59,8 +66,12 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
 
-def resolved_teacher(experiment: Experiment, name: str, geometry: InputGeometry) -> Teacher:
-    return resolve(experiment, experiment.study.teachers[name.partition("/")[2]], geometry)
+def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry: InputGeometry) -> Teacher:
+    teacher = resolve(experiment, experiment.study.teachers[name.partition("/")[2]], geometry)
+    if teacher.minutes is None:
+        return teacher
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    return resolve_epochs(experiment, teacher, len(manifest.of_split("train")), len(manifest.of_split("val")))
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
@@ -94,16 +105,12 @@ def train_one(
     track: Log,
 ) -> Checkpoint:
     """Train one network on the given labels of the images that `views` may mix."""
-    checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
-    if "probe" in (teacher.kind, teacher.head):
-        fit_head(experiment, data, checkpoint, views.partners, folder, track)
+    checkpoint = started(experiment, teacher, data, views, seed, folder, track)
     if teacher.kind == "probe":
         return checkpoint
-    labels, classes = data.labels, len(data.manifest.classes)
-    criterion = supervised_loss(views, labels.targets, labels.weight, classes, teacher.label_smoothing, teacher.balance)
     trained = train(
         checkpoint.classifier,
-        Task(views.partners, views, criterion),
+        task_of(experiment, teacher, data, views),
         teacher,
         seed,
         folder,
@@ -113,3 +120,39 @@ def train_one(
         track,
     )
     return Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card)
+
+
+def started(
+    experiment: Experiment, teacher: Teacher, data: TrainingData, views: ViewSet, seed: int, folder: Path, track: Log
+) -> Checkpoint:
+    """The network before training: its weights loaded or random, its stem and its head fitted where this is asked."""
+    checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
+    fit_stem(checkpoint, views)
+    if "probe" in (teacher.kind, teacher.head):
+        fit_head(experiment, data, checkpoint, views.partners, folder, track)
+    return checkpoint
+
+
+def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views: ViewSet) -> Task:
+    """The given labels of the images that `views` may mix."""
+    labels, rows, classes = data.labels, views.partners, len(data.manifest.classes)
+    return Task(
+        rows,
+        views,
+        supervised_loss(views, labels.targets, labels.weight, classes, teacher, teacher.logit_adjustment),
+        probability=equal_class_probability(labels.targets[rows]) if teacher.balanced_sampling else None,
+        augment=rand_augment(teacher.rand_augment),
+        metric=f"val_{experiment.study.metric}",
+    )
+
+
+def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> list[dict[str, float]]:
+    """The rows of a learning-rate range test of a teacher, which is trained for it as it will be; nothing is kept."""
+    geometry = input_geometry(experiment, inputs["clean"])
+    teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
+    data = read_training_data(inputs)
+    views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
+    with experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track:
+        checkpoint = started(experiment, teacher, data, views, seed, folder, track)
+        task = task_of(experiment, teacher, data, views)
+        return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)

@@ -12,7 +12,14 @@ from decant.data.geometry import SQUARE
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.stages.support import auto_settings as stage
-from decant.stages.support.auto_settings import resolve, resolve_dtype, resolve_source, source_digest
+from decant.stages.support import speed
+from decant.stages.support.auto_settings import (
+    resolve,
+    resolve_dtype,
+    resolve_epochs,
+    resolve_source,
+    source_digest,
+)
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
 from decant.study import Teacher
@@ -99,3 +106,26 @@ def test_another_metric_chooses_heads_anew(chain: Chain) -> None:
     other = replace(chain.experiment, study=study.model_copy(update={"metric": "f1_macro"}))
     assert study.metric != "f1_macro"
     assert stage_result(other, "teachers/probe").fingerprint != chain.stages["teachers/probe"].fingerprint
+
+
+def test_a_time_limit_lowers_the_epochs_once_and_for_all(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "DECODE_S", 0.0)
+    limited = AUTO.model_copy(update={"input_px": speed.TIMED_PX, "epochs": 20, "minutes": 1.0})
+    for seconds_per_image in (0.01, 0.5):  # 1,000 images take 10 s, and 100 images of val 0.27 s
+        monkeypatch.setattr(speed, "step_seconds", lambda *rest, seconds=seconds_per_image: seconds)
+        assert resolve_epochs(fresh(), limited, 1000, 100).epochs == 5
+
+
+def test_a_time_limit_leaves_one_epoch_and_adds_none(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "step_seconds", lambda *rest: 1.0)
+    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 0.1}), 1000, 0).epochs == 1
+    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 1e6}), 1000, 0).epochs == AUTO.epochs
+
+
+def test_without_a_limit_nothing_is_timed(fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "step_seconds", lambda *rest: pytest.fail("timed"))
+    assert resolve_epochs(fresh(), AUTO, 1000, 100) == AUTO

@@ -3,17 +3,9 @@
 import pytest
 
 from decant.data.sources.base import Found
-from decant.stages.support import expected_time
-from decant.stages.support.expected_time import (
-    FORWARD_SHARE,
-    Counts,
-    Speed,
-    corrected,
-    counted,
-    expected_seconds,
-    stage_seconds,
-    step_seconds,
-)
+from decant.stages.support import speed
+from decant.stages.support.expected_time import Counts, corrected, counted, expected_seconds, stage_seconds
+from decant.stages.support.speed import FORWARD_SHARE, Speed, step_seconds
 from decant.study import Data, load_study
 
 COUNTS, SPEED = Counts(1000, 200, 100), Speed(decode_s=0.0)
@@ -22,12 +14,12 @@ STEP_S = 0.01
 
 @pytest.fixture(autouse=True)
 def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expected_time, "step_seconds", lambda architecture, arguments="{}": STEP_S)
+    monkeypatch.setattr(speed, "step_seconds", lambda architecture, arguments="{}": STEP_S)
 
 
 def seconds(name: str, *overrides: str) -> float:
     """Of a stage of cifar10 at the side at which steps are timed, without what does not depend on the study."""
-    sides = [f"{key}.input_px={expected_time.TIMED_PX}" for key in ("student", "teachers.lite1", "teachers.probe")]
+    sides = [f"{key}.input_px={speed.TIMED_PX}" for key in ("student", "teachers.lite1", "teachers.probe")]
     study = load_study("cifar10", [*sides, *overrides])
     return stage_seconds(study, name, COUNTS, SPEED) - stage_seconds(study, name, Counts(0, 0, 0), SPEED)
 
@@ -55,7 +47,7 @@ def test_soft_labels_grow_with_their_views() -> None:
 
 def probes_take(probed: int, counts: Counts = COUNTS, decode_s: float = 0.0) -> float:
     """Seconds that probes of this many geometries add, with the encoder's input at the side that is timed."""
-    study = load_study("cifar10", [f"clean.encoder.input_px={expected_time.TIMED_PX}"])
+    study = load_study("cifar10", [f"clean.encoder.input_px={speed.TIMED_PX}"])
     with_probes, without = (
         expected_seconds(study, ["clean", "pixels"], counts, Speed(decode_s), number) for number in (probed, 0)
     )

@@ -8,11 +8,13 @@ from decant.data.geometry import InputGeometry
 from decant.data.preprocessing import InputPx, size_text
 from decant.models.backbones import build_classifier
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.speed import Speed
 from decant.study import Teacher, Training
-from decant.training.loop import measured_dtype
+from decant.training.number_format import measured_dtype
 
 Settings = TypeVar("Settings", bound=Training)
 CLASSES = 10  # of the network that is timed; the head takes hardly any time
+DECODE_S = 0.005  # a JPEG of a few megapixels
 
 
 def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry) -> Settings:
@@ -38,6 +40,26 @@ def resolve_source(
         return build_classifier(architecture, CLASSES, input_px, sources, 0, model_args)[1]
 
     return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))
+
+
+def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: int) -> Teacher:
+    """The teacher with as many epochs as fit into `minutes`, at least one; unchanged without it.
+
+    train, val: numbers of images. The time of a step is measured once and stored, as in `resolve`.
+    """
+    if teacher.minutes is None:
+        return teacher
+
+    def decide() -> float:
+        return round(Speed(DECODE_S).epoch_s(teacher, train, val), 3)
+
+    key = (
+        f"seconds per epoch of {teacher.architecture} {teacher.model_args or ''} at {size_text(teacher.input_px)} px, "
+        f"{train} and {val} images, on {experiment.device.type}"
+    )
+    seconds = float(experiment.workspace.decided(key, decide if experiment.may_measure else None))
+    fitting = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))
+    return teacher.model_copy(update={"epochs": max(1, min(teacher.epochs, fitting))})
 
 
 def source_digest(source: str) -> str:

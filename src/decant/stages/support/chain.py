@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 
 from decant.stages import SCRIPTS
-from decant.stages.support.expected_time import SECONDS_OF, Speed, corrected, counted, expected_seconds
+from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import PlannedStage, geometries_to_probe, plan
 from decant.stages.support.resolve import declaration, members, stage_result
 from decant.stages.support.sample import look_at_sample
+from decant.stages.support.speed import Speed
 
 
 class Chain:

@@ -4,26 +4,14 @@ A training step and a decoded image are timed once; the rest is counted: images,
 Times of export, int8 and the tables hardly depend on the study and are those of earlier runs, else SECONDS_OF.
 """
 
-import json
-import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
-import torch
-
-from decant import machine
-from decant.data.preprocessing import height_width
 from decant.data.sources.base import Found
-from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
-from decant.models.classifier import placed
 from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
-from decant.study import Data, Encoder, Study, Teacher, Training
-from decant.training.loop import autocast
+from decant.stages.support.speed import Speed
+from decant.study import Data, Study, Teacher, Training
 
-TIMED_BATCH, TIMED_PX, TIMED_STEPS = 8, 128, 2
-FORWARD_SHARE = 0.27  # of a training step
 ASKS_FOR_GEOMETRY = "pixels"  # the first stage that does
 CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
 SECONDS_OF = {"clean": 5.0, "export": 15.0, "int8": 45.0, "benchmarks/precision": 15.0, "benchmarks/latency": 45.0}
@@ -41,22 +29,6 @@ class Counts:
     @property
     def total(self) -> int:
         return self.train + self.val + self.test + self.others
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What was timed here. decode_s: seconds to read and decode one image."""
-
-    decode_s: float
-
-    def train_s(self, settings: Training | Encoder) -> float:
-        """Seconds of training per image, at the settings' input size."""
-        arguments = json.dumps(getattr(settings, "model_args", {}), sort_keys=True)
-        scale = math.prod(height_width(settings.input_px)) / timed_px(settings.architecture) ** 2
-        return step_seconds(settings.architecture, arguments) * scale
-
-    def forward_s(self, settings: Training | Encoder) -> float:
-        return FORWARD_SHARE * self.train_s(settings)
 
 
 def counted(items: Iterable[Found], data: Data) -> Counts:
@@ -77,36 +49,6 @@ def counted(items: Iterable[Found], data: Data) -> Counts:
 def is_usable(item: Found) -> bool:
     """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
     return not (item.problem or item.aside or item.in_repeat)
-
-
-def timed_px(architecture: str) -> int:
-    """The side at which a step is timed."""
-    return HUB_PX if has_fixed_input(architecture) else TIMED_PX
-
-
-@cache
-def step_seconds(architecture: str, model_args: str = "{}") -> float:
-    """Seconds per image of a training step of the network with random weights, the best of a few. model_args: JSON.
-
-    fp32 and, where training would try it, bf16.
-    """
-    device = machine.device()
-    with torch.random.fork_rng(devices=[]):
-        network = placed(
-            blank_classifier(architecture, 10, timed_px(architecture), json.loads(model_args)), device
-        ).train()
-    images = torch.rand(TIMED_BATCH, 3, *[timed_px(architecture)] * 2, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    seconds = []
-    for dtype in (("fp32", "bf16") if machine.may_have_bf16(device) else ("fp32",)) * TIMED_STEPS:
-        started = time.perf_counter()
-        with autocast(dtype, device):
-            logits = network(images)
-        logits.float().sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds) / TIMED_BATCH
 
 
 def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed, probed: int) -> dict[str, float]:
@@ -165,10 +107,9 @@ def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
 
 
 def training_seconds(settings: Training, images: float, counts: Counts, speed: Speed) -> float:
-    """Epochs with their scores on val, and the features to which a head is fitted."""
-    epoch = images * speed.train_s(settings) + counts.val * (speed.decode_s + speed.forward_s(settings))
+    """All epochs, and the features to which a head is fitted."""
     head = 2 * (images + counts.val) * speed.forward_s(settings) if settings.head == "probe" else 0.0
-    return settings.epochs * epoch + head
+    return settings.epochs * speed.epoch_s(settings, images, counts.val) + head
 
 
 def corrected(expected: Mapping[str, float], taken: Mapping[str, float]) -> float:

@@ -2,14 +2,18 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from decant.data.manifest import Manifest
 from decant.data.preprocessing import Fit, Preprocessing
+from decant.data.views import ViewSet
+from decant.errors import UserError
 from decant.evaluation.scores import scores
-from decant.models.backbones import build_classifier, head_of
+from decant.models.backbones import build_classifier, has_fixed_input, head_of
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier, placed
 from decant.models.inference import evaluation_batches, features_of, predict
@@ -19,14 +23,24 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.training_data import TrainingData
 from decant.study import Training
 from decant.tracking import Log, progress
-from decant.training.loop import Evaluate
+from decant.training.loop import Evaluate, network_input
 from decant.workspace import write_csv
 
 log = logging.getLogger(__name__)
+STEM_IMAGES = 5000
 
 
 def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) -> Checkpoint:
-    """A network with its weights loaded, ready to be trained. settings: resolved. fit: of its preprocessing."""
+    """A network with its weights loaded, ready to be trained. settings: resolved. fit: of its preprocessing.
+
+    Raises UserError if the input is to grow, and the network accepts one size alone.
+    """
+    one_size = has_fixed_input(settings.architecture) and not settings.model_args.get("dynamic_img_size")
+    if settings.grow_from < 1 and one_size:
+        raise UserError(
+            f"{settings.architecture} accepts inputs of one size; leave grow_from at 1, or for a vision transformer of "
+            "timm add model_args: {dynamic_img_size: true}"
+        )
     classifier, source = build_classifier(
         settings.architecture,
         len(classes),
@@ -39,6 +53,15 @@ def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) 
     log.info("%s: weights from %s", settings.architecture, source)
     card = {"architecture": settings.architecture, "model_args": settings.model_args, "weights": source}
     return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio, fit), card)
+
+
+def fit_stem(checkpoint: Checkpoint, views: ViewSet) -> None:
+    """Compute the stem from training views, for a network with random weights that asks for it (`fast_cnn`)."""
+    backbone: Any = checkpoint.classifier.backbone
+    if checkpoint.card["weights"] != "none" or not hasattr(backbone, "fit_stem"):
+        return
+    rendered = views.render(views.partners[:STEM_IMAGES], 0, checkpoint.preprocessing.input_px)
+    backbone.fit_stem(checkpoint.classifier.normalised(network_input(rendered, torch.device("cpu"))))
 
 
 def fit_head(

@@ -1,0 +1,46 @@
+"""A network's layers in order, from the stem to the head, and which of them are trained."""
+
+from timm.models import group_parameters
+from torch import nn
+
+from decant.models.classifier import Classifier
+from decant.models.weights import is_head
+
+
+def layer_numbers(backbone: nn.Module) -> dict[str, int]:
+    """The layer of each parameter, by name: 0 is the stem, the highest number the head's.
+
+    timm's networks say which parameters form a layer; of others, each module that has parameters is one.
+    """
+    if hasattr(backbone, "group_matcher"):
+        groups = group_parameters(backbone, backbone.group_matcher(coarse=False))  # type: ignore[operator]
+        numbers = {name: number for number, names in groups.items() for name in names}
+    else:
+        modules = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in backbone.named_parameters()))
+        numbers = {name: modules.index(name.rpartition(".")[0]) for name, _ in backbone.named_parameters()}
+    last = max(numbers.values()) + 1
+    return {name: last if is_head(name) else number for name, number in numbers.items()}
+
+
+def train_layers(backbone: nn.Module, frozen: float) -> None:
+    """Let the last layers learn, and compute no gradients of the first: `frozen` is their share of all but the head.
+
+    With 1 only the head learns. The norms of frozen layers keep their statistics once `training_mode` is called.
+    """
+    numbers = layer_numbers(backbone)
+    first_trained = frozen * max(numbers.values())
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(is_head(name) or numbers[name] >= first_trained)
+
+
+def training_mode(classifier: Classifier, freeze_norm: bool) -> None:
+    """Switch to training mode, except for the batch norms that keep their stored statistics.
+
+    With `freeze_norm` these are all, because a fitted head depends on the stored statistics and those of small batches
+    are noisy; else they are the norms of frozen layers.
+    """
+    classifier.train()
+    for module in classifier.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            frozen = module.affine and not module.weight.requires_grad
+            module.train(not (freeze_norm or frozen))

@@ -1,0 +1,38 @@
+"""The optimiser: which parameters have which learning rate and weight decay."""
+
+from torch import nn, optim
+
+from decant.models.weights import is_head
+from decant.study import Training
+from decant.training.layers import layer_numbers
+
+
+def parameter_groups(backbone: nn.Module, settings: Training) -> list[dict[str, object]]:
+    """Optimiser groups: one per learning rate, with and without weight decay (norms and biases have none).
+
+    A layer's rate is that of the layer after it times `layer_decay` (Clark et al. 2020, ELECTRA); the head, which has
+    the highest number, has `head_lr_factor`.
+    """
+    numbers = layer_numbers(backbone)
+    last = max(numbers.values())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in backbone.named_parameters():
+        factor = settings.head_lr_factor if is_head(name) else settings.layer_decay ** (last - numbers[name])
+        groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0}
+        for (factor, decays), parameters in groups.items()
+    ]
+
+
+def make_optimizer(backbone: nn.Module, settings: Training) -> optim.Optimizer:
+    groups = parameter_groups(backbone, settings)
+    if settings.optimizer == "sgd":
+        return optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def set_rate(optimizer: optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rates of one step: `learning_rate` times each group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["factor"]

@@ -1,0 +1,67 @@
+"""Which weights have which learning rate and weight decay."""
+
+import pytest
+import torch
+from torch import nn
+
+from decant.models.backbones import build_classifier
+from decant.models.weights import is_head
+from decant.study import Training
+from decant.training.layers import layer_numbers
+from decant.training.optimizer import make_optimizer, parameter_groups, set_rate
+
+SETTINGS = Training(learning_rate=0.01, head_lr_factor=10, weight_decay=0.05)
+
+
+def network(architecture: str = "test_efficientnet") -> nn.Module:
+    return build_classifier(architecture, 3, 32, ["none"], 0)[0].backbone
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_every_weight_is_in_exactly_one_group(architecture: str) -> None:
+    backbone = network(architecture)
+    grouped = [id(p) for group in parameter_groups(backbone, SETTINGS) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_only_matrices_have_weight_decay(architecture: str) -> None:
+    backbone = network(architecture)
+    decays = {id(p): g["weight_decay"] for g in parameter_groups(backbone, SETTINGS) for p in g["params"]}
+    for name, parameter in backbone.named_parameters():
+        expected = 0.05 if parameter.ndim > 1 else 0.0
+        assert decays[id(parameter)] == expected, name
+        if "norm" in name or name.endswith("bias"):
+            assert decays[id(parameter)] == 0.0, name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_head_has_its_own_rate(optimizer: str) -> None:
+    backbone = network()
+    made = make_optimizer(backbone, SETTINGS.model_copy(update={"optimizer": optimizer}))
+    set_rate(made, 0.5 * SETTINGS.learning_rate)
+    rates = {id(p): group["lr"] for group in made.param_groups for p in group["params"]}
+    for name, parameter in backbone.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.05 if is_head(name) else 0.005), name
+
+
+def test_a_step_of_adamw_equals_the_papers() -> None:
+    # Loshchilov & Hutter 2019, algorithm 2, first step: m / sqrt(v) is the gradient's sign, and decay is decoupled.
+    backbone = nn.Sequential()
+    backbone.add_module("body", nn.Linear(1, 1, bias=False))
+    nn.init.constant_(backbone.body.weight, 2.0)
+    made = make_optimizer(backbone, SETTINGS)
+    set_rate(made, 0.5 * SETTINGS.learning_rate)
+    backbone.body.weight.grad = torch.tensor([[0.3]])
+    made.step()
+    assert backbone.body.weight.item() == pytest.approx(2.0 * (1 - 0.005 * 0.05) - 0.005, abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_a_layers_rate_is_the_next_layers_times_the_decay(architecture: str) -> None:
+    backbone = network(architecture)
+    settings = SETTINGS.model_copy(update={"layer_decay": 0.5, "head_lr_factor": 1.0})
+    factors = {id(p): group["factor"] for group in parameter_groups(backbone, settings) for p in group["params"]}
+    numbers = layer_numbers(backbone)
+    for name, parameter in backbone.named_parameters():
+        assert factors[id(parameter)] == 0.5 ** (max(numbers.values()) - numbers[name]), name

@@ -287,6 +287,7 @@ def test_without_a_terminal_a_line_is_told_now_and_then(monkeypatch, caplog):
     ("count", "total", "seconds", "line"),
     [
         (50, 200, 10.0, "views: 50 of 200 it, 5.0 it/s, 30 s left"),
+        (1, 62, 17.0, "views: 1 of 62 it, 0.1 it/s, about 17 min left"),
         (50, None, 10.0, "views: 50 it, 5.0 it/s"),
         (0, 200, 0.0, "views: 0 of 200 it, 0.0 it/s"),
     ],

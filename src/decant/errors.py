@@ -8,6 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
+MENDS = {  # errors of the file system that a user can correct -> what to do
+    errno.ENOSPC: "free some space, or give another place",
+    errno.EDQUOT: "free some space, or give another place",
+    errno.EACCES: "change its permissions, or give another place",
+    errno.EROFS: "give another place",
+    errno.ENOTDIR: "give a folder",
+}
 
 
 class UserError(Exception):
@@ -21,8 +28,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 @contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """End a UserError in one line on stderr and exit code 2, without a traceback."""
+def exit_on_user_error(stopped: str = "stopped") -> Iterator[None]:
+    """End a UserError in one line on stderr and exit code 2, without a traceback. stopped: the line after Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         yield
@@ -30,10 +37,11 @@ def exit_on_user_error() -> Iterator[None]:
         log.error("error: %s", error)
         raise SystemExit(2) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in MENDS:
             raise
-        log.error("error: cannot write %s: %s. Free some space or give another place", error.filename, error.strerror)
+        place = error.filename or "a file"
+        log.error("error: %s: %s; %s", place, error.strerror, MENDS[error.errno])
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        log.error("stopped; the same command goes on from here")
+        log.error("%s", stopped)
         raise SystemExit(130) from None

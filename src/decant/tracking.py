@@ -108,5 +108,10 @@ def progress(items: Iterable[Item], what: str, total: int | None = None, unit: s
 
 def progress_line(what: str, count: int, total: int | None, seconds: float, unit: str) -> str:
     rate = count / seconds if seconds else 0.0
-    left = f", {(total - count) / rate:.0f} s left" if total and rate else ""
+    left = f", {seconds_text((total - count) / rate)} left" if total and rate else ""
     return f"{what}: {count}{f' of {total}' if total else ''} {unit}, {rate:.1f} {unit}/s{left}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds up to two minutes, else whole minutes: "37 s", "about 17 min"."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"

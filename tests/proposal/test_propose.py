@@ -117,6 +117,17 @@ def test_an_edited_file_is_never_written_over(photos_at: PhotosAt, proposed: Pro
         propose(photos, Wishes(time_limit_s=60), tmp_path / "work", tmp_path / "runs")
 
 
+def test_an_edited_file_is_taken_by_the_command_that_made_it(photos_at: PhotosAt, proposed: Propose) -> None:
+    photos = photos_at()
+    file = proposed(photos, time_limit_s=2700).file
+    edited = file.read_text(encoding="utf-8").replace("metric: accuracy", "metric: f1_macro")
+    file.write_text(edited, encoding="utf-8")
+    assert proposed(photos, time_limit_s=2700).file == file
+    assert file.read_text(encoding="utf-8") == edited and "--time-limit 45m" in edited
+    with pytest.raises(UserError, match="was edited"):
+        proposed(photos, time_limit_s=90)
+
+
 def test_other_photos_of_the_same_name_have_a_file_of_their_own(
     photos_at: PhotosAt, proposed: Propose, tmp_path: Path
 ) -> None:

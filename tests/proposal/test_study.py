@@ -114,3 +114,15 @@ def test_an_override_is_in_the_study_and_in_its_time(facts: Callable[..., Facts]
         proposed_study(HEAD, words, Choice(WHEELS, {}), facts(), None) for words in ([], ["student.epochs=40"])
     )
     assert longer.study.student.epochs == 40 and longer.seconds > plain.seconds
+
+
+def test_a_teacher_with_an_override_stays_on_a_slow_machine(facts: Callable[..., Facts]) -> None:
+    studies = [proposed.study for proposed in proposals(HEAD, ["teachers.lite2.epochs=1"], WHEELS, facts())]
+    assert len(studies) == len(EFFORTS)
+    assert all(study.teachers["lite2"].epochs == 1 for study in studies)
+    assert list(studies[-1].teachers) == ["lite2", "probe"]
+
+
+def test_an_override_of_an_unknown_teacher_is_refused(facts: Callable[..., Facts]) -> None:
+    with pytest.raises(UserError, match=r"no teacher lite9; did you mean lite"):
+        list(proposals(HEAD, ["teachers.lite9.epochs=1"], WHEELS, facts()))

@@ -16,7 +16,7 @@ import numpy as np
 from decant.data.images import BrokenImage, decode
 from decant.data.pool import parallel
 from decant.errors import UserError
-from decant.evaluation.tables import cell, plural, probability
+from decant.evaluation.tables import cell, probability
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.workspace import replacing
 
@@ -91,7 +91,7 @@ def write_predictions_table(path: Path, classes: Sequence[str], predictions: Ite
                 counts.unreadable += 1
                 counts.first_reason = counts.first_reason or f"{prediction.path}: {prediction.reason}"
         if counts.unreadable == counts.images:
-            raise UserError(f"none of {plural(counts.images, 'image')} can be read; first {counts.first_reason}")
+            raise UserError(f"no image can be read, of {counts.images} given; first {counts.first_reason}")
     return counts
 
 

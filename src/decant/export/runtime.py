@@ -147,7 +147,9 @@ def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.Inference
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except ENGINE_ERRORS as error:
         name = model if isinstance(model, Path) else "the model"
-        raise BrokenFile(f"{name} cannot be loaded ({error}); export it again") from None
+        raise BrokenFile(
+            f"{name} cannot be loaded as an ONNX file ({error}); give student.onnx, or export it again"
+        ) from None
 
 
 def run(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """From the path of some photos to a study file that can be run, and the lines that say what was assumed."""
 
+import logging
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from decant.stages.support.sample import Sample, look_at_sample
 from decant.study import Data, Training, explained
 from decant.study_files import set_key
 
+log = logging.getLogger(__name__)
 SHOWN_CLASSES = 12
 
 
@@ -50,7 +52,7 @@ class Wishes:
     def options(self) -> list[str]:
         """The command-line options that ask for this."""
         words = ["--metric", self.metric] if self.metric else []
-        words += ["--time-limit", f"{self.time_limit_s:g}s"] if self.time_limit_s else []
+        words += ["--time-limit", duration_text(self.time_limit_s)] if self.time_limit_s else []
         words += ["--allow-downloads"] if self.allow_downloads else []
         return [*words, *(word for override in self.overrides for word in ("--set", override))]
 
@@ -66,8 +68,9 @@ class Proposal:
 def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
     """Find out what the photos are and write a study for them into `folder`/studies, or take the one that exists.
 
-    An edited file is never written over; the same command takes its own file again, so that a run that was interrupted
-    continues. Raises UserError if the photos cannot be read as a data set, and if options would change an edited file.
+    An edited file is never written over; the same command takes its own file again, edited or not, so that a run that
+    was interrupted continues. Raises UserError if the photos cannot be read as a data set, and if other options than
+    those that an edited file was made with are given.
     """
     photos = photos.expanduser().resolve()
     if has_surrogates(str(photos)):
@@ -76,11 +79,13 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
     command = command_line(photos, wishes.options())
     if file.exists():
         text = file.read_text(encoding="utf-8")
-        if is_unedited(text) and made_by(text) == command:
+        same_command = made_by(text) == command
+        if is_unedited(text) and same_command:
             again = f"study: {file}, written by the same command before; delete it to start anew"
             return Proposal(file, [*assumed_in(text), again])
         if not is_unedited(text):
-            return Proposal(file, [edited_line(file, wishes)])
+            return Proposal(file, [edited_line(file, Wishes() if same_command else wishes)])
+    log.info("%s: reading the photos and timing training steps on this machine", photos)
     source, data = opened(photos, wishes.overrides)
     items = list(source.found())
     check_classes(photos, items)
@@ -97,6 +102,11 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
     lines = assumed_lines(photos, items, facts, choice, proposed)
     write_study(file, study_text(proposed.raw, command, lines))
     return Proposal(file, [*lines, f"study: {file}; you may edit it and run the same command again"])
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as --time-limit takes it: "45m", "90s"."""
+    return f"{seconds:g}s" if seconds % 60 else f"{seconds / 60:g}m"
 
 
 def edited_line(file: Path, wishes: Wishes) -> str:

@@ -1,6 +1,6 @@
 """The study that is proposed for photos, as large as the time allows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,9 @@ def proposals(
     head: Mapping[str, Any], overrides: Sequence[str], networks: NetworkSet, facts: Facts
 ) -> Iterator[Proposed]:
     """A study for each effort, the largest first, with the time that its stages are expected to take."""
+    asked = teachers_of(overrides)
     for effort in EFFORTS:
-        raw = {**head, **sections(networks, facts, effort)}
+        raw = {**head, **sections(networks, facts, effort, asked)}
         for override in overrides:
             set_key(raw, override)
         with explained("--set"):
@@ -109,11 +110,19 @@ def proposals(
         yield Proposed(raw, study, possible, sum(seconds.values()))
 
 
-def sections(networks: NetworkSet, facts: Facts, effort: Effort) -> dict[str, Any]:
-    """The sections teachers, ensemble, soft_labels and student."""
+def teachers_of(overrides: Sequence[str]) -> set[str]:
+    """The teachers of which an override sets a key."""
+    paths = (override.partition("=")[0].split(".") for override in overrides)
+    return {path[1] for path in paths if path[0] == "teachers" and len(path) > 2}
+
+
+def sections(
+    networks: NetworkSet, facts: Facts, effort: Effort, asked: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """The sections teachers, ensemble, soft_labels and student. asked: teachers that no effort takes away."""
     effort = replace(effort, epochs=effort.epochs * epochs_factor(facts.counts.train))
     teachers = {name: network(networks.teachers[name], "teacher", networks.teacher_px, facts, effort)
-                for name in kept_teachers(networks, facts.speed, effort.finetuned)}  # fmt: skip
+                for name in kept_teachers(networks, facts.speed, effort.finetuned, asked)}  # fmt: skip
     return {
         "teachers": teachers,
         "ensemble": {"recipe": "flip"},
@@ -122,14 +131,16 @@ def sections(networks: NetworkSet, facts: Facts, effort: Effort) -> dict[str, An
     }
 
 
-def kept_teachers(networks: NetworkSet, speed: Speed, finetuned: int | None) -> list[str]:
-    """The probes and the `finetuned` fastest of the other teachers, in the set's order; all if None."""
+def kept_teachers(
+    networks: NetworkSet, speed: Speed, finetuned: int | None, asked: Collection[str] = frozenset()
+) -> list[str]:
+    """The probes, those `asked` for and the `finetuned` fastest of the others, in the set's order; all if None."""
     settings = {name: recipe_settings("teacher", recipe) for name, recipe in networks.teachers.items()}
     trained = [name for name, teacher in settings.items() if getattr(teacher, "kind", "") == "finetune"]
     if finetuned is None or len(trained) <= finetuned:
         return list(settings)
     fastest = sorted(trained, key=lambda name: speed.train_s(settings[name]))[:finetuned]
-    return [name for name in settings if name not in trained or name in fastest]
+    return [name for name in settings if name not in trained or name in fastest or name in asked]
 
 
 def epochs_factor(images: int) -> float:

@@ -1,5 +1,6 @@
 """What the scripts share: options, the experiment that they describe, and how mistakes end."""
 
+import errno
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,19 @@ def test_an_interruption_says_that_the_same_command_goes_on(caplog: pytest.LogCa
         run(stopped, [])
     assert ended.value.code == 130
     assert "the same command goes on from here" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "mend"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "permissions")])
+def test_an_error_of_the_file_system_names_the_file_and_what_to_do(
+    number: int, mend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(arguments: Sequence[str] | None) -> None:
+        raise OSError(number, "reason", "photos.zip")
+
+    with pytest.raises(SystemExit) as ended:
+        run(failing, [])
+    assert ended.value.code == 2
+    assert "photos.zip: reason; " in caplog.text and mend in caplog.text
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

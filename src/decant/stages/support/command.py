@@ -1,6 +1,7 @@
 """What the scripts share: their common options, and one line instead of a traceback for a user's mistake."""
 
 import argparse
+import io
 import logging
 import re
 import sys
@@ -19,6 +20,7 @@ from decant.study_files import ROOT, study_files
 log = logging.getLogger(__name__)
 UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
 DEFAULT_STUDY = "demo"
+STOPPED = "stopped; the same command goes on from here"  # finished stages and epochs are kept
 PUBLISH_HELP = (
     "copy the results into results/<study> too, for a study as committed (default: runs/<study>/results alone)"
 )
@@ -86,7 +88,9 @@ def common_words(options: argparse.Namespace) -> list[str]:
 def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
     """Call a script's main; a UserError ends in one line and exit code 2, without a traceback."""
     machine.keep_memory()
-    with exit_on_user_error(), counted_warnings():
+    if isinstance(sys.stdout, io.TextIOWrapper):  # in a file or pipe too, each line appears when it is printed
+        sys.stdout.reconfigure(line_buffering=True)
+    with exit_on_user_error(stopped=STOPPED), counted_warnings():
         command(arguments)
 
 

@@ -1,4 +1,7 @@
-"""Stages student and student_alone: the same network, budget and views, with and without the teachers."""
+"""Stages student and student_alone: the same network, budget and views, with and without the teachers.
+
+The stage refit_student distils with another seed, from the soft labels of the refitted teachers on all labelled images.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +41,7 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     values = {
         **non_defaults(student, "recipe", *(OF_DISTILLATION if name == ALONE else ())),
         "weights": [source_digest(source) for source in student.weights],
-        "seed": derived_seed(study.seed, "student"),
+        "seed": seed_of(experiment, name),
         "views_stored": study.soft_labels.views,
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
@@ -55,8 +58,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     twin starts from the same weights and takes as many steps over the same views, on the given labels alone.
     """
     study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
-    student, seed = resolve(experiment, study.student, geometry), derived_seed(study.seed, "student")
-    data = read_training_data(inputs)
+    student, seed = resolve(experiment, study.student, geometry), seed_of(experiment, name)
+    data = read_training_data(inputs, name)
     views = stored_views(study, data.cache, data.labels, geometry)
     checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
     if name == ALONE:
@@ -74,12 +77,17 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             student,
             seed,
             folder,
-            val_metrics(experiment, data.manifest, checkpoint.preprocessing),
+            val_metrics(experiment, data, checkpoint.preprocessing),
             student.dtype,
             experiment.device,
             track,
         )
     save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+
+
+def seed_of(experiment: Experiment, name: str) -> int:
+    """The twin has the student's seed."""
+    return derived_seed(experiment.study.seed, "student" if name == ALONE else name)
 
 
 def twin_settings(student: Student, images: int, labelled: int) -> Student:

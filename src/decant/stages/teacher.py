@@ -1,4 +1,8 @@
-"""Stage teachers/NAME: train one teacher, whole or out of fold: fine-tune a network or fit a linear probe."""
+"""Stage teachers/NAME: train one teacher, whole or out of fold: fine-tune a network or fit a linear probe.
+
+The stage refit_teachers/NAME does the same with another seed, on all labelled images and with the choices of
+teachers/NAME.
+"""
 
 import logging
 from pathlib import Path
@@ -44,7 +48,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """Write `model.safetensors` and `model.json`, or one pair in each `fold<k>/` with `folds.json` beside them."""
     geometry = input_geometry(experiment, inputs["clean"])
     teacher, seed = resolved_teacher(experiment, name, geometry), seed_of(experiment, name)
-    data = read_training_data(inputs)
+    data = read_training_data(inputs, name)
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
         model_folder = folder / part if part else folder
@@ -64,7 +68,8 @@ def resolved_teacher(experiment: Experiment, name: str, geometry: InputGeometry)
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
-    return derived_seed(experiment.study.seed, "teacher", name.partition("/")[2])
+    family, _, teacher = name.partition("/")
+    return derived_seed(experiment.study.seed, "teacher" if family == "teachers" else family, teacher)
 
 
 def training_parts(labels: Labels, k: int, seed: int) -> dict[str, np.ndarray]:
@@ -107,7 +112,7 @@ def train_one(
         teacher,
         seed,
         folder,
-        val_metrics(experiment, data.manifest, checkpoint.preprocessing),
+        val_metrics(experiment, data, checkpoint.preprocessing),
         teacher.dtype,
         experiment.device,
         track,

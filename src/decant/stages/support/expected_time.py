@@ -18,6 +18,7 @@ from decant.data.preprocessing import height_width
 from decant.data.sources.base import Found
 from decant.models.backbones import HUB_PX, blank_classifier, has_fixed_input
 from decant.models.classifier import placed
+from decant.stages import REFIT
 from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
 from decant.study import Data, Encoder, Study, Teacher, Training
 from decant.training.loop import autocast
@@ -128,6 +129,9 @@ def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
 
 
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
+    if name.startswith(REFIT):
+        labelled = counts.train + counts.val + counts.test
+        return stage_seconds(study, name.removeprefix(REFIT), Counts(labelled, 0, 0, counts.others), speed)
     family, _, member = name.partition("/")
     fixed = SECONDS_OF.get(name, 2.0)
     decoding = counts.total * speed.decode_s

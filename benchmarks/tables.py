@@ -19,7 +19,7 @@ from decant.reporting.report import (
     write_report,
     write_root_report,
 )
-from decant.stages import GRAPH, reads_in_table
+from decant.stages import GRAPH, REFIT, reads_in_table
 from decant.stages.support.command import run
 from decant.stages.support.flow import FlowStage, flow_svg
 from decant.study_files import ROOT
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def flow_text() -> str:
-    """The diagram of the flow as SVG, from the table of stages."""
-    return flow_svg([FlowStage(stage.name, reads_in_table(stage), stage.script) for stage in GRAPH])
+    """The diagram of the flow as SVG, from the table of stages; without those of a refit, which repeat it."""
+    stages = [stage for stage in GRAPH if not stage.name.startswith(REFIT)]
+    return flow_svg([FlowStage(stage.name, reads_in_table(stage), stage.script) for stage in stages])
 
 
 def write_flow() -> None:

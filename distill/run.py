@@ -67,7 +67,7 @@ def run_chain(given: argparse.Namespace) -> None:
     if given.publish:
         published_folder(experiment)  # raises now what would otherwise be raised at the end
     chain = Chain(experiment)
-    for script in SCRIPTS:
+    for script in chain.scripts():
         for line in chain.build(script):
             print(line, flush=True)
         only = ["--publish"] if given.publish and script == SCRIPTS[-1] else []

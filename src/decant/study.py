@@ -294,6 +294,11 @@ class Study(Section):
     seed: int = Field(0, ge=0, description="all random numbers are derived from it")
     metric: Metric = Field("accuracy", description="metric on val by which heads and the best teacher are chosen")
     publish: bool = Field(True, description="whether --publish may write results/<study>")
+    final: Literal["none", "refit"] = Field(
+        "none",
+        description="models for the images to predict. none: those that were chosen; refit: the same recipes trained "
+        "again on train, val and test, for these predictions alone",
+    )
     data: Data = Data()
     geometry: Geometry = Geometry()
     clean: Clean = Clean()

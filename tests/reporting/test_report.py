@@ -207,6 +207,14 @@ def test_training_on_the_images_to_predict_is_reported(study: Path) -> None:
     assert sentence in report_text(study, study)
 
 
+def test_submissions_of_models_whose_accuracy_cannot_be_measured_are_reported(study: Path) -> None:
+    sentence = "accuracy of those models cannot be measured"
+    assert sentence not in report_text(study, study)
+    settings = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**settings, "final": "refit"}))
+    assert sentence in report_text(study, study)
+
+
 def test_the_accuracy_of_the_soft_labels_is_reported(study: Path) -> None:
     text = report_text(study, study)
     assert "share of 0.667 of the stored views" in text and "mean probability of the given label is 0.567" in text

@@ -186,6 +186,21 @@ def chain(data_root: Path, study_file: Path, tmp_path_factory: pytest.TempPathFa
     yield Chain(experiment, stages, trainings)
 
 
+@pytest.fixture(scope="session")
+def refitted(data_root: Path, study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """`tiny` with fewer epochs, with `whole`, a teacher without folds, and `final: refit`, up to its last stages."""
+    short = ["teachers.convnext.epochs=1", "soft_labels.views=1", "student.epochs=1", "final=refit"]
+    whole = ["recipe=micro_convnext", "epochs=2", "head=probe"]
+    study = load_study(str(study_file), [*short, *(f"teachers.whole.{word}" for word in whole)])
+    experiment = Experiment(study, data_root, tmp_path_factory.mktemp("refitted") / "runs", wandb="disabled")
+    trainings: dict[str, Training] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        noting(patch, trainings, experiment.workspace.store)
+        for name in ("refit_ensemble", "refit_predictions/student"):
+            stage_result(experiment, name)
+    return Chain(experiment, experiment.finished, trainings)
+
+
 @pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")

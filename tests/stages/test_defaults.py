@@ -51,7 +51,7 @@ def test_the_record_of_the_defaults_is_complete() -> None:
 
 def test_every_stage_of_the_table_is_here_or_has_no_defaults() -> None:
     modules = {stage.module for stage in GRAPH}
-    assert modules == {name for names in READ_BY.values() for name in names} | {"precision"}
+    assert modules == {name for names in READ_BY.values() for name in names} | {"precision", "refit_ensemble"}
 
 
 @pytest.mark.parametrize(("values", "kept"), [({}, {}), ({"epochs": 10}, {}), ({"epochs": 11}, {"epochs": 11})])

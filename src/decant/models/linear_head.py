@@ -5,6 +5,8 @@ under distribution shift (Kumar, Raghunathan, Jones, Ma & Liang 2022, "Fine-Tuni
 Underperform Out-of-Distribution").
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.special import log_softmax
 
@@ -34,9 +36,14 @@ def choose_probe(
     for strength in progress(REGULARISATION, "regularisation"):
         probe = LinearProbe(classes, strength).fit(features, targets, weight)
         val = scores(log_softmax(probe.logits(val_features), axis=1), val_targets)
-        ranked.append(((val[metric], -val["nll"]), probe))
+        ranked.append((rank(val, metric), probe))
         rows.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in val.items()}})
     return max(ranked, key=lambda pair: pair[0])[1], rows
+
+
+def rank(val: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """What is higher for better scores on val: the metric, then the likelihood."""
+    return val[metric], -val["nll"]
 
 
 def subsample(rows: np.ndarray, targets: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -232,6 +232,12 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
         )
     if results.study.get("soft_labels", {}).get("transductive"):
         lines.append("The student was also trained on the teachers' soft labels of the images to predict.")
+    if results.study.get("final") == "refit":
+        lines.append(
+            "The submissions come from models that were trained once more, with the same recipes, on all labelled "
+            "images, val and test included. The accuracy of those models cannot be measured: no labelled image is left "
+            "that they have not seen. All numbers of this report are those of the models before."
+        )
     if results.latency:
         lines.append("Times were measured on the CPU of one machine; on another machine the order may differ.")
     lines.append("The intervals come from resampling images; they do not include the variation between training seeds.")

@@ -1,7 +1,11 @@
 """The stages of a study in the order of the flow, as data: what each reads and the script that makes it.
 
 A name with NAME stands for one stage per teacher. In `reads`, NAME is the same teacher and `*` means several: every
-teacher of the study, and for `soft_labels/*` the active ones, whose weight in the ensemble is above zero.
+teacher of the study, and for the families of OF_ACTIVE the active ones, whose weight in the ensemble is above zero.
+
+The stages of a study with `final: refit` begin with REFIT. They have the code of the stage without that prefix, which
+finds its inputs under the names without the prefix, but they learn from train, val and test and predict the images to
+predict alone. No other stage reads them, so no choice and no score depends on a model that was trained on val or test.
 
 Each stage is a module of this package with
 
@@ -30,11 +34,14 @@ class Stage:
 CLEAN, TRAIN, COMBINE = "research/clean_data.py", "research/train_teacher.py", "ensembles/combine.py"
 LABEL, DISTIL, EXPORT = "distill/make_soft_labels.py", "distill/train_student.py", "distill/export_onnx.py"
 PRECISION, LATENCY = "benchmarks/precision.py", "benchmarks/latency.py"
+TRAIN_AGAIN = "distill/refit.py"
 
 STUDENTS = ("student", "student_alone")
 PREDICTED = ("predictions/*", "predictions/student", "predictions/student_alone")
+REFIT = "refit_"
+OF_ACTIVE = ("soft_labels", "refit_teachers", "refit_predictions", "refit_soft_labels")
 
-PREDICTS = "predicts the images outside train"
+PREDICTS, PREDICTS_ALONE = "predicts the images outside train", "predicts the images to predict"
 
 GRAPH = (
     Stage("manifest", "manifest", (), CLEAN, "reads every image"),
@@ -58,6 +65,18 @@ GRAPH = (
           "scores every model"),
     Stage("benchmarks/latency", "latency",
           ("clean", "teachers/*", "ensemble", "student", "export", "int8"), LATENCY, "times every model"),
+    Stage("refit_pixels", "pixels", ("clean",), TRAIN_AGAIN, "stores the pixels of all labelled images"),
+    Stage("refit_teachers/NAME", "teacher",
+          ("clean", "refit_pixels", "teachers/NAME"), TRAIN_AGAIN, "trains the teacher again, on all labelled images"),
+    Stage("refit_predictions/NAME", "predictions", ("clean", "refit_teachers/NAME"), TRAIN_AGAIN, PREDICTS_ALONE),
+    Stage("refit_ensemble", "refit_ensemble",
+          ("ensemble", "refit_predictions/*"), TRAIN_AGAIN, "pools them with the weights of the ensemble"),
+    Stage("refit_soft_labels/NAME", "soft_labels",
+          ("clean", "refit_pixels", "refit_teachers/NAME"), TRAIN_AGAIN, "stores the teacher's probabilities again"),
+    Stage("refit_student", "student",
+          ("clean", "refit_pixels", "student", "ensemble", "refit_soft_labels/*"), TRAIN_AGAIN,
+          "distils the student again, on all labelled images"),
+    Stage("refit_predictions/student", "predictions", ("clean", "refit_student"), TRAIN_AGAIN, PREDICTS_ALONE),
 )  # fmt: skip
 SCRIPTS = (*dict.fromkeys(stage.script for stage in GRAPH), "benchmarks/report.py")
 

@@ -1,6 +1,6 @@
 """Stage pixels: every image that training may read, decoded once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from decant.data.preprocessing import InputPx, as_input_px, height_width
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.training_data import learned_splits
 from decant.study import Study
 from decant.tracking import progress
 
@@ -29,10 +30,14 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write the pixel cache of train, of the unlabelled rows and, if the study is transductive, of those to predict."""
-    rows = trainable(experiment.study, read_manifest(inputs.folder("clean") / "manifest.parquet"))
+    """Write the pixel cache of train, of the unlabelled rows and, if the study is transductive, of those to predict.
+
+    That of a refit also contains val and test, at the same size.
+    """
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    rows = trainable(experiment.study, manifest)
     px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
-    unique = rows.drop_duplicates("content")
+    unique = trainable(experiment.study, manifest, learned_splits(name)).drop_duplicates("content")
     content = dict(zip(unique["id"], unique["content"], strict=True))
 
     def encoded() -> Iterator[tuple[str, bytes]]:
@@ -42,11 +47,11 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     build_pixel_cache(folder, encoded(), list(unique["content"]), px)
 
 
-def trainable(study: Study, manifest: Manifest) -> pd.DataFrame:
-    """The manifest rows whose pixels training may read; never val or test."""
+def trainable(study: Study, manifest: Manifest, splits: Sequence[str] = ("train",)) -> pd.DataFrame:
+    """The manifest rows whose pixels training may read: val and test only if they are among `splits`."""
     asked = study.soft_labels
     extra = (["unlabelled"] if asked.unlabelled else []) + (["predict"] if asked.transductive else [])
-    return manifest.of_split("train", *extra)
+    return manifest.of_split(*splits, *extra)
 
 
 def cache_px(study: Study, rows: pd.DataFrame, geometry: InputGeometry) -> InputPx:

@@ -1,4 +1,7 @@
-"""Stage predictions/NAME: a trained model's predictions for val, test and the images to predict, per TTA member."""
+"""Stage predictions/NAME: a trained model's predictions for val, test and the images to predict, per TTA member.
+
+The stage refit_predictions/NAME predicts the images to predict alone: its model was trained on val and test.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +16,7 @@ from decant.data.predictions import SPLITS, Predictions, write_predictions
 from decant.ensemble.tta import tta_members
 from decant.models.checkpoint import load_checkpoint
 from decant.models.inference import Members, evaluation_batches, predict
-from decant.stages import STUDENTS
+from decant.stages import REFIT, STUDENTS
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import Inputs
@@ -31,7 +34,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     members = tta_members(tta_of(experiment, name), fixed_size=True)
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     trained = inputs.folder(trained_stage(name))
-    for split in SPLITS:
+    for split in ("predict",) if name.startswith(REFIT) else SPLITS:
         if len(manifest.of_split(split)):
             write_predictions(folder, split, mean_of_models(experiment, manifest, split, trained, members))
     if (trained / "folds.json").is_file():

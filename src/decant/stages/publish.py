@@ -33,6 +33,7 @@ from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)
 OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
+REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
 PRECISION_FILES = (
     "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
@@ -108,7 +109,8 @@ def published_stages(experiment: Experiment) -> list[str]:
     """The stages whose files are published, in the order of the flow."""
     teachers = [f"teachers/{name}" for name in experiment.study.teachers]
     exported = ["export", "int8"] if experiment.study.export.int8 else ["export"]
-    return ["clean", *teachers, "ensemble", *STUDENTS, *exported, "benchmarks/precision", "benchmarks/latency"]
+    measured = ["clean", *teachers, "ensemble", *STUDENTS, *exported, "benchmarks/precision", "benchmarks/latency"]
+    return [*measured, *REFITTED] if experiment.study.final == "refit" else measured
 
 
 def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult], folder: Path) -> None:
@@ -140,15 +142,18 @@ def write_class_counts(experiment: Experiment, manifest: Manifest, path: Path) -
 def write_submissions(
     experiment: Experiment, manifest: Manifest, results: Mapping[str, StageResult], folder: Path
 ) -> None:
-    """Write a submission of the ensemble and one of the student, if there are images to predict."""
+    """Write a submission of the ensemble and one of the student, if there are images to predict.
+
+    With `final: refit` they are those of the refitted teachers and of the refitted student.
+    """
     if not len(manifest.of_split("predict")):
         return
     sample = experiment.source.sample_submission()
     partial = experiment.study.data.limit is not None
-    for file, predictions in (
-        ("submission.csv", results["ensemble"].folder),
-        ("submission_student.csv", results["export"].folder / "predictions"),
-    ):
+    folders = [results["ensemble"].folder, results["export"].folder / "predictions"]
+    if experiment.study.final == "refit":
+        folders = [results[name].folder for name in REFITTED]
+    for file, predictions in zip(("submission.csv", "submission_student.csv"), folders, strict=True):
         write_submission(folder / file, manifest, predictions, sample, partial, experiment.study.data.class_names)
 
 

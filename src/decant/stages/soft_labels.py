@@ -1,4 +1,4 @@
-"""Stage soft_labels/NAME: a teacher's probabilities for each view that the student will see."""
+"""Stages soft_labels/NAME and refit_soft_labels/NAME: a teacher's probabilities for each view that the student sees."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, read_training_data
-from decant.stages.support.weights import Weights
+from decant.stages.support.weights import Weights, weights_of
 from decant.study import Study, non_defaults
 from decant.tracking import progress
 from decant.training.loop import network_input
@@ -47,7 +47,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     The store lies beside the stage's folder and is shared by all numbers of views: views that are there are kept.
     """
     study, teacher = experiment.study, name.partition("/")[2]
-    data, trained = read_training_data(inputs), inputs.folder(f"teachers/{teacher}")
+    data, trained = read_training_data(inputs, name), inputs.folder(f"teachers/{teacher}")
     views = stored_views(study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
     classes = len(load_checkpoint(model_folders(trained)[0]).classes)
     described = header(experiment, name, inputs)
@@ -91,10 +91,8 @@ def open_store(folder: Path) -> SoftLabelStore:
 
 def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> PooledLabels:
     """The ensemble's probabilities for stored views, pooled from its teachers' stores as they are read."""
-    positions = [weights.names.index(name) for name in stores]
-    shares = [weights.weights[position] for position in positions]
-    temperatures = [weights.view_temperatures[position] for position in positions]
-    return lambda view, rows: pooled(list(stores.values()), shares, temperatures, view, rows)
+    of = weights_of(weights, stores)
+    return lambda view, rows: pooled(list(stores.values()), of.weights, of.view_temperatures, view, rows)
 
 
 def label_missing_views(

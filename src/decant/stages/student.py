@@ -1,4 +1,7 @@
-"""Stages student and student_alone: the same network, budget and views, with and without the teachers."""
+"""Stages student and student_alone: the same network, budget and views, with and without the teachers.
+
+The stage refit_student distils with another seed, from the soft labels of the refitted teachers on all labelled images.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +21,7 @@ from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics
+from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.stages.support.weights import Weights, read_weights
@@ -38,7 +41,7 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     values = {
         **non_defaults(student, "recipe", *(OF_DISTILLATION if name == ALONE else ())),
         "weights": [source_digest(source) for source in student.weights],
-        "seed": derived_seed(study.seed, "student"),
+        "seed": seed_of(experiment, name),
         "views_stored": study.soft_labels.views,
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
@@ -55,8 +58,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     twin starts from the same weights and takes as many steps over the same views, on the given labels alone.
     """
     study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
-    student, seed = resolve(experiment, study.student, geometry), derived_seed(study.seed, "student")
-    data = read_training_data(inputs)
+    student, seed = resolve(experiment, study.student, geometry), seed_of(experiment, name)
+    data = read_training_data(inputs, name)
     views = stored_views(study, data.cache, data.labels, geometry)
     checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
     fit_stem(checkpoint, views)
@@ -72,15 +75,20 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         trained = train(
             checkpoint.classifier,
             task,
-            student,
+            without_val(student, data.chosen),
             seed,
             folder,
-            val_metrics(experiment, data.manifest, checkpoint.preprocessing),
+            val_metrics(experiment, data, checkpoint.preprocessing),
             student.dtype,
             experiment.device,
             track,
         )
     save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+
+
+def seed_of(experiment: Experiment, name: str) -> int:
+    """The twin has the student's seed."""
+    return derived_seed(experiment.study.seed, "student" if name == ALONE else name)
 
 
 def twin_settings(student: Student, images: int, labelled: int) -> Student:

@@ -1,4 +1,8 @@
-"""Stage teachers/NAME: train one teacher, whole or out of fold: fine-tune a network or fit a linear probe."""
+"""Stage teachers/NAME: train one teacher, whole or out of fold: fine-tune a network or fit a linear probe.
+
+The stage refit_teachers/NAME does the same with another seed, on all labelled images and with the choices of
+teachers/NAME.
+"""
 
 import logging
 from pathlib import Path
@@ -16,7 +20,7 @@ from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, resolve_epochs, source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics
+from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.study import Teacher, non_defaults
@@ -51,7 +55,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """Write `model.safetensors` and `model.json`, or one pair in each `fold<k>/` with `folds.json` beside them."""
     geometry = input_geometry(experiment, inputs["clean"])
     teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
-    data = read_training_data(inputs)
+    data = read_training_data(inputs, name)
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
         model_folder = folder / part if part else folder
@@ -75,7 +79,8 @@ def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
-    return derived_seed(experiment.study.seed, "teacher", name.partition("/")[2])
+    family, _, teacher = name.partition("/")
+    return derived_seed(experiment.study.seed, "teacher" if family == "teachers" else family, teacher)
 
 
 def training_parts(labels: Labels, k: int, seed: int) -> dict[str, np.ndarray]:
@@ -111,10 +116,10 @@ def train_one(
     trained = train(
         checkpoint.classifier,
         task_of(experiment, teacher, data, views),
-        teacher,
+        without_val(teacher, data.chosen),
         seed,
         folder,
-        val_metrics(experiment, data.manifest, checkpoint.preprocessing),
+        val_metrics(experiment, data, checkpoint.preprocessing),
         teacher.dtype,
         experiment.device,
         track,
@@ -150,7 +155,7 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folde
     """The rows of a learning-rate range test of a teacher, which is trained for it as it will be; nothing is kept."""
     geometry = input_geometry(experiment, inputs["clean"])
     teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
-    data = read_training_data(inputs)
+    data = read_training_data(inputs, name)
     views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
     with experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track:
         checkpoint = started(experiment, teacher, data, views, seed, folder, track)

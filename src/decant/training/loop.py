@@ -229,5 +229,5 @@ def check_finite(loss: float, epoch: int, settings: Training) -> float:
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    metrics = ", ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith("val_"))
-    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {metrics}, {row['images_per_second']} images/s"
+    metrics = "".join(f", {key} {value:.4f}" for key, value in row.items() if key.startswith("val_"))
+    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}{metrics}, {row['images_per_second']} images/s"

@@ -30,6 +30,12 @@ def test_training_is_epochs_times_images_and_val() -> None:
     assert seconds("teachers/lite1", "teachers.lite1.epochs=3") == pytest.approx(3 * epoch + head)
 
 
+def test_a_refit_trains_on_all_labelled_images_and_scores_none() -> None:
+    head = STEP_S * FORWARD_SHARE * 2 * 1300
+    refit = seconds("refit_teachers/lite1", "teachers.lite1.epochs=3")
+    assert refit == pytest.approx(3 * STEP_S * 1300 + head)
+
+
 def test_folds_train_on_all_other_folds() -> None:
     whole, folded = (seconds("teachers/lite1", f"teachers.lite1.folds={folds}") for folds in (0, 4))
     assert 2.8 * whole < folded < 4 * whole

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from decant.scripts import script_module
-from decant.stages import GRAPH
+from decant.stages import GRAPH, REFIT
 from decant.stages.support.flow import FlowStage, direct_reads, flow_svg, lanes_of, steps_of
 
 STAGES = [
@@ -30,6 +30,8 @@ def test_a_stage_read_through_another_one_has_no_direct_arrow() -> None:
 def test_every_stage_of_the_table_is_drawn_with_its_script(repository: Path) -> None:
     svg = (repository / "docs" / "flow.svg").read_text(encoding="utf-8")
     for stage in GRAPH:
+        if stage.name.startswith(REFIT):
+            continue  # the diagram would show the same boxes twice
         assert re.search(rf">{re.escape(stage.name)}</text>", svg) and stage.script in svg
 
 

@@ -14,6 +14,7 @@ from decant.data.images import decode
 from decant.models import linear_head
 from decant.models.backbones import build_classifier, embed, head_of
 from decant.models.checkpoint import Checkpoint, load_checkpoint
+from decant.stages.support import network
 from decant.stages.support.network import fit_head, read_features
 
 Chain = Any
@@ -61,6 +62,16 @@ def test_the_regularisation_that_is_best_on_val_by_the_studys_metric_is_taken(
     fit_head(experiment, data, alone, data.labels.labelled, tmp_path, untracked)
     assert torch.equal(head_of(checkpoint.classifier).weight, head_of(alone.classifier).weight)
     assert len(tried) > 3
+
+
+def test_a_refit_has_the_regularisation_that_was_chosen_and_does_not_read_val(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, chosen, again = chain.data, blank(chain), blank(chain)
+    fit_head(chain.experiment, data, chosen, data.labels.labelled, tmp_path, untracked)
+    monkeypatch.setattr(network, "choose_probe", None)
+    fit_head(chain.experiment, replace(data, chosen=tmp_path), again, data.labels.labelled, tmp_path / "b", untracked)
+    assert torch.equal(head_of(chosen.classifier).weight, head_of(again.classifier).weight)
 
 
 def test_the_head_is_fitted_on_the_given_rows_alone(

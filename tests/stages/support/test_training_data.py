@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from decant.data.manifest import COLUMNS, Manifest
-from decant.stages.support.training_data import labels_of
+from decant.stages.support.training_data import labels_of, learned_splits
 
 Chain = Any
 
@@ -61,6 +61,13 @@ def test_no_label_of_another_split_is_taken(split: str) -> None:
     labels = labels_of(rows, Cache(["c0", "c1"]))
     assert labels.targets.tolist() == [-1, 1]
     assert labels.labelled.tolist() == [1]
+
+
+def test_a_refit_learns_val_and_test_too_but_no_label_of_weight_zero() -> None:
+    rows = manifest({"split": "val"}, {"split": "test", "label": "bus"}, {"split": "val", "weight": 0.0}, {})
+    labels = labels_of(rows, Cache(["c0", "c1", "c2", "c3"]), learned_splits("refit_teachers/lite1"))
+    assert labels.targets.tolist() == [1, 0, 1, 1]
+    assert labels.labelled.tolist() == [0, 1, 3]
 
 
 def test_a_row_that_was_set_aside_gives_no_label() -> None:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from decant.stages import SCRIPTS
+from decant.errors import UserError
+from decant.stages import OF_ACTIVE, SCRIPTS
 from decant.stages.support.expected_time import SECONDS_OF, corrected, counted, expected_seconds
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import PlannedStage, geometries_to_probe, plan
@@ -19,10 +20,17 @@ class Chain:
     """
 
     def __init__(self, experiment: Experiment) -> None:
+        if experiment.study.final == "refit":
+            require_images_to_predict(experiment)
         self.experiment = experiment
         self.stages = sorted(plan(experiment), key=lambda stage: SCRIPTS.index(stage.script))
         self.expected = expected_of(experiment, [stage for stage in self.stages if not stage.finished])
         self.taken: dict[str, float] = {}
+
+    def scripts(self) -> list[str]:
+        """The scripts that make a stage of the study, and the last one, which makes the report."""
+        of_stages = {stage.script for stage in self.stages}
+        return [script for script in SCRIPTS if script in of_stages or script == SCRIPTS[-1]]
 
     def build(self, script: str) -> Iterator[str]:
         """Build the stages that `script` makes; yield a line before each that is not finished."""
@@ -38,15 +46,25 @@ class Chain:
                 self.taken[stage.name] = time.monotonic() - started
 
     def is_read(self, name: str) -> bool:
-        """False for the soft labels of a teacher that the ensemble gives no weight."""
-        family, _, teacher = name.partition("/")
-        return family != "soft_labels" or teacher in members(self.experiment, family)
+        """False for the soft labels and the refit of a teacher that the ensemble gives no weight."""
+        family, _, member = name.partition("/")
+        of_teacher = family in OF_ACTIVE and member in self.experiment.study.teachers
+        return not of_teacher or member in members(self.experiment, family)
 
     def line(self, stage: PlannedStage) -> str:
         number = self.stages.index(stage) + 1
         doing = declaration(self.experiment, stage.name).doing
         left = left_text(corrected(self.expected, self.taken))
         return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {left} left"
+
+
+def require_images_to_predict(experiment: Experiment) -> None:
+    """Raise UserError if the source has no image to predict: only for such images are models trained again."""
+    if not any(item.split == "predict" for item in experiment.source.found()):
+        raise UserError(
+            f"study {experiment.study.name}: final: refit trains the models again for the images to predict, but the "
+            "data have none; remove the key, or name their folder with data.predict"
+        )
 
 
 def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str, float]:

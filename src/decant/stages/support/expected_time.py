@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from decant.data.sources.base import Found
+from decant.stages import REFIT
 from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
 from decant.stages.support.speed import Speed
 from decant.study import Data, Study, Teacher, Training
@@ -70,6 +71,9 @@ def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
 
 
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
+    if name.startswith(REFIT):
+        labelled = counts.train + counts.val + counts.test
+        return stage_seconds(study, name.removeprefix(REFIT), Counts(labelled, 0, 0, counts.others), speed)
     family, _, member = name.partition("/")
     fixed = SECONDS_OF.get(name, 2.0)
     decoding = counts.total * speed.decode_s

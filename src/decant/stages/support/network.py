@@ -1,14 +1,14 @@
 """What the stages that train a network share: a new network, its head fitted to features, and its scores on val."""
 
+import csv
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 
-from decant.data.manifest import Manifest
 from decant.data.preprocessing import Fit, Preprocessing
 from decant.data.views import ViewSet
 from decant.errors import UserError
@@ -17,10 +17,11 @@ from decant.models.backbones import build_classifier, has_fixed_input, head_of
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier, placed
 from decant.models.inference import evaluation_batches, features_of, predict
-from decant.models.linear_head import MAX_ROWS, choose_probe, subsample
+from decant.models.linear_head import MAX_ROWS, choose_probe, rank, subsample
+from decant.models.probe import LinearProbe
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.training_data import TrainingData
+from decant.stages.support.training_data import TrainingData, distinct_rows
 from decant.study import Training
 from decant.tracking import Log, progress
 from decant.training.loop import Evaluate, network_input
@@ -28,6 +29,7 @@ from decant.workspace import write_csv
 
 log = logging.getLogger(__name__)
 STEM_IMAGES = 5000
+Settings = TypeVar("Settings", bound=Training)
 
 
 def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) -> Checkpoint:
@@ -70,33 +72,39 @@ def fit_head(
     """Write a logistic regression on features of images and of their mirror images into the checkpoint's head.
 
     rows: cache rows to fit on, of which at most MAX_ROWS are taken. The regularisation is chosen on val by the study's
-    metric; `folder/regularisation.csv` contains the scores of each strength.
+    metric; `folder/regularisation.csv` contains the scores of each strength. A refit has the strength that was chosen.
     """
     manifest, labels = data.manifest, data.labels
     rows = subsample(rows, labels.targets[rows], MAX_ROWS, derived_seed(experiment.study.seed, "head rows"))
+    plain, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
+    features, targets = np.concatenate([plain, mirrored]), np.tile(labels.targets[rows], 2)
+    weight, classes, metric = np.tile(labels.weight[rows], 2), len(manifest.classes), experiment.study.metric
+    head = head_of(checkpoint.classifier)
+    if data.chosen is not None:
+        LinearProbe(classes, chosen_strength(data.chosen, metric)).fit(features, targets, weight).write_into(head)
+        return
     val = manifest.of_split("val")
-    features, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
     val_features, _ = read_features(experiment, checkpoint, val)
-    best, tried = choose_probe(
-        np.concatenate([features, mirrored]),
-        np.tile(labels.targets[rows], 2),
-        np.tile(labels.weight[rows], 2),
-        val_features,
-        manifest.targets(val),
-        len(manifest.classes),
-        experiment.study.metric,
-    )
+    val_targets = manifest.targets(val)
+    best, tried = choose_probe(features, targets, weight, val_features, val_targets, classes, metric)
     for row in tried:
         track({f"head/{name}": value for name, value in row.items()})
-    best.write_into(head_of(checkpoint.classifier))
+    best.write_into(head)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "regularisation.csv", tried)
 
 
+def chosen_strength(folder: Path, metric: str) -> float:
+    """The strength that was best on val when the head of the model in `folder` was fitted."""
+    with (folder / "regularisation.csv").open(encoding="utf-8", newline="") as file:
+        tried = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return max(tried, key=lambda row: rank({name.removeprefix("val_"): row[name] for name in row}, metric))["strength"]
+
+
 def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:
     """The manifest rows of cache rows, in their order."""
-    train = data.manifest.of_split("train").drop_duplicates("content").set_index("content", drop=False)
-    return train.loc[[data.cache.contents[row] for row in rows]]
+    learned = distinct_rows(data.manifest, data.splits).set_index("content", drop=False)
+    return learned.loc[[data.cache.contents[row] for row in rows]]
 
 
 def read_features(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -112,11 +120,27 @@ def read_features(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataF
     return np.stack(plain), np.stack(mirrored)
 
 
-def val_metrics(experiment: Experiment, manifest: Manifest, preprocessing: Preprocessing) -> Evaluate:
-    """A function that scores a network on val, from the original images."""
+def without_val(settings: Settings, chosen: Path | None) -> Settings:
+    """The settings of a refit, which has no val to stop or to choose by; others as they are, where `chosen` is None.
+
+    It trains as many epochs as the model in `chosen` did, and the last epoch's weights stand for the best one's.
+    """
+    if chosen is None:
+        return settings
+    with (chosen / "history.csv").open(encoding="utf-8", newline="") as file:
+        trained = len(list(csv.DictReader(file)))
+    keep = "last" if settings.keep == "best" else settings.keep
+    return settings.model_copy(update={"epochs": trained, "keep": keep, "patience": 0})
+
+
+def val_metrics(experiment: Experiment, data: TrainingData, preprocessing: Preprocessing) -> Evaluate:
+    """A function that scores a network on val, from the original images; a network that learns val has no scores."""
+    manifest = data.manifest
     val = manifest.of_split("val")
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
+        if "val" in data.splits:
+            return {}
         batches = evaluation_batches(experiment.encoded_images(val), preprocessing)
         predictions = predict(classifier, batches, experiment.device).aligned(list(val["id"]))
         val_scores = scores(predictions.mean(), manifest.targets(val))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from decant.data.geometry_choice import Shapes, shapes_of
 from decant.data.manifest import read_manifest
 from decant.evaluation.tables import minutes
-from decant.stages import GRAPH
+from decant.stages import GRAPH, REFIT
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import Chosen, Possible, chosen_geometry, possible_geometries
-from decant.stages.support.resolve import Inputs, code_of, declaration, names_read, outside_reads
+from decant.stages.support.resolve import as_inputs, code_of, declaration, names_read, outside_reads, stages_of
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import FINISHED, StageResult, Undecided, Workspace, changed_files, record_of
 
@@ -76,12 +76,15 @@ def finished_clean(experiment: Experiment) -> StageResult | None:
 
 def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iterator[str]:
     """The study's stages in the table's order; `results` grows while the names are read."""
+    study = experiment.study
     for stage in GRAPH:
         family, _, member = stage.name.partition("/")
+        if family.startswith(REFIT) and study.final != "refit":
+            continue
         if member == "NAME":
-            teachers = active(experiment, results) if family == "soft_labels" else list(experiment.study.teachers)
-            yield from (f"{family}/{teacher}" for teacher in teachers)
-        elif stage.name != "int8" or experiment.study.export.int8:
+            names = stages_of(study, family, lambda: active(experiment, results))
+            yield from (name for name in names if name.startswith(f"{family}/"))
+        elif stage.name != "int8" or study.export.int8:
             yield stage.name
 
 
@@ -106,7 +109,7 @@ def located(experiment: Experiment, name: str, results: dict[str, StageResult]) 
     reads = list(names_read(experiment, name, lambda: active(experiment, results)))
     if not all(read in results for read in reads):
         return None
-    inputs, code = Inputs({read: results[read] for read in reads}), code_of(experiment, name)
+    inputs, code = as_inputs({read: results[read] for read in reads}), code_of(experiment, name)
     try:
         outside = outside_reads(experiment, name)
         settings = code.settings(experiment, name, inputs)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import UserError, nearest
-from decant.stages import GRAPH, Stage
+from decant.stages import GRAPH, OF_ACTIVE, REFIT, Stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
+from decant.study import Study
 from decant.workspace import StageResult
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The results of the stages that a stage reads, by stage name."""
+    """The results of the stages that a stage reads, by stage name without REFIT."""
 
     results: Mapping[str, StageResult]
 
@@ -68,7 +69,12 @@ def inputs_of(experiment: Experiment, name: str) -> Inputs:
     def active() -> list[str]:
         return members(experiment, "soft_labels")
 
-    return Inputs({read: stage_result(experiment, read) for read in names_read(experiment, name, active)})
+    return as_inputs({read: stage_result(experiment, read) for read in names_read(experiment, name, active)})
+
+
+def as_inputs(results: Mapping[str, StageResult]) -> Inputs:
+    """The results by the names under which a stage's code looks for them."""
+    return Inputs({read.removeprefix(REFIT): result for read, result in results.items()})
 
 
 def names_read(experiment: Experiment, name: str, active: Callable[[], list[str]]) -> Iterator[str]:
@@ -79,17 +85,29 @@ def names_read(experiment: Experiment, name: str, active: Callable[[], list[str]
         if read == "int8":
             yield from ["int8"] if experiment.study.export.int8 else []
         elif member == "NAME":
-            yield f"{family}/{teacher}"
+            yield stage_of(experiment.study, family, teacher)
         elif member == "*":
-            teachers = active() if family == "soft_labels" else list(experiment.study.teachers)
-            yield from (f"{family}/{one}" for one in teachers)
+            yield from stages_of(experiment.study, family, active)
         else:
             yield read
 
 
+def stages_of(study: Study, family: str, active: Callable[[], list[str]]) -> list[str]:
+    """The stages of a family, one per teacher or per active teacher."""
+    teachers = active() if family in OF_ACTIVE else list(study.teachers)
+    return [stage_of(study, family, teacher) for teacher in teachers]
+
+
+def stage_of(study: Study, family: str, teacher: str) -> str:
+    """The teacher's stage of a family. A teacher with folds is not refitted: the mean over its folds predicts."""
+    if family in ("refit_teachers", "refit_predictions") and study.teachers[teacher].folds:
+        family = family.removeprefix(REFIT)
+    return f"{family}/{teacher}"
+
+
 def members(experiment: Experiment, family: str) -> list[str]:
-    """The teachers that have a stage in a family: those of the study, for soft labels the active ones."""
-    if family == "soft_labels":
+    """The teachers that have a stage in a family: those of the study, or the active ones."""
+    if family in OF_ACTIVE:
         return active_teachers(read_weights(stage_result(experiment, "ensemble").folder))
     return list(experiment.study.teachers)
 

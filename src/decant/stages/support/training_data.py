@@ -1,11 +1,15 @@
 """What training reads: the cleaned manifest, the pixel cache, and the class, weight and group of each cached image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.pixels import PixelCache
+from decant.stages import REFIT
 from decant.stages.support.resolve import Inputs
 
 
@@ -21,26 +25,43 @@ class Labels:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The cleaned manifest, the pixel cache and the labels of its rows."""
+    """The cleaned manifest, the pixel cache and the labels of its rows.
+
+    splits: whose labels are learned. chosen: the folder of the model that a refit trains again; None for other models.
+    """
 
     manifest: Manifest
     cache: PixelCache
     labels: Labels
+    splits: Sequence[str] = ("train",)
+    chosen: Path | None = None
 
 
-def read_training_data(inputs: Inputs) -> TrainingData:
-    """Read the results of the stages `clean` and `pixels`."""
+def read_training_data(inputs: Inputs, name: str = "") -> TrainingData:
+    """Read the results of the stages `clean` and `pixels`. name: of the stage that trains, if it may be a refit."""
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    cache = PixelCache(inputs.folder("pixels"))
-    return TrainingData(manifest, cache, labels_of(manifest, cache))
+    cache, splits = PixelCache(inputs.folder("pixels")), learned_splits(name)
+    once = name.removeprefix(REFIT)
+    chosen = inputs.folder(once) if once != name and once in inputs else None
+    return TrainingData(manifest, cache, labels_of(manifest, cache, splits), splits, chosen)
 
 
-def labels_of(manifest: Manifest, cache: PixelCache) -> Labels:
-    """The labels of the train rows by content; of exact duplicates the first counts (cleaning keeps one)."""
-    train = manifest.of_split("train").drop_duplicates("content")
-    rows = cache.rows_of(train["content"])
+def learned_splits(name: str) -> Sequence[str]:
+    """The splits whose labels a stage learns from."""
+    return ("train", "val", "test") if name.startswith(REFIT) else ("train",)
+
+
+def labels_of(manifest: Manifest, cache: PixelCache, splits: Sequence[str] = ("train",)) -> Labels:
+    """The labels of the splits by content; of exact duplicates the first counts (cleaning keeps one)."""
+    learned = distinct_rows(manifest, splits)
+    rows = cache.rows_of(learned["content"])
     targets = np.full(len(cache), -1, dtype=np.int64)
     weight, group = np.zeros(len(cache)), np.full(len(cache), "", dtype=object)
-    targets[rows] = manifest.targets(train)
-    weight[rows], group[rows] = train["weight"], train["group"]
+    targets[rows] = manifest.targets(learned)
+    weight[rows], group[rows] = learned["weight"], learned["group"]
     return Labels(targets, weight, group, np.flatnonzero((targets >= 0) & (weight > 0)))
+
+
+def distinct_rows(manifest: Manifest, splits: Sequence[str]) -> pd.DataFrame:
+    """The rows of the splits, each content once."""
+    return manifest.of_split(*splits).drop_duplicates("content")

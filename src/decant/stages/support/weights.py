@@ -1,6 +1,7 @@
 """The ensemble's weights as its file contains them."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def read_weights(folder: Path) -> Weights:
     weights = np.array([row["weight"] for row in rows])
     temperatures, of_views = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
     return Weights(list(teachers), list(weights / weights.sum()), temperatures, of_views)
+
+
+def weights_of(weights: Weights, names: Collection[str]) -> Weights:
+    """The same weights for these teachers alone, in this order; the others must have no weight."""
+    rows = [weights.names.index(name) for name in names]
+
+    def chosen(column: list[float]) -> list[float]:
+        return [column[row] for row in rows]
+
+    shares, temperatures, of_views = map(chosen, (weights.weights, weights.temperatures, weights.view_temperatures))
+    return Weights(list(names), shares, temperatures, of_views)
 
 
 def active_teachers(weights: Weights) -> list[str]:

@@ -1,5 +1,6 @@
 """A new network: which inputs it can grow from, and a stem that is computed from training views."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from decant.data.views import ViewSet
 from decant.errors import UserError
-from decant.stages.support.network import fit_stem, new_checkpoint
+from decant.stages.support.network import fit_stem, new_checkpoint, without_val
 from decant.study import Teacher, Views
 from decant.training.loop import network_input
 
@@ -45,3 +46,12 @@ def test_the_stem_of_another_network_is_left_alone(chain: Chain) -> None:
     before = {key: value.clone() for key, value in checkpoint.classifier.state_dict().items()}
     fit_stem(checkpoint, ViewSet.of(chain.data.cache, Views(), 1, np.arange(4)))
     assert all(torch.equal(value, before[key]) for key, value in checkpoint.classifier.state_dict().items())
+
+
+def test_a_refit_trains_as_many_epochs_as_were_trained_and_chooses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.4\n")
+    chosen = Teacher(epochs=9, patience=2, keep="best")
+    refitted = without_val(chosen, tmp_path)
+    assert (refitted.epochs, refitted.patience, refitted.keep) == (3, 0, "last")
+    assert without_val(chosen, None) == chosen
+    assert without_val(chosen.model_copy(update={"keep": "soup"}), tmp_path).keep == "soup"

@@ -5,7 +5,6 @@ other scripts are called in order. Finished, unchanged stages are kept; interrup
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +13,10 @@ from decant.scripts import script_module
 from decant.stages import SCRIPTS
 from decant.stages.publish import published_folder
 from decant.stages.support.chain import Chain
-from decant.stages.support.command import PUBLISH_HELP, common_words, experiment_of, parser, run
+from decant.stages.support.command import PUBLISH_HELP, common_words, experiment_of, parser, run, seconds
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import geometry_line, plan, plan_lines
 from decant.study import METRICS
-
-UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,14 +72,6 @@ def run_chain(given: argparse.Namespace) -> None:
             print(line, flush=True)
         only = ["--publish"] if given.publish and script == SCRIPTS[-1] else []
         script_module(script).main([*common_words(given), *only])
-
-
-def seconds(text: str) -> float:
-    """The argparse type of a duration: 45m, 2h, 90s; a number alone is minutes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)\w*", text.strip().lower())
-    if match is None or not float(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 45m or 2h")
-    return float(match[1]) * UNITS[match[2]]
 
 
 if __name__ == "__main__":

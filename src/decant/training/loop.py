@@ -88,9 +88,9 @@ def train(
         rate = steps * min(settings.batch_size, len(task.rows)) / seconds
         history.append({"epoch": epoch + 1, "loss": round(loss, 5), **metrics, "images_per_second": round(rate, 1)})
         log.info("%s", epoch_line(history[-1], settings.epochs))
-        track(history[-1])
         write_csv(folder / "history.csv", history)
         state.save(history)
+        track(history[-1])  # last: it may raise to stop the training, which then continues after this epoch
     state.clear()
     return averaged.module
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections import Counter
@@ -17,6 +18,7 @@ from decant.study_files import ROOT, study_files
 
 log = logging.getLogger(__name__)
 DEFAULT_STUDY = "demo"
+UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
 PUBLISH_HELP = (
     "copy the results into results/<study> too, for a study as committed (default: runs/<study>/results alone)"
 )
@@ -49,6 +51,14 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """The argparse type of a duration: 45m, 2h, 90s; a number alone is minutes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)\w*", text.strip().lower())
+    if match is None or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 45m or 2h")
+    return float(match[1]) * UNITS[match[2]]
 
 
 def experiment_of(options: argparse.Namespace) -> Experiment:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.errors import UserError
 from decant.stages.support.command import at_least_one, experiment_of, parser, run, seconds
 from decant.tuning.tune import Limits, tune
 
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(
         __doc__, "python research/tune_teacher.py --study demo --teacher lite1 --trials 20 --time-limit 2h"
     )
-    options.add_argument("--teacher", required=True, metavar="NAME", help="teacher of the study")
+    options.add_argument("--teacher", default=None, metavar="NAME", help="teacher of the study; must be given")
     options.add_argument(
         "--trials",
         type=at_least_one,
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options.parse_args(words)
     started = time.monotonic()
     experiment = experiment_of(given)
+    if given.teacher is None:
+        raise UserError(f"name one teacher with --teacher: {', '.join(experiment.study.teachers)}")
     trials = given.trials or (None if given.time_limit else DEFAULT_TRIALS)
     limits = Limits(trials, started + given.time_limit) if given.time_limit else Limits(trials)
     command = f"python research/tune_teacher.py {shlex.join(words)}"

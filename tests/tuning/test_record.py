@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -60,6 +61,7 @@ def test_the_recipe_is_the_best_trial_and_its_header_says_how_far_it_can_be_trus
     # Trials 1 and 4 have the highest accuracy, trial 1 the lower likelihood loss; sqrt(0.84 * 0.16 / 400) = 0.0183.
     for said in ("(trial 1)", "4 finished", "of 5 in all", "0.8400", "on 400 images", "0.8000", "0.0183", "optimistic"):
         assert said in text
+    assert set(yaml.safe_load(text)) == {"drop_path", "epochs", "views"}  # epochs: the recipe of this search has 8
 
 
 def test_lines_for_people_have_the_result_and_the_best_so_far(search: Search) -> None:

@@ -172,7 +172,7 @@ def test_another_recipe_is_another_search(tuned: Tuned, other: Callable[..., Exp
     recipe = tuned.experiment.study.teachers["convnext"]
     longer = other("micro", teachers={"convnext": recipe.model_copy(update={"epochs": 3})})
     more_folds = other("micro", teachers={"convnext": recipe.model_copy(update={"folds": 3})})
-    marks = [trial_module.inputs_mark(one, "convnext") for one in (tuned.experiment, longer, more_folds)]
+    marks = [trial_module.recipe_mark(one, "convnext") for one in (tuned.experiment, longer, more_folds)]
     assert marks[0] != marks[1] and marks[0] == marks[2]  # a trial trains one model, whatever the folds
 
 

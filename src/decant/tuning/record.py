@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import optuna
@@ -13,9 +14,11 @@ from decant.reporting.search_figures import Point, importance_bars, search_histo
 from decant.study import non_defaults
 from decant.study_files import ROOT
 from decant.tuning.search import ENDED, NLL, OPEN, REASON, SECONDS, Search, parameters_of
+from decant.tuning.space import Parameter, nested, stored, with_settings
 from decant.workspace import locked, replacing, write_csv
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.RUNNING: "unfinished"}
+LINE = 118  # characters of a line in a recipe
 LEAST_TRIALS = 4  # finished ones; with fewer, an importance is noise
 
 
@@ -66,9 +69,15 @@ def trial_row(search: Search, subject: Subject, trial: FrozenTrial) -> dict[str,
         NLL: trial.user_attrs.get(NLL),
         "epochs": trial.last_step,
         "seconds": trial.user_attrs.get(SECONDS),
-        **search.space.settings(parameters_of(search, trial)),
+        **settings_of(search, trial),
         "reason": trial.user_attrs.get(REASON),
     }
+
+
+def settings_of(search: Search, trial: Trial | FrozenTrial) -> dict[str, Parameter]:
+    """Key -> value of the trial's teacher, for tables."""
+    settings = search.space.settings(parameters_of(search, trial))
+    return {key: stored(value) for key, value in settings.items()}
 
 
 def value_of(trial: FrozenTrial) -> float | None:
@@ -108,8 +117,7 @@ def result_lines(search: Search, subject: Subject) -> list[str]:
 
 def settings_text(search: Search, trial: Trial | FrozenTrial) -> str:
     """The settings of a trial on one line."""
-    settings = search.space.settings(parameters_of(search, trial))
-    text = ", ".join(f"{key} {list(value) if isinstance(value, tuple) else value}" for key, value in settings.items())
+    text = ", ".join(f"{key} {value}" for key, value in settings_of(search, trial).items())
     return f"the recipe itself: {text}" if trial.number == 0 else text
 
 
@@ -119,9 +127,15 @@ def recipe_path(search: Search, subject: Subject) -> Path:
 
 def recipe_text(search: Search, subject: Subject, best: FrozenTrial) -> str:
     """The best trial's settings as a recipe, with a header that states how far its value can be trusted."""
-    teacher = search.space.teacher(parameters_of(search, best))
-    values = yaml.safe_dump(non_defaults(teacher, "recipe"), sort_keys=False, default_flow_style=None, width=120)
-    return "".join(f"# {line}\n" for line in header(search, subject, best)) + values
+    settings = search.space.settings(parameters_of(search, best))
+    teacher = with_settings(search.space.base, settings)
+    # The keys that were searched are written even where the best value is the default.
+    values = nested(settings, non_defaults(teacher, "recipe"))
+    lines = [
+        line for paragraph in header(search, subject, best) for line in wrap(paragraph, LINE, break_long_words=False)
+    ]
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=LINE)
+    return "".join(f"# {line}\n" for line in lines) + text
 
 
 def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
@@ -137,7 +151,7 @@ def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
         f"{len(finished) + len(pruned)} in all (trial {best.number}).",
         f"{subject.metric_on_val} {best.value:.4f} on {subject.images} images, {NLL} {best.user_attrs[NLL]:.4f}.{own}"
         f"{noise}",
-        "It is the maximum over these trials on the images that chose it, with one seed, and therefore optimistic:",
+        "It is the maximum over these trials on the images that chose it, with one seed, and therefore optimistic: "
         "compare both recipes on test, with several seeds, before this one replaces the other.",
         f"Searched with Optuna (TPE; pruned by the median after each epoch): {search.space}.",
         f"In a study: teachers: {{{subject.teacher}: {{recipe: {named}}}}}",

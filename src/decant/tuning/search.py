@@ -121,6 +121,8 @@ def free_lock(search: Search, number: int) -> BaseFileLock | None:
         lock.acquire(timeout=0)
     except Timeout:
         return None
+    except NotImplementedError:
+        pass  # a disk without locks, of which `locked` has warned
     return lock
 
 

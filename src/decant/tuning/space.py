@@ -158,14 +158,18 @@ def values_of(section: Section, prefix: str = "") -> dict[str, Any]:
 
 def with_settings(base: Teacher, settings: Mapping[str, Any]) -> Teacher:
     """The teacher with other values at some keys. Raises ValidationError."""
-    raw = base.model_dump()
+    return Teacher.model_validate(nested(settings, base.model_dump()))
+
+
+def nested(settings: Mapping[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """The mapping of a section with the settings written into it: `views.mix` into its mapping `views`."""
     for key, value in settings.items():
         *parents, last = key.split(".")
         section = raw
         for parent in parents:
-            section = section[parent]
-        section[last] = value
-    return Teacher.model_validate(raw)
+            section = section.setdefault(parent, {})
+        section[last] = list(value) if isinstance(value, tuple) else value
+    return raw
 
 
 def stored(value: Any) -> Parameter:

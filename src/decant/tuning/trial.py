@@ -17,7 +17,7 @@ from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.network import val_metrics
 from decant.stages.support.resolve import inputs_of, stage_result
 from decant.stages.support.training_data import read_training_data
-from decant.study import Teacher, non_defaults
+from decant.study import Teacher
 from decant.workspace import fingerprint
 
 AfterEpoch = Callable[[dict[str, Any]], None]  # takes a row of history.csv
@@ -69,18 +69,14 @@ def with_teacher(experiment: Experiment, name: str, teacher: Teacher) -> Experim
     return changed
 
 
-def inputs_mark(experiment: Experiment, name: str) -> str:
-    """A fingerprint of what all trials share: the teacher, the images, the metric and the code that trains."""
-    teacher = experiment.study.teachers[name]
-    return fingerprint(
-        {
-            "teacher": non_defaults(teacher, "recipe", "folds"),
-            "clean": stage_result(experiment, "clean").fingerprint,
-            "metric": experiment.study.metric,
-            "seed": experiment.study.seed,
-            "version": teacher_stage.VERSION,
-        }
-    )
+def recipe_mark(experiment: Experiment, name: str) -> str:
+    """A fingerprint of what all trials share: the teacher stage's own for the recipe without folds, and the metric."""
+    stage, teacher = f"teachers/{name}", experiment.study.teachers[name].model_copy(update={"folds": 0})
+    experiment = with_teacher(experiment, name, teacher)
+    inputs = inputs_of(experiment, stage)
+    settings, reads = teacher_stage.settings(experiment, stage, inputs), list(inputs.results.values())
+    located = experiment.workspace.located(stage, settings, reads, teacher_stage.VERSION)
+    return fingerprint([located.fingerprint, experiment.study.metric])
 
 
 def val_images(experiment: Experiment) -> int:

@@ -16,7 +16,7 @@ from decant.stages.support.resolve import declaration
 from decant.tuning.record import Subject, result_lines, settings_text, trial_line, write_record
 from decant.tuning.search import NLL, REASON, SECONDS, Search, next_trial, open_search, parameters_of, reported_epochs
 from decant.tuning.space import SPACES, family_of, read_space
-from decant.tuning.trial import Stopped, inputs_mark, train_trial, val_images
+from decant.tuning.trial import Stopped, recipe_mark, train_trial, val_images
 from decant.workspace import fingerprint
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def tune(experiment: Experiment, name: str, space_file: Path | None, limits: Lim
     path = space_file or SPACES / f"{family_of(teacher)}.yaml"
     space = read_space(path, teacher, experiment.study.name, name)
     subject = Subject(experiment.study.name, name, experiment.study.metric, val_images(experiment), command)
-    mark = fingerprint([inputs_mark(experiment, name), str(space)])
+    mark = fingerprint([recipe_mark(experiment, name), str(space)])
     folder = experiment.workspace.folder / "tuning" / name
     search = open_search(folder, mark, space, derived_seed(seed, "tuning", name))
     log.info("%s, space %s: %s", name, path, space)

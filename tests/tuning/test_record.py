@@ -47,7 +47,14 @@ def test_the_table_has_a_row_per_trial_with_its_settings(search: Search) -> None
     assert len({row["drop_path"] for row in table}) == len(table)
 
 
-def test_both_figures_are_drawn(search: Search) -> None:
+def test_the_history_is_drawn_and_with_enough_trials_the_importance_too(search: Search) -> None:
+    write_record(search, SUBJECT, figures=True)
+    assert not (search.folder / "importance.png").exists()  # of so few trials it would be noise
+    for value in (0.81, 0.79, 0.83, 0.8):
+        with next_trial(search, None) as trial:
+            assert trial is not None
+            trial.set_user_attr(NLL, 0.5)
+            search.study.tell(trial, value)
     write_record(search, SUBJECT, figures=True)
     for name in ("history", "importance"):
         with Image.open(search.folder / f"{name}.png") as image:

@@ -95,7 +95,7 @@ def test_rounding_does_not_leave_the_range(space_of: SpaceOf) -> None:
     space = space_of("weight_decay: {range: [0.02, 0.09994]}")
     assert space.settings({"weight_decay": 0.09993}) == {"weight_decay": 0.0999}
     space = space_of("weight_decay: {range: [0.02, 0.09996]}")
-    assert space.settings({"weight_decay": 0.09995}) == {"weight_decay": 0.09996}
+    assert space.settings({"weight_decay": 0.099955}) == {"weight_decay": 0.09996}
 
 
 def test_the_size_of_an_encoder_with_a_fixed_input_is_not_searched(space_of: SpaceOf) -> None:

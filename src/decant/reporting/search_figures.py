@@ -66,8 +66,7 @@ def importance_bars(shares: Mapping[str, float], of_what: str, path: Path, title
                     va="center", fontsize=9)  # fmt: skip
     ax.set_yticks(positions, keys)
     ax.invert_yaxis()
-    ax.set_xlim(left=0)
-    ax.margins(x=0.1)
+    ax.set_xlim(0, 1.12 * max(shares.values()) or 1)  # room for the numbers
     ax.set_xlabel(f"share of the variance in {of_what} (fANOVA)")
     plain_axes(ax, grid="x")
     ax.tick_params(axis="y", length=0)

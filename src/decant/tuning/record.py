@@ -19,7 +19,7 @@ from decant.workspace import locked, replacing, write_csv
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.RUNNING: "unfinished"}
 LINE = 118  # characters of a line in a recipe
-LEAST_TRIALS = 4  # finished ones; with fewer, an importance is noise
+LEAST_TRIALS = 8  # finished ones; with fewer, an importance is noise
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
 
 
 def draw_figures(search: Search, subject: Subject, trials: list[FrozenTrial]) -> None:
-    """Write history.png and, from four finished trials with different values on, importance.png."""
+    """Write history.png and, from eight finished trials on, importance.png."""
     title = f"{subject.study}, teacher {subject.teacher}"
     points = [
         Point(trial.number, value, trial.state == TrialState.COMPLETE)

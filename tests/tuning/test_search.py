@@ -132,7 +132,7 @@ def test_a_trial_is_pruned_below_the_median_of_enough_others(
         assert trial is not None
         for epoch in range(1, epochs + 1):
             trial.report(value, epoch)
-        assert trial.should_prune() is pruned
+        assert bool(trial.should_prune()) is pruned
         search.study.tell(trial, value)
 
 

@@ -99,7 +99,7 @@ def test_the_recipes_header_says_that_its_value_is_the_best_of_many(tuned: Tuned
     comment = "".join(line for line in text.splitlines(keepends=True) if line.startswith("# "))
     finished = [row for row in rows(tuned.experiment) if row["state"] == "finished"]
     for said in (f"{len(finished)} finished", f"{float(tuned.best['val_accuracy']):.4f}", "maximum", "optimistic",
-                 "8 | 16", "the command"):  # fmt: skip
+                 "16 | 8", "the command"):  # fmt: skip
         assert said in comment
 
 

@@ -197,6 +197,32 @@ def test_a_trial_that_cannot_be_trained_is_pruned_with_its_reason(
     assert rows(failed)[1]["reason"] == "the loss is nan"
 
 
+def test_a_trial_below_the_median_of_four_others_is_pruned_after_its_first_epoch(
+    other: Callable[..., Experiment], space_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(
+        experiment: Any, name: str, teacher: Any, folder: Path, after_epoch: Any, job: str
+    ) -> dict[str, float] | None:
+        value = 0.3 if job.endswith("trial4") else 0.6
+        folder.mkdir(parents=True)
+        (folder / "resume.safetensors").touch()
+        try:
+            for epoch in (1, 2):
+                after_epoch({"epoch": epoch, "val_accuracy": value})
+        except trial_module.Stopped:
+            return None
+        return {"val_accuracy": value, "val_nll": 1.0}
+
+    pruned = other("pruned")
+    monkeypatch.setattr(module, "train_trial", train)
+    search(pruned, space_file, Limits(6))
+    table = rows(pruned)
+    assert [row["state"] for row in table] == ["finished"] * 4 + ["pruned", "finished"]
+    assert (table[4]["epochs"], table[4]["val_accuracy"]) == ("1", "0.3") and "median" in table[4]["reason"]
+    left = [path.parent.name for path in pruned.workspace.folder.rglob("resume.safetensors")]
+    assert len(left) == 5 and not any(name.endswith("-004") for name in left)  # nobody continues a pruned trial
+
+
 def test_a_recipe_that_cannot_be_trained_ends_the_search(
     other: Callable[..., Experiment], space_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,9 @@ def recipe_text(search: Search, subject: Subject, best: FrozenTrial) -> str:
     # The keys that were searched are written even where the best value is the default.
     values = nested(settings, non_defaults(teacher, "recipe"))
     lines = [
-        line for paragraph in header(search, subject, best) for line in wrap(paragraph, LINE, break_long_words=False)
+        line
+        for paragraph in header(search, subject, best)
+        for line in wrap(paragraph, LINE, break_long_words=False, break_on_hyphens=False)
     ]
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=LINE)
     return "".join(f"# {line}\n" for line in lines) + text

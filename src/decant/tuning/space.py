@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError, model_validator
@@ -21,7 +21,7 @@ HOW_TO = (
     "write it as {range: [low, high]}, {times: [low, high]} or {choices: [a, b]}, with log: true where it is wanted"
 )
 Parameter = float | int | str | bool | None  # what Optuna stores
-Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
+Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
 
 
 class Values(Section):

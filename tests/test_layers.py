@@ -10,6 +10,7 @@ import pytest
 
 PACKAGES = [
     "proposal",
+    "tuning",
     "stages",
     "reporting",
     "timing",
@@ -89,6 +90,7 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
         ("timing", "reporting"),
         ("data", "evaluation"),
         ("evaluation", "data"),
+        ("stages", "tuning"),
     ],
 )
 def test_an_import_against_the_layers_is_found(skeleton: Path, importer: str, imported: str) -> None:

@@ -97,6 +97,16 @@ def test_an_override_may_name_another_recipe(project):
     assert (student.architecture, student.epochs) == ("resnet50", 30)
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_recipe_may_be_a_path_relative_to_the_checkout(project, absolute):
+    path = project.write("runs/base/tuning/one/one_tuned.yaml", "{architecture: resnet34, epochs: 4}")
+    recipe = path if absolute else path.relative_to(project.root)
+    one = project.load("base", f"teachers.one.recipe={recipe}").teachers["one"]
+    assert (one.architecture, one.epochs) == ("resnet34", 8)  # 8: of the study
+    project.study("tuned", f"{{name: tuned, extends: base, teachers: {{one: {{recipe: {recipe}}}}}}}")
+    assert path in study_files("tuned", project.root)
+
+
 def test_an_override_may_add_a_teacher_by_its_recipe_and_then_change_it(project):
     teachers = project.load("base", "teachers.three.recipe=net", "teachers.three.epochs=1").teachers
     assert set(teachers) == {"one", "two", "three"}

@@ -12,6 +12,7 @@ COMMANDS = {  # name -> script, options that the name stands for
     "plan": ("distill/run.py", "--plan"),
     "clean": ("research/clean_data.py",),
     "train": ("research/train_teacher.py",),
+    "tune": ("research/tune_teacher.py",),
     "combine": ("ensembles/combine.py",),
     "soft-labels": ("distill/make_soft_labels.py",),
     "distill": ("distill/train_student.py",),

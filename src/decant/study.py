@@ -211,7 +211,7 @@ class Training(Section):
 class Teacher(Training):
     """One teacher: a network fine-tuned or trained from scratch, or a linear probe on a frozen encoder."""
 
-    recipe: str = Field("", description="file in research/recipes, without .yaml")
+    recipe: str = Field("", description="file in research/recipes, without .yaml, or a path with it")
     kind: Literal["finetune", "probe"] = Field("finetune", description="what is trained")
     folds: int = Field(0, ge=0, description="0: one model; k > 1: k models, each blind to one fold of train")
     balanced_sampling: bool = Field(False, description="draw images of each class equally often")
@@ -234,7 +234,7 @@ class Teacher(Training):
 class Ensemble(Section):
     """How the teachers are combined."""
 
-    recipe: str = Field("", description="file in ensembles/recipes, without .yaml")
+    recipe: str = Field("", description="file in ensembles/recipes, without .yaml, or a path with it")
     tta: list[str | dict[str, Any]] = Field(["hflip"], description="test-time augmentation, by ttach")
     pooling: Literal["equal", "convex", "greedy"] = Field("convex", description="how the weights are fitted on val")
 
@@ -250,7 +250,7 @@ class SoftLabels(Section):
 class Student(Training):
     """The compact network that is exported."""
 
-    recipe: str = Field("", description="file in distill/recipes, without .yaml")
+    recipe: str = Field("", description="file in distill/recipes, without .yaml, or a path with it")
     hard_weight: float = Field(0.1, ge=0, le=1, description="weight of the cross-entropy with the given label")
     temperature: float = Field(1.0, gt=0, description="T of Hinton et al. (2015)")
 

@@ -32,8 +32,14 @@ def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
         raw = read_yaml(path)
     for kind, section in recipe_sections(whole):
         if section.get("recipe"):
-            files.append(root / RECIPE_FOLDERS[kind] / f"{section['recipe']}.yaml")
+            files.append(recipe_file(kind, section["recipe"], root))
     return files
+
+
+def recipe_file(kind: str, recipe: Any, root: Path) -> Path:
+    """The file of a recipe: a name in the folder of its kind, or a path with .yaml, relative to the checkout."""
+    text = str(recipe)
+    return root / (text if text.endswith(".yaml") else f"{RECIPE_FOLDERS[kind]}/{text}.yaml")
 
 
 def find_study(name_or_path: str, root: Path, beside: Path = Path()) -> Path:
@@ -106,7 +112,7 @@ def merged_recipes(raw: dict[str, Any], root: Path) -> dict[str, Any]:
     def with_recipe(kind: str, section: Any) -> Any:
         if not isinstance(section, dict) or not section.get("recipe"):
             return section
-        return merge(read_yaml(root / RECIPE_FOLDERS[kind] / f"{section['recipe']}.yaml"), section)
+        return merge(read_yaml(recipe_file(kind, section["recipe"], root)), section)
 
     whole = dict(raw)
     if isinstance(raw.get("teachers"), dict):

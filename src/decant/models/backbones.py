@@ -15,6 +15,11 @@ from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
 
 HUB_PX = 224  # of the encoders of open_clip and of most vision transformers
+TRANSFORMERS = (  # timm's files of networks that mostly consist of attention
+    "beit cait convit crossvit davit deit eva gcvit hiera levit maxxvit mvitv2 naflexvit nest nextvit pit pvt_v2 "
+    "swin_transformer swin_transformer_v2 swin_transformer_v2_cr tiny_vit tnt twins visformer vision_transformer "
+    "vision_transformer_hybrid vision_transformer_relpos vision_transformer_sam vitamin volo xcit"
+).split()
 
 
 def has_fixed_input(architecture: str) -> bool:
@@ -23,6 +28,15 @@ def has_fixed_input(architecture: str) -> bool:
         return True
     cfg = timm.get_pretrained_cfg(architecture)
     return cfg is not None and bool(cfg.fixed_input_size)
+
+
+def is_transformer(architecture: str) -> bool:
+    """True for a vision transformer, by the file of timm that defines it or by open_clip's name; else False."""
+    if architecture.startswith("open_clip:"):
+        return "ViT" in architecture
+    if not timm.is_model(architecture):
+        return False
+    return timm.model_entrypoint(architecture).__module__.rpartition(".")[2] in TRANSFORMERS
 
 
 def build_classifier(

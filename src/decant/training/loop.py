@@ -105,9 +105,9 @@ def train(
         history.append({"epoch": epoch + 1, "loss": round(loss, 5), **metrics, "images_per_second": round(rate, 1)})
         kept.update(averaged.module, history)
         log.info("%s", epoch_line(history[-1], settings.epochs))
-        track(history[-1])
         write_csv(folder / "history.csv", history)
         state.save(history)
+        track(history[-1])  # last: it may raise to stop the training, which then continues after this epoch
     train_layers(classifier.backbone, frozen=0)
     kept.load_into(averaged.module)
     state.clear()

@@ -33,6 +33,7 @@ class TableLayout:
     sample_submission: str = ""
     class_file: str = ""
     encoding: str = ""
+    auxiliary_columns: tuple[str, ...] = ()
 
 
 class TableSource(ContainerSource):
@@ -66,11 +67,14 @@ class TableSource(ContainerSource):
         rows = read_table(content, layout.table, layout.encoding)
         columns = {key: getattr(layout, key) for key in ("id_column", "label_column", "split_column")}
         need_columns(list(rows[0]), {key: column for key, column in columns.items() if column}, layout.table)
+        for column in layout.auxiliary_columns:
+            need_columns(list(rows[0]), {"auxiliary_columns": column}, layout.table)
         labels = whole_numbers([row[layout.label_column] for row in rows])
         self.classes, named_labels = name_classes(filter(None, labels), names)
         self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
         ids = [row[layout.id_column] for row in rows]
-        self._items = list(self._matched(ids, [named_labels.get(label) for label in labels], row_splits(rows, layout)))
+        matched = self._matched(ids, [named_labels.get(label) for label in labels], row_splits(rows, layout))
+        self._items = with_auxiliary(list(matched), [[row[c] for c in layout.auxiliary_columns] for row in rows])
         self._warn_of_lost_rows(layout, len(rows))
 
     def _found(self) -> Iterator[Found]:
@@ -138,3 +142,14 @@ def row_splits(rows: Sequence[Mapping[str, str]], layout: TableLayout) -> list[s
     cells = [row[column] if column else "" for row in rows]
     where = f"{layout.table} (data.split_column), row"
     return [split_of_cell(cell, f"{where} {number}") if cell else None for number, cell in enumerate(cells, 2)]
+
+
+def with_auxiliary(items: Sequence[Found], cells: Sequence[Sequence[str]]) -> list[Found]:
+    """The items with their labels in the auxiliary columns.
+
+    items: one per row of the table, in order, then others. cells: of each row in these columns.
+    """
+    columns = [whole_numbers(column) for column in zip(*cells, strict=True)]
+    labels = [tuple(cell or None for cell in row) for row in zip(*columns, strict=True)]
+    first = [replace(item, auxiliary=of_row) for item, of_row in zip(items, labels, strict=False)]
+    return [*first, *items[len(first) :]]

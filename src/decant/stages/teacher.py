@@ -10,6 +10,7 @@ from decant.data.geometry import InputGeometry
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
+from decant.errors import UserError
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, source_digest
@@ -17,9 +18,10 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
-from decant.stages.support.training_data import Labels, TrainingData, read_training_data
+from decant.stages.support.training_data import Labels, TrainingData, auxiliary_labels, read_training_data
 from decant.study import Teacher, non_defaults
 from decant.tracking import Log
+from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxiliary
 from decant.training.loop import Task, train
 from decant.training.supervised import supervised_loss
 from decant.workspace import write_json
@@ -32,6 +34,7 @@ RESUMABLE = True
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     geometry = input_geometry(experiment, inputs["clean"])
     teacher = resolved_teacher(experiment, name, geometry)
+    check_auxiliary(experiment, name, teacher)
     values = {**non_defaults(teacher, "recipe"), "seed": seed_of(experiment, name), "view_version": VIEW_VERSION}
     values |= geometry_settings(geometry)
     values["weights"] = [source_digest(source) for source in teacher.weights]
@@ -61,6 +64,15 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 def resolved_teacher(experiment: Experiment, name: str, geometry: InputGeometry) -> Teacher:
     return resolve(experiment, experiment.study.teachers[name.partition("/")[2]], geometry)
+
+
+def check_auxiliary(experiment: Experiment, name: str, teacher: Teacher) -> None:
+    """Raise UserError if the teacher is to learn auxiliary labels that do not exist, or has no body to train."""
+    key = f"teachers.{name.partition('/')[2]}.auxiliary_weight"
+    if teacher.auxiliary_weight and not experiment.study.data.auxiliary_columns:
+        raise UserError(f"{key} is set, but data.auxiliary_columns names no column of the table; name one, or set 0")
+    if teacher.auxiliary_weight and teacher.kind == "probe":
+        raise UserError(f"{key} is set, but kind: probe trains the head alone; set 0, or kind: finetune")
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
@@ -101,15 +113,24 @@ def train_one(
         return checkpoint
     labels, classes = data.labels, len(data.manifest.classes)
     criterion = supervised_loss(views, labels.targets, labels.weight, classes, teacher.label_smoothing, teacher.balance)
+    evaluate = val_metrics(experiment, data.manifest, checkpoint.preprocessing)
+    if teacher.auxiliary_weight:
+        further = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
+        smoothing, weight = teacher.label_smoothing, teacher.auxiliary_weight
+        criterion = with_auxiliary(criterion, further, views, labels.weight, classes, smoothing, weight)
+        evaluate = of_first_outputs(evaluate, classes)
+        widen(checkpoint.classifier, sum(column.classes for column in further))
     trained = train(
         checkpoint.classifier,
         Task(views.partners, views, criterion),
         teacher,
         seed,
         folder,
-        val_metrics(experiment, data.manifest, checkpoint.preprocessing),
+        evaluate,
         teacher.dtype,
         experiment.device,
         track,
     )
+    if teacher.auxiliary_weight:
+        narrow(trained, classes)
     return Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card)

@@ -1,12 +1,16 @@
 """What training reads: the cleaned manifest, the pixel cache, and the class, weight and group of each cached image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from decant.data.manifest import Manifest, read_manifest
+from decant.data.manifest import AUXILIARY, Manifest, read_manifest
 from decant.data.pixels import PixelCache
+from decant.errors import UserError
 from decant.stages.support.resolve import Inputs
+from decant.training.auxiliary import AuxiliaryLabels
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,36 @@ def read_training_data(inputs: Inputs) -> TrainingData:
 
 def labels_of(manifest: Manifest, cache: PixelCache) -> Labels:
     """The labels of the train rows by content; of exact duplicates the first counts (cleaning keeps one)."""
-    train = manifest.of_split("train").drop_duplicates("content")
+    train = distinct_train(manifest)
     rows = cache.rows_of(train["content"])
     targets = np.full(len(cache), -1, dtype=np.int64)
     weight, group = np.zeros(len(cache)), np.full(len(cache), "", dtype=object)
     targets[rows] = manifest.targets(train)
     weight[rows], group[rows] = train["weight"], train["group"]
     return Labels(targets, weight, group, np.flatnonzero((targets >= 0) & (weight > 0)))
+
+
+def distinct_train(manifest: Manifest) -> pd.DataFrame:
+    """The rows of train, each content once."""
+    return manifest.of_split("train").drop_duplicates("content")
+
+
+def auxiliary_labels(data: TrainingData, columns: Sequence[str]) -> list[AuxiliaryLabels]:
+    """The labels of the auxiliary columns. Raises UserError for a column in which no label of train repeats."""
+    train = distinct_train(data.manifest)
+    rows = data.cache.rows_of(train["content"])
+    return [of_column(data, rows, train[AUXILIARY + column], column) for column in columns]
+
+
+def of_column(data: TrainingData, rows: np.ndarray, labels: pd.Series, column: str) -> AuxiliaryLabels:
+    """labels: of the cache rows `rows`."""
+    names = sorted(set(labels.dropna()))
+    if len(names) == labels.notna().sum():
+        raise UserError(
+            f"data.auxiliary_columns: no two images of train share a label in the column {column!r} ({len(names)} "
+            "labels in all), so nothing can be learned from it; name another column"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    targets = np.full(len(data.cache), -1, dtype=np.int64)
+    targets[rows] = [index.get(label, -1) for label in labels]
+    return AuxiliaryLabels(targets, len(names))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -60,12 +60,9 @@ class ToyVehicles(Section):
 FolderSplit = Literal["train", "val", "test", "predict", "unlabelled", "ignore"]
 
 
-class Data(Section):
-    """Where the images are and how they are labelled. Paths are relative to $DECANT_DATA (default: data/)."""
+class ImageSource(Section):
+    """The keys that every source of images has. Paths are relative to $DECANT_DATA (default: data/)."""
 
-    source: Literal["folder", "csv", "parquet", "cifar10", "cifar100", "toy_vehicles"] = Field(
-        "toy_vehicles", description="layout of the source"
-    )
     path: str = Field("", description="folder or archive (zip, tar, tar.gz)")
     zip_encoding: str = Field("", description="code page of names in an archive that are not Unicode: gbk, shift_jis")
     splits: dict[str, FolderSplit] | Literal["none"] = Field(
@@ -76,21 +73,47 @@ class Data(Section):
     )
     id_column: str = Field("id", description="csv: column with the file name, extension optional")
     label_column: str = Field("label", description="csv, parquet: column with the given label")
-    split_column: str = Field("", description="csv: column with the split of each row: train, val, test or predict")
     table_encoding: str = Field("", description="code page of tables and class files; default: UTF-8, else guessed")
     images: str = Field("", description="csv: folder below `path` with the labelled images")
-    predict: str = Field("", description="csv, folder: folder below `path` with the images to predict")
-    sample_submission: str = Field("", description="csv: the sample submission's file name")
     class_file: str = Field("", description="file with one class name per line")
     train: str = Field("", description="parquet: train file below `path`")
+    image_column: str = Field("image", description="parquet: column with the image bytes")
+
+
+class ExtraSource(ImageSource):
+    """Further images to train on. Each keeps out of val and test, whatever split the source gives it."""
+
+    source: Literal["folder", "csv", "parquet"] = Field("folder", description="layout of the source")
+    split: Literal["train", "unlabelled"] = Field(
+        "train", description="train: images with a label are trained on; unlabelled: labels are not read"
+    )
+    class_names: dict[str, str] = Field(
+        {}, description="class name in the source -> class of this study; an empty name leaves its images out"
+    )
+
+
+class Data(ImageSource):
+    """Where the images are and how they are labelled."""
+
+    source: Literal["folder", "csv", "parquet", "cifar10", "cifar100", "toy_vehicles"] = Field(
+        "toy_vehicles", description="layout of the source"
+    )
+    split_column: str = Field("", description="csv: column with the split of each row: train, val, test or predict")
+    auxiliary_columns: list[str] = Field(
+        [], description="csv, parquet: columns with further labels, for teachers with an auxiliary_weight"
+    )
+    predict: str = Field("", description="csv, folder: folder below `path` with the images to predict")
+    sample_submission: str = Field("", description="csv: the sample submission's file name")
     val: str = Field("", description="parquet: val file below `path`")
     test: str = Field("", description="parquet: test file below `path`")
-    image_column: str = Field("image", description="parquet: column with the image bytes")
     split_file: str = Field("", description="CSV with columns path, split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train drawn as val where none is given")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of train drawn as test where none is given")
     class_names: dict[str, str] = Field(
         {}, description="class name in the source -> its name in this study; one name for two merges them"
+    )
+    extra: list[ExtraSource] = Field(
+        [], description="further sources of images to train on; copies of val, test and predict images are left out"
     )
     limit: int | None = Field(None, ge=2, description="largest number of train images per class, for a quick try")
     download: bool = Field(False, description="cifar10, cifar100: allow the md5-checked download")
@@ -222,6 +245,9 @@ class Teacher(Training):
         None, gt=0, description="lowers the epochs so that all training takes about so long here; a step is timed once"
     )
     rand_augment: int = Field(0, ge=0, le=30, description="magnitude of RandAugment on training views; 0: none")
+    auxiliary_weight: float = Field(
+        0.0, ge=0, description="weight of the loss of each of data.auxiliary_columns beside the label's; 0: not learned"
+    )
 
     @field_validator("folds")
     @classmethod
@@ -365,21 +391,26 @@ def known_keys(location: tuple[int | str, ...]) -> list[str]:
         if part == "teachers":
             model = Teacher
         elif part in model.model_fields:
-            annotation = model.model_fields[str(part)].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            model = section_in(model.model_fields[str(part)].annotation) or model
     return sorted(model.model_fields)
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key contains, or a list of which it contains; None for a key with a plain value."""
+    kind = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def describe(model: type[BaseModel] = Study, prefix: str = "") -> list[str]:
     """Lines `key (default): description` of a section and of the sections inside it, for --help."""
     lines = []
     for name, field in model.model_fields.items():
-        annotation = Teacher if name == "teachers" else field.annotation
-        key = f"{prefix}{name}" + (".NAME" if name == "teachers" else "")
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            lines += describe(annotation, key + ".")
-        else:
+        section = Teacher if name == "teachers" else section_in(field.annotation)
+        listed = get_origin(field.annotation) is list
+        key = f"{prefix}{name}" + (".NAME" if name == "teachers" else ".NUMBER" if section and listed else "")
+        if section is None or listed:
             default = "" if field.is_required() else f" ({field.default})"
             lines.append(f"  {key}{default}: {field.description}")
+        if section is not None:
+            lines += describe(section, key + ".")
     return lines

@@ -26,6 +26,7 @@ from decant.training import loop
 from decant.workspace import StageResult
 
 CLASSES = ("Kombi", "Lkw", "Рикша")
+MAKES = ("Audi", "BMW", "Fiat", "Opel")
 LABELLED, UNLABELLED, PREDICT = 60, 9, 7
 MIRRORED = 4  # near duplicates of the first images, with the same label
 STUDY = {
@@ -71,7 +72,7 @@ def painted(number: int) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`shapes/`: train.csv with some empty labels, train/, test/ and a sample submission in an order of its own.
+    """`shapes/`: train.csv with empty labels and makes, train/, test/ and a sample submission in an order of its own.
 
     Among the photos are mirror images, an exact copy and a truncated file.
     """
@@ -82,15 +83,16 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "train" / f"{number:03d}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         painted(number).save(place)
-        rows.append(f"{number:03d},{CLASSES[number % 3] if number < LABELLED else ''}")
+        make = MAKES[number // 3 % 4] if number % 5 else ""
+        rows.append(f"{number:03d},{CLASSES[number % 3] if number < LABELLED else ''},{make}")
     for number in range(MIRRORED):
         painted(number).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "train" / f"mirror{number}.png")
-        rows.append(f"mirror{number},{CLASSES[number % 3]}")
+        rows.append(f"mirror{number},{CLASSES[number % 3]},")
     whole = (folder / "train" / "010.png").read_bytes()
     for name, content in (("copy", whole), ("broken", whole[: len(whole) // 2])):
         (folder / "train" / f"{name}.png").write_bytes(content)
-        rows.append(f"{name},{CLASSES[10 % 3]}")
-    (folder / "train.csv").write_text("id,body\n" + "\n".join(rows) + "\n", encoding="utf-8")
+        rows.append(f"{name},{CLASSES[10 % 3]},")
+    (folder / "train.csv").write_text("id,body,make\n" + "\n".join(rows) + "\n", encoding="utf-8")
     names = []
     for number in range(PREDICT):
         place = folder / "test" / f"photo_{number}.png"

@@ -23,7 +23,7 @@ def group_duplicates(rows: pd.DataFrame, exact: pd.DataFrame, near: pd.DataFrame
     Near pairs are joined from the highest score down; a pair that would make a group of more than 50 images is skipped.
     """
     n = len(rows)
-    joined = _components(n, exact)
+    joined = components(n, exact)
     if near is not None and len(near):
         joined = _joined(joined, near.sort_values(["score", "i", "j"], ascending=[False, True, True]))
     content = rows["content"].to_numpy()
@@ -31,8 +31,8 @@ def group_duplicates(rows: pd.DataFrame, exact: pd.DataFrame, near: pd.DataFrame
     return list(smallest)
 
 
-def _components(n: int, pairs: pd.DataFrame) -> np.ndarray:
-    """Return the connected component of each of n rows; int [n]."""
+def components(n: int, pairs: pd.DataFrame) -> np.ndarray:
+    """Return the connected component of each of n rows; int [n]. pairs: columns i, j."""
     ones = np.ones(len(pairs), dtype=np.int8)
     graph = coo_array((ones, (pairs["i"].to_numpy(), pairs["j"].to_numpy())), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1])

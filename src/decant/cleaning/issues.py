@@ -34,10 +34,18 @@ def list_issues(
         *(issue(rows, id_, "odd", 1.0, f"odd: {what}") for id_, what in odd.items()),
         *labels(rows, suspects, manifest.classes),
     ]
+    return table_of(issues)
+
+
+def table_of(issues: list[Issue]) -> pd.DataFrame:
+    """Issues as rows, sorted: ISSUE_COLUMNS with `clear` in place of `action`."""
     columns = [name if name != "action" else "clear" for name in ISSUE_COLUMNS]
-    return pd.DataFrame(issues, columns=columns).sort_values(
-        ["issue", "score", "id"], ascending=[True, False, True], ignore_index=True
-    )
+    return in_order(pd.DataFrame(issues, columns=columns))
+
+
+def in_order(issues: pd.DataFrame) -> pd.DataFrame:
+    """The issues by kind, the highest score of each first."""
+    return issues.sort_values(["issue", "score", "id"], ascending=[True, False, True], ignore_index=True)
 
 
 def issue(
@@ -110,7 +118,9 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
     """Return the counts for `clean/metrics.json`; found = kept + set_aside."""
     rows = manifest.rows
     set_aside = int((rows["action"] == "drop").sum())
+    of_extra = {"extra_sources": extra_counts(manifest, issues)} if manifest.is_extra().any() else {}
     return {
+        **of_extra,
         "found": len(rows),
         "kept": len(rows) - set_aside,
         "set_aside": set_aside,
@@ -120,6 +130,21 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
         "actions": counts(rows["action"]),
         "splits": counts(manifest.kept()["split"]),
         "splits_set_aside": counts(rows["split"][rows["action"] == "drop"]),
+    }
+
+
+def extra_counts(manifest: Manifest, issues: pd.DataFrame) -> dict[str, int]:
+    """What became of the images of extra sources; found = train + unlabelled + set_aside."""
+    rows = manifest.rows[manifest.is_extra()]
+    kept = rows["split"][rows["action"] != "drop"]
+    kinds = issues["issue"]
+    return {
+        "found": len(rows),
+        "train": int((kept == "train").sum()),
+        "unlabelled": int((kept == "unlabelled").sum()),
+        "set_aside": len(rows) - len(kept),
+        "copies_of_val_test_or_predict": int((kinds == "extra_leak").sum()),
+        "copies_of_the_main_source": int((kinds == "extra_copy").sum()),
     }
 
 

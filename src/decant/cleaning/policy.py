@@ -3,6 +3,8 @@
 | issue | report | duplicates (default) | conservative | aggressive |
 |---|---|---|---|---|
 | broken | drop | drop | drop | drop |
+| extra source: copy of a val, test or predict image (extra_leak) | drop | drop | drop | drop |
+| extra source: the same file as a labelled image of the main source (extra_copy) | drop | drop | drop | drop |
 | warning of the decoder (damaged metadata) | none | none | none | none |
 | exact duplicate in train, same label | suggest | drop all but the first | as left | as left |
 | the same file under two labels (conflict), train | suggest | downweight to 0 | as left | as left |
@@ -28,6 +30,7 @@ from decant.study import Policy
 
 ISSUE_COLUMNS = ["id", "path", "issue", "score", "given_label", "suggested_label", "action", "reason"]
 PRECEDENCE = ["none", "suggest", "review", "group", "downweight", "relabel", "drop"]
+ALWAYS_DROPPED = ("broken", "extra_leak", "extra_copy")
 GIVEN_BELOW, OTHER_ABOVE = 0.1, 0.8
 
 
@@ -58,7 +61,7 @@ def apply_policy(manifest: Manifest, issues: pd.DataFrame, policy: Policy) -> tu
 def action_for(issue: Any, policy: Policy, split: str | None) -> str:
     """Return the action for one issue; `issue` has the fields of ISSUE_COLUMNS and `clear`."""
     kind = issue.issue
-    if kind == "broken":
+    if kind in ALWAYS_DROPPED:
         return "drop"
     if kind == "warning":
         return "none"

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from decant.data.class_checks import counted_reasons, warn_of_classes, without_repeats
 from decant.data.decoder_warnings import recorded_warnings, taken_warnings
+from decant.data.extra_items import extra_items, log_extra
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
@@ -45,6 +47,8 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS = SCHEMA.names
+EXTRA = "extra"  # column of a study with extra sources: 0, or the number of the row's extra source
+AUXILIARY = "auxiliary."  # begins the columns of a study with auxiliary columns: labels, None where missing
 MAY_BE_NONE = {"given_label", "label", "split"}
 WARNING = "warning: "  # begins the reason of an image that is used although its decoder warned of it
 BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # per task of the pool
@@ -68,6 +72,7 @@ class Look(NamedTuple):
 class Manifest:
     """rows: a table with COLUMNS, one row per image, `id` unique. classes: the class names by their index.
 
+    Where the study has extra sources or auxiliary columns, COLUMNS are followed by EXTRA and by AUXILIARY + name.
     Text columns contain str, or None where a label or a split is missing; `weight` is float64, `width` and `height`
     are int64 (0 for a broken file).
     """
@@ -81,6 +86,16 @@ class Manifest:
     def kept(self) -> pd.DataFrame:
         """The rows that were not set aside."""
         return self.rows[self.rows["action"] != "drop"]
+
+    def is_extra(self) -> pd.Series:
+        """True for the rows of extra sources, bool [n]."""
+        if EXTRA not in self.rows.columns:
+            return pd.Series(False, index=self.rows.index)
+        return self.rows[EXTRA] > 0
+
+    def main(self) -> "Manifest":
+        """The manifest of the main source alone."""
+        return Manifest(self.rows[~self.is_extra()].drop(columns=EXTRA, errors="ignore"), self.classes)
 
     def of_split(self, *splits: str) -> pd.DataFrame:
         """Kept rows of these splits ordered by id, with a new index."""
@@ -113,29 +128,58 @@ def build_manifest(
     `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image to train on.
     """
     names = renamed(source.classes, data.class_names)
-    items = [with_class_name(item, data.class_names) for item in source.found()]
+    found = list(source.found())
+    items = [with_class_name(item, data.class_names) for item in found if not item.extra]
+    extras = extra_items([item for item in found if item.extra], data.extra, names)
     if data.limit is not None:
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
+        extras = [limited(of_one, data.limit, 0, 0, seed) for of_one in extras]
+    look_of = looks_of(source, [*items, *chain(*extras)], workers, progress)
+    table = rows_of(items, look_of, data.auxiliary_columns)
+    classes = trainable_classes(table, names)
+    tables = [without_untrainable(table, classes)]
+    if len(classes) < 2:
+        raise UserError(too_few_classes(tables[0], classes))
+    warn_of_classes(tables[0], classes)
+    for extra, of_one in zip(data.extra, extras, strict=True):
+        tables.append(without_untrainable(rows_of(of_one, look_of, data.auxiliary_columns), classes))
+        log_extra(extra, tables[-1])
+    whole = pd.concat(tables, ignore_index=True)
+    if data.extra:
+        whole[EXTRA] = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
+    count_warnings(whole)
+    return Manifest(whole, classes)
+
+
+def looks_of(source: Source, items: Sequence[Found], workers: int, progress: Progress | None) -> dict[str, Look]:
+    """What decoding each readable image showed, by its path."""
     readable = [item.path for item in items if not item.problem]
     looks: Iterator[tuple[str, Look]] = look_at_all(source.contents(readable), workers)
     if progress is not None:
         looks = progress(looks, "reading images", total=len(readable), unit="images")
     with recorded_warnings():
-        look_of = dict(looks)
+        return dict(looks)
+
+
+def rows_of(items: Sequence[Found], look_of: Mapping[str, Look], auxiliary_columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of one source, in which copies of repeating folders are set aside."""
     unread = Look("", 0, 0, "it could not be read")
     rows = [
         row_of(item, Look("", 0, 0, item.problem) if item.problem else look_of.get(item.path, unread)) for item in items
     ]
-    table = without_repeats(pd.DataFrame(rows, columns=COLUMNS), [item.in_repeat for item in items])
-    classes = trainable_classes(table, names)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for number, column in enumerate(auxiliary_columns):
+        table[AUXILIARY + column] = [item.auxiliary[number] if item.auxiliary else None for item in items]
+    return without_repeats(table, [item.in_repeat for item in items])
+
+
+def without_untrainable(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """The table in which rows of other classes are set aside."""
     untrainable = table["label"].notna() & ~table["label"].isin(classes) & (table["action"] != "drop")
+    table = table.copy()
     table.loc[untrainable, "reason"] = "no image of its class to train on: " + table.loc[untrainable, "label"]
     table.loc[untrainable, "action"] = "drop"
-    if len(classes) < 2:
-        raise UserError(too_few_classes(table, classes))
-    warn_of_classes(table, classes)
-    count_warnings(table)
-    return Manifest(table, classes)
+    return table
 
 
 def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> Manifest:
@@ -149,7 +193,8 @@ def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fractio
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write Parquet atomically, with the classes in the schema's metadata. Raises UserError on a full disk."""
-    schema = SCHEMA.with_metadata({b"classes": json.dumps(manifest.classes, ensure_ascii=False).encode()})
+    fields = [field_of(column) for column in manifest.rows.columns]
+    schema = pa.schema(fields, {b"classes": json.dumps(manifest.classes, ensure_ascii=False).encode()})
     table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(schema.metadata)
     try:
@@ -174,13 +219,22 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """The COLUMNS of `rows` with the types of Manifest. Raises ValueError for a missing column or a repeated id."""
+    """The manifest's columns in `rows`, with their types. Raises ValueError for a missing column or a repeated id."""
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise ValueError(f"the manifest lacks the columns {missing}")
     if rows["id"].duplicated().any():
         raise ValueError(f"ids occur twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
-    return pd.DataFrame({field.name: typed(rows[field.name], field) for field in SCHEMA}, columns=COLUMNS)
+    further = [column for column in rows.columns if column == EXTRA or column.startswith(AUXILIARY)]
+    columns = [*COLUMNS, *sorted(further)]
+    return pd.DataFrame({column: typed(rows[column], field_of(column)) for column in columns}, columns=columns)
+
+
+def field_of(column: str) -> pa.Field:
+    """Name and type of a column."""
+    if column in COLUMNS:
+        return SCHEMA.field(column)
+    return pa.field(column, pa.int64() if column == EXTRA else pa.string())
 
 
 def typed(values: pd.Series, field: pa.Field) -> pd.Series:
@@ -188,7 +242,7 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
     if field.type != pa.string():
         return values.astype("float64" if field.type == pa.float64() else "int64")
     missing = values.isna()
-    if missing.any() and field.name not in MAY_BE_NONE:
+    if missing.any() and field.name not in MAY_BE_NONE and not field.name.startswith(AUXILIARY):
         raise ValueError(f"a row of the manifest has no value in the column {field.name}")
     return values.astype(object).where(~missing, None)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from PIL import Image
 from scipy.special import softmax
 
 from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
-from decant.cleaning.issues import cleaning_metrics, list_issues
+from decant.cleaning.extra import HELD, check_extra, extra_issues, touching
+from decant.cleaning.issues import cleaning_metrics, extra_counts, in_order, list_issues
 from decant.cleaning.label_noise import JudgedLabels, judge_labels, label_noise_metrics
 from decant.cleaning.near_duplicates import find_near_duplicates
 from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
+from decant.data.geometry import InputGeometry
 from decant.data.images import decode
-from decant.data.manifest import Manifest, draw_splits, read_manifest, write_manifest
+from decant.data.manifest import EXTRA, Manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, folds, separate_groups
@@ -77,10 +79,16 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `manifest.parquet` with groups, splits and actions, `issues.csv` and `metrics.json`."""
     manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
-    looks, seen = look(experiment, manifest)
-    cleaned = clean_manifest(experiment.study, manifest, looks, seen)
+    geometry = encoder_geometry(experiment.study, manifest)
+    main, extra = manifest.main(), manifest.rows[manifest.is_extra()]
+    looks, seen = look(experiment, main.rows, geometry)
+    cleaned = clean_manifest(experiment.study, main, looks, seen)
     check_splits(cleaned.manifest)
     check_classes(cleaned.manifest)
+    if len(extra):
+        further = look(experiment, extra, geometry)
+        cleaned = with_extra(experiment.study, cleaned, extra, [(looks, seen), further])
+        log_extra(cleaned)
     write_manifest(cleaned.manifest, folder / "manifest.parquet")
     cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
     noise = {part: label_noise_metrics(judged) for part, judged in cleaned.judged.items()}
@@ -103,6 +111,79 @@ def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Inde
     odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
     return Cleaned(*apply_policy(manifest, issues, study.clean.policy), judged)
+
+
+def with_extra(
+    study: Study, cleaned: Cleaned, extra: pd.DataFrame, looks_at: Sequence[tuple[Looks, pd.Index]]
+) -> Cleaned:
+    """The cleaned main source with the rows of the extra sources, checked against it.
+
+    The main source is cleaned before, alone: its splits and its val, test and predict rows do not depend on the extra
+    ones. Copies of these rows are set aside under every policy. extra: rows of the manifest, after those of the main
+    source. looks_at: the looks and the index of their rows, of the main and of the extra sources.
+    """
+    rows = pd.concat([cleaned.manifest.rows.assign(**{EXTRA: 0}), extra])
+    seen = looks_at[0][1].append(looks_at[1][1])
+    looks = joined_looks([looks for looks, _ in looks_at])
+    readable = Manifest(rows.loc[seen].reset_index(drop=True), cleaned.manifest.classes)
+    exact = find_exact_duplicates(readable.rows)
+    near = near_pairs(readable, looks, exact)
+    checked = check_extra(readable, exact, near)
+    rows.loc[seen, ["group", "action", "reason"]] = checked.manifest.rows[["group", "action", "reason"]].to_numpy()
+    manifest, ids = Manifest(rows, cleaned.manifest.classes), readable.rows["id"].to_numpy()
+    is_extra = readable.is_extra().to_numpy()
+    judged = judged_by_main(checked.manifest, looks, is_extra)
+    odd = {ids[n]: what for n, what in find_odd(looks.thumbnails).items() if is_extra[n]}
+    exact, near = by_id(touching(exact, is_extra), ids), by_id(touching(near, is_extra), ids)
+    issues = extra_issues(manifest, checked, exact, near, odd, judged.suggested)
+    manifest, issues = apply_policy(manifest, issues, study.clean.policy)
+    whole = in_order(pd.concat([cleaned.issues, issues], ignore_index=True))
+    return Cleaned(manifest, whole, {**cleaned.judged, "extra": judged})
+
+
+def near_pairs(readable: Manifest, looks: Looks, exact: pd.DataFrame) -> pd.DataFrame:
+    """The near pairs of all rows, in which all copies of val, test and predict images are connected with these.
+
+    Each image is compared with its few nearest neighbours, so many copies of one kind hide those of another kind. The
+    search is therefore repeated without the copies that it found, until it finds no further one.
+    """
+    rows = readable.rows
+    near = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
+    left = np.flatnonzero(readable.is_extra() | rows["split"].isin(HELD))
+    while True:
+        leaks = check_extra(readable, exact, near).leaks
+        remaining = left[~rows["id"].iloc[left].isin(list(leaks)).to_numpy()]
+        if len(remaining) == len(left):
+            return near
+        left = remaining
+        found = find_near_duplicates(looks.thumbnails[left], looks.features[left], looks.mirrored[left])
+        near = pd.concat([near, found.assign(i=left[found["i"]], j=left[found["j"]])], ignore_index=True)
+
+
+def joined_looks(parts: Sequence[Looks]) -> Looks:
+    names = [field.name for field in fields(Looks)]
+    return Looks(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def judged_by_main(manifest: Manifest, looks: Looks, is_extra: np.ndarray) -> JudgedLabels:
+    """Judge the labels of the extra rows by a probe fitted on train of the main source."""
+    rows, targets = manifest.rows, manifest.targets(manifest.rows)
+    live = np.asarray((rows["action"] != "drop") & (rows["weight"] > 0) & (rows["split"] == "train")) & (targets >= 0)
+    of = np.flatnonzero(live & is_extra)
+    fit_on = np.flatnonzero(live & ~is_extra)
+    probabilities = probe_probabilities(looks.features, targets, len(manifest.classes), fit_on, of)
+    return judge_labels(probabilities, targets[of], rows["id"].to_numpy()[of], list(rows["group"].to_numpy()[of]))
+
+
+def log_extra(cleaned: Cleaned) -> None:
+    """One line on what became of the images of extra sources."""
+    count = extra_counts(cleaned.manifest, cleaned.issues)
+    log.info(
+        "extra sources: %d of %d images are trained on, %d unlabelled ones are kept; %d copies of val, test or predict "
+        "images and %d of other images of the main source are left out",
+        count["train"], count["found"], count["unlabelled"], count["copies_of_val_test_or_predict"],
+        count["copies_of_the_main_source"],
+    )  # fmt: skip
 
 
 def encoder_source(experiment: Experiment) -> str:
@@ -137,15 +218,15 @@ def check_classes(manifest: Manifest) -> None:
             )
 
 
-def look(experiment: Experiment, manifest: Manifest) -> tuple[Looks, pd.Index]:
-    """Features and thumbnails of the readable images, and the index of their manifest rows."""
+def look(experiment: Experiment, rows: pd.DataFrame, geometry: InputGeometry) -> tuple[Looks, pd.Index]:
+    """Features and thumbnails of the readable images of manifest rows, and the index of these rows."""
     encoder = experiment.study.clean.encoder
     seed = derived_seed(experiment.study.seed, "encoder")
     classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
     classifier = placed(classifier, experiment.device).eval()
-    rows = manifest.rows[manifest.rows["action"] != "drop"]
+    rows = rows[rows["action"] != "drop"]
     seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    preprocessing = encoder_geometry(experiment.study, manifest).preprocessing(encoder.input_px, 1.0)
+    preprocessing = geometry.preprocessing(encoder.input_px, 1.0)
     for ids, images, thumbnails in prepared_batches(experiment, rows, preprocessing):
         images = images.to(experiment.device)
         triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails

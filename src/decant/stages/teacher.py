@@ -5,6 +5,7 @@ teachers/NAME.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from decant.data.manifest import read_manifest
 from decant.data.splits import folds
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
+from decant.errors import UserError
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, resolve_epochs, source_digest
@@ -22,10 +24,11 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
-from decant.stages.support.training_data import Labels, TrainingData, read_training_data
+from decant.stages.support.training_data import Labels, TrainingData, auxiliary_labels, read_training_data
 from decant.study import Teacher, non_defaults
 from decant.tracking import Log
 from decant.training.augmentation import rand_augment
+from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxiliary
 from decant.training.loop import Task, train
 from decant.training.rate_range import rate_range
 from decant.training.supervised import equal_class_probability, supervised_loss
@@ -39,6 +42,7 @@ RESUMABLE = True
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     geometry = input_geometry(experiment, inputs["clean"])
     teacher = resolved_teacher(experiment, name, inputs, geometry)
+    check_auxiliary(experiment, name, teacher)
     values = {
         **non_defaults(teacher, "recipe", "minutes"),
         "seed": seed_of(experiment, name),
@@ -78,6 +82,15 @@ def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry
     return resolve_epochs(experiment, teacher, len(manifest.of_split("train")), len(manifest.of_split("val")))
 
 
+def check_auxiliary(experiment: Experiment, name: str, teacher: Teacher) -> None:
+    """Raise UserError if the teacher is to learn auxiliary labels that do not exist, or has no body to train."""
+    key = f"teachers.{name.partition('/')[2]}.auxiliary_weight"
+    if teacher.auxiliary_weight and not experiment.study.data.auxiliary_columns:
+        raise UserError(f"{key} is set, but data.auxiliary_columns names no column of the table; name one, or set 0")
+    if teacher.auxiliary_weight and teacher.kind == "probe":
+        raise UserError(f"{key} is set, but kind: probe trains the head alone; set 0, or kind: finetune")
+
+
 def seed_of(experiment: Experiment, name: str) -> int:
     family, _, teacher = name.partition("/")
     return derived_seed(experiment.study.seed, "teacher" if family == "teachers" else family, teacher)
@@ -113,17 +126,34 @@ def train_one(
     checkpoint = started(experiment, teacher, data, views, seed, folder, track)
     if teacher.kind == "probe":
         return checkpoint
+    task = task_of(experiment, teacher, data, views)
+    evaluate, classes = val_metrics(experiment, data, checkpoint.preprocessing), len(data.manifest.classes)
+    if teacher.auxiliary_weight:
+        further = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
+        criterion = with_auxiliary(
+            task.criterion,
+            further,
+            views,
+            data.labels.weight,
+            classes,
+            teacher.label_smoothing,
+            teacher.auxiliary_weight,
+        )
+        task, evaluate = replace(task, criterion=criterion), of_first_outputs(evaluate, classes)
+        widen(checkpoint.classifier, sum(column.classes for column in further))
     trained = train(
         checkpoint.classifier,
-        task_of(experiment, teacher, data, views),
+        task,
         without_val(teacher, data.chosen),
         seed,
         folder,
-        val_metrics(experiment, data, checkpoint.preprocessing),
+        evaluate,
         teacher.dtype,
         experiment.device,
         track,
     )
+    if teacher.auxiliary_weight:
+        narrow(trained, classes)
     return Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card)
 
 

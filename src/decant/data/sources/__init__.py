@@ -12,12 +12,14 @@ from decant.data.sources.base import Found, Source, locate, read_splits
 from decant.data.sources.cifar import CifarSource
 from decant.data.sources.csv_table import TableLayout, TableSource
 from decant.data.sources.folder import FolderSource
+from decant.data.sources.joined import JoinedSource
 from decant.data.sources.parquet import ParquetLayout, ParquetSource
 from decant.errors import UserError
-from decant.study import Data
+from decant.study import Data, ExtraSource, ImageSource
 
 __all__ = ["SOURCES", "Found", "Source", "SourceKind", "open_source", "toy_vehicles_folder"]
 
+WITH_COLUMNS = ("csv", "parquet")  # sources that may have auxiliary columns
 Splits = Mapping[str, str] | None
 
 
@@ -40,11 +42,34 @@ class SourceKind:
 
 
 def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Source:
-    """Open the source that the study's `data` section names.
+    """Open the source that the study's `data` section names, joined with its extra sources.
 
     work: the folder into which toy vehicles are drawn. Raises UserError if a file or folder is missing,
     with the places that were searched.
     """
+    main = open_one(data, data_root, work, seed)
+    if not data.extra:
+        return main
+    extras = [(extra, open_extra(extra, number, data_root, work)) for number, extra in enumerate(data.extra)]
+    return JoinedSource(data_root / data.path, main, extras)
+
+
+def open_extra(extra: ExtraSource, number: int, data_root: Path, work: Path) -> Source:
+    """Open an extra source as a main one. Raises UserError as `open_source`, with the number of the source."""
+    shared = extra.model_dump(include={"source", *ImageSource.model_fields})
+    try:
+        return open_one(Data(**shared), data_root, work, 0)
+    except UserError as error:
+        raise UserError(f"data.extra.{number} (its keys are meant where the message says data.KEY): {error}") from None
+
+
+def open_one(data: Data, data_root: Path, work: Path, seed: int) -> Source:
+    """Open the main source alone."""
+    if data.auxiliary_columns and data.source not in WITH_COLUMNS:
+        raise UserError(
+            f"data.auxiliary_columns names columns, but a source of the kind {data.source} has none; use "
+            f"{' or '.join(WITH_COLUMNS)}, or remove the key"
+        )
     splits = None
     if data.split_file:
         file = locate(data_root, data.split_file, "the split file")
@@ -83,6 +108,7 @@ def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         sample_submission=data.sample_submission,
         class_file=data.class_file,
         encoding=data.table_encoding,
+        auxiliary_columns=tuple(data.auxiliary_columns),
     )
     return TableSource(container_of(data, folders), folders.data_root, layout, splits)
 
@@ -96,6 +122,7 @@ def open_parquet(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         label_column=data.label_column,
         class_file=data.class_file,
         encoding=data.table_encoding,
+        auxiliary_columns=tuple(data.auxiliary_columns),
     )
     return ParquetSource(locate(folders.data_root, data.path, "the data set"), folders.data_root, layout, splits)
 

@@ -24,7 +24,8 @@ class Found:
     path: source-relative, unique. given_label: the source's class name, or None. split: None if the source
     does not define it. problem: why the image cannot be read, if known before reading; else empty. aside: why a
     readable image is set aside; else empty. in_repeat: True in a folder that seems to repeat others; the image is set
-    aside if an image outside such folders has the same bytes.
+    aside if an image outside such folders has the same bytes. auxiliary: its labels in `data.auxiliary_columns`, in
+    their order. extra: 0 for the study's main source, else the number of the extra source, from 1.
     """
 
     path: str
@@ -33,6 +34,8 @@ class Found:
     problem: str = ""
     aside: str = ""
     in_repeat: bool = False
+    auxiliary: tuple[str | None, ...] = ()
+    extra: int = 0
 
 
 class Source(Protocol):

@@ -112,10 +112,7 @@ def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
 
     Raises UserError if a key of `shown` is no class, or if a name is not one printable line of text.
     """
-    unknown = [name for name in shown if nfc(name) not in classes]
-    if unknown:
-        known = ", ".join(map(repr, classes[:12]))
-        raise UserError(f"data.class_names: {unknown[0]!r} is not a class of the source; it has {known}")
+    need_classes(shown, classes, "data.class_names")
     names = list(dict.fromkeys(shown_name(name, shown) for name in classes))
     unusable = [name for name in names if not name.strip() or len(name.splitlines()) != 1 or "\0" in name]
     if unusable:
@@ -126,6 +123,14 @@ def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
             f"Rename it in the study: data.class_names: {{{as_yaml(unusable[0])}: {as_yaml(one_line)}}}"
         )
     return names
+
+
+def need_classes(shown: Mapping[str, str], classes: Sequence[str], key: str) -> None:
+    """Raise UserError if a name that the study maps is no class of the source. key: of the study."""
+    unknown = [name for name in shown if nfc(name) not in classes]
+    if unknown:
+        known = ", ".join(map(repr, classes[:12]))
+        raise UserError(f"{key}: {unknown[0]!r} is not a class of the source; it has {known}")
 
 
 def shown_name(name: str, shown: Mapping[str, str]) -> str:

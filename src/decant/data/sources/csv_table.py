@@ -36,6 +36,7 @@ class TableLayout:
     sample_submission: str = ""
     class_file: str = ""
     encoding: str = ""
+    auxiliary_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Row:
     label: str
     split: str | None
     table_split: str | None
+    auxiliary: tuple[str, ...] = ()
 
 
 class TableSource(ContainerSource):
@@ -85,7 +87,8 @@ class TableSource(ContainerSource):
         self.classes, named_labels = name_classes(filter(None, labels), names)
         self._alias: dict[str, str] = {}  # path of another row of a file -> path of the file
         self._lost: list[str] = []  # reasons of rows without a file
-        self._items = list(self._matched(rows, [named_labels.get(label) for label in labels]))
+        matched = self._matched(rows, [named_labels.get(label) for label in labels])
+        self._items = with_auxiliary(list(matched), [row.auxiliary for row in rows])
         self._warn_of_lost_rows(len(rows))
         self._warn_of_repeated_rows(len(rows))
 
@@ -177,6 +180,8 @@ def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
     if several and layout.label_column not in cells[0]:
         del columns["label_column"]
     need_columns(list(cells[0]), {key: column for key, column in columns.items() if column}, table)
+    for column in layout.auxiliary_columns if "label_column" in columns else ():
+        need_columns(list(cells[0]), {"auxiliary_columns": column}, table)
     labels = [row.get(layout.label_column, "") for row in cells]
     table_split = split_of_table(table) if several else None
     split = "predict" if table_split == "test" and not any(labels) else table_split
@@ -189,6 +194,7 @@ def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
             label,
             row_split(row.get(layout.split_column, ""), table, number) or split,
             table_split,
+            tuple(row.get(column, "") for column in layout.auxiliary_columns),
         )
         for number, (row, label) in enumerate(zip(cells, labels, strict=True), 2)
     ]
@@ -197,3 +203,14 @@ def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
 def row_split(cell: str, table: str, number: int) -> str | None:
     """The split that a cell of `data.split_column` names; None if it is empty. Raises UserError for an unknown one."""
     return split_of_cell(cell, f"{table} (data.split_column), row {number}") if cell else None
+
+
+def with_auxiliary(items: Sequence[Found], cells: Sequence[Sequence[str]]) -> list[Found]:
+    """The items with their labels in the auxiliary columns.
+
+    items: one per row of the table, in order, then others. cells: of each row in these columns.
+    """
+    columns = [whole_numbers(column) for column in zip(*cells, strict=True)]
+    labels = [tuple(cell or None for cell in row) for row in zip(*columns, strict=True)]
+    first = [replace(item, auxiliary=of_row) for item, of_row in zip(items, labels, strict=False)]
+    return [*first, *items[len(first) :]]

@@ -42,6 +42,7 @@ class ParquetLayout:
     label_column: str = "label"
     class_file: str = ""
     encoding: str = ""
+    auxiliary_columns: tuple[str, ...] = ()
 
 
 class ParquetSource(BaseSource):
@@ -69,6 +70,7 @@ class ParquetSource(BaseSource):
             )
             names = class_lines(self._also_digest(file.read_bytes()), str(file), layout.encoding)
         self._labels = {name: self._read_labels(split, name, schemas[name]) for split, name in self._files}
+        self._auxiliary = {name: self._read_auxiliary(split, name, schemas[name]) for split, name in self._files}
         given = {label for labels in self._labels.values() if labels for label in labels if label is not None}
         self.classes, self._named = self._name_classes(given, names, schemas)
 
@@ -96,11 +98,15 @@ class ParquetSource(BaseSource):
                 unlabelled_split = "predict" if split == "test" else None
                 yield from (Found(f"{name}#{index}", None, unlabelled_split) for index in range(count))
                 continue
-            for index, label in enumerate(labels):
-                yield Found(f"{name}#{index}", self._named[label] if label is not None else None, split)
+            auxiliary = self._auxiliary[name] or [()] * len(labels)
+            for index, (label, further) in enumerate(zip(labels, auxiliary, strict=True)):
+                known = self._named[label] if label is not None else None
+                yield Found(f"{name}#{index}", known, split, auxiliary=further)
 
     def _read_labels(self, split: str, name: str, schema: pa.Schema) -> list[str | None] | None:
         column = self.layout.label_column
+        if not column:
+            return None  # an extra source without labels
         if split == "train":
             need_columns(schema.names, {"label_column": column}, f"{self.where / name}")
         elif column not in schema.names:
@@ -108,6 +114,19 @@ class ParquetSource(BaseSource):
                 return None
             log.info("%s has no column %s; its column label is used instead", name, column)
             column = "label"
+        return self._cells(name, schema, column)
+
+    def _read_auxiliary(self, split: str, name: str, schema: pa.Schema) -> list[tuple[str | None, ...]]:
+        """The labels of each row in the auxiliary columns; None where a val or test file lacks a column."""
+        columns = self.layout.auxiliary_columns
+        for column in columns if split == "train" else ():
+            need_columns(schema.names, {"auxiliary_columns": column}, f"{self.where / name}")
+        missing = [None] * pq.read_metadata(self.where / name).num_rows if columns else []
+        cells = [self._cells(name, schema, column) if column in schema.names else missing for column in columns]
+        return list(zip(*cells, strict=True))
+
+    def _cells(self, name: str, schema: pa.Schema, column: str) -> list[str | None]:
+        """The labels in a column of a file. Raises UserError if it is damaged or a cell contains several."""
         refuse_several_labels(schema.field(column), f"{self.where / name}")
         try:
             values = pq.read_table(self.where / name, columns=[column]).column(0).to_pylist()

@@ -16,6 +16,7 @@ from decant.data.manifest import Manifest, read_manifest
 from decant.data.sources import toy_vehicles_folder
 from decant.stages.clean import Cleaned, clean_manifest, look
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import encoder_geometry
 from decant.stages.support.resolve import inputs_of
 
 CLEANING_COLUMNS = (
@@ -65,8 +66,8 @@ def study_rows(experiment: Experiment) -> Iterator[Row]:
 
 
 def looked_at(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
-    manifest = read_manifest(inputs_of(experiment, "clean").folder("manifest") / "manifest.parquet")
-    return (manifest, *look(experiment, manifest))
+    manifest = read_manifest(inputs_of(experiment, "clean").folder("manifest") / "manifest.parquet").main()
+    return (manifest, *look(experiment, manifest.rows, encoder_geometry(experiment.study, manifest)))
 
 
 def relabelled(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:

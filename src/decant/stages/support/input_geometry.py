@@ -71,8 +71,11 @@ def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometr
 
 
 def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
-    """The same with the reason. What probes decide is stored beside the stages, and the same from then on."""
-    manifest = read_manifest(cleaned.folder / "manifest.parquet")
+    """The same with the reason. What probes decide is stored beside the stages, and the same from then on.
+
+    Extra sources have no say: the geometry is that of the images to predict, and they may have other shapes.
+    """
+    manifest = read_manifest(cleaned.folder / "manifest.parquet").main()
     possible = possible_geometries(experiment.study, shapes_of(manifest.of_split("train")))
     options = possible.geometries
     if len(options) == 1:
@@ -99,6 +102,7 @@ def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
 
     manifest: before cleaning. Where the shapes leave a doubt, the first candidate: it shows the whole image.
     """
+    manifest = manifest.main()
     rows = manifest.kept()
     rows = rows[rows["split"].isna() | (rows["split"] == "train") | (rows["split"] == "")]
     shapes = shapes_of(rows if len(rows) else manifest.kept())

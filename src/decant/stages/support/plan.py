@@ -61,7 +61,7 @@ def decided_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen | N
 
 def possible_after(experiment: Experiment, cleaned: StageResult) -> Possible:
     """What the shapes of the cleaned train leave possible."""
-    rows = read_manifest(cleaned.folder / "manifest.parquet").of_split("train")
+    rows = read_manifest(cleaned.folder / "manifest.parquet").main().of_split("train")
     return possible_geometries(experiment.study, shapes_of(rows))
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from decant.data.manifest import Manifest, read_manifest
+from decant.data.manifest import AUXILIARY, Manifest, read_manifest
 from decant.data.pixels import PixelCache
+from decant.errors import UserError
 from decant.stages import REFIT
 from decant.stages.support.resolve import Inputs
+from decant.training.auxiliary import AuxiliaryLabels
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,24 @@ def labels_of(manifest: Manifest, cache: PixelCache, splits: Sequence[str] = ("t
 def distinct_rows(manifest: Manifest, splits: Sequence[str]) -> pd.DataFrame:
     """The rows of the splits, each content once."""
     return manifest.of_split(*splits).drop_duplicates("content")
+
+
+def auxiliary_labels(data: TrainingData, columns: Sequence[str]) -> list[AuxiliaryLabels]:
+    """The labels of the auxiliary columns. Raises UserError for a column in which no label of train repeats."""
+    learned = distinct_rows(data.manifest, data.splits)
+    rows = data.cache.rows_of(learned["content"])
+    return [of_column(data, rows, learned[AUXILIARY + column], column) for column in columns]
+
+
+def of_column(data: TrainingData, rows: np.ndarray, labels: pd.Series, column: str) -> AuxiliaryLabels:
+    """labels: of the cache rows `rows`."""
+    names = sorted(set(labels.dropna()))
+    if len(names) == labels.notna().sum():
+        raise UserError(
+            f"data.auxiliary_columns: no two images of train share a label in the column {column!r} ({len(names)} "
+            "labels in all), so nothing can be learned from it; name another column"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    targets = np.full(len(data.cache), -1, dtype=np.int64)
+    targets[rows] = [index.get(label, -1) for label in labels]
+    return AuxiliaryLabels(targets, len(names))

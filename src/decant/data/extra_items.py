@@ -1,0 +1,66 @@
+"""Images of extra sources with the classes of the study."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from decant.data.sources.base import Found
+from decant.data.sources.class_names import need_classes, nfc, shown_name
+from decant.errors import UserError, nearest
+from decant.study import ExtraSource
+
+log = logging.getLogger(__name__)
+
+
+def extra_items(items: Sequence[Found], extras: Sequence[ExtraSource], classes: Sequence[str]) -> list[list[Found]]:
+    """The images of each extra source, labelled with classes of the study.
+
+    items: of all extra sources. classes: of the study. An image whose class `class_names` leaves out is set aside.
+    Raises UserError for a class that the study does not have.
+    """
+    return [
+        with_study_classes([item for item in items if item.extra == number], extra, number, classes)
+        for number, extra in enumerate(extras, 1)
+    ]
+
+
+def with_study_classes(items: Sequence[Found], extra: ExtraSource, number: int, classes: Sequence[str]) -> list[Found]:
+    key = f"data.extra.{number - 1}.class_names"
+    labels = sorted({item.given_label for item in items if item.given_label is not None})
+    if extra.split == "train":
+        need_classes(extra.class_names, labels, key)
+    own = {nfc(name): name for name in classes}  # accents may be written in two ways
+    asked = {label: shown_name(label, extra.class_names) for label in labels}
+    names = {label: own.get(nfc(name), name) for label, name in asked.items()}
+    refuse_unknown(names, classes, extra.path, key)
+    return [item if item.given_label is None else relabelled(item, names[item.given_label], key) for item in items]
+
+
+def relabelled(item: Found, name: str, key: str) -> Found:
+    """The item with the study's name of its class; set aside if the name is empty."""
+    if name:
+        return replace(item, given_label=name)
+    return replace(item, aside=f"{key} leaves out the class {item.given_label}")
+
+
+def refuse_unknown(names: Mapping[str, str], classes: Sequence[str], where: str, key: str) -> None:
+    """Raise UserError, with the nearest class of the study, if it lacks one. names: label in the source -> class."""
+    for label, name in names.items():
+        if name and name not in classes:
+            called = f", which {key} calls {name!r}" if name != label else ""
+            raise UserError(
+                f"the extra source {where} has the class {label!r}{called}, but the study has no such class; "
+                f"{nearest(name, classes)} Map it with {key}: {{{label!r}: CLASS}}, or to '' to leave its images out."
+            )
+
+
+def log_extra(extra: ExtraSource, rows: pd.DataFrame) -> None:
+    """One line on an extra source. rows: of its images in the manifest."""
+    kept = rows[rows["action"] != "drop"]
+    labelled = int(kept["label"].notna().sum())
+    log.info(
+        "extra source %s: %d images, %d with a label to train on, %d unlabelled, %d set aside",
+        extra.path, len(rows), labelled, len(kept) - labelled, len(rows) - len(kept),
+    )  # fmt: skip

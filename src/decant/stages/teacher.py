@@ -130,15 +130,8 @@ def train_one(
     evaluate, classes = val_metrics(experiment, data, checkpoint.preprocessing), len(data.manifest.classes)
     if teacher.auxiliary_weight:
         further = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
-        criterion = with_auxiliary(
-            task.criterion,
-            further,
-            views,
-            data.labels.weight,
-            classes,
-            teacher.label_smoothing,
-            teacher.auxiliary_weight,
-        )
+        smoothing, weight = teacher.label_smoothing, teacher.auxiliary_weight
+        criterion = with_auxiliary(task.criterion, further, views, data.labels.weight, classes, smoothing, weight)
         task, evaluate = replace(task, criterion=criterion), of_first_outputs(evaluate, classes)
         widen(checkpoint.classifier, sum(column.classes for column in further))
     trained = train(

@@ -12,6 +12,11 @@ from torch import nn
 from decant.study import Teacher, Views
 from decant.timing.timm_training import Flags, TimmTraining, alternatives
 
+# timm leaves it to Python to close the files that it has read.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 VIEWS = Views(scale=(0.6, 1.0), ratio=(0.85, 1.18), flip=0.5, erase=0.25, brightness=0.3, contrast=0.3, saturation=0.3)
 SETTINGS = Teacher(architecture="test_efficientnet", input_px=32, batch_size=4, learning_rate=0.01, views=VIEWS)
 

@@ -41,9 +41,12 @@ def test_a_program_that_ends_is_an_error_with_its_last_words(tmp_path: Path) -> 
             process.turn()
 
 
-def test_a_contender_can_be_closed_within_a_turn() -> None:
-    process = Contender("a", [sys.executable, "-c", "input(); input()"], os.environ)
-    process.close()
+def test_closing_ends_what_the_program_started() -> None:
+    child = "import time; print(1, flush=True); time.sleep(10_000)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = Contender("a", [sys.executable, "-c", program], os.environ)
+    assert process.turn() == 1  # the child has printed it
+    process.close()  # it would wait for the child, which has the same output
     assert process._process.poll() is not None
 
 

@@ -17,7 +17,6 @@ from timm.models import model_parameters
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
-from torch import nn
 
 from decant.data.preprocessing import height_width
 from decant.models.backbones import build_classifier
@@ -67,17 +66,17 @@ class TimmTraining:
         classes = len(dataset.reader.class_to_idx)
         classifier, _ = build_classifier(settings.architecture, classes, settings.input_px, ["none"], 0)
         self.loader = training_loader(dataset, settings, flags, classifier.mean.tolist(), classifier.std.tolist())
-        network = classifier.backbone
+        network: Any = classifier.backbone
         if settings.freeze_norm:
             network = freeze_batch_norm_2d(network)
         if flags.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        fused = {"fused": True} if flags.fused else {}
+        options: dict[str, Any] = {"fused": True} if flags.fused else {}
         self.optimizer = create_optimizer_v2(
-            network, opt="adamw", lr=settings.learning_rate, weight_decay=settings.weight_decay, **fused
+            network, opt="adamw", lr=settings.learning_rate, weight_decay=settings.weight_decay, **options
         )
         self.average = ModelEmaV3(network, decay=AVERAGE_DECAY)
-        self.network: nn.Module = torch.compile(network) if flags.compiled else network
+        self.network: Any = torch.compile(network) if flags.compiled else network
         self.loss = LabelSmoothingCrossEntropy(smoothing=settings.label_smoothing)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, num_epochs=SCHEDULED_EPOCHS, updates_per_epoch=len(self.loader), step_on_epochs=False
@@ -118,6 +117,7 @@ class TimmTraining:
 def training_loader(dataset: Any, settings: Training, flags: Flags, mean: list[float], std: list[float]) -> Any:
     """timm's loader with the augmentations of decant's views: crop, flip, colour and erasing."""
     views = settings.views
+    colour: Any = (views.brightness, views.contrast, views.saturation)
     return create_loader(
         dataset,
         input_size=(3, *height_width(settings.input_px)),
@@ -126,7 +126,7 @@ def training_loader(dataset: Any, settings: Training, flags: Flags, mean: list[f
         scale=views.scale,
         ratio=views.ratio,
         hflip=views.flip,
-        color_jitter=(views.brightness, views.contrast, views.saturation),
+        color_jitter=colour,
         re_prob=views.erase,
         re_mode="rand",
         interpolation="bilinear",  # the fastest of timm's

@@ -7,6 +7,7 @@ So every contender has a process that lives for several turns and waits between 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,13 @@ class Contender:
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=dict(environment), text=True
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=dict(environment),
+            text=True,
+            process_group=0,  # with the processes that it starts, so that close() ends all of them
         )
 
     def turn(self) -> Any:
@@ -46,8 +53,9 @@ class Contender:
         return json.loads(answer)
 
     def close(self) -> None:
-        """End the program, also in the middle of a turn."""
-        self._process.kill()
+        """End the program and the processes that it started, also in the middle of a turn."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         self._errors.close()
 

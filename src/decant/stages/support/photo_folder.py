@@ -79,12 +79,12 @@ def labelled_jpegs(source: Source) -> Iterator[tuple[str, bytes]]:
     for turn in zip_longest(*of_class):
         labels = {path: label for label, path in filter(None, turn)}
         for path, content in source.contents(list(labels)):
-            if is_jpeg(content):
+            if not isinstance(content, BrokenImage) and is_jpeg(content):
                 yield labels[path], content
 
 
-def is_jpeg(content: bytes | BrokenImage) -> bool:
-    if isinstance(content, BrokenImage) or not content.startswith(JPEG_START):
+def is_jpeg(content: bytes) -> bool:
+    if not content.startswith(JPEG_START):
         return False
     try:
         decode(content)

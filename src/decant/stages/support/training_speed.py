@@ -168,7 +168,8 @@ def tried_flags(prepared: Prepared, name: str, may_compile: bool) -> dict[Flags,
     """
     rates: dict[Flags, float | None] = {}
     kept = Flags()
-    for changes in [[{}], *alternatives(may_have_bf16(torch.device("cpu")), may_compile)]:
+    unchanged: list[dict[str, Any]] = [{}]
+    for changes in [unchanged, *alternatives(may_have_bf16(torch.device("cpu")), may_compile)]:
         for flags in [replace(kept, **change) for change in changes]:
             rates[flags] = flag_rate(prepared, name, flags)
         kept = fastest(rates)
@@ -187,7 +188,8 @@ def flag_rate(prepared: Prepared, name: str, flags: Flags) -> float | None:
     try:
         rate = float(contender.turn())
     except UserError as error:
-        log.warning("%s: timm's loop with %s is left out: %s", name, flags.text(), cause_of(str(error)))
+        late = f" (its limit is {limit_s} s)" if limit_s else ""
+        log.warning("%s: timm's loop with %s is left out%s: %s", name, flags.text(), late, cause_of(str(error)))
         return None
     finally:
         contender.close()

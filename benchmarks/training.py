@@ -95,12 +95,18 @@ def write_throughput(prepared: Prepared, networks: Sequence[str], out: Path) -> 
 def write_profile(prepared: Prepared, networks: Sequence[str], out: Path) -> None:
     rows = [row for name in networks for row in profile_rows(prepared, name)]
     write_results_table(rows, out / "profile.csv", PROFILE_COLUMNS)
-    levers = lever_rows(prepared, *LEVERS_OF) if set(LEVERS_OF) <= set(networks) else []
-    write_results_table(levers, out / "levers.csv", LEVER_COLUMNS)
-    record_measurement(out, ["profile.csv", "levers.csv"], MEASURED)
-    for row in levers:
+    record_measurement(out, ["profile.csv"], MEASURED)
+    print(f"table: {out / 'profile.csv'}")
+    if set(LEVERS_OF) <= set(networks):
+        write_levers(lever_rows(prepared, *LEVERS_OF), out)
+
+
+def write_levers(rows: Sequence[dict[str, object]], out: Path) -> None:
+    write_results_table(rows, out / "levers.csv", LEVER_COLUMNS)
+    record_measurement(out, ["levers.csv"], MEASURED)
+    for row in rows:
         print(f"{row['lever']}: {short(str(row['times_as_fast']))} times as fast as without it")
-    print(f"tables: {out / 'profile.csv'}, {out / 'levers.csv'}")
+    print(f"table: {out / 'levers.csv'}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from decant.evaluation.metrics import (
     RELIABILITY_COLUMNS,
     SOFT_LABEL_COLUMNS,
 )
+from decant.stages.support import training_speed
 from decant.stages.support.cleaning_benchmark import CLEANING_COLUMNS
 from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
@@ -52,6 +53,10 @@ TABLES = {
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
+    "training/throughput.csv": training_speed.THROUGHPUT_COLUMNS,
+    "training/timm_flags.csv": training_speed.FLAG_COLUMNS,
+    "training/profile.csv": training_speed.PROFILE_COLUMNS,
+    "training/levers.csv": training_speed.LEVER_COLUMNS,
 }
 
 

@@ -21,6 +21,7 @@ WITHOUT_A_STUDY = (
     "benchmarks/predict.py",
     "benchmarks/preprocessing.py",
     "benchmarks/tables.py",
+    "benchmarks/training.py",
     "distill/predict.py",
     "distill/verify_onnx.py",
     "research/draw_toy_vehicles.py",
@@ -137,6 +138,7 @@ def test_a_photo_that_is_none_is_named(
         ("benchmarks/preprocessing.py", "--pictures"),
         ("benchmarks/preprocessing.py", "--calls"),
         ("benchmarks/cold_start.py", "--processes"),
+        ("benchmarks/training.py", "--steps"),
     ],
 )
 @pytest.mark.parametrize("count", ["0", "many"])

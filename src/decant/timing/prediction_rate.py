@@ -12,6 +12,7 @@ from decant.data.images import decode
 from decant.export.image_predictions import image_predictions, write_predictions_table
 from decant.export.runtime import OnnxClassifier
 from decant.timing.random_student import drawn_photo
+from decant.timing.turns import ratio_cells
 
 RATE_COLUMNS = (
     "height_px", "width_px", "threads", "images", "rounds", "bare_per_second", "images_per_second",
@@ -37,7 +38,6 @@ def rate_row(model: Path, photos: Path, size: tuple[int, int], threads: int, rou
                 bare_s.append(seconds(lambda: bare_loop(bare, files)))
             else:
                 table_s.append(seconds(lambda: whole_table(alone, photos, threads, table)))
-    ratios = np.array(bare_s) / np.array(table_s)
     return {
         "height_px": size[0],
         "width_px": size[1],
@@ -46,9 +46,7 @@ def rate_row(model: Path, photos: Path, size: tuple[int, int], threads: int, rou
         "rounds": rounds,
         "bare_per_second": len(files) / float(np.median(bare_s)),
         "images_per_second": len(files) / float(np.median(table_s)),
-        "to_bare": float(np.median(ratios)),
-        "to_bare_low": float(ratios.min()),
-        "to_bare_high": float(ratios.max()),
+        **ratio_cells("to_bare", bare_s, table_s),
     }
 
 

@@ -41,7 +41,7 @@ def train_trial(
     inputs = inputs_of(experiment, stage)
     geometry = input_geometry(experiment, inputs["clean"])
     resolved, seed = (
-        teacher_stage.resolved_teacher(experiment, stage, geometry),
+        teacher_stage.resolved_teacher(experiment, stage, inputs, geometry),
         teacher_stage.seed_of(experiment, stage),
     )
     data = read_training_data(inputs)
@@ -58,7 +58,7 @@ def train_trial(
             checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, tracked)
         except Stopped:
             return None
-    return val_metrics(experiment, data.manifest, checkpoint.preprocessing)(checkpoint.classifier)
+    return val_metrics(experiment, data, checkpoint.preprocessing)(checkpoint.classifier)
 
 
 def with_teacher(experiment: Experiment, name: str, teacher: Teacher) -> Experiment:

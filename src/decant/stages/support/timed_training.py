@@ -88,7 +88,7 @@ class StageTraining:
         inputs = inputs_of(self.experiment, f"teachers/{job.teacher}")
         geometry = input_geometry(self.experiment, inputs["clean"])
         self.data: TrainingData = read_training_data(inputs)
-        teacher: Teacher = resolved_teacher(self.experiment, f"teachers/{job.teacher}", geometry)
+        teacher: Teacher = resolved_teacher(self.experiment, f"teachers/{job.teacher}", inputs, geometry)
         self.teacher = teacher.model_copy(update={"epochs": job.turns})
         rows = self.data.labels.labelled
         self.views = ViewSet.of(self.data.cache, teacher.views, seed=0, partners=rows, geometry=geometry)

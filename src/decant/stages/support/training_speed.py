@@ -71,8 +71,10 @@ class Prepared:
 
     def teacher(self, name: str) -> Teacher:
         """The settings of a network, with the number format that is faster here."""
-        geometry = input_geometry(self.experiment, inputs_of(self.experiment, f"teachers/{name}")["clean"])
-        return resolved_teacher(self.experiment, f"teachers/{name}", geometry)
+        inputs = inputs_of(self.experiment, f"teachers/{name}")
+        return resolved_teacher(
+            self.experiment, f"teachers/{name}", inputs, input_geometry(self.experiment, inputs["clean"])
+        )
 
     def job(self, way: str, name: str, **options: Any) -> Job:
         study, runs = str(self.folder / "study.yaml"), str(self.folder / "runs")

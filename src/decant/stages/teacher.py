@@ -14,8 +14,9 @@ from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, new_checkpoint, val_metrics
+from decant.stages.support.network import fit_head, head_settings, new_checkpoint, val_metrics
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.study import Teacher, non_defaults
@@ -35,9 +36,9 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     values = {**non_defaults(teacher, "recipe"), "seed": seed_of(experiment, name), "view_version": VIEW_VERSION}
     values |= geometry_settings(geometry)
     values["weights"] = [source_digest(source) for source in teacher.weights]
-    if "probe" in (teacher.kind, teacher.head):
+    if teacher.fits_head:
         values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised
-    return values
+    return values | head_settings(teacher)
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -53,8 +54,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         log.info("%s %s: %d images", name, part or "", len(rows))
         with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
             views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
-            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, track)
+            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
         save_checkpoint(model_folder, checkpoint)
+    remove_features(folder)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
@@ -91,12 +93,13 @@ def train_one(
     views: ViewSet,
     seed: int,
     folder: Path,
+    features_folder: Path,
     track: Log,
 ) -> Checkpoint:
-    """Train one network on the given labels of the images that `views` may mix."""
+    """Train one network on the given labels of the images that `views` may mix. features_folder: as for `fit_head`."""
     checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
-    if "probe" in (teacher.kind, teacher.head):
-        fit_head(experiment, data, checkpoint, views.partners, folder, track)
+    if teacher.fits_head:
+        fit_head(experiment, teacher, data, checkpoint, views.partners, folder, features_folder, track)
     if teacher.kind == "probe":
         return checkpoint
     labels, classes = data.labels, len(data.manifest.classes)

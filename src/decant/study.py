@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from decant.budget import BUDGET_POINTS
 from decant.errors import UserError, nearest
@@ -189,7 +189,15 @@ class Training(Section):
     architecture: str = Field("tf_efficientnet_lite0", description="timm model name")
     model_args: dict[str, Any] = Field({}, description="further arguments of the architecture")
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
-    head: Literal["random", "probe"] = Field("random", description="how the head starts; probe: fitted to features")
+    head: Literal["random", "probe", "zero_shot", "mlp"] = Field(
+        "random",
+        description="the head's start. probe: fitted to features; zero_shot: the same, drawn to what open_clip's text "
+        "tower makes of the class names; mlp: random, with a hidden layer, for teachers",
+    )
+    prompts: list[str] = Field(
+        ["a photo of a {}."], min_length=1, description="zero_shot: texts with {} for the class name, averaged"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head, of timm networks")
     input_px: InputSize = Field(
         96, description="side of the input, or [height, width], pixels; a side is scaled to the study's aspect ratio"
     )
@@ -230,6 +238,35 @@ class Training(Section):
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="number format of training; auto: measured once")
     views: Views = Field(Views(), description="training views")
 
+    @property
+    def fits_head(self) -> bool:
+        """True if the head is fitted to features before anything is trained."""
+        return self.head in ("probe", "zero_shot")
+
+    @field_validator("head")
+    @classmethod
+    def _of_this_architecture(cls, head: str, info: ValidationInfo) -> str:
+        is_open_clip = str(info.data.get("architecture")).startswith("open_clip:")
+        if head == "zero_shot" and not is_open_clip:
+            raise ValueError("only open_clip's models have a text tower; give an architecture open_clip:MODEL/TAG")
+        if head == "mlp" and is_open_clip:
+            raise ValueError("a hidden layer is for timm networks; use the timm name of the model's image tower")
+        return head
+
+    @field_validator("dropout")
+    @classmethod
+    def _of_timm(cls, dropout: float, info: ValidationInfo) -> float:
+        if dropout and str(info.data.get("architecture")).startswith("open_clip:"):
+            raise ValueError("it is for timm networks; use the timm name of the model's image tower")
+        return dropout
+
+    @field_validator("prompts")
+    @classmethod
+    def _with_a_place_for_the_name(cls, prompts: list[str]) -> list[str]:
+        if any("{}" not in prompt for prompt in prompts):
+            raise ValueError("each text needs {} where the class name belongs")
+        return prompts
+
 
 class Teacher(Training):
     """One teacher: a network fine-tuned or trained from scratch, or a linear probe on a frozen encoder."""
@@ -248,6 +285,17 @@ class Teacher(Training):
     auxiliary_weight: float = Field(
         0.0, ge=0, description="weight of the loss of each of data.auxiliary_columns beside the label's; 0: not learned"
     )
+
+    @property
+    def fits_head(self) -> bool:
+        return self.kind == "probe" or super().fits_head
+
+    @field_validator("kind")
+    @classmethod
+    def _with_a_linear_head(cls, kind: str, info: ValidationInfo) -> str:
+        if kind == "probe" and info.data.get("head") == "mlp":
+            raise ValueError("a probe is a linear head; remove head: mlp")
+        return kind
 
     @field_validator("folds")
     @classmethod
@@ -279,6 +327,13 @@ class Student(Training):
     recipe: str = Field("", description="file in distill/recipes, without .yaml, or a path with it")
     hard_weight: float = Field(0.1, ge=0, le=1, description="weight of the cross-entropy with the given label")
     temperature: float = Field(1.0, gt=0, description="T of Hinton et al. (2015)")
+
+    @field_validator("head")
+    @classmethod
+    def _linear(cls, head: str) -> str:
+        if head == "mlp":
+            raise ValueError("a student ends in one linear layer; a hidden layer is for teachers")
+        return head
 
 
 class Export(Section):

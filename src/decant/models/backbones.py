@@ -6,11 +6,12 @@ import open_clip
 import timm
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from decant.data.preprocessing import InputPx, size_text
 from decant.errors import UserError
-from decant.models import fast_cnn  # noqa: F401  timm knows the network once its module is imported
+from decant.models import fast_cnn, small_cnn  # noqa: F401  timm knows them once their modules are imported
 from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
 
@@ -26,7 +27,10 @@ def has_fixed_input(architecture: str) -> bool:
     """True if the pretrained weights fit one size of the input alone, because of their position embeddings."""
     if architecture.startswith("open_clip:"):
         return True
-    cfg = timm.get_pretrained_cfg(architecture)
+    try:
+        cfg = timm.get_pretrained_cfg(architecture)
+    except RuntimeError as error:  # the part behind the dot names no weights of this architecture
+        raise UserError(f"{error} timm.list_pretrained({architecture.partition('.')[0] + '*'!r}) lists them") from None
     return cfg is not None and bool(cfg.fixed_input_size)
 
 
@@ -47,6 +51,8 @@ def build_classifier(
     seed: int,
     model_args: dict[str, Any] | None = None,
     drop_path: float = 0.0,
+    dropout: float = 0.0,
+    hidden_layer: bool = False,
 ) -> tuple[Classifier, str]:
     """A classifier with `classes` outputs, and the weight source that was used.
 
@@ -55,8 +61,9 @@ def build_classifier(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = blank_classifier(architecture, classes, input_px, model_args, drop_path)
-    return classifier, load_weights(classifier.backbone, architecture, weights)
+        classifier = blank_classifier(architecture, classes, input_px, model_args, drop_path, dropout, hidden_layer)
+    arguments = timm_arguments(architecture, input_px, model_args)
+    return classifier, load_weights(classifier.backbone, architecture, weights, arguments)
 
 
 def blank_classifier(
@@ -65,8 +72,10 @@ def blank_classifier(
     input_px: InputPx,
     model_args: dict[str, Any] | None = None,
     drop_path: float = 0.0,
+    dropout: float = 0.0,
+    hidden_layer: bool = False,
 ) -> Classifier:
-    """The classifier with random weights, drawn from torch's global generator."""
+    """The classifier with random weights, drawn from torch's global generator. hidden_layer: the head has one."""
     if has_fixed_input(architecture) and not isinstance(input_px, int):
         raise UserError(
             f"{architecture} accepts square inputs only, because its position embeddings are those of a square; "
@@ -77,17 +86,36 @@ def blank_classifier(
     if not timm.is_model(architecture):
         similar = timm.list_models(f"*{architecture.split('.')[0][:12]}*")[:5]
         raise UserError(f"timm has no architecture {architecture!r}; similar names: {', '.join(similar) or 'none'}")
-    args = dict(model_args or {})
+    args = timm_arguments(architecture, input_px, model_args)
     if drop_path:
         args["drop_path_rate"] = drop_path
-    if has_fixed_input(architecture):
-        args.setdefault("img_size", input_px)
+    if dropout:
+        args["drop_rate"] = dropout
     try:
         backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)
     except TypeError as error:
         raise UserError(f"{architecture} does not accept these model_args: {error}") from None
+    if hidden_layer:
+        add_hidden_layer(backbone, architecture, dropout)
     default_cfg: dict[str, Any] = vars(backbone)["default_cfg"]
     return Classifier(backbone, default_cfg["mean"], default_cfg["std"])
+
+
+def timm_arguments(architecture: str, input_px: InputPx, model_args: dict[str, Any] | None) -> dict[str, Any]:
+    """What timm needs beside the name to build the network for this input."""
+    size = {"img_size": input_px} if has_fixed_input(architecture) else {}
+    return {**size, **(model_args or {})}
+
+
+def add_hidden_layer(backbone: nn.Module, architecture: str, dropout: float) -> None:
+    """Replace the last layer [D, K] by two with D hidden units. Raises UserError if the last layer is not linear."""
+    name = vars(backbone)["default_cfg"].get("classifier")
+    head = backbone.get_submodule(name) if isinstance(name, str) else None
+    if not isinstance(head, nn.Linear):
+        raise UserError(f"{architecture} does not end in one linear layer; head: mlp is not possible for it")
+    mlp = Mlp(head.in_features, out_features=head.out_features, drop=(dropout, 0.0))
+    parent, _, last = str(name).rpartition(".")
+    setattr(backbone.get_submodule(parent), last, mlp)
 
 
 def blank_open_clip(model: str, classes: int) -> Classifier:

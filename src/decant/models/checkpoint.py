@@ -19,7 +19,7 @@ from decant.workspace import replacing, write_json
 class Checkpoint:
     """A classifier with its classes, its preprocessing and a card.
 
-    card: at least `architecture`; also `model_args` and `weights` (the source that was used).
+    card: at least `architecture`; also `model_args`, `weights` (the source that was used), and `head` if it is an mlp.
     """
 
     classifier: Classifier
@@ -52,7 +52,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         state = load_file(folder / "model.safetensors")
         card, preprocessing = description["card"], Preprocessing.from_dict(description["preprocessing"])
         classifier = blank_classifier(
-            card["architecture"], len(description["classes"]), preprocessing.input_px, card.get("model_args")
+            card["architecture"],
+            len(description["classes"]),
+            preprocessing.input_px,
+            card.get("model_args"),
+            hidden_layer=card.get("head") == "mlp",
         )
         classifier.load_state_dict(state)
     # KeyError, TypeError: a missing or wrong entry of the description; RuntimeError: weights of another network

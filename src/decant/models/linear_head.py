@@ -5,40 +5,98 @@ under distribution shift (Kumar, Raghunathan, Jones, Ma & Liang 2022, "Fine-Tuni
 Underperform Out-of-Distribution").
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
+import torch
+from torch.nn import functional as F
 
 from decant.evaluation.scores import scores
-from decant.models.probe import REGULARISATION, LinearProbe
+from decant.models.probe import LinearProbe
+from decant.models.regressions import Regressions
 from decant.tracking import progress
 
-MAX_ROWS = 10_000  # time and memory of a fit grow with the number of images, and there is one fit per strength
+VERSION = 2  # of what is fitted, for fingerprints. 2: a sweep over twelve decades, refined around the best
+MAX_ROWS, ROWS_PER_CLASS = 10_000, 10  # at most so many images are fitted, but so many per class
+DECADES = range(-6, 7, 2)  # decimal exponents of the strengths that are tried first
+FINEST = 1 / 8  # decades between the strengths that are tried last
+NO_FIT = -math.inf  # exponent of the strength 0: the given head itself
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A solution with its scores on val; the likelihood decides between equal values of the study's metric."""
+
+    solution: np.ndarray
+    val: dict[str, float]
+    value: tuple[float, float]
 
 
 def choose_probe(
-    features: np.ndarray,
-    targets: np.ndarray,
-    weight: np.ndarray,
-    val_features: np.ndarray,
-    val_targets: np.ndarray,
-    classes: int,
-    metric: str,
+    regressions: Regressions, val_features: np.ndarray, val_targets: np.ndarray, metric: str
 ) -> tuple[LinearProbe, list[dict[str, float]]]:
-    """Fit a probe per regularisation strength; return the best on val and the val scores of each.
+    """The probe whose strength is best on val, and the val scores of each strength that was tried, in their order.
 
-    features: float32 [n, D]. targets: int64 [n]. weight: [n]. metric: a key of `scores`; the likelihood on
-    val decides ties.
+    The search is that of Radford et al. (2021, A.3): from strengths of 1e-6 to 1e6, two decades apart, the interval
+    around the best is halved until an eighth of a decade is left. A given head itself is the strength 0.
+    val_features: float32 [n, D]. val_targets: int64 [n]. metric: a key of `scores`.
     """
-    ranked: list[tuple[tuple[float, float], LinearProbe]] = []
-    rows: list[dict[str, float]] = []
-    for strength in progress(REGULARISATION, "regularisation"):
-        probe = LinearProbe(classes, strength).fit(features, targets, weight)
-        val = scores(log_softmax(probe.logits(val_features), axis=1), val_targets)
-        ranked.append((rank(val, metric), probe))
-        rows.append({"strength": strength, **{f"val_{name}": round(value, 5) for name, value in val.items()}})
-    return max(ranked, key=lambda pair: pair[0])[1], rows
+    tried: dict[float, Tried] = {}
+    if regressions.penalised.all():
+        tried[NO_FIT] = judged(regressions, regressions.centre, val_features, val_targets, metric)
+    for exponent in progress(strengths(tried), "regularisation", unit="strengths"):
+        solution = regressions.solution(10.0**exponent, nearest_start(tried, exponent, regressions.centre))
+        tried[exponent] = judged(regressions, solution, val_features, val_targets, metric)
+    best = best_of(tried)
+    rows = [
+        {"strength": 10.0**exponent, **{f"val_{name}": round(value, 5) for name, value in tried[exponent].val.items()}}
+        for exponent in sorted(tried)
+    ]
+    return regressions.probe(tried[best].solution, 10.0**best), rows
+
+
+def strengths(tried: dict[float, Tried]) -> Iterator[float]:
+    """Exponents to try, each chosen by what the caller has added to `tried` for those before it."""
+    for exponent in DECADES:
+        yield float(exponent)
+        if len(tried) > 2 and is_past_the_best(tried):
+            break  # weaker regularisation is worse still, and takes the longest to fit
+    step = float(DECADES.step)
+    while step > FINEST:
+        step /= 2
+        peak = best_of({exponent: result for exponent, result in tried.items() if exponent != NO_FIT})
+        yield from (near for near in (peak - step, peak + step) if DECADES[0] <= near <= DECADES[-1])
+
+
+def is_past_the_best(tried: dict[float, Tried]) -> bool:
+    """True if both the metric and the likelihood of the last two strengths are below those of one before."""
+    *earlier, before_last, last = [result.value for result in tried.values()]
+    return any(all(value[i] > late[i] for late in (before_last, last) for i in (0, 1)) for value in earlier)
+
+
+def best_of(tried: dict[float, Tried]) -> float:
+    return max(tried, key=lambda exponent: tried[exponent].value)
+
+
+def nearest_start(tried: dict[float, Tried], exponent: float, centre: np.ndarray) -> np.ndarray:
+    """The solution of the next stronger regularisation; a fit from it takes few steps."""
+    return tried[max(stronger)].solution if (stronger := [e for e in tried if e < exponent]) else centre
+
+
+def judged(
+    regressions: Regressions, solution: np.ndarray, features: np.ndarray, targets: np.ndarray, metric: str
+) -> Tried:
+    """The solution with its scores on val, in float32 as the network's head computes them."""
+    weight, bias = regressions.probe(solution, 0.0).folded()
+    val = scores(F.log_softmax(F.linear(torch.from_numpy(features), weight, bias), dim=1).numpy(), targets)
+    return Tried(solution, val, rank(val, metric))
+
+
+def rows_to_fit(rows: np.ndarray, targets: np.ndarray, classes: int, seed: int) -> np.ndarray:
+    """The rows that a head is fitted to: all, or a subsample where time and memory would grow too much."""
+    return subsample(rows, targets, max(MAX_ROWS, ROWS_PER_CLASS * classes), seed)
 
 
 def rank(val: Mapping[str, float], metric: str) -> tuple[float, float]:

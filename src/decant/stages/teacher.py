@@ -21,8 +21,9 @@ from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve, resolve_epochs, source_digest
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.network import fit_head, fit_stem, new_checkpoint, val_metrics, without_val
+from decant.stages.support.network import fit_head, fit_stem, head_settings, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, auxiliary_labels, read_training_data
 from decant.study import Teacher, non_defaults
@@ -50,9 +51,9 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     }
     values |= geometry_settings(geometry)
     values["weights"] = [source_digest(source) for source in teacher.weights]
-    if "probe" in (teacher.kind, teacher.head) or teacher.keep == "best" or teacher.patience:
+    if teacher.fits_head or teacher.keep == "best" or teacher.patience:
         values["metric"] = experiment.study.metric  # chooses how strongly the head is regularised, and the best epoch
-    return values
+    return values | head_settings(teacher)
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -68,8 +69,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         log.info("%s %s: %d images", name, part or "", len(rows))
         with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
             views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
-            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, track)
+            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
         save_checkpoint(model_folder, checkpoint)
+    remove_features(folder)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
 
@@ -120,10 +122,11 @@ def train_one(
     views: ViewSet,
     seed: int,
     folder: Path,
+    features_folder: Path,
     track: Log,
 ) -> Checkpoint:
-    """Train one network on the given labels of the images that `views` may mix."""
-    checkpoint = started(experiment, teacher, data, views, seed, folder, track)
+    """Train one network on the given labels of the images that `views` may mix. features_folder: as for `fit_head`."""
+    checkpoint = started(experiment, teacher, data, views, seed, folder, features_folder, track)
     if teacher.kind == "probe":
         return checkpoint
     task = task_of(experiment, teacher, data, views)
@@ -151,13 +154,20 @@ def train_one(
 
 
 def started(
-    experiment: Experiment, teacher: Teacher, data: TrainingData, views: ViewSet, seed: int, folder: Path, track: Log
+    experiment: Experiment,
+    teacher: Teacher,
+    data: TrainingData,
+    views: ViewSet,
+    seed: int,
+    folder: Path,
+    features_folder: Path,
+    track: Log,
 ) -> Checkpoint:
     """The network before training: its weights loaded or random, its stem and its head fitted where this is asked."""
     checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
     fit_stem(checkpoint, views)
-    if "probe" in (teacher.kind, teacher.head):
-        fit_head(experiment, data, checkpoint, views.partners, folder, track)
+    if teacher.fits_head:
+        fit_head(experiment, teacher, data, checkpoint, views.partners, folder, features_folder, track)
     return checkpoint
 
 
@@ -181,6 +191,6 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folde
     data = read_training_data(inputs, name)
     views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
     with experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track:
-        checkpoint = started(experiment, teacher, data, views, seed, folder, track)
+        checkpoint = started(experiment, teacher, data, views, seed, folder, folder, track)
         task = task_of(experiment, teacher, data, views)
         return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)

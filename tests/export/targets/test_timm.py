@@ -159,6 +159,12 @@ def test_a_network_with_fixed_input_size_keeps_its_size_and_model_args(tmp_path:
     assert (consumer.config["input_size"], len(consumer.model.blocks)) == ((3, 48, 48), 2)
 
 
+def test_a_network_that_timm_does_not_have_is_refused(fitted: Checkpoint, tmp_path: Path) -> None:
+    student = Checkpoint(fitted.classifier, fitted.classes, fitted.preprocessing, {"architecture": "small_cnn"})
+    with pytest.raises(UserError, match=r"small_cnn.*onnx, transformersjs or triton"):
+        write_timm_folder(student, tmp_path)
+
+
 def test_an_open_clip_student_is_refused_with_the_names_of_other_targets(fitted: Checkpoint, tmp_path: Path) -> None:
     card = {"architecture": "open_clip:ViT-B-32/openai"}
     checkpoint = Checkpoint(fitted.classifier, fitted.classes, fitted.preprocessing, card)

@@ -49,6 +49,11 @@ def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
             f"{card['architecture']} is an open_clip encoder, which timm cannot build; "
             "use the target onnx, transformersjs or triton"
         )
+    if not timm.models.model_entrypoint(card["architecture"]).__module__.startswith("timm."):
+        raise UserError(
+            f"{card['architecture']} is a network of decant's, which timm alone cannot build; "
+            "use the target onnx, transformersjs or triton"
+        )
     backbone = backbone_of(checkpoint.classifier)
     default_cfg: dict[str, Any] = vars(backbone)["default_cfg"]
     fixed = bool(default_cfg.get("fixed_input_size"))

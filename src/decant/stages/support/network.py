@@ -15,15 +15,18 @@ from decant.errors import UserError
 from decant.evaluation.scores import scores
 from decant.models.backbones import build_classifier, has_fixed_input, head_of
 from decant.models.checkpoint import Checkpoint
-from decant.models.classifier import Classifier, placed
-from decant.models.inference import evaluation_batches, features_of, predict
-from decant.models.linear_head import MAX_ROWS, choose_probe, rank, subsample
-from decant.models.probe import LinearProbe
+from decant.models.classifier import Classifier
+from decant.models.inference import evaluation_batches, predict
+from decant.models.linear_head import VERSION as HEAD_VERSION
+from decant.models.linear_head import choose_probe, rank, rows_to_fit
+from decant.models.regressions import GivenHead, Regressions
+from decant.models.zero_shot import zero_shot_head
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import read_features
 from decant.stages.support.training_data import TrainingData, distinct_rows
 from decant.study import Training
-from decant.tracking import Log, progress
+from decant.tracking import Log
 from decant.training.loop import Evaluate, network_input
 from decant.workspace import write_csv
 
@@ -51,10 +54,19 @@ def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) 
         seed,
         settings.model_args,
         settings.drop_path,
+        settings.dropout,
+        settings.head == "mlp",
     )
     log.info("%s: weights from %s", settings.architecture, source)
     card = {"architecture": settings.architecture, "model_args": settings.model_args, "weights": source}
+    if settings.head == "mlp":
+        card["head"] = "mlp"
     return Checkpoint(classifier, classes, Preprocessing(settings.input_px, settings.crop_ratio, fit), card)
+
+
+def head_settings(settings: Training) -> dict[str, int]:
+    """What of the code that fits a head belongs into a fingerprint: nothing if the head is not fitted."""
+    return {"head_version": HEAD_VERSION} if settings.fits_head else {}
 
 
 def fit_stem(checkpoint: Checkpoint, views: ViewSet) -> None:
@@ -67,26 +79,40 @@ def fit_stem(checkpoint: Checkpoint, views: ViewSet) -> None:
 
 
 def fit_head(
-    experiment: Experiment, data: TrainingData, checkpoint: Checkpoint, rows: np.ndarray, folder: Path, track: Log
+    experiment: Experiment,
+    settings: Training,
+    data: TrainingData,
+    checkpoint: Checkpoint,
+    rows: np.ndarray,
+    folder: Path,
+    features_folder: Path,
+    track: Log,
 ) -> None:
     """Write a logistic regression on features of images and of their mirror images into the checkpoint's head.
 
-    rows: cache rows to fit on, of which at most MAX_ROWS are taken. The regularisation is chosen on val by the study's
+    rows: cache rows to fit on; of many, a subsample is taken. The regularisation is chosen on val by the study's
     metric; `folder/regularisation.csv` contains the scores of each strength. A refit has the strength that was chosen.
+    features_folder: of the stage, where features are kept while it is unfinished.
     """
-    manifest, labels = data.manifest, data.labels
-    rows = subsample(rows, labels.targets[rows], MAX_ROWS, derived_seed(experiment.study.seed, "head rows"))
-    plain, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows))
-    features, targets = np.concatenate([plain, mirrored]), np.tile(labels.targets[rows], 2)
-    weight, classes, metric = np.tile(labels.weight[rows], 2), len(manifest.classes), experiment.study.metric
-    head = head_of(checkpoint.classifier)
+    manifest, labels, classes = data.manifest, data.labels, checkpoint.classes
+    rows = rows_to_fit(rows, labels.targets[rows], len(classes), derived_seed(experiment.study.seed, "head rows"))
+    plain, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows), features_folder)
+    features = np.concatenate([plain, mirrored])
+    regressions = Regressions(
+        features,
+        np.tile(labels.targets[rows], 2),
+        np.tile(labels.weight[rows], 2),
+        len(classes),
+        given_head(settings, classes, features, experiment.device),
+        experiment.device,
+    )
+    head, metric = head_of(checkpoint.classifier), experiment.study.metric
     if data.chosen is not None:
-        LinearProbe(classes, chosen_strength(data.chosen, metric)).fit(features, targets, weight).write_into(head)
+        regressions.fitted(chosen_strength(data.chosen, metric)).write_into(head)
         return
     val = manifest.of_split("val")
-    val_features, _ = read_features(experiment, checkpoint, val)
-    val_targets = manifest.targets(val)
-    best, tried = choose_probe(features, targets, weight, val_features, val_targets, classes, metric)
+    val_features, _ = read_features(experiment, checkpoint, val, features_folder)
+    best, tried = choose_probe(regressions, val_features, manifest.targets(val), metric)
     for row in tried:
         track({f"head/{name}": value for name, value in row.items()})
     best.write_into(head)
@@ -101,23 +127,22 @@ def chosen_strength(folder: Path, metric: str) -> float:
     return max(tried, key=lambda row: rank({name.removeprefix("val_"): row[name] for name in row}, metric))["strength"]
 
 
+def given_head(settings: Training, classes: list[str], features: np.ndarray, device: torch.device) -> GivenHead | None:
+    """The head to which the weights are drawn, if the settings ask for one. features: float32 [n, D] of train.
+
+    CLIP's logits are those of features of length 1. A linear head cannot divide by the length of each image's features,
+    so it divides by their mean length, which leaves the predictions as they are.
+    """
+    if settings.head != "zero_shot":
+        return None
+    weight = zero_shot_head(settings.architecture, settings.weights[0], classes, settings.prompts, device)
+    return GivenHead(weight / np.linalg.norm(features, axis=1).mean(), np.zeros(len(classes)))
+
+
 def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:
     """The manifest rows of cache rows, in their order."""
     learned = distinct_rows(data.manifest, data.splits).set_index("content", drop=False)
     return learned.loc[[data.cache.contents[row] for row in rows]]
-
-
-def read_features(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the images and of their mirror images, float32 [n, D] each, in the order of `rows`."""
-    classifier = placed(checkpoint.classifier, experiment.device).eval()
-    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    encoded = progress(experiment.encoded_images(rows), "features", len(rows), "images")
-    for ids, images in evaluation_batches(encoded, checkpoint.preprocessing):
-        images = images.to(experiment.device)
-        pair = features_of(classifier, images), features_of(classifier, images.flip(-1))
-        pairs.update(zip(ids, zip(*pair, strict=True), strict=True))
-    plain, mirrored = zip(*(pairs[id_] for id_ in rows["id"]), strict=True)
-    return np.stack(plain), np.stack(mirrored)
 
 
 def without_val(settings: Settings, chosen: Path | None) -> Settings:

@@ -55,7 +55,7 @@ def train_trial(
                 after_epoch(row)
 
         try:
-            checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, tracked)
+            checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, folder, tracked)
         except Stopped:
             return None
     return val_metrics(experiment, data, checkpoint.preprocessing)(checkpoint.classifier)

@@ -106,7 +106,7 @@ class StageTraining:
     def train(self, views: ViewSet, after_epoch: Callable[[dict[str, Any]], None], teacher: Teacher) -> None:
         """As the stage does it. after_epoch: gets the epoch's metrics, `images_per_second` among them."""
         with tempfile.TemporaryDirectory() as folder:
-            train_one(self.experiment, teacher, self.data, views, 0, Path(folder), after_epoch)
+            train_one(self.experiment, teacher, self.data, views, 0, Path(folder), Path(folder), after_epoch)
 
 
 def train_in_stage(job: Job, turns: Turns) -> None:

@@ -345,6 +345,10 @@ def leaves(schema, node, prefix=""):
         key = f"{prefix}{name}"
         if name == "teachers":
             field, key = field["additionalProperties"], "teachers.NAME"
+        of_each = field.get("items", {})
+        if "$ref" in of_each:  # a list of sections
+            yield f"{key}.NUMBER", field.get("description", "")
+            field, key = of_each, f"{key}.NUMBER"
         if "$ref" in field:
             yield from leaves(schema, schema["$defs"][field["$ref"].rpartition("/")[2]], key + ".")
         else:

@@ -57,14 +57,16 @@ def test_the_probe_is_that_of_the_row_with_the_best_val_scores() -> None:
     assert [row["strength"] for row in rows] == sorted(row["strength"] for row in rows)
 
 
-def test_a_given_head_that_no_fit_improves_is_taken_as_it_is() -> None:
+def test_a_given_head_is_tried_and_no_worse_fit_is_taken() -> None:
     features, targets = clusters(0, each=3)
     val_features, val_targets = clusters(1, each=100)
     given = GivenHead(np.eye(4, 8), np.zeros(4))  # the true one for these clusters
     regressions = Regressions(features, (targets + 1) % 4, np.ones(len(features)), 4, given)
     probe, rows = choose_probe(regressions, val_features, val_targets, "accuracy")
-    assert rows[0]["strength"] == probe.strength == 0
-    np.testing.assert_allclose(probe.folded()[0].numpy(), given.weight, atol=1e-5)
+    by_strength = {row["strength"]: (row["val_accuracy"], -row["val_nll"]) for row in rows}
+    assert by_strength[probe.strength] == max(by_strength.values()) >= by_strength[0]
+    assert probe.strength < 1  # a weak regularisation would fit the wrong labels
+    np.testing.assert_allclose(regressions.fitted(0).folded()[0].numpy(), given.weight, atol=1e-5)
 
 
 def test_many_classes_are_fitted_to_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:

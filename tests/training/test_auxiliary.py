@@ -61,13 +61,13 @@ def trained(
 ) -> Classifier:
     """The network after training with the further column, or without one."""
     views, weight = views_of(cache, 0.3), np.ones(len(cache))
-    criterion = supervised_loss(views, targets, weight, K, 0.1, 0)
+    criterion = supervised_loss(views, targets, weight, K, PLAIN)
     evaluate = outputs_seen(seen, stop_at)
     if column is not None:
         criterion = with_auxiliary(criterion, [column], views, weight, K, 0.1, 1.0)
         evaluate = of_first_outputs(evaluate, K)
         widen(network, column.classes)
-    settings = PLAIN.model_copy(update={"ema_decay": ema})
+    settings = PLAIN.model_copy(update={"ema_share": ema})
     task = Task(np.arange(len(cache)), views, criterion)
     used = train(network, task, settings, 3, folder, evaluate, "fp32", torch.device("cpu"), lambda row: None)
     if column is not None:

@@ -96,7 +96,7 @@ def test_a_study_reads_the_written_recipe_as_the_settings_of_the_best_trial(tune
 
 def test_the_recipes_header_says_that_its_value_is_the_best_of_many(tuned: Tuned) -> None:
     text = (tuned.folder / "convnext_tuned.yaml").read_text(encoding="utf-8")
-    comment = "".join(line for line in text.splitlines(keepends=True) if line.startswith("# "))
+    comment = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
     finished = [row for row in rows(tuned.experiment) if row["state"] == "finished"]
     for said in (f"{len(finished)} finished", f"{float(tuned.best['val_accuracy']):.4f}", "maximum", "optimistic",
                  "16 | 8", "the command"):  # fmt: skip

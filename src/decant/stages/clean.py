@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
-from decant.cleaning.extra import HELD, check_extra, extra_issues, touching
+from decant.cleaning.extra import check_extra, extra_issues, touching
 from decant.cleaning.issues import cleaning_metrics, extra_counts, in_order, list_issues
 from decant.cleaning.label_noise import JudgedLabels, judge_labels, label_noise_metrics
 from decant.cleaning.near_duplicates import find_near_duplicates
@@ -149,7 +149,7 @@ def near_pairs(readable: Manifest, looks: Looks, exact: pd.DataFrame) -> pd.Data
     """
     rows = readable.rows
     near = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
-    left = np.flatnonzero(readable.is_extra() | rows["split"].isin(HELD))
+    left = np.arange(len(rows))  # all others stay: similarity is relative to the mean image
     while True:
         leaks = check_extra(readable, exact, near).leaks
         remaining = left[~rows["id"].iloc[left].isin(list(leaks)).to_numpy()]

@@ -71,7 +71,7 @@ def read_parts(folder: Path) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
     for path in sorted(folder.glob("*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as part:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
                 pairs |= dict(zip(part["ids"].tolist(), zip(part["plain"], part["mirrored"], strict=True), strict=True))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             log.warning("%s is damaged; its features are computed again", path)

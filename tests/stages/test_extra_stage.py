@@ -20,9 +20,10 @@ def experiment(study: Path, data_root: Path, runs: Path, *overrides: str) -> Exp
     return Experiment(load_study(str(study), list(overrides)), data_root, runs, runs / "results", "disabled")
 
 
-def mirrored(content: bytes) -> bytes:
+def saved_again(content: bytes) -> bytes:
+    """Other bytes with the same pixels."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(content)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file, "PNG")
+    Image.open(io.BytesIO(content)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -48,12 +49,12 @@ def alone(study_file: Path, data_root: Path, runs: Path) -> Manifest:
 
 @pytest.fixture(scope="module")
 def joined_experiment(study_file: Path, data_root: Path, runs: Path, alone: Manifest) -> Experiment:
-    """With an archive of new images and of copies: exact ones of predict, val and train, mirrored ones of test."""
+    """With an archive of new images and of copies: exact ones of predict, val and train, saved again ones of test."""
     source = experiment(study_file, data_root, runs).source
     with zipfile.ZipFile(runs / "more.zip", "w") as archive:
         for number in range(12):
             archive.writestr(f"Lkw/new{number}.png", new_image(number))
-        for split, change in (("predict", bytes), ("val", bytes), ("test", mirrored), ("train", bytes)):
+        for split, change in (("predict", bytes), ("val", bytes), ("test", saved_again), ("train", bytes)):
             rows = alone.of_split(split)
             for number, (_, content) in enumerate(source.read(list(rows["path"][:3]))):
                 archive.writestr(f"Kombi/{split}{number}.jpg", change(content))

@@ -12,6 +12,7 @@ from decant.evaluation.foreign import FOREIGN_COLUMNS
 from decant.evaluation.intervals import COMPARISON_COLUMNS
 from decant.evaluation.metrics import (
     CLASS_COUNT_COLUMNS,
+    FROM_SCRATCH_COLUMNS,
     NEAR_DUPLICATE_COLUMNS,
     PER_CLASS_COLUMNS,
     PRECISION_COLUMNS,
@@ -51,6 +52,7 @@ TABLES = {
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/predict.csv": RATE_COLUMNS,
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
+    "cifar10/benchmarks/from_scratch.csv": FROM_SCRATCH_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
     "training/throughput.csv": training_speed.THROUGHPUT_COLUMNS,

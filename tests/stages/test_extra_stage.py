@@ -27,6 +27,12 @@ def saved_again(content: bytes) -> bytes:
     return file.getvalue()
 
 
+def mirrored(content: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(content)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file, "PNG")
+    return file.getvalue()
+
+
 def new_image(number: int) -> bytes:
     """An image with a pattern of its own."""
     file = io.BytesIO()
@@ -49,7 +55,7 @@ def alone(study_file: Path, data_root: Path, runs: Path) -> Manifest:
 
 @pytest.fixture(scope="module")
 def joined_experiment(study_file: Path, data_root: Path, runs: Path, alone: Manifest) -> Experiment:
-    """With an archive of new images and of copies: exact ones of predict, val and train, saved again ones of test."""
+    """With an archive of new images and of copies: exact ones of predict, val, train; changed ones of test."""
     source = experiment(study_file, data_root, runs).source
     with zipfile.ZipFile(runs / "more.zip", "w") as archive:
         for number in range(12):
@@ -58,6 +64,8 @@ def joined_experiment(study_file: Path, data_root: Path, runs: Path, alone: Mani
             rows = alone.of_split(split)
             for number, (_, content) in enumerate(source.read(list(rows["path"][:3]))):
                 archive.writestr(f"Kombi/{split}{number}.jpg", change(content))
+                if split == "test":
+                    archive.writestr(f"Kombi/test_mirrored{number}.jpg", mirrored(content))
     extra = f"data.extra=[{{path: {runs / 'more.zip'}}}]"
     return experiment(study_file, data_root, runs, "clean.policy=report", extra)
 
@@ -80,7 +88,7 @@ def test_no_copy_of_an_image_to_evaluate_or_to_predict_is_kept_even_where_nothin
     extra = joined.rows[joined.is_extra()]
     action = {path.rpartition("/")[2]: action for path, action in zip(extra["path"], extra["action"], strict=True)}
     copies = {name for name in action if name.startswith(("predict", "val", "test", "train"))}
-    assert len(copies) == 12
+    assert len(copies) == 15
     assert {name for name in action if action[name] == "drop"} == copies
     kept = joined.of_split("train")
     assert kept["path"].str.contains("more|new").sum() == 12
@@ -90,11 +98,11 @@ def test_the_counts_of_the_extra_source_are_in_the_metrics(joined_experiment: Ex
     folder = stage_result(joined_experiment, "clean").folder
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["extra_sources"] == {
-        "found": 24,
+        "found": 27,
         "train": 12,
         "unlabelled": 0,
-        "set_aside": 12,
-        "copies_of_val_test_or_predict": 9,
+        "set_aside": 15,
+        "copies_of_val_test_or_predict": 12,
         "copies_of_the_main_source": 3,
     }
     assert metrics["label_noise"]["extra"]["labels"] == 12

@@ -16,7 +16,7 @@ from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
 from decant.cleaning.extra import check_extra, extra_issues, touching
 from decant.cleaning.issues import cleaning_metrics, extra_counts, in_order, list_issues
 from decant.cleaning.label_noise import JudgedLabels, judge_labels, label_noise_metrics
-from decant.cleaning.near_duplicates import find_near_duplicates
+from decant.cleaning.near_duplicates import LOWEST_THRESHOLD, find_near_duplicates
 from decant.cleaning.odd import find_odd
 from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
@@ -142,22 +142,24 @@ def with_extra(
 
 
 def near_pairs(readable: Manifest, looks: Looks, exact: pd.DataFrame) -> pd.DataFrame:
-    """The near pairs of all rows, in which all copies of val, test and predict images are connected with these.
+    """The near pairs of all rows, in which copies of val, test and predict images are connected with these.
 
-    Each image is compared with its few nearest neighbours, so many copies of one kind hide those of another kind. The
-    search is therefore repeated without the copies that it found, until it finds no further one.
+    The threshold is the lowest one: a wrong pair costs an extra image, a missed one trains on a test image. Each image
+    is compared with its few nearest neighbours, so many copies of one kind hide those of another kind. The search is
+    therefore repeated without the copies that it found, until it finds no further one.
     """
-    rows = readable.rows
-    near = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
-    left = np.arange(len(rows))  # all others stay: similarity is relative to the mean image
+    ids, pairs = readable.rows["id"], []
+    left = np.arange(len(ids))  # all others stay: similarity is relative to the mean image
     while True:
+        parts = (looks.thumbnails[left], looks.features[left], looks.mirrored[left])
+        found = find_near_duplicates(*parts, threshold=LOWEST_THRESHOLD)
+        pairs.append(found.assign(i=left[found["i"]], j=left[found["j"]]))
+        near = pd.concat(pairs, ignore_index=True)
         leaks = check_extra(readable, exact, near).leaks
-        remaining = left[~rows["id"].iloc[left].isin(list(leaks)).to_numpy()]
+        remaining = left[~ids.iloc[left].isin(list(leaks)).to_numpy()]
         if len(remaining) == len(left):
             return near
         left = remaining
-        found = find_near_duplicates(looks.thumbnails[left], looks.features[left], looks.mirrored[left])
-        near = pd.concat([near, found.assign(i=left[found["i"]], j=left[found["j"]])], ignore_index=True)
 
 
 def joined_looks(parts: Sequence[Looks]) -> Looks:

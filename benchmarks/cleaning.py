@@ -12,8 +12,8 @@ from decant.stages.support.cleaning_benchmark import CLEANING_COLUMNS, cifar10_r
 from decant.stages.support.command import at_least_one, run
 from decant.stages.support.experiment import Experiment, default_data_root
 from decant.stages.support.provenance import record_measurement
-from decant.study import load_study
 from decant.study_files import ROOT
+from decant.study_reading import load_study
 
 SETS = {
     "toy_vehicles": ("demo", toy_vehicles_rows),

@@ -1,8 +1,9 @@
 """Images of other data sets: how many does a study's exported file refuse?
 
 The file's own rule, `accept`, is compared with thresholds on the highest probability, on an energy score (Liu et al.
-2020) and on the distance to the k-th nearest image of train (Sun et al. 2022), each set to accept the same share of
-val. --foreign names studies whose images show none of the classes of --study.
+2020) and on the distance to the k-th nearest image of train (Sun et al. 2022). Each score has two thresholds: one
+accepts the same share of val as the file, the other accepts 0.95. --foreign names studies whose images show none of
+the classes of --study.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="studies whose images are foreign, with the classes to take (default: all)",
     )
     options.add_argument(
-        "--pictures", type=at_least_one, default=1000, help="images drawn of each foreign data set (default: 1000)"
+        "--images", type=at_least_one, default=1000, help="images drawn of each foreign data set (default: 1000)"
     )
     options.add_argument(
         "--neighbours", type=at_least_one, default=10, metavar="K", help="the K-th nearest neighbour (default: 10)"
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.foreign is None:
         options.error("give --foreign")
     experiment, out = experiment_of(given), given.out.expanduser().resolve()
-    rows = foreign_rows(experiment, given.foreign, given.pictures, given.neighbours)
+    rows = foreign_rows(experiment, given.foreign, given.images, given.neighbours)
     table = f"{experiment.study.name}.csv"
     write_results_table(rows, out / table, FOREIGN_COLUMNS)
     file = stage_result(experiment, "export").folder / "student.onnx"

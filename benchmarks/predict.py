@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=followed, metavar="FILE", help="a student.onnx (default: an EfficientNet-Lite0"
                         " with random weights, 128 px)")  # fmt: skip
     parser.add_argument("--threads", type=at_least_one, nargs="+", default=[1, 2], help="threads (default: 1 2)")
-    parser.add_argument("--pictures", type=at_least_one, default=200, help="image files per size (default: 200)")
+    parser.add_argument("--images", type=at_least_one, default=200, help="image files per size (default: 200)")
     parser.add_argument("--rounds", type=at_least_one, default=7, help="timed rounds (default: 7)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the table (default: results/export)"
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model = given.model or exported_random_student(Path(folder))
         for size in SIZES:
             photos = Path(folder) / f"{size[0]}x{size[1]}"
-            write_photos(photos, size, given.pictures)
+            write_photos(photos, size, given.images)
             rows += [rate_row(model, photos, size, threads, given.rounds) for threads in given.threads]
     write_results_table(rows, given.out / "predict.csv", RATE_COLUMNS)
     record_measurement(given.out, ["predict.csv"], measured_file(given.model) if given.model else RANDOM_STUDENT)

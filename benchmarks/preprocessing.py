@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of ONNX Runtime (default: 1 2)")
     parser.add_argument("--calls", type=at_least_one, default=500, help="timed calls per contender (default: 500)")
     parser.add_argument(
-        "--pictures", type=at_least_one, default=1000, help="images per model compared with PyTorch (default: 1000)"
+        "--images", type=at_least_one, default=1000, help="images per model compared with PyTorch (default: 1000)"
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "export", help="folder for the tables (default: results/export)"
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for photo in photos
             for threads in given.threads
         ]
-        errors = [row for model in models for row in preprocessing_error_rows(model, given.pictures)]
+        errors = [row for model in models for row in preprocessing_error_rows(model, given.images)]
     write_results_table(costs, given.out / "preprocessing.csv", COST_COLUMNS)
     write_results_table(errors, given.out / "fidelity.csv", PREPROCESSING_ERROR_COLUMNS)
     measured = measured_file(given.model) if given.model else RANDOM_STUDENT

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if stale:
             raise UserError(f"stale: {', '.join(map(str, stale))}; run python benchmarks/tables.py")
         studies = plural(len(folders), "study", "studies")
-        print(f"REPORT.md, README.md and the reports of {studies} say what the numbers say")
+        print(f"REPORT.md, README.md and the reports of {studies} agree with results/")
         return
     for folder in folders:
         render_figures(folder)

@@ -25,8 +25,8 @@ from decant.stages.support.training_speed import (
     profile_rows,
     throughput_row,
 )
-from decant.study import load_study
 from decant.study_files import ROOT
+from decant.study_reading import load_study
 
 BATCH = 32  # of the recipe that all networks are trained with
 MEASURED = {"name": "networks of random weights", "digest": ""}

@@ -16,14 +16,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--target",
         action="append",
         choices=list(TARGETS),
-        help="what for, may be repeated (default: onnx); docs/targets.md describes each",
+        help="format to write, may be repeated (default: onnx); docs/targets.md describes each",
     )
     options.add_argument(
         "--out",
         type=Path,
         default=None,
         metavar="DIR",
-        help="folder to write to, with several targets a sub-folder for each (default: runs/<study>/targets/<target>)",
+        help="folder to write to, with several targets one sub-folder per target (default: runs/<study>/export/latest "
+        "for onnx, else runs/<study>/targets/<target>)",
     )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)

@@ -1,4 +1,7 @@
-"""Let the active teachers label the views that the student will see; weights of 0 in the ensemble are inactive."""
+"""Store the probabilities of each active teacher for the views that the student will see.
+
+A teacher whose weight in the ensemble is 0 is not active.
+"""
 
 from collections.abc import Sequence
 
@@ -12,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--teacher",
         default=None,
         metavar="NAME",
-        help="teacher of the study (default: all with a weight in the ensemble)",
+        help="teacher of the study (default: all active ones)",
     )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)

@@ -76,7 +76,7 @@ def summary(counts: Counts, skipped: int, has_thresholds: bool) -> str:
     if has_thresholds:
         parts.append(f"{counts.accepted} accepted")
     else:
-        parts.append("the file has no threshold, so accept is empty")
+        parts.append("the file has no thresholds, so accept is empty")
     if counts.unreadable:
         parts.append(f"{counts.unreadable} cannot be read, first {counts.first_reason}")
     if skipped:

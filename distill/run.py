@@ -25,12 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options.add_argument("photos", nargs="?", type=Path, metavar="PHOTOS", help="folder, archive, table or Parquet")
     options.add_argument("--plan", action="store_true", help="print which stages are finished and which would run")
-    options.add_argument("--dry-run", action="store_true", help="write and explain the study, and run nothing")
+    options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="PHOTOS: write and explain the study, and run nothing; with --study: as --plan",
+    )
     options.add_argument(
         "--time-limit",
         type=seconds,
         metavar="TIME",
-        help="PHOTOS: choose a study that fits, 45m or 2h (default: 25m if possible; an estimate)",
+        help="PHOTOS: longest time of the whole run, for example 45m or 2h; an estimate (default: 25m if possible)",
     )
     options.add_argument("--metric", choices=METRICS, help="metric on val by which models are chosen")
     options.add_argument("--allow-downloads", action="store_true", help="PHOTOS: download better weights from hubs")

@@ -19,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options.add_argument("--teacher", default=None, metavar="NAME", help="teacher of the study (default: all of them)")
     options.add_argument(
-        "--time-limit", type=seconds, metavar="TIME", help="lower the epochs of each teacher to fit, 45m or 2h"
+        "--time-limit",
+        type=seconds,
+        metavar="TIME",
+        help="longest training of each teacher, for example 45m or 2h; lowers its epochs",
     )
     options.add_argument(
         "--rate-range", action="store_true", help="show the loss over rising learning rates, and train nothing"
@@ -29,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.time_limit:
         given.set = [*given.set, *(f"teachers.{name}.minutes={given.time_limit / 60:g}" for name in names)]
     experiment = experiment_of(given)
-    for name in names:
-        if given.rate_range:
+    if given.rate_range:
+        fine_tuned = [name for name in names if experiment.study.teachers[name].kind == "finetune"]
+        for name in fine_tuned if given.teacher is None else names:
             show_rate_range(experiment, name)
-            continue
+        return
+    for name in names:
         trained = stage_result(experiment, f"teachers/{name}")
         stage_result(experiment, f"predictions/{name}")
         print(f"teacher {name}: {trained.folder}")

@@ -1,8 +1,8 @@
 """Search for better settings of one teacher of a study: trials that train it, compared on val.
 
-The first trial is the teacher's recipe. Trials that are worse than the median of the others are stopped early. The
-search lies in runs/<study>/tuning/<teacher>/: the same command continues it after an interruption, and several
-processes may work on it at the same time. The best settings become a recipe that a study can name.
+The first trial has the teacher's settings in the study. Trials that are worse than the median of the others are stopped
+early. The search lies in runs/<study>/tuning/<teacher>/: the same command continues it after an interruption, and
+several processes may work on it at the same time. The best settings become a recipe that a study can name.
 """
 
 import shlex
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=seconds,
         default=None,
         metavar="TIME",
-        help="start no trial after this time, 45m or 2h; the running one ends after its epoch and can be continued",
+        help="start no trial after this time (45m, 2h); the running one ends after its epoch and can be continued",
     )
     options.add_argument(
         "--space",

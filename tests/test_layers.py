@@ -23,7 +23,7 @@ PACKAGES = [
     "data",
     "evaluation",
 ]
-FOUNDATIONS = ["study", "workspace", "tracking", "machine", "seeds"]
+FOUNDATIONS = ["study", "study_reading", "workspace", "tracking", "machine", "seeds"]
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decant.study import Ensemble, Student, Teacher, load_study
+from decant.study import Ensemble, Student, Teacher
 from decant.study_files import RECIPE_FOLDERS, study_files
+from decant.study_reading import load_study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((REPOSITORY / "research" / "studies").glob("*.yaml"))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from decant.errors import UserError
-from decant.study import Ensemble, Student, Study, Teacher, describe, load_study
+from decant.study import Ensemble, Student, Study, Teacher
 from decant.study_files import RECIPE_FOLDERS, study_files
+from decant.study_reading import describe, load_study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((REPOSITORY / "research" / "studies").glob("*.yaml"))

@@ -3,7 +3,8 @@
 import pytest
 
 from decant.errors import UserError
-from decant.study import Study, load_study
+from decant.study import Study
+from decant.study_reading import load_study
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".", "-x", "a b"])

@@ -7,23 +7,13 @@ is in `decant.budget`.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from decant.budget import BUDGET_POINTS
-from decant.errors import UserError, nearest
-from decant.study_files import ROOT, read_study
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
-RENAMED = {  # keys of older study files
-    "precision": "dtype",
-    "freeze_epochs": "unfreeze_epochs, a list,",
-    "ema_decay": "ema_share, a share of all steps,",
-}
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Metric = Literal["accuracy", "precision_macro", "f1_macro"]
 METRICS = get_args(Metric)
@@ -345,13 +335,13 @@ class Export(Section):
         BUDGET_POINTS, ge=0, le=100, description="points of accuracy on val that int8 may lose"
     )
     accept_precision: float = Field(
-        0.95, gt=0, le=1, description="precision that accepted predictions reach; sets the file's threshold, on val"
+        0.95, gt=0, le=1, description="precision that accepted predictions reach on val; sets the file's thresholds"
     )
     calibration_images: int = Field(256, ge=1, description="int8: images of train from which the ranges are measured")
 
 
 class Benchmark(Section):
-    """How latency is measured. Without `full`: ONNX Runtime, single images, one thread count, about a minute."""
+    """How latency is measured. Without `full`: ONNX Runtime, single images, one thread count."""
 
     full: bool = Field(False, description="time every batch size, thread count and engine below; 7 to 20 minutes")
     latency_calls: int = Field(200, ge=5, description="timed calls per row; PyTorch, large batches: fewer, at least 30")
@@ -401,71 +391,3 @@ class Study(Section):
             if name in RESERVED or name.endswith("_tta"):
                 raise ValueError(f"a teacher cannot be called {name}: the tables use that name; rename it")
         return teachers
-
-
-def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path = ROOT) -> Study:
-    """Read a study by name or path, with its recipes, and apply `a.b=value` overrides.
-
-    Raises UserError for a missing file, a malformed one, an unknown key (naming the nearest) or a bad value.
-    """
-    raw = read_study(name_or_path, overrides or [], root)
-    with explained(name_or_path):
-        return Study.model_validate(raw)
-
-
-@contextmanager
-def explained(where: str, section: tuple[str, ...] = ()) -> Iterator[None]:
-    """Raise a ValidationError of the block as a UserError. section: where in a study the validated mapping stands."""
-    try:
-        yield
-    except ValidationError as error:
-        raise UserError(explain(error, where, section)) from None
-
-
-def explain(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> str:
-    """All problems in one message; an unknown key comes with the nearest known one."""
-    lines = []
-    for problem in error.errors():
-        location = (*section, *problem["loc"])
-        key = ".".join(str(part) for part in location)
-        if problem["type"] == "extra_forbidden":
-            last = str(problem["loc"][-1])
-            hint = f"it is called {RENAMED[last]} now" if last in RENAMED else nearest(last, known_keys(location[:-1]))
-            lines.append(f"unknown key {key}; {hint}")
-        elif problem["type"] == "missing":
-            lines.append(f"{key} is missing")
-        else:
-            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
-    return f"study {where}: " + "; ".join(lines)
-
-
-def known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the section at `location` of a study."""
-    model: type[BaseModel] = Study
-    for part in location:
-        if part == "teachers":
-            model = Teacher
-        elif part in model.model_fields:
-            model = section_in(model.model_fields[str(part)].annotation) or model
-    return sorted(model.model_fields)
-
-
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key contains, or a list of which it contains; None for a key with a plain value."""
-    kind = get_args(annotation)[0] if get_origin(annotation) is list else annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def describe(model: type[BaseModel] = Study, prefix: str = "") -> list[str]:
-    """Lines `key (default): description` of a section and of the sections inside it, for --help."""
-    lines = []
-    for name, field in model.model_fields.items():
-        section = Teacher if name == "teachers" else section_in(field.annotation)
-        listed = get_origin(field.annotation) is list
-        key = f"{prefix}{name}" + (".NAME" if name == "teachers" else ".NUMBER" if section and listed else "")
-        if section is None or listed:
-            default = "" if field.is_required() else f" ({field.default})"
-            lines.append(f"  {key}{default}: {field.description}")
-        if section is not None:
-            lines += describe(section, key + ".")
-    return lines

@@ -15,7 +15,8 @@ from PIL import Image
 from decant.data.manifest import EXTRA, Manifest, build_manifest, read_manifest, write_manifest
 from decant.data.sources import open_source
 from decant.errors import UserError
-from decant.study import Data, load_study
+from decant.study import Data
+from decant.study_reading import load_study
 
 MAIN = ("train/car/1.png", "train/car/2.png", "train/van/1.png", "val/car/3.png", "val/van/2.png", "test/car/4.png")
 

@@ -10,7 +10,7 @@ import yaml
 
 from decant.errors import UserError
 from decant.proposal.propose import Proposal, Wishes, propose
-from decant.study import load_study
+from decant.study_reading import load_study
 
 PhotosAt = Callable[..., Path]
 Propose = Callable[..., Proposal]

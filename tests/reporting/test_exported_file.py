@@ -34,8 +34,8 @@ def folder(tmp_path: Path) -> Path:
     )  # fmt: skip
     write(
         export, "fidelity.csv", PREPROCESSING_ERROR_COLUMNS,
-        {"pictures": 600, "border_grey_levels": 0.0012, "inner_grey_levels": 0.0089, "mean_grey_levels": 0.5},
-        {"pictures": 600, "border_grey_levels": 0.0034, "inner_grey_levels": 0.0011, "mean_grey_levels": 0.5},
+        {"images": 600, "border_grey_levels": 0.0012, "inner_grey_levels": 0.0089, "mean_grey_levels": 0.5},
+        {"images": 600, "border_grey_levels": 0.0034, "inner_grey_levels": 0.0011, "mean_grey_levels": 0.5},
     )  # fmt: skip
     write(
         export, "cold_start.csv", COLD_START_COLUMNS,
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     )  # fmt: skip
     write(
         export, "export_time.csv", EXPORT_TIME_COLUMNS,
-        {"pictures": 200, "export_s": 0.543, "verify_s": 14.7, "total_s": 15.2, "passed": True},
+        {"images": 200, "export_s": 0.543, "verify_s": 14.7, "total_s": 15.2, "passed": True},
     )  # fmt: skip
     write(
         export, "predict.csv", RATE_COLUMNS, {"threads": 1, "to_bare": 0.9712}, {"threads": 2, "to_bare": 1.5},
@@ -81,7 +81,7 @@ def test_every_table_is_shown_with_its_numbers_and_its_link(folder: Path) -> Non
 
 
 def test_a_failed_verification_is_reported(folder: Path) -> None:
-    write(folder, "export_time.csv", EXPORT_TIME_COLUMNS, {"pictures": 200, "passed": False})
+    write(folder, "export_time.csv", EXPORT_TIME_COLUMNS, {"images": 200, "passed": False})
     assert "verification **failed**" in exported_file_section(folder, folder)
 
 

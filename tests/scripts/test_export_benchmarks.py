@@ -49,7 +49,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_preprocessing_writes_its_two_tables(script_at: At, model: str, tmp_path: Path) -> None:
-    words = ["--model", model, "--calls", "2", "--pictures", "10", "--threads", "1", "--out", str(tmp_path)]
+    words = ["--model", model, "--calls", "2", "--images", "10", "--threads", "1", "--out", str(tmp_path)]
     script_at("benchmarks/preprocessing.py").main(words)
     sizes = [(row["height_px"], row["width_px"]) for row in rows(tmp_path / "preprocessing.csv", COST_COLUMNS)]
     assert sizes == [("300", "400"), ("208", "300"), ("100", "100")]
@@ -64,9 +64,9 @@ def test_cold_start_writes_its_table(script_at: At, model: str, tmp_path: Path) 
 
 
 def test_export_time_needs_no_file_at_all(script_at: At, tmp_path: Path) -> None:
-    script_at("benchmarks/export_time.py").main(["--pictures", "2", "--out", str(tmp_path)])
+    script_at("benchmarks/export_time.py").main(["--images", "2", "--out", str(tmp_path)])
     (row,) = rows(tmp_path / "export_time.csv", EXPORT_TIME_COLUMNS)
-    assert (row["classes"], row["pictures"], row["passed"]) == ("10", "2", "true")
+    assert (row["classes"], row["images"], row["passed"]) == ("10", "2", "true")
     (entry,) = provenance(tmp_path).values()
     assert entry["model"] == RANDOM_STUDENT
 
@@ -74,7 +74,7 @@ def test_export_time_needs_no_file_at_all(script_at: At, tmp_path: Path) -> None
 def test_predict_writes_its_table(script_at: At, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = script_at("benchmarks/predict.py")
     monkeypatch.setattr(script, "SIZES", ((30, 40),))
-    words = ["--model", model, "--pictures", "25", "--rounds", "2", "--threads", "1", "2", "--out", str(tmp_path)]
+    words = ["--model", model, "--images", "25", "--rounds", "2", "--threads", "1", "2", "--out", str(tmp_path)]
     script.main(words)
     table = rows(tmp_path / "predict.csv", RATE_COLUMNS)
     assert [(row["threads"], row["images"], row["rounds"]) for row in table] == [("1", "25", "2"), ("2", "25", "2")]

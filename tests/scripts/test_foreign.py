@@ -14,9 +14,7 @@ Micro = Any
 
 
 def test_every_score_has_a_row_per_foreign_data_set_and_share(micro: Micro, tmp_path: Path) -> None:
-    micro.run(
-        "--foreign", "micro", "micro:bus", "--pictures", "9", "--out", str(tmp_path), path="benchmarks/foreign.py"
-    )
+    micro.run("--foreign", "micro", "micro:bus", "--images", "9", "--out", str(tmp_path), path="benchmarks/foreign.py")
     with (tmp_path / "micro.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == FOREIGN_COLUMNS

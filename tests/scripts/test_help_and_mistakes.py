@@ -134,8 +134,8 @@ def test_a_photo_that_is_none_is_named(
 @pytest.mark.parametrize(
     ("path", "option"),
     [
-        ("benchmarks/export_time.py", "--pictures"),
-        ("benchmarks/preprocessing.py", "--pictures"),
+        ("benchmarks/export_time.py", "--images"),
+        ("benchmarks/preprocessing.py", "--images"),
         ("benchmarks/preprocessing.py", "--calls"),
         ("benchmarks/cold_start.py", "--processes"),
         ("benchmarks/training.py", "--steps"),

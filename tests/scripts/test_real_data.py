@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from decant.data.manifest import Manifest, read_manifest
-from decant.study import load_study
+from decant.study_reading import load_study
 
 pytestmark = pytest.mark.data
 # study: photos of each class to train on

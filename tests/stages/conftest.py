@@ -21,7 +21,7 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import inputs_of, stage_result
 from decant.stages.support.training_data import TrainingData, read_training_data
-from decant.study import load_study
+from decant.study_reading import load_study
 from decant.training import loop
 from decant.workspace import StageResult
 

@@ -9,7 +9,7 @@ from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
-from decant.study import load_study
+from decant.study_reading import load_study
 
 COLUMNS = "data.auxiliary_columns=[make]"
 SHORT = ("teachers.convnext.folds=0", "teachers.convnext.epochs=1")

@@ -13,7 +13,7 @@ from decant.data.manifest import Manifest, read_manifest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import stage_result
-from decant.study import load_study
+from decant.study_reading import load_study
 
 
 def experiment(study: Path, data_root: Path, runs: Path, *overrides: str) -> Experiment:

@@ -13,7 +13,7 @@ from decant.timing.random_student import drawn_photo, random_student
 def test_a_row_has_the_times_and_the_result_of_verification(checkpoint: Checkpoint, tmp_path: Path) -> None:
     row = export_time_row(checkpoint, tmp_path, images=3)
     assert tuple(row) == EXPORT_TIME_COLUMNS
-    assert (row["classes"], row["input_px"], row["pictures"], row["passed"]) == (5, "64", 3, True)
+    assert (row["classes"], row["input_px"], row["images"], row["passed"]) == (5, "64", 3, True)
     assert row["total_s"] == pytest.approx(row["export_s"] + row["verify_s"])
     assert row["export_s"] > 0 and row["verify_s"] > 0
     assert (tmp_path / "student.onnx").is_file()

@@ -33,7 +33,7 @@ def test_border_and_inside_are_within_a_tenth_of_a_grey_level_on_all_shapes(uncr
     rows = preprocessing_error_rows(uncropped, images=195)
     assert [(row["pixels"], row["shape"]) for row in rows] == [(p, s) for p in PIXELS_OF for s in SHAPES]
     for row in rows:
-        assert tuple(row) == PREPROCESSING_ERROR_COLUMNS and row["pictures"] == 20
+        assert tuple(row) == PREPROCESSING_ERROR_COLUMNS and row["images"] == 20
         assert max(row["border_grey_levels"], row["inner_grey_levels"]) < 0.1 * MAX_GREY_LEVELS, row
 
 

@@ -22,8 +22,9 @@ from decant.models.classifier import Classifier
 from decant.models.inference import features_of
 from decant.models.probe import LinearProbe
 from decant.models.weights import HUBS
-from decant.study import Student, Teacher, load_study
+from decant.study import Student, Teacher
 from decant.study_files import RECIPE_FOLDERS, ROOT, read_yaml
+from decant.study_reading import load_study
 from decant.training.loop import Task, network_input, train
 
 RECIPES = sorted(path for kind in ("teacher", "student") for path in (ROOT / RECIPE_FOLDERS[kind]).glob("*.yaml"))

@@ -13,7 +13,7 @@ from decant.data.manifest import Manifest, read_manifest
 from decant.errors import UserError
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
-from decant.study import load_study
+from decant.study_reading import load_study
 from decant.tuning import trial as trial_module
 from decant.tuning import tune as module
 from decant.tuning.tune import Limits, tune

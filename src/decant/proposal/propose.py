@@ -33,8 +33,9 @@ from decant.proposal.study import Facts, Proposed, proposed_study
 from decant.stages.support.chain import left_text
 from decant.stages.support.expected_time import Counts, counted, is_usable
 from decant.stages.support.sample import Sample, look_at_sample
-from decant.study import Data, Training, explained
+from decant.study import Data, Training
 from decant.study_files import set_key
+from decant.study_reading import explained
 
 log = logging.getLogger(__name__)
 SHOWN_CLASSES = 12

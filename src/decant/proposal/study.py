@@ -15,8 +15,9 @@ from decant.stages.support.input_geometry import Possible, possible_geometries
 from decant.stages.support.plan import stage_names
 from decant.stages.support.sample import Sample
 from decant.stages.support.speed import Speed
-from decant.study import Study, Training, explained
+from decant.study import Study, Training
 from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
+from decant.study_reading import explained
 
 FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the epochs are those of the recipes
 LEAST_PX, PX_STEP = 64, 32

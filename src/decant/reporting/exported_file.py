@@ -64,7 +64,7 @@ def _preprocessing(rows: Sequence[Row]) -> str:
 
 def _fidelity(rows: Sequence[Row]) -> str:
     cells = [row[column] for row in rows for column in ("border_grey_levels", "inner_grey_levels")]
-    images = sum(int(row["pictures"]) for row in rows)
+    images = sum(int(row["images"]) for row in rows)
     return (
         f"The file's preprocessing differs from the evaluation transform by at most "
         f"{short(max(cells, key=number), 4)} of 255 grey levels on {plural(images, 'image')}:"
@@ -83,7 +83,7 @@ def _export_time(rows: Sequence[Row]) -> str:
     (row,) = rows
     failed = "" if row["passed"] == "true" else "; verification **failed**"
     return (
-        f"Export takes {row['export_s']} s and verification on {plural(int(row['pictures']), 'image')} takes "
+        f"Export takes {row['export_s']} s and verification on {plural(int(row['images']), 'image')} takes "
         f"{row['verify_s']} s, in total {row['total_s']} s{failed}:"
     )
 

@@ -32,7 +32,10 @@ from decant.study_files import ROOT
 from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)
-OWNED = ("*.json", "submission*.csv", "REPORT.md", "*/*.csv", "*/*.json", "*/*.png", "*/*.md", "benchmarks/*/*.*")
+OWNED = (  # a study's folder may contain tables of other benchmarks too
+    "*.json", "submission*.csv", "REPORT.md", "data/*.*", "clean/*.*", "teachers/*.*", "ensemble/*.*", "export/*.*",
+    "benchmarks/*/*.*",
+)  # fmt: skip
 REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
 PRECISION_FILES = (

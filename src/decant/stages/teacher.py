@@ -5,7 +5,6 @@ teachers/NAME.
 """
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,21 +128,14 @@ def train_one(
     checkpoint = started(experiment, teacher, data, views, seed, folder, features_folder, track)
     if teacher.kind == "probe":
         return checkpoint
-    task = task_of(experiment, teacher, data, views)
     evaluate, classes = val_metrics(experiment, data, checkpoint.preprocessing), len(data.manifest.classes)
-    if teacher.auxiliary_weight:
-        further = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
-        smoothing, weight = teacher.label_smoothing, teacher.auxiliary_weight
-        criterion = with_auxiliary(task.criterion, further, views, data.labels.weight, classes, smoothing, weight)
-        task, evaluate = replace(task, criterion=criterion), of_first_outputs(evaluate, classes)
-        widen(checkpoint.classifier, sum(column.classes for column in further))
     trained = train(
         checkpoint.classifier,
-        task,
+        task_of(experiment, teacher, data, views),
         without_val(teacher, data.chosen),
         seed,
         folder,
-        evaluate,
+        of_first_outputs(evaluate, classes) if teacher.auxiliary_weight else evaluate,
         teacher.dtype,
         experiment.device,
         track,
@@ -163,21 +155,32 @@ def started(
     features_folder: Path,
     track: Log,
 ) -> Checkpoint:
-    """The network before training: its weights loaded or random, its stem and its head fitted where this is asked."""
+    """The network before training: its weights loaded or random, its stem and its head fitted where this is asked.
+
+    With auxiliary labels, outputs for them follow those of the classes.
+    """
     checkpoint = new_checkpoint(teacher, data.manifest.classes, seed, views.geometry.fit)
     fit_stem(checkpoint, views)
     if teacher.fits_head:
         fit_head(experiment, teacher, data, checkpoint, views.partners, folder, features_folder, track)
+    if teacher.auxiliary_weight:
+        columns = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
+        widen(checkpoint.classifier, sum(column.classes for column in columns))
     return checkpoint
 
 
 def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views: ViewSet) -> Task:
-    """The given labels of the images that `views` may mix."""
+    """The given labels of the images that `views` may mix, and the auxiliary ones if the teacher learns them."""
     labels, rows, classes = data.labels, views.partners, len(data.manifest.classes)
+    criterion = supervised_loss(views, labels.targets, labels.weight, classes, teacher, teacher.logit_adjustment)
+    if teacher.auxiliary_weight:
+        columns = auxiliary_labels(data, experiment.study.data.auxiliary_columns)
+        smoothing, weight = teacher.label_smoothing, teacher.auxiliary_weight
+        criterion = with_auxiliary(criterion, columns, views, labels.weight, classes, smoothing, weight)
     return Task(
         rows,
         views,
-        supervised_loss(views, labels.targets, labels.weight, classes, teacher, teacher.logit_adjustment),
+        criterion,
         probability=equal_class_probability(labels.targets[rows]) if teacher.balanced_sampling else None,
         augment=rand_augment(teacher.rand_augment),
         metric=f"val_{experiment.study.metric}",
@@ -185,7 +188,12 @@ def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views:
 
 
 def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> list[dict[str, float]]:
-    """The rows of a learning-rate range test of a teacher, which is trained for it as it will be; nothing is kept."""
+    """The rows of a learning-rate range test of a teacher, trained as it will be; nothing is kept.
+
+    Raises UserError for a probe, which has no learning rate.
+    """
+    if experiment.study.teachers[name.partition("/")[2]].kind == "probe":
+        raise UserError(f"{name.partition('/')[2]} is a probe: its head is fitted without a learning rate")
     geometry = input_geometry(experiment, inputs["clean"])
     teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
     data = read_training_data(inputs, name)

@@ -10,7 +10,7 @@ from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint
 from decant.timing.preprocessing_error import drawn_images
 
-EXPORT_TIME_COLUMNS = ("classes", "input_px", "pictures", "export_s", "verify_s", "total_s", "passed")
+EXPORT_TIME_COLUMNS = ("classes", "input_px", "images", "export_s", "verify_s", "total_s", "passed")
 
 
 def export_time_row(checkpoint: Checkpoint, folder: Path, images: int) -> dict[str, object]:
@@ -31,7 +31,7 @@ def export_time_row(checkpoint: Checkpoint, folder: Path, images: int) -> dict[s
     return {
         "classes": len(checkpoint.classes),
         "input_px": size_text(input_px),
-        "pictures": images,
+        "images": images,
         "export_s": exported - start,
         "verify_s": verified - exported,
         "total_s": verified - start,

@@ -21,7 +21,7 @@ PREPROCESSING_ERROR_COLUMNS = (
     "input_px",
     "pixels",
     "shape",
-    "pictures",
+    "images",
     "border_grey_levels",
     "inner_grey_levels",
     "mean_grey_levels",
@@ -44,7 +44,7 @@ def preprocessing_error_rows(path: Path, images: int, seed: int = 0) -> list[dic
     each = -(-images // len(kinds))
     return [
         {"fit": preprocessing.fit, "input_px": size_text(preprocessing.input_px)}
-        | {"pixels": pixels, "shape": shape, "pictures": each}
+        | {"pixels": pixels, "shape": shape, "images": each}
         | differences(tap, preprocessing, drawn_images(pixels, shape, max(preprocessing.shape), each, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]

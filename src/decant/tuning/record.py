@@ -154,7 +154,8 @@ def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
         f"{subject.metric_on_val} {best.value:.4f} on {subject.images} images, {NLL} {best.user_attrs[NLL]:.4f}.{own}"
         f"{noise}",
         "It is the maximum over these trials on the images that chose it, with one seed, and therefore optimistic: "
-        "compare both recipes on test, with several seeds, before this one replaces the other.",
+        "train this recipe and the old one with other seeds and compare their means on val before it replaces the old "
+        "one.",
         f"Searched with Optuna (TPE; pruned by the median after each epoch): {search.space}.",
         f"In a study: teachers: {{{subject.teacher}: {{recipe: {named}}}}}",
         f"Made by: {subject.command}",

@@ -11,8 +11,9 @@ from pydantic import ValidationError, model_validator
 
 from decant.errors import UserError, nearest
 from decant.models.backbones import has_fixed_input, is_transformer
-from decant.study import Section, Teacher, explained
+from decant.study import Section, Teacher
 from decant.study_files import ROOT, read_yaml
+from decant.study_reading import explained
 
 SPACES = ROOT / "research" / "spaces"
 FIXED = ("recipe", "kind", "folds")  # a trial trains one model of the teacher's kind

@@ -6,7 +6,8 @@ from decant.data.sources.base import Found
 from decant.stages.support import speed
 from decant.stages.support.expected_time import Counts, corrected, counted, expected_seconds, stage_seconds
 from decant.stages.support.speed import FORWARD_SHARE, Speed, step_seconds
-from decant.study import Data, load_study
+from decant.study import Data
+from decant.study_reading import load_study
 
 COUNTS, SPEED = Counts(1000, 200, 100), Speed(decode_s=0.0)
 STEP_S = 0.01

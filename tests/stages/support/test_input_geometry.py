@@ -33,7 +33,8 @@ from decant.stages.support.input_geometry import (
 )
 from decant.stages.support.plan import PlannedStage, geometries_to_probe, geometry_line
 from decant.stages.support.resolve import code_of, inputs_of, stage_result
-from decant.study import Study, load_study
+from decant.study import Study
+from decant.study_reading import load_study
 from decant.workspace import Undecided
 
 Chain = Any

@@ -55,7 +55,8 @@ def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: in
 
     key = (
         f"seconds per epoch of {teacher.architecture} {teacher.model_args or ''} at {size_text(teacher.input_px)} px, "
-        f"{train} and {val} images, on {experiment.device.type}"
+        f"{train} and {val} images, grown from {teacher.grow_from:g} in {teacher.epochs} epochs, "
+        f"on {experiment.device.type}"
     )
     seconds = float(experiment.workspace.decided(key, decide if experiment.may_measure else None))
     fitting = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))

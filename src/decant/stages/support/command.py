@@ -14,8 +14,8 @@ from pathlib import Path
 from decant import machine
 from decant.errors import exit_on_user_error
 from decant.stages.support.experiment import Experiment, are_committed, default_data_root
-from decant.study import describe, load_study
 from decant.study_files import ROOT, study_files
+from decant.study_reading import describe, load_study
 
 log = logging.getLogger(__name__)
 UNITS = {"s": 1, "m": 60, "": 60, "h": 3600}
@@ -33,7 +33,9 @@ def parser(purpose: str, example: str) -> argparse.ArgumentParser:
         epilog=f"example:\n  {example}\n\nkeys of a study, with defaults, for --set:\n" + "\n".join(describe()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--study", default=DEFAULT_STUDY, metavar="NAME|FILE", help="study to work on (default: demo)")
+    options.add_argument(
+        "--study", default=DEFAULT_STUDY, metavar="NAME|FILE", help="study to work on (default: %(default)s)"
+    )
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the study")
     options.add_argument(
         "--data", type=Path, default=None, help="folder of the data (default: $DECANT_DATA, else data/)"

@@ -20,7 +20,7 @@ from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import decoded_images, labels_of, read_acceptance
 from decant.stages.support.resolve import stage_result
-from decant.study import load_study
+from decant.study_reading import load_study
 from decant.tracking import progress
 
 SHARE = 0.95  # of val, accepted beside the share that the file accepts

@@ -131,7 +131,8 @@ def given_head(settings: Training, classes: list[str], features: np.ndarray, dev
     """The head to which the weights are drawn, if the settings ask for one. features: float32 [n, D] of train.
 
     CLIP's logits are those of features of length 1. A linear head cannot divide by the length of each image's features,
-    so it divides by their mean length, which leaves the predictions as they are.
+    so it divides by their mean length. The predicted classes stay as they are; the probabilities of an image whose
+    features are longer or shorter than the mean become a little sharper or flatter.
     """
     if settings.head != "zero_shot":
         return None

@@ -25,11 +25,11 @@ HELD_BACK = ("val", "test")  # each gets one photo per class; the rest is train
 
 def draw_photos(folder: Path, count: int, size: tuple[int, int] = SIZE) -> None:
     """Write `count` different photos of drawn vehicles into `folder`/train, and one per class into val and test."""
-    pictures = {label: drawn(label, size) for label in CLASSES}
+    images = {label: drawn(label, size) for label in CLASSES}
     for number in range(count + len(HELD_BACK) * len(CLASSES)):
         label, turn = CLASSES[number % len(CLASSES)], number // len(CLASSES)
         path = place(folder, label, turn)
-        shifted = np.roll(pictures[label][turn % DRAWN], turn // DRAWN, axis=1)
+        shifted = np.roll(images[label][turn % DRAWN], turn // DRAWN, axis=1)
         Image.fromarray(shifted).save(path, quality=QUALITY)
 
 

@@ -28,7 +28,8 @@ from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import inputs_of
 from decant.stages.support.training_data import TrainingData, read_training_data
 from decant.stages.teacher import resolved_teacher, train_one
-from decant.study import Teacher, load_study
+from decant.study import Teacher
+from decant.study_reading import load_study
 from decant.timing.step_profile import VIEWS, step_parts
 from decant.timing.timm_training import Flags, TimmTraining
 from decant.timing.turns import Turns

@@ -24,7 +24,8 @@ from decant.stages.support.photo_folder import median_size
 from decant.stages.support.resolve import inputs_of
 from decant.stages.support.timed_training import Job
 from decant.stages.teacher import resolved_teacher
-from decant.study import Teacher, load_study
+from decant.study import Teacher
+from decant.study_reading import load_study
 from decant.timing.models import cause_of, child_environment
 from decant.timing.step_profile import PARTS
 from decant.timing.timm_training import Flags, alternatives

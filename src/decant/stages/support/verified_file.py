@@ -10,7 +10,7 @@ from decant.errors import UserError
 from decant.export.runtime import BrokenFile, OnnxClassifier, read_dtype
 from decant.export.verification.images import Images
 from decant.stages.support.experiment import Experiment, default_data_root
-from decant.study import load_study
+from decant.study_reading import load_study
 from decant.workspace import FINISHED, LATEST, Workspace, followed, is_fingerprint
 
 

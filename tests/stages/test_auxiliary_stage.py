@@ -8,7 +8,8 @@ import torch
 from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.resolve import stage_result
+from decant.stages.support.resolve import inputs_of, stage_result
+from decant.stages.teacher import learning_rate_range
 from decant.study_reading import load_study
 
 COLUMNS = "data.auxiliary_columns=[make]"
@@ -60,3 +61,14 @@ def test_auxiliary_labels_that_cannot_be_learned_are_an_error(
     name = "probe" if "probe" in overrides[0] else "convnext"
     with pytest.raises(UserError, match=named):
         stage_result(experiment(study_file, data_root, runs, *overrides), f"teachers/{name}")
+
+
+def test_a_range_test_trains_the_auxiliary_labels_too(
+    study_file: Path, data_root: Path, runs: Path, tmp_path: Path
+) -> None:
+    first_losses = []
+    for weight in (0, 1):
+        found = experiment(study_file, data_root, runs, COLUMNS, f"teachers.convnext.auxiliary_weight={weight}")
+        inputs = inputs_of(found, "teachers/convnext")
+        first_losses.append(learning_rate_range(found, "teachers/convnext", inputs, tmp_path)[0]["loss"])
+    assert first_losses[1] > first_losses[0] + 0.5  # the loss of the column; at first it is the log of its classes

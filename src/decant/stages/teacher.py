@@ -6,6 +6,7 @@ teachers/NAME.
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,7 @@ def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views:
     )
 
 
-def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> list[dict[str, float]]:
+def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs) -> list[dict[str, float]]:
     """The rows of a learning-rate range test of a teacher, trained as it will be; nothing is kept.
 
     Raises UserError for a probe, which has no learning rate.
@@ -198,7 +199,10 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folde
     teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
     data = read_training_data(inputs, name)
     views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
-    with experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track:
-        checkpoint = started(experiment, teacher, data, views, seed, folder, folder, track)
+    with (
+        experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track,
+        TemporaryDirectory() as folder,  # features of other settings must not be found
+    ):
+        checkpoint = started(experiment, teacher, data, views, seed, Path(folder), Path(folder), track)
         task = task_of(experiment, teacher, data, views)
         return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)

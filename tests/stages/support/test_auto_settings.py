@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from decant.data.geometry import SQUARE
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
+from decant.models.weights import Loaded
 from decant.stages.support import auto_settings as stage
 from decant.stages.support import speed
 from decant.stages.support.auto_settings import (
@@ -23,6 +24,7 @@ from decant.stages.support.auto_settings import (
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
 from decant.study import Teacher
+from decant.workspace import Workspace
 
 Chain = Any
 AUTO = Teacher(architecture="test_efficientnet", input_px=32, dtype="auto")
@@ -67,6 +69,18 @@ def test_the_first_source_that_serves_is_resolved_and_stays(fresh: Callable[[], 
     network, _ = build_classifier("test_efficientnet", 3, 32, ["none"], 0)
     save_file(network.backbone.state_dict(), tmp_path / "later.safetensors")
     assert resolve(fresh(), settings, SQUARE).weights == ["none"]  # what was trained from it keeps its start
+
+
+def test_a_source_that_stands_in_for_a_failed_download_is_not_stored(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([Loaded("none", is_final=False), Loaded("timm", is_final=True)])
+    monkeypatch.setattr(stage, "load_first", lambda *rest: next(found))
+    decided = []
+    for _ in range(3):
+        monkeypatch.setattr(Workspace, "_passing", {})  # another process
+        decided.append(resolve_source(fresh(), "test_efficientnet", ["timm", "none"], 32, {}))
+    assert decided == ["none", "timm", "timm"]
 
 
 def test_where_no_source_serves_all_are_named(fresh: Callable[[], Experiment]) -> None:

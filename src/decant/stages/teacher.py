@@ -32,6 +32,7 @@ from decant.training.augmentation import rand_augment
 from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxiliary
 from decant.training.loop import Task, train
 from decant.training.rate_range import rate_range
+from decant.training.resume import remove_resume
 from decant.training.supervised import equal_class_probability, supervised_loss
 from decant.workspace import write_json
 
@@ -64,13 +65,13 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
         model_folder = folder / part if part else folder
-        if (model_folder / "model.json").is_file():
-            continue  # this fold was finished before an interruption
-        log.info("%s %s: %d images", name, part or "", len(rows))
-        with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
-            views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
-            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
-        save_checkpoint(model_folder, checkpoint)
+        if not (model_folder / "model.json").is_file():  # else this fold was finished before an interruption
+            log.info("%s %s: %d images", name, part or "", len(rows))
+            with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
+                views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
+                checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
+            save_checkpoint(model_folder, checkpoint)
+        remove_resume(model_folder)
     remove_features(folder)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))

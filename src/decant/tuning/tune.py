@@ -13,6 +13,7 @@ from decant.errors import UserError
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import declaration
+from decant.training.resume import remove_resume
 from decant.tuning.record import Subject, result_lines, settings_text, trial_line, write_record
 from decant.tuning.search import NLL, REASON, SECONDS, Search, next_trial, open_search, parameters_of, reported_epochs
 from decant.tuning.space import SPACES, family_of, read_space
@@ -84,14 +85,14 @@ def run_next(experiment: Experiment, search: Search, subject: Subject, limits: L
 
 
 def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> None:
-    """Store how a trial ended. What a pruned one would need to continue is deleted."""
+    """Store how a trial ended. What it would need to continue is deleted."""
     trial.set_user_attr(REASON, outcome.reason)
     if outcome.state == TrialState.COMPLETE:
         trial.set_user_attr(NLL, outcome.metrics[NLL])
         search.study.tell(trial, outcome.metrics[subject.metric_on_val])
     else:
         search.study.tell(trial, state=TrialState.PRUNED)
-        (search.trial_folder(trial.number) / "resume.safetensors").unlink(missing_ok=True)
+    remove_resume(search.trial_folder(trial.number))
 
 
 def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Subject, limits: Limits) -> Outcome:

@@ -237,6 +237,7 @@ def test_a_probe_is_searched_too(other: Callable[..., Experiment], tmp_path: Pat
     (tmp_path / "probe.yaml").write_text("crop_ratio: {choices: [0.8]}")
     tune(probed, "probe", tmp_path / "probe.yaml", Limits(1), "the command")
     assert (probed.workspace.folder / "tuning" / "probe" / "probe_tuned.yaml").is_file()
+    assert list(probed.workspace.folder.rglob("features")) == []
 
 
 def test_an_unknown_teacher_names_the_nearest(tuned: Tuned, space_file: Path) -> None:

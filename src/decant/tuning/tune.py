@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from decant.errors import UserError
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import remove_features
 from decant.stages.support.resolve import declaration
 from decant.training.resume import remove_resume
 from decant.tuning.record import Subject, result_lines, settings_text, trial_line, write_record
@@ -93,6 +94,7 @@ def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> No
     else:
         search.study.tell(trial, state=TrialState.PRUNED)
     remove_resume(search.trial_folder(trial.number))
+    remove_features(search.trial_folder(trial.number))
 
 
 def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Subject, limits: Limits) -> Outcome:

@@ -13,7 +13,7 @@ from trainings import CPU, PLAIN, Networks, Stopped, Tasks, assert_same, history
 from decant.data.pixels import PixelCache
 from decant.errors import UserError
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 from decant.study import Views
 from decant.training import loop
 from decant.training.augmentation import rand_augment
@@ -143,7 +143,7 @@ def test_the_body_changes_only_after_the_frozen_epochs(network_of: Networks, tas
         return {"val_accuracy": 0.0}
 
     run(network, task_of(settings), settings, folder, evaluate)
-    head = {name for name in start if is_head(name)}
+    head = head_entries(network.backbone)
     assert changed[:2] == [head, head]
     assert changed[2] > head
 

@@ -34,7 +34,6 @@ HUBS = ("timm", "open_clip")
 TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 IMAGE_TOWER = "visual."  # prefix of its keys in an open_clip model
-HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
 # What timm and open_clip raise if a download fails. The hub's own errors are OSErrors; those of its HTTP client, which
 # depends on the hub's version, need not be. open_clip raises a RuntimeError from each of them, and torch.hub raises one
 # for a wrong checksum.
@@ -187,18 +186,19 @@ def from_wheel(architecture: str) -> dict[str, Tensor]:
 
 def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
     """Load everything except the head. Raises Unavailable if another entry is missing or has another shape."""
-    own = backbone.state_dict()
+    own, head = backbone.state_dict(), head_entries(backbone)
     body = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in body and not is_head(key)]
+    missing = [key for key in own if key not in body and key not in head]
     if missing:
         raise Unavailable(f"{len(missing)} entries are missing or have another shape, first {missing[0]}")
-    backbone.load_state_dict({key: value for key, value in body.items() if not is_head(key)}, strict=False)
+    backbone.load_state_dict({key: value for key, value in body.items() if key not in head}, strict=False)
 
 
-def is_head(key: str) -> bool:
-    """True for an entry of the head, including the last layer `1.` of an open_clip classifier."""
-    named = key.startswith(HEADS) and not key.startswith("head.norm")
-    return named or re.fullmatch(r"1\.(weight|bias)", key) is not None
+def head_entries(backbone: nn.Module) -> set[str]:
+    """Keys of the head's entries in the state dict: of the last layers that timm names, or of open_clip's `1`."""
+    named = ("1",) if isinstance(backbone, nn.Sequential) else vars(backbone).get("default_cfg", {}).get("classifier")
+    layers = (named,) if isinstance(named, str) else named or ()  # a distilled network has several
+    return {key for key in backbone.state_dict() if key.startswith(tuple(f"{layer}." for layer in layers))}
 
 
 def first_line(error: Exception) -> str:

@@ -1,5 +1,8 @@
 """A network's layers in order, from the stem to the head, and which of them are trained."""
 
+from collections.abc import Callable
+from typing import Any
+
 from timm.models import group_parameters
 from torch import nn
 
@@ -12,8 +15,9 @@ def layer_numbers(backbone: nn.Module) -> dict[str, int]:
 
     timm's networks say which parameters form a layer; of others, each module that has parameters is one.
     """
-    if hasattr(backbone, "group_matcher"):
-        groups = group_parameters(backbone, backbone.group_matcher(coarse=False))  # type: ignore[operator]
+    group_matcher: Callable[..., Any] | None = getattr(backbone, "group_matcher", None)
+    if group_matcher is not None:
+        groups = group_parameters(backbone, group_matcher(coarse=False))
         numbers = {name: number for number, names in groups.items() for name in names}
     else:
         modules = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in backbone.named_parameters()))

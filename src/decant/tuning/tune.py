@@ -18,7 +18,7 @@ from decant.training.resume import remove_resume
 from decant.tuning.record import Subject, result_lines, settings_text, trial_line, write_record
 from decant.tuning.search import NLL, REASON, SECONDS, Search, next_trial, open_search, parameters_of, reported_epochs
 from decant.tuning.space import SPACES, family_of, read_space
-from decant.tuning.trial import Stopped, recipe_mark, train_trial, val_images
+from decant.tuning.trial import Stopped, recipe_epochs, recipe_mark, train_trial, val_images
 from decant.workspace import fingerprint
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def tune(experiment: Experiment, name: str, space_file: Path | None, limits: Lim
     subject = Subject(experiment.study.name, name, experiment.study.metric, val_images(experiment), command)
     mark = fingerprint([recipe_mark(experiment, name), str(space)])
     folder = experiment.workspace.folder / "tuning" / name
-    search = open_search(folder, mark, space, derived_seed(seed, "tuning", name))
+    search = open_search(folder, mark, space, derived_seed(seed, "tuning", name), recipe_epochs(experiment, name))
     log.info("%s, space %s: %s", name, path, space)
     while not limits.is_over and run_next(experiment, search, subject, limits):
         write_record(search, subject)
@@ -103,10 +103,10 @@ def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Sub
     known = reported_epochs(search, trial.number)
     stops: list[Outcome] = []
 
-    def after_epoch(row: dict[str, Any]) -> None:
+    def after_epoch(row: dict[str, Any], epochs: int) -> None:
         if row["epoch"] not in known:  # a killed process may have reported it
             trial.report(row[subject.metric_on_val], row["epoch"])
-        stops.extend(stop_of(trial, row["epoch"], limits) if row["epoch"] < teacher.epochs else [])
+        stops.extend(stop_of(trial, row["epoch"], limits) if row["epoch"] < epochs else [])
         if stops:
             raise Stopped
 

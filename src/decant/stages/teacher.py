@@ -82,7 +82,8 @@ def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry
     if teacher.minutes is None:
         return teacher
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    return resolve_epochs(experiment, teacher, len(manifest.of_split("train")), len(manifest.of_split("val")))
+    train, val = len(manifest.of_split("train")), len(manifest.of_split("val"))
+    return resolve_epochs(experiment, teacher, train, val, inputs["clean"].fingerprint)
 
 
 def check_auxiliary(experiment: Experiment, name: str, teacher: Teacher) -> None:

@@ -9,6 +9,7 @@ from decant.data.preprocessing import InputPx, size_text
 from decant.models.backbones import build_classifier, timm_arguments
 from decant.models.weights import load_first
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.sample import look_at_sample
 from decant.stages.support.speed import Speed
 from decant.study import Teacher, Training
 from decant.training.number_format import measured_dtype
@@ -16,7 +17,6 @@ from decant.workspace import Passing
 
 Settings = TypeVar("Settings", bound=Training)
 CLASSES = 10  # of the network that is timed; the head takes hardly any time
-DECODE_S = 0.005  # a JPEG of a few megapixels
 
 
 def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry) -> Settings:
@@ -53,20 +53,22 @@ def resolve_source(
     return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))
 
 
-def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: int) -> Teacher:
+def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: int, images: str) -> Teacher:
     """The teacher with as many epochs as fit into `minutes`, at least one; unchanged without it.
 
-    train, val: numbers of images. The time of a step is measured once and stored, as in `resolve`.
+    train, val: numbers of images. images: the fingerprint of the stage that they come from. The times of a step and of
+    decoding an image are measured once and stored, as in `resolve`.
     """
     if teacher.minutes is None:
         return teacher
 
     def decide() -> float:
-        return round(Speed(DECODE_S).epoch_s(teacher, train, val), 3)
+        sample = look_at_sample(experiment.source, list(experiment.source.found()))
+        return round(Speed(sample.decode_s).epoch_s(teacher, train, val), 3)
 
     key = (
         f"seconds per epoch of {teacher.architecture} {teacher.model_args or ''} at {size_text(teacher.input_px)} px, "
-        f"{train} and {val} images, grown from {teacher.grow_from:g} in {teacher.epochs} epochs, "
+        f"{train} and {val} images of {images}, grown from {teacher.grow_from:g} in {teacher.epochs} epochs, "
         f"on {experiment.device.type}"
     )
     seconds = float(experiment.workspace.decided(key, decide if experiment.may_measure else None))

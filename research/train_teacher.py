@@ -47,7 +47,7 @@ def show_rate_range(experiment: Experiment, name: str) -> None:
     """Write the range test of a teacher as a table and a picture, and print the rate that it suggests."""
     folder = experiment.workspace.folder / "rate_range" / name
     stage = f"teachers/{name}"
-    rows = learning_rate_range(experiment, stage, inputs_of(experiment, stage), folder)
+    rows = learning_rate_range(experiment, stage, inputs_of(experiment, stage))
     suggested = suggested_rate(rows)
     write_csv(folder / "rates.csv", rows)
     rate_range(rows, suggested, folder / "rates.png", f"{name}: loss over rising learning rates")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from decant.errors import UserError
 from decant.study import Ensemble, Student, Study, Teacher
@@ -140,6 +141,12 @@ def test_the_seed_of_a_study_is_a_whole_number_that_is_not_negative(project):
 def test_a_study_may_be_given_by_path(project, tmp_path):
     path = project.write("elsewhere/mine.yaml", "{name: mine, teachers: {a: {recipe: net}}, student: {recipe: small}}")
     assert project.load(path).name == "mine"
+
+
+def test_a_soup_that_an_early_stop_would_leave_out_is_refused() -> None:
+    with pytest.raises(ValidationError, match="keep: soup averages the last epochs"):
+        Teacher(keep="soup", patience=2)
+    assert Teacher(keep="best", patience=2).patience == 2
 
 
 def test_a_study_cannot_be_changed_once_read(project):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from decant import workspace as workspace_module
 from decant.workspace import (
     FINISHED,
+    Passing,
     Undecided,
     Workspace,
     fingerprint,
@@ -238,6 +239,14 @@ def test_what_a_clock_decides_is_decided_once_and_stays_for_all_studies(tmp_path
     assert Workspace(tmp_path, "two").decided("dtype", lambda: next(values)) == "bf16"
     assert Workspace(tmp_path, "one").decided("other", lambda: next(values)) == "fp32"
     assert Workspace(tmp_path, "one").decided("dtype", None) == "bf16"
+
+
+def test_a_passing_value_stays_for_the_process_and_is_not_stored(tmp_path, monkeypatch):
+    values = iter([Passing("none"), "timm"])
+    assert Workspace(tmp_path, "one").decided("weights", lambda: next(values)) == "none"
+    assert Workspace(tmp_path, "two").decided("weights", lambda: next(values)) == "none"
+    monkeypatch.setattr(Workspace, "_passing", {})  # another process
+    assert Workspace(tmp_path, "one").decided("weights", lambda: next(values)) == "timm"
 
 
 def test_a_value_that_may_not_be_measured_is_undecided(tmp_path):

@@ -250,6 +250,16 @@ class Training(Section):
             raise ValueError("it is for timm networks; use the timm name of the model's image tower")
         return dropout
 
+    @field_validator("patience")
+    @classmethod
+    def _without_a_soup(cls, patience: int, info: ValidationInfo) -> int:
+        if patience and info.data.get("keep") == "soup":
+            raise ValueError(
+                "keep: soup averages the last epochs of a whole training, which patience may end before them; "
+                "remove patience, or take keep: best"
+            )
+        return patience
+
     @field_validator("prompts")
     @classmethod
     def _with_a_place_for_the_name(cls, prompts: list[str]) -> list[str]:

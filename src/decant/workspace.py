@@ -35,6 +35,13 @@ class Undecided(Exception):
 
 
 @dataclass(frozen=True)
+class Passing:
+    """A decided value that may be another one in a later process, so it is not stored."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class StageResult:
     """A stage's place in the store. `fingerprint` stands for everything that its files were made from."""
 
@@ -50,6 +57,7 @@ class Workspace:
     """
 
     _said: ClassVar[set[str]] = set()  # messages that this process has logged already
+    _passing: ClassVar[dict[tuple[Path, str], Any]] = {}  # what is decided for this process alone, by store and key
 
     def __init__(self, runs: Path, study: str, code: str = "") -> None:
         if study == STORE:
@@ -126,16 +134,23 @@ class Workspace:
     def decided(self, key: str, decide: Callable[[], Any] | None) -> Any:
         """Return a value that a clock or a hub decides: decided once, stored, and the same from then on.
 
-        decide: None where nothing may be measured; raises Undecided if the value is not stored yet.
+        A `Passing` value is the same for the rest of the process, and is decided anew by the next one. decide: None
+        where nothing may be measured; raises Undecided if the value is not stored yet.
         """
         path = self.store / "decided.json"
+        if (path, key) in self._passing:
+            return self._passing[path, key]
         if key not in read_decided(path):
             if decide is None:
                 raise Undecided(key)
             with locked(path):
                 values = read_decided(path)
                 if key not in values:
-                    write_json(path, {**values, key: decide()})
+                    value = decide()
+                    if isinstance(value, Passing):
+                        self._passing[path, key] = value.value
+                        return value.value
+                    write_json(path, {**values, key: value})
         return read_decided(path)[key]
 
     def _say_once(self, message: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from decant.errors import UserError
 from decant.models.backbones import blank_classifier, build_classifier, embed, head_of
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 
 Small = Callable[..., Classifier]
 
@@ -86,7 +86,7 @@ def test_a_head_with_a_hidden_layer_is_the_last_part_of_the_network(architecture
         features = embed(classifier.eval(), images)
         hidden = torch.nn.functional.gelu(features @ mlp.fc1.weight.T + mlp.fc1.bias)
         torch.testing.assert_close(classifier(images), hidden @ mlp.fc2.weight.T + mlp.fc2.bias)
-    names = [name for name, _ in classifier.backbone.named_parameters() if is_head(name)]
+    names = head_entries(classifier.backbone)
     assert sorted(name.split(".fc")[-1] for name in names) == ["1.bias", "1.weight", "2.bias", "2.weight"]
 
 

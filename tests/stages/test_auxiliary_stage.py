@@ -63,12 +63,10 @@ def test_auxiliary_labels_that_cannot_be_learned_are_an_error(
         stage_result(experiment(study_file, data_root, runs, *overrides), f"teachers/{name}")
 
 
-def test_a_range_test_trains_the_auxiliary_labels_too(
-    study_file: Path, data_root: Path, runs: Path, tmp_path: Path
-) -> None:
+def test_a_range_test_trains_the_auxiliary_labels_too(study_file: Path, data_root: Path, runs: Path) -> None:
     first_losses = []
     for weight in (0, 1):
         found = experiment(study_file, data_root, runs, COLUMNS, f"teachers.convnext.auxiliary_weight={weight}")
         inputs = inputs_of(found, "teachers/convnext")
-        first_losses.append(learning_rate_range(found, "teachers/convnext", inputs, tmp_path)[0]["loss"])
+        first_losses.append(learning_rate_range(found, "teachers/convnext", inputs)[0]["loss"])
     assert first_losses[1] > first_losses[0] + 0.5  # the loss of the column; at first it is the log of its classes

@@ -11,12 +11,13 @@ import torch
 
 from decant.data.manifest import Manifest
 from decant.errors import UserError
-from decant.models.checkpoint import load_checkpoint
+from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.stages import teacher as stage
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.resolve import stage_result
 from decant.stages.support.training_data import Labels
 from decant.stages.teacher import training_parts
+from decant.training import loop
 
 Chain = Any
 
@@ -116,6 +117,26 @@ def test_a_checkpoint_contains_its_classes_and_the_source_of_its_weights(chain: 
 def test_an_unknown_teacher_names_the_nearest_one(chain: Chain) -> None:
     with pytest.raises(UserError, match="no teacher 'convnet' in tiny; did you mean convnext"):
         stage_result(chain.experiment, "teachers/convnet")
+
+
+def test_a_training_survives_a_checkpoint_that_could_not_be_written(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(folder: Path, checkpoint: Checkpoint) -> None:
+        raise OSError("No space left on device")
+
+    again = replace(chain.experiment, runs=tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(stage, "save_checkpoint", full_disk)
+        stage_result(again, "teachers/convnext")
+    monkeypatch.setattr(loop, "train_step", lambda *rest: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        stage, "training_parts", lambda labels, k, seed: {"fold0": training_parts(labels, k, seed)["fold0"]}
+    )
+    folder = stage_result(again, "teachers/convnext").folder / "fold0"
+    expected = chain.stages["teachers/convnext"].folder / "fold0"
+    assert (folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    assert not (folder / "resume.safetensors").exists()
 
 
 def test_finished_folds_are_kept_when_a_later_one_is_interrupted(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from decant.models.backbones import build_classifier
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 from decant.training.layers import layer_numbers, train_layers, training_mode
 
 ARCHITECTURES = ["test_efficientnet", "test_convnext", "test_vit"]
@@ -20,9 +20,9 @@ def test_numbers_rise_from_the_stem_to_the_head(architecture: str) -> None:
     backbone = network(architecture)
     numbers = layer_numbers(backbone)
     assert numbers.keys() == dict(backbone.named_parameters()).keys()
-    heads = {number for name, number in numbers.items() if is_head(name)}
-    assert heads == {max(numbers.values())}
-    assert all(number < max(numbers.values()) for name, number in numbers.items() if not is_head(name))
+    head = head_entries(backbone)
+    assert {numbers[name] for name in head} == {max(numbers.values())}
+    assert all(number < max(numbers.values()) for name, number in numbers.items() if name not in head)
     stem = next(iter(numbers))
     assert numbers[stem] == 0
 

@@ -13,11 +13,12 @@ from trainings import CPU, PLAIN, Networks, Stopped, Tasks, assert_same, history
 from decant.data.pixels import PixelCache
 from decant.errors import UserError
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 from decant.study import Views
 from decant.training import loop
 from decant.training.augmentation import rand_augment
 from decant.training.loop import network_input
+from decant.training.resume import remove_resume
 
 
 def test_a_separable_problem_is_learned(
@@ -102,8 +103,20 @@ def test_a_training_killed_before_its_first_save_starts_from_the_beginning(
     assert_same(straight, resumed)
 
 
-def test_the_resume_file_is_deleted_after_training(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"keep": "best"}, {"ema_share": 0.5}, {"epochs": 9, "patience": 1}])
+def test_a_finished_training_whose_network_was_not_stored_gives_it_again(
+    network_of: Networks, task_of: Tasks, folder: Path, changes: dict[str, Any]
+) -> None:
+    settings = PLAIN.model_copy(update=changes)
+    used, _ = run(network_of(settings), task_of(settings), settings, folder)
+    again, tracked = run(network_of(settings, seed=77), task_of(settings), settings, folder)
+    assert tracked == []
+    assert_same(used, again)
+
+
+def test_the_state_of_a_stored_training_is_removed(network_of: Networks, task_of: Tasks, folder: Path) -> None:
     run(network_of(PLAIN), task_of(PLAIN), PLAIN, folder)
+    remove_resume(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["history.csv"]
 
 
@@ -130,7 +143,7 @@ def test_the_body_changes_only_after_the_frozen_epochs(network_of: Networks, tas
         return {"val_accuracy": 0.0}
 
     run(network, task_of(settings), settings, folder, evaluate)
-    head = {name for name in start if is_head(name)}
+    head = head_entries(network.backbone)
     assert changed[:2] == [head, head]
     assert changed[2] > head
 

@@ -19,7 +19,7 @@ SUBJECT = Subject("photos", "net", "accuracy", 400, "the command")
 @pytest.fixture
 def search(space_of: Callable[..., Space], tmp_path: Path) -> Search:
     """Trials 0 to 4, of which 3 is pruned after two epochs, and an unfinished trial 5 before its first one."""
-    opened = open_search(tmp_path, "mark", space_of("drop_path: {range: [0, 0.3]}\nviews.mix: {range: [0, 0.5]}"), 3)
+    opened = open_search(tmp_path, "mark", space_of("drop_path: {range: [0, 0.3]}\nviews.mix: {range: [0, 0.5]}"), 3, 8)
     for number, value in enumerate((0.80, 0.84, 0.82, None, 0.84)):
         with next_trial(opened, None) as trial:
             assert trial is not None

@@ -24,7 +24,7 @@ Opened = Callable[..., Search]
 @pytest.fixture
 def opened(space_of: SpaceOf, tmp_path: Path) -> Opened:
     """A function that opens the search in one folder of the test."""
-    return lambda lines=LINES, mark="mark", seed=1: open_search(tmp_path / "search", mark, space_of(lines), seed)
+    return lambda lines=LINES, mark="mark", seed=1: open_search(tmp_path / "search", mark, space_of(lines), seed, 8)
 
 
 def finish(search: Search, value: float, epochs: int = 0, nll: float = 1.0) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_the_first_trial_is_the_recipe_and_the_others_are_not(opened: Opened) ->
 def test_a_search_that_is_opened_again_draws_what_one_process_would_have_drawn(
     opened: Opened, space_of: SpaceOf, tmp_path: Path
 ) -> None:
-    whole = open_search(tmp_path / "whole", "mark", space_of(LINES), 1)
+    whole = open_search(tmp_path / "whole", "mark", space_of(LINES), 1, 8)
     expected = [finish(whole, 0.1 * number) for number in range(8)]  # more than are drawn at random
     assert [finish(opened(), 0.1 * number) for number in range(8)] == expected
 
@@ -82,7 +82,7 @@ def test_a_trial_that_was_left_is_continued_before_a_new_one_starts(opened: Open
 
 
 def hold(folder: Path, space: Space) -> None:
-    with next_trial(open_search(folder, "mark", space, 1), None) as trial:
+    with next_trial(open_search(folder, "mark", space, 1, 8), None) as trial:
         assert trial is not None
         trial.report(0.4, 1)
         time.sleep(60)
@@ -96,7 +96,7 @@ def test_the_trial_of_a_killed_process_is_free_and_that_of_a_living_one_is_not(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the child computes nothing
         process.start()
-    search = open_search(tmp_path, "mark", space, 1)
+    search = open_search(tmp_path, "mark", space, 1, 8)
     while not any(trial.intermediate_values for trial in search.trials(TrialState.RUNNING)):
         assert process.is_alive()
         time.sleep(0.02)
@@ -134,6 +134,18 @@ def test_a_trial_is_pruned_below_the_median_of_enough_others(
             trial.report(value, epoch)
         assert bool(trial.should_prune()) is pruned
         search.study.tell(trial, value)
+
+
+def test_the_epochs_without_pruning_are_a_share_of_those_that_are_trained(space_of: SpaceOf, tmp_path: Path) -> None:
+    # `minutes` may lower the epochs of the recipe, here 8
+    search = open_search(tmp_path / "short", "mark", space_of(LINES), 1, 4)
+    for number in range(4):
+        finish(search, 0.6 + 0.01 * number, epochs=4)
+    with next_trial(search, None) as trial:
+        assert trial is not None
+        trial.report(0.4, 1)
+        assert trial.should_prune()
+        search.study.tell(trial, 0.4)
 
 
 def test_trainings_of_different_lengths_are_not_pruned(opened: Opened) -> None:

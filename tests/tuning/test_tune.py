@@ -208,7 +208,7 @@ def test_a_trial_below_the_median_of_four_others_is_pruned_after_its_first_epoch
         (folder / "resume.safetensors").touch()
         try:
             for epoch in (1, 2):
-                after_epoch({"epoch": epoch, "val_accuracy": value})
+                after_epoch({"epoch": epoch, "val_accuracy": value}, 2)
         except trial_module.Stopped:
             return None
         return {"val_accuracy": value, "val_nll": 1.0}
@@ -220,7 +220,24 @@ def test_a_trial_below_the_median_of_four_others_is_pruned_after_its_first_epoch
     assert [row["state"] for row in table] == ["finished"] * 4 + ["pruned", "finished"]
     assert (table[4]["epochs"], table[4]["val_accuracy"]) == ("1", "0.3") and "median" in table[4]["reason"]
     left = [path.parent.name for path in pruned.workspace.folder.rglob("resume.safetensors")]
-    assert len(left) == 5 and not any(name.endswith("-004") for name in left)  # nobody continues a pruned trial
+    assert left == []  # nobody continues a trial that has ended
+
+
+def test_after_the_last_epoch_that_minutes_leave_no_trial_is_pruned(
+    other: Callable[..., Experiment], space_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(
+        experiment: Any, name: str, teacher: Any, folder: Path, after_epoch: Any, job: str
+    ) -> dict[str, float] | None:
+        after_epoch({"epoch": 1, "val_accuracy": 0.5}, 1)
+        return {"val_accuracy": 0.5, "val_nll": 1.0}
+
+    limited = other("limited")
+    assert limited.study.teachers["convnext"].epochs > 1
+    monkeypatch.setattr(module, "train_trial", train)
+    monkeypatch.setattr(module, "stop_of", lambda *rest: pytest.fail("asked whether to stop"))
+    search(limited, space_file, Limits(2))
+    assert [row["state"] for row in rows(limited)] == ["finished", "finished"]
 
 
 def test_a_recipe_that_cannot_be_trained_ends_the_search(
@@ -237,6 +254,7 @@ def test_a_probe_is_searched_too(other: Callable[..., Experiment], tmp_path: Pat
     (tmp_path / "probe.yaml").write_text("crop_ratio: {choices: [0.8]}")
     tune(probed, "probe", tmp_path / "probe.yaml", Limits(1), "the command")
     assert (probed.workspace.folder / "tuning" / "probe" / "probe_tuned.yaml").is_file()
+    assert list(probed.workspace.folder.rglob("features")) == []
 
 
 def test_an_unknown_teacher_names_the_nearest(tuned: Tuned, space_file: Path) -> None:

@@ -1,6 +1,6 @@
 """Networks by name: any timm architecture, or an open_clip image encoder with a linear head."""
 
-from typing import Any
+from typing import Any, Protocol, cast
 
 import open_clip
 import timm
@@ -21,6 +21,14 @@ TRANSFORMERS = (  # timm's files of networks that mostly consist of attention
     "swin_transformer swin_transformer_v2 swin_transformer_v2_cr tiny_vit tnt twins visformer vision_transformer "
     "vision_transformer_hybrid vision_transformer_relpos vision_transformer_sam vitamin volo xcit"
 ).split()
+
+
+class TimmNetwork(Protocol):
+    """What timm's networks have besides the methods of nn.Module."""
+
+    def get_classifier(self) -> nn.Module: ...
+    def forward_features(self, images: Tensor) -> Tensor: ...
+    def forward_head(self, features: Tensor, pre_logits: bool) -> Tensor: ...
 
 
 def has_fixed_input(architecture: str) -> bool:
@@ -130,7 +138,7 @@ def blank_open_clip(model: str, classes: int) -> Classifier:
 def head_of(classifier: Classifier) -> nn.Linear:
     """The network's last layer. Raises UserError if it is not linear."""
     backbone = classifier.backbone
-    head = backbone[-1] if isinstance(backbone, nn.Sequential) else backbone.get_classifier()  # type: ignore[operator]
+    head = backbone[-1] if isinstance(backbone, nn.Sequential) else cast(TimmNetwork, backbone).get_classifier()
     if not isinstance(head, nn.Linear):
         raise UserError(f"{type(backbone).__name__} does not end in a linear layer and cannot be probed")
     return head
@@ -142,4 +150,5 @@ def embed(classifier: Classifier, images: Tensor) -> Tensor:
     backbone = classifier.backbone
     if isinstance(backbone, nn.Sequential):
         return backbone[0](normalised)
-    return backbone.forward_head(backbone.forward_features(normalised), pre_logits=True)  # type: ignore[operator]
+    network = cast(TimmNetwork, backbone)
+    return network.forward_head(network.forward_features(normalised), pre_logits=True)

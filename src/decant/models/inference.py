@@ -12,7 +12,7 @@ from decant.data.images import decode
 from decant.data.pool import batched, parallel
 from decant.data.predictions import Predictions
 from decant.data.preprocessing import Preprocessing
-from decant.models.backbones import embed
+from decant.models.backbones import embed, head_of
 from decant.models.classifier import Classifier, placed
 
 Members = Mapping[str, Callable[[Tensor], Tensor]]
@@ -48,11 +48,10 @@ def predict(
             images = images.to(device)
             for member, transform in members.items():
                 rows[member].append(log_probabilities(classifier, transform(images)))
-    classes = 0 if ids else 1
-    return Predictions(
-        ids,
-        {name: np.concatenate(parts) if parts else np.zeros((0, classes), np.float32) for name, parts in rows.items()},
-    )
+    if not ids:
+        none = np.zeros((0, head_of(classifier).out_features), np.float32)
+        return Predictions([], dict.fromkeys(members, none))
+    return Predictions(ids, {name: np.concatenate(parts) for name, parts in rows.items()})
 
 
 def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:

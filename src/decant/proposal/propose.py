@@ -31,8 +31,8 @@ from decant.proposal.file import (
 from decant.proposal.networks import Choice, chosen_networks
 from decant.proposal.study import Facts, Proposed, proposed_study
 from decant.stages.support.chain import left_text
-from decant.stages.support.expected_time import Counts, counted, is_usable
-from decant.stages.support.sample import Sample, look_at_sample
+from decant.stages.support.expected_time import Counts, counted
+from decant.stages.support.sample import Sample, is_usable, look_at_sample
 from decant.study import Data, Training
 from decant.study_files import set_key
 from decant.study_reading import explained
@@ -190,7 +190,7 @@ def split_text(items: Sequence[Found], counts: Counts) -> str:
     drawn = [split for split in ("val", "test") if split not in given]
     text = f"train {thousands(counts.train)}, val {thousands(counts.val)}, test {thousands(counts.test)}"
     text += f" ({' and '.join(drawn)} drawn from train)" if drawn else ""
-    text += f", without a label {thousands(counts.others)}" if counts.others else ""
+    text += f", without a label {thousands(counts.without_label)}" if counts.without_label else ""
     return text + (
         f", set aside {thousands(aside)}: copies or unreadable" if (aside := len(items) - counts.total) else ""
     )

@@ -28,6 +28,7 @@ from decant.stages.support.training_data import Labels, TrainingData, read_train
 from decant.stages.support.weights import Weights, read_weights
 from decant.study import Student, non_defaults
 from decant.training.loop import Criterion, Task, train
+from decant.training.resume import remove_resume
 from decant.training.supervised import class_factors, supervised_loss, view_targets
 
 VERSION = 3  # 3: batch norms that keep their statistics are computed in the convolutions
@@ -84,8 +85,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             experiment.device,
             track,
         )
-    remove_features(folder)
     save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+    remove_features(folder)
+    remove_resume(folder)
 
 
 def seed_of(experiment: Experiment, name: str) -> int:

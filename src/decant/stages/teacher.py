@@ -6,6 +6,7 @@ teachers/NAME.
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from decant.training.augmentation import rand_augment
 from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxiliary
 from decant.training.loop import Task, train
 from decant.training.rate_range import rate_range
+from decant.training.resume import remove_resume
 from decant.training.supervised import equal_class_probability, supervised_loss
 from decant.workspace import write_json
 
@@ -63,13 +65,13 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     parts = training_parts(data.labels, teacher.folds, seed)
     for part, rows in parts.items():
         model_folder = folder / part if part else folder
-        if (model_folder / "model.json").is_file():
-            continue  # this fold was finished before an interruption
-        log.info("%s %s: %d images", name, part or "", len(rows))
-        with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
-            views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
-            checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
-        save_checkpoint(model_folder, checkpoint)
+        if not (model_folder / "model.json").is_file():  # else this fold was finished before an interruption
+            log.info("%s %s: %d images", name, part or "", len(rows))
+            with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
+                views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
+                checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
+            save_checkpoint(model_folder, checkpoint)
+        remove_resume(model_folder)
     remove_features(folder)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
@@ -80,7 +82,8 @@ def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry
     if teacher.minutes is None:
         return teacher
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    return resolve_epochs(experiment, teacher, len(manifest.of_split("train")), len(manifest.of_split("val")))
+    train, val = len(manifest.of_split("train")), len(manifest.of_split("val"))
+    return resolve_epochs(experiment, teacher, train, val, inputs["clean"].fingerprint)
 
 
 def check_auxiliary(experiment: Experiment, name: str, teacher: Teacher) -> None:
@@ -187,7 +190,7 @@ def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views:
     )
 
 
-def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> list[dict[str, float]]:
+def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs) -> list[dict[str, float]]:
     """The rows of a learning-rate range test of a teacher, trained as it will be; nothing is kept.
 
     Raises UserError for a probe, which has no learning rate.
@@ -198,7 +201,10 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs, folde
     teacher, seed = resolved_teacher(experiment, name, inputs, geometry), seed_of(experiment, name)
     data = read_training_data(inputs, name)
     views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
-    with experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track:
-        checkpoint = started(experiment, teacher, data, views, seed, folder, folder, track)
+    with (
+        experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track,
+        TemporaryDirectory() as folder,  # features of other settings must not be found
+    ):
+        checkpoint = started(experiment, teacher, data, views, seed, Path(folder), Path(folder), track)
         task = task_of(experiment, teacher, data, views)
         return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)

@@ -1,10 +1,13 @@
 """A network's layers in order, from the stem to the head, and which of them are trained."""
 
+from collections.abc import Callable
+from typing import Any
+
 from timm.models import group_parameters
 from torch import nn
 
 from decant.models.classifier import Classifier
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 
 
 def layer_numbers(backbone: nn.Module) -> dict[str, int]:
@@ -12,14 +15,15 @@ def layer_numbers(backbone: nn.Module) -> dict[str, int]:
 
     timm's networks say which parameters form a layer; of others, each module that has parameters is one.
     """
-    if hasattr(backbone, "group_matcher"):
-        groups = group_parameters(backbone, backbone.group_matcher(coarse=False))  # type: ignore[operator]
+    group_matcher: Callable[..., Any] | None = getattr(backbone, "group_matcher", None)
+    if group_matcher is not None:
+        groups = group_parameters(backbone, group_matcher(coarse=False))
         numbers = {name: number for number, names in groups.items() for name in names}
     else:
         modules = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in backbone.named_parameters()))
         numbers = {name: modules.index(name.rpartition(".")[0]) for name, _ in backbone.named_parameters()}
-    last = max(numbers.values()) + 1
-    return {name: last if is_head(name) else number for name, number in numbers.items()}
+    last, head = max(numbers.values()) + 1, head_entries(backbone)
+    return {name: last if name in head else number for name, number in numbers.items()}
 
 
 def train_layers(backbone: nn.Module, frozen: float) -> None:
@@ -27,10 +31,10 @@ def train_layers(backbone: nn.Module, frozen: float) -> None:
 
     With 1 only the head learns. The norms of frozen layers keep their statistics once `training_mode` is called.
     """
-    numbers = layer_numbers(backbone)
+    numbers, head = layer_numbers(backbone), head_entries(backbone)
     first_trained = frozen * max(numbers.values())
     for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(is_head(name) or numbers[name] >= first_trained)
+        parameter.requires_grad_(name in head or numbers[name] >= first_trained)
 
 
 def training_mode(classifier: Classifier, freeze_norm: bool) -> None:

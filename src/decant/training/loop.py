@@ -70,9 +70,10 @@ def train(
 ) -> Classifier:
     """Train in place and return the network to use: averaged if `ema_share` is set, of the epochs that `keep` names.
 
-    Writes `folder/history.csv` and, while unfinished, `folder/resume.safetensors`, from which a later call with the
-    same arguments continues. evaluate: metrics on val of the network to use, after each epoch. dtype: fp32 | bf16.
-    Raises UserError with advice if the loss is not finite.
+    Writes `folder/history.csv` and `folder/resume.safetensors`, from which a later call with the same arguments
+    continues; after the last epoch it returns the network at once. The caller stores the network, then calls
+    `remove_resume`. evaluate: metrics on val of the network to use, after each epoch. dtype: fp32 | bf16. Raises
+    UserError with advice if the loss is not finite.
     """
     classifier = placed(classifier, device)
     epoch_steps = len(epoch_rows(task.rows, settings.batch_size, seed, 0))
@@ -110,7 +111,6 @@ def train(
         track(history[-1])  # last: it may raise to stop the training, which then continues after this epoch
     train_layers(classifier.backbone, frozen=0)
     kept.load_into(averaged.module)
-    state.clear()
     return averaged.module
 
 

@@ -2,7 +2,7 @@
 
 from torch import nn, optim
 
-from decant.models.weights import is_head
+from decant.models.weights import head_entries
 from decant.study import Training
 from decant.training.layers import layer_numbers
 
@@ -13,11 +13,11 @@ def parameter_groups(backbone: nn.Module, settings: Training) -> list[dict[str, 
     A layer's rate is that of the layer after it times `layer_decay` (Clark et al. 2020, ELECTRA); the head, which has
     the highest number, has `head_lr_factor`.
     """
-    numbers = layer_numbers(backbone)
+    numbers, head = layer_numbers(backbone), head_entries(backbone)
     last = max(numbers.values())
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
-        factor = settings.head_lr_factor if is_head(name) else settings.layer_decay ** (last - numbers[name])
+        factor = settings.head_lr_factor if name in head else settings.layer_decay ** (last - numbers[name])
         groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0}

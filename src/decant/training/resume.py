@@ -15,6 +15,7 @@ from decant.training.averaging import Averaged, Kept
 from decant.workspace import replacing
 
 log = logging.getLogger(__name__)
+FILE = "resume.safetensors"
 
 
 class Resume:
@@ -24,7 +25,7 @@ class Resume:
         self, folder: Path, classifier: Classifier, averaged: Averaged, kept: Kept, optimizer: torch.optim.Optimizer
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "resume.safetensors"
+        self.path = folder / FILE
         self.classifier, self.averaged, self.kept, self.optimizer = classifier, averaged, kept, optimizer
 
     def save(self, history: list[dict[str, Any]]) -> None:
@@ -66,8 +67,10 @@ class Resume:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
-    def clear(self) -> None:
-        self.path.unlink(missing_ok=True)
+
+def remove_resume(folder: Path) -> None:
+    """Remove the state of a training in `folder` whose result is stored."""
+    (folder / FILE).unlink(missing_ok=True)
 
 
 def in_layout_of(parameter: Tensor, value: Tensor) -> Tensor:

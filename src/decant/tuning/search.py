@@ -50,29 +50,32 @@ class Search:
         return max(finished, key=lambda trial: (trial.value, -trial.user_attrs[NLL]), default=None)
 
 
-def open_search(folder: Path, mark: str, space: Space, seed: int) -> Search:
-    """The search `mark` in `folder`/search.db, continued if it exists; else new, with the recipe as its first trial."""
+def open_search(folder: Path, mark: str, space: Space, seed: int, epochs: int) -> Search:
+    """The search `mark` in `folder`/search.db, continued if it exists; else new, with the recipe as its first trial.
+
+    epochs: that the recipe trains here, which `minutes` may have lowered.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with locked(folder / "search.db"):
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{folder / 'search.db'}", engine_kwargs={"connect_args": {"timeout": SQLITE_WAIT_S}}
         )
         study = optuna.create_study(
-            storage=storage, study_name=mark, direction="maximize", load_if_exists=True, pruner=pruner_of(space)
+            storage=storage, study_name=mark, direction="maximize", load_if_exists=True, pruner=pruner_of(space, epochs)
         )
         if not study.trials:
             study.enqueue_trial(space.recipe)
     return Search(folder, space, seed, study)
 
 
-def pruner_of(space: Space) -> optuna.pruners.BasePruner:
+def pruner_of(space: Space, epochs: int) -> optuna.pruners.BasePruner:
     """Stops a trial that is below the median of the others after the same epoch.
 
     None if the number of epochs is searched: after the same epoch a longer training has a higher rate, and looks worse.
     """
     if "epochs" in space.distributions:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=ceil(SAFE_SHARE * space.base.epochs))
+    return optuna.pruners.MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=ceil(SAFE_SHARE * epochs))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from decant.stages.support.training_data import read_training_data
 from decant.study import Teacher
 from decant.workspace import fingerprint
 
-AfterEpoch = Callable[[dict[str, Any]], None]  # takes a row of history.csv
+AfterEpoch = Callable[[dict[str, Any], int], None]  # takes a row of history.csv, and how many epochs there will be
 
 
 class Stopped(Exception):
@@ -52,7 +52,7 @@ def train_trial(
         def tracked(row: dict[str, Any]) -> None:
             track(row)
             if "epoch" in row:  # other rows are those of a probe's regularisation
-                after_epoch(row)
+                after_epoch(row, resolved.epochs)
 
         try:
             checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, folder, tracked)
@@ -77,6 +77,13 @@ def recipe_mark(experiment: Experiment, name: str) -> str:
     settings, reads = teacher_stage.settings(experiment, stage, inputs), list(inputs.results.values())
     located = experiment.workspace.located(stage, settings, reads, teacher_stage.VERSION)
     return fingerprint([located.fingerprint, experiment.study.metric])
+
+
+def recipe_epochs(experiment: Experiment, name: str) -> int:
+    """How many epochs the recipe trains on this machine: `minutes` may lower them."""
+    stage = f"teachers/{name}"
+    inputs = inputs_of(experiment, stage)
+    return teacher_stage.resolved_teacher(experiment, stage, inputs, input_geometry(experiment, inputs["clean"])).epochs
 
 
 def val_images(experiment: Experiment) -> int:

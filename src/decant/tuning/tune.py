@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from decant.errors import UserError
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.features import remove_features
 from decant.stages.support.resolve import declaration
+from decant.training.resume import remove_resume
 from decant.tuning.record import Subject, result_lines, settings_text, trial_line, write_record
 from decant.tuning.search import NLL, REASON, SECONDS, Search, next_trial, open_search, parameters_of, reported_epochs
 from decant.tuning.space import SPACES, family_of, read_space
-from decant.tuning.trial import Stopped, recipe_mark, train_trial, val_images
+from decant.tuning.trial import Stopped, recipe_epochs, recipe_mark, train_trial, val_images
 from decant.workspace import fingerprint
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def tune(experiment: Experiment, name: str, space_file: Path | None, limits: Lim
     subject = Subject(experiment.study.name, name, experiment.study.metric, val_images(experiment), command)
     mark = fingerprint([recipe_mark(experiment, name), str(space)])
     folder = experiment.workspace.folder / "tuning" / name
-    search = open_search(folder, mark, space, derived_seed(seed, "tuning", name))
+    search = open_search(folder, mark, space, derived_seed(seed, "tuning", name), recipe_epochs(experiment, name))
     log.info("%s, space %s: %s", name, path, space)
     while not limits.is_over and run_next(experiment, search, subject, limits):
         write_record(search, subject)
@@ -84,14 +86,15 @@ def run_next(experiment: Experiment, search: Search, subject: Subject, limits: L
 
 
 def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> None:
-    """Store how a trial ended. What a pruned one would need to continue is deleted."""
+    """Store how a trial ended. What it would need to continue is deleted."""
     trial.set_user_attr(REASON, outcome.reason)
     if outcome.state == TrialState.COMPLETE:
         trial.set_user_attr(NLL, outcome.metrics[NLL])
         search.study.tell(trial, outcome.metrics[subject.metric_on_val])
     else:
         search.study.tell(trial, state=TrialState.PRUNED)
-        (search.trial_folder(trial.number) / "resume.safetensors").unlink(missing_ok=True)
+    remove_resume(search.trial_folder(trial.number))
+    remove_features(search.trial_folder(trial.number))
 
 
 def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Subject, limits: Limits) -> Outcome:
@@ -100,10 +103,10 @@ def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Sub
     known = reported_epochs(search, trial.number)
     stops: list[Outcome] = []
 
-    def after_epoch(row: dict[str, Any]) -> None:
+    def after_epoch(row: dict[str, Any], epochs: int) -> None:
         if row["epoch"] not in known:  # a killed process may have reported it
             trial.report(row[subject.metric_on_val], row["epoch"])
-        stops.extend(stop_of(trial, row["epoch"], limits) if row["epoch"] < teacher.epochs else [])
+        stops.extend(stop_of(trial, row["epoch"], limits) if row["epoch"] < epochs else [])
         if stops:
             raise Stopped
 

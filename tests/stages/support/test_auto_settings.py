@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from decant.data.geometry import SQUARE
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
+from decant.models.weights import Loaded
 from decant.stages.support import auto_settings as stage
 from decant.stages.support import speed
 from decant.stages.support.auto_settings import (
@@ -22,7 +23,9 @@ from decant.stages.support.auto_settings import (
 )
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
+from decant.stages.support.sample import Sample
 from decant.study import Teacher
+from decant.workspace import Workspace
 
 Chain = Any
 AUTO = Teacher(architecture="test_efficientnet", input_px=32, dtype="auto")
@@ -69,6 +72,18 @@ def test_the_first_source_that_serves_is_resolved_and_stays(fresh: Callable[[], 
     assert resolve(fresh(), settings, SQUARE).weights == ["none"]  # what was trained from it keeps its start
 
 
+def test_a_source_that_stands_in_for_a_failed_download_is_not_stored(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([Loaded("none", is_final=False), Loaded("timm", is_final=True)])
+    monkeypatch.setattr(stage, "load_first", lambda *rest: next(found))
+    decided = []
+    for _ in range(3):
+        monkeypatch.setattr(Workspace, "_passing", {})  # another process
+        decided.append(resolve_source(fresh(), "test_efficientnet", ["timm", "none"], 32, {}))
+    assert decided == ["none", "timm", "timm"]
+
+
 def test_where_no_source_serves_all_are_named(fresh: Callable[[], Experiment]) -> None:
     with pytest.raises(UserError, match=r"wheel: .*; file:nowhere\.safetensors: "):
         resolve_source(fresh(), "test_efficientnet", ["wheel", "file:nowhere.safetensors"], 32, {})
@@ -108,24 +123,39 @@ def test_another_metric_chooses_heads_anew(chain: Chain) -> None:
     assert stage_result(other, "teachers/probe").fingerprint != chain.stages["teachers/probe"].fingerprint
 
 
+def decoding_takes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(stage, "look_at_sample", lambda *rest: Sample([], seconds))
+
+
 def test_a_time_limit_lowers_the_epochs_once_and_for_all(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "DECODE_S", 0.0)
+    decoding_takes(monkeypatch, 0.0)
     limited = AUTO.model_copy(update={"input_px": speed.TIMED_PX, "epochs": 20, "minutes": 1.0})
     for seconds_per_image in (0.01, 0.5):  # 1,000 images take 10 s, and 100 images of val 0.27 s
         monkeypatch.setattr(speed, "step_seconds", lambda *rest, seconds=seconds_per_image: seconds)
-        assert resolve_epochs(fresh(), limited, 1000, 100).epochs == 5
+        assert resolve_epochs(fresh(), limited, 1000, 100, "data").epochs == 5
+
+
+def test_a_time_limit_counts_the_time_to_decode_val(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "step_seconds", lambda *rest: 0.0)
+    limited = AUTO.model_copy(update={"epochs": 200, "minutes": 10.0})
+    decoding_takes(monkeypatch, 0.3)  # large photos: 60 s for 200 of them
+    assert resolve_epochs(fresh(), limited, 1000, 200, "photos").epochs == 10
+    decoding_takes(monkeypatch, 0.03)
+    assert resolve_epochs(fresh(), limited, 1000, 200, "thumbnails").epochs == 100
 
 
 def test_a_time_limit_leaves_one_epoch_and_adds_none(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "step_seconds", lambda *rest: 1.0)
-    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 0.1}), 1000, 0).epochs == 1
-    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 1e6}), 1000, 0).epochs == AUTO.epochs
+    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 0.1}), 1000, 0, "data").epochs == 1
+    assert resolve_epochs(fresh(), AUTO.model_copy(update={"minutes": 1e6}), 1000, 0, "data").epochs == AUTO.epochs
 
 
 def test_without_a_limit_nothing_is_timed(fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "step_seconds", lambda *rest: pytest.fail("timed"))
-    assert resolve_epochs(fresh(), AUTO, 1000, 100) == AUTO
+    assert resolve_epochs(fresh(), AUTO, 1000, 100, "data") == AUTO

@@ -4,9 +4,16 @@ import pytest
 
 from decant.data.sources.base import Found
 from decant.stages.support import speed
-from decant.stages.support.expected_time import Counts, corrected, counted, expected_seconds, stage_seconds
+from decant.stages.support.expected_time import (
+    Counts,
+    corrected,
+    counted,
+    expected_seconds,
+    stage_seconds,
+    training_seconds,
+)
 from decant.stages.support.speed import FORWARD_SHARE, Speed, step_seconds
-from decant.study import Data
+from decant.study import Data, Student
 from decant.study_reading import load_study
 
 COUNTS, SPEED = Counts(1000, 200, 100), Speed(decode_s=0.0)
@@ -47,6 +54,38 @@ def test_time_grows_with_the_pixels() -> None:
     assert twice == pytest.approx(4 * once)
 
 
+@pytest.mark.parametrize("student", ["student", "student_alone"])
+def test_a_student_trains_on_all_images_that_have_soft_labels(student: str) -> None:
+    counts = Counts(1000, 0, 0, predict=100, unlabelled=10_000)
+    epoch = STEP_S * 1000
+    plain = [f"student.input_px={speed.TIMED_PX}", "student.epochs=1", "student.head=random"]
+    for override, epochs in (
+        ("soft_labels.unlabelled=true", 11),
+        ("soft_labels.unlabelled=false", 1),
+        ("soft_labels.transductive=true", 11.1),
+    ):
+        study = load_study("cifar10", [*plain, override])
+        fixed = stage_seconds(study, student, Counts(0, 0, 0), SPEED)
+        assert stage_seconds(study, student, counts, SPEED) - fixed == pytest.approx(epochs * epoch)
+
+
+def test_every_head_that_is_fitted_takes_time() -> None:
+    student = Student(input_px=speed.TIMED_PX, epochs=1)
+    clip = "open_clip:ViT-B-32-quickgelu/openai"
+    fitted, random = (
+        student.model_copy(update={"architecture": clip, "head": head}) for head in ("zero_shot", "random")
+    )
+    assert training_seconds(fitted, 1000, COUNTS, SPEED) > training_seconds(random, 1000, COUNTS, SPEED)
+
+
+def test_a_teacher_whose_name_begins_like_the_students_is_timed_as_a_teacher() -> None:
+    study = load_study("cifar10")
+    named = study.model_copy(update={"teachers": {"student_big": study.teachers["lite1"]}})
+    assert stage_seconds(named, "predictions/student_big", COUNTS, SPEED) == stage_seconds(
+        study, "predictions/lite1", COUNTS, SPEED
+    )
+
+
 def test_soft_labels_grow_with_their_views() -> None:
     two, six = (seconds("soft_labels/lite1", f"soft_labels.views={views}") for views in (2, 6))
     assert six == pytest.approx(3 * two)
@@ -78,8 +117,9 @@ def test_a_run_that_is_past_the_choice_of_a_geometry_does_not_wait_for_probes() 
 
 def test_splits_that_are_missing_are_counted_as_they_are_drawn() -> None:
     items = [Found(f"{n}", "a", None) for n in range(100)] + [Found("x", None, "predict")]
+    items += [Found("y", None, None), Found("z", None, "train")]
     counts = counted(items, Data(val_fraction=0.2, test_fraction=0.1))
-    assert (counts.train, counts.val, counts.test, counts.others) == (70, 20, 10, 1)
+    assert counts == Counts(70, 20, 10, predict=1, unlabelled=2)
     given = [Found(f"{split}{n}", "a", split) for split in ("train", "val", "test") for n in range(10)]
     assert counted(given, Data()) == Counts(10, 10, 10)
 

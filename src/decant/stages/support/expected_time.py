@@ -5,11 +5,12 @@ Times of export, int8 and the tables hardly depend on the study and are those of
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decant.data.sources.base import Found
-from decant.stages import REFIT
+from decant.stages import REFIT, STUDENTS
 from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
+from decant.stages.support.sample import is_usable
 from decant.stages.support.speed import Speed
 from decant.study import Data, Study, Teacher, Training
 
@@ -25,31 +26,31 @@ class Counts:
     train: int
     val: int
     test: int
-    others: int = 0  # to predict and unlabelled
+    predict: int = 0
+    unlabelled: int = 0
+
+    @property
+    def without_label(self) -> int:
+        return self.predict + self.unlabelled
 
     @property
     def total(self) -> int:
-        return self.train + self.val + self.test + self.others
+        return self.train + self.val + self.test + self.without_label
 
 
 def counted(items: Iterable[Found], data: Data) -> Counts:
     """The usable images of a source by split; missing splits are counted as they will be drawn."""
-    of = {"train": 0, "val": 0, "test": 0, "predict": 0, "": 0}
+    of = {"train": 0, "val": 0, "test": 0, "predict": 0, "unlabelled": 0, "": 0}
     for item in filter(is_usable, items):
         if item.given_label is None:
-            of["predict"] += 1
+            of["predict" if item.split == "predict" else "unlabelled"] += 1
         else:
             of[item.split or ""] += 1
     pool = of["train"] + of[""]
     val = of["val"] or round(pool * data.val_fraction)
     test = of["test"] or round(pool * data.test_fraction)
     train = pool - (0 if of["val"] else val) - (0 if of["test"] else test)
-    return Counts(train, val, test, of["predict"])
-
-
-def is_usable(item: Found) -> bool:
-    """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
-    return not (item.problem or item.aside or item.in_repeat)
+    return Counts(train, val, test, of["predict"], of["unlabelled"])
 
 
 def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed, probed: int) -> dict[str, float]:
@@ -73,7 +74,7 @@ def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
     if name.startswith(REFIT):
         labelled = counts.train + counts.val + counts.test
-        return stage_seconds(study, name.removeprefix(REFIT), Counts(labelled, 0, 0, counts.others), speed)
+        return stage_seconds(study, name.removeprefix(REFIT), replace(counts, train=labelled, val=0, test=0), speed)
     family, _, member = name.partition("/")
     fixed = SECONDS_OF.get(name, 2.0)
     decoding = counts.total * speed.decode_s
@@ -84,20 +85,25 @@ def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> floa
     if family == "teachers":
         return fixed + teacher_seconds(study.teachers[member], counts, speed)
     if family == "predictions":
-        network = study.student if member.startswith("student") else study.teachers[member]
-        views = 1 if member.startswith("student") else 1 + len(study.ensemble.tta)
+        network = study.student if member in STUDENTS else study.teachers[member]
+        views = 1 if member in STUDENTS else 1 + len(study.ensemble.tta)
         models = getattr(network, "folds", 0) or 1
-        judged = counts.val + counts.test + counts.others
+        judged = counts.val + counts.test + counts.predict
         return fixed + judged * (speed.decode_s + views * models * speed.forward_s(network))
     if family == "soft_labels":
-        labelled = counts.train + counts.others * study.soft_labels.unlabelled
-        return fixed + study.soft_labels.views * labelled * speed.forward_s(study.teachers[member])
-    if family in ("student", "student_alone"):
-        return fixed + training_seconds(study.student, counts.train, counts, speed)
+        return fixed + study.soft_labels.views * distilled(study, counts) * speed.forward_s(study.teachers[member])
+    if family in STUDENTS:  # the twin takes as many steps as the student
+        return fixed + training_seconds(study.student, distilled(study, counts), counts, speed)
     if family in ("export", "int8"):
-        images = counts.val + counts.test + counts.others + CARD_IMAGES
+        images = counts.val + counts.test + counts.predict + CARD_IMAGES
         return fixed + images * (speed.decode_s + 4 * speed.forward_s(study.student))
     return fixed
+
+
+def distilled(study: Study, counts: Counts) -> int:
+    """How many images the student learns from, with and without a label."""
+    asked = study.soft_labels
+    return counts.train + counts.unlabelled * asked.unlabelled + counts.predict * asked.transductive
 
 
 def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
@@ -112,7 +118,7 @@ def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
 
 def training_seconds(settings: Training, images: float, counts: Counts, speed: Speed) -> float:
     """All epochs, and the features to which a head is fitted."""
-    head = 2 * (images + counts.val) * speed.forward_s(settings) if settings.head == "probe" else 0.0
+    head = 2 * (min(images, counts.train) + counts.val) * speed.forward_s(settings) if settings.fits_head else 0.0
     return settings.epochs * speed.epoch_s(settings, images, counts.val) + head
 
 

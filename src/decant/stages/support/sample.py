@@ -12,7 +12,6 @@ import pandas as pd
 from decant.data.geometry_choice import Shapes, shapes_of
 from decant.data.images import BrokenImage, decode, header_size
 from decant.data.sources.base import Found, Source
-from decant.stages.support.expected_time import is_usable
 
 # Neighbours are read together, because a row group of Parquet or a block of an archive is unpacked as a whole.
 RUNS, RUN_IMAGES = 24, 8  # places in the source's order, images read at each
@@ -58,6 +57,11 @@ def look_at_sample(source: Source, items: Sequence[Found]) -> Sample:
     if not decoding:
         return Sample(sizes, FALLBACK_DECODE_S)
     return Sample(sizes, reading / len(chosen) + sum(decoding) / len(decoding))
+
+
+def is_usable(item: Found) -> bool:
+    """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
+    return not (item.problem or item.aside or item.in_repeat)
 
 
 def may_be_of_train(item: Found) -> bool:

@@ -249,7 +249,7 @@ def provenance(experiment: Experiment, study_files: list[Path], stages: list[Sta
         "seconds": {name: record_of(stage.folder)["seconds"] for name, stage in experiment.workspace.used.items()},
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
-        "data_digest": experiment.source.digest(),
+        "data_digest": experiment.data_digest,
         "command": command(),
         "weights": weights_taken(experiment, stages),
         "machine": machine.description(),

@@ -1,4 +1,7 @@
-"""The small results of a study, gathered below its runs and, on demand, published into results/<study>."""
+"""The small results of a study, gathered below its runs and, on demand, published into results/<study>.
+
+Not a stage: nothing reads what it gathers, and it is gathered again by each run.
+"""
 
 import csv
 import json

@@ -88,7 +88,7 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     forget(folder)
     copy_stage_files(experiment, results, folder)
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")
-    write_class_counts(experiment, manifest, folder / "data" / "classes.csv")
+    write_class_counts(manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
     write_json(folder / "geometry.json", geometry_of(experiment, results["clean"]))
@@ -139,7 +139,7 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
         copy(latency / name, folder / "benchmarks" / "latency" / name)
 
 
-def write_class_counts(experiment: Experiment, manifest: Manifest, path: Path) -> None:
+def write_class_counts(manifest: Manifest, path: Path) -> None:
     kept = manifest.kept()
     counts = class_count_rows(list(kept["split"]), list(kept["label"]))
     write_results_table(counts, path)

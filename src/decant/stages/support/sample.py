@@ -62,7 +62,7 @@ def look_at_sample(source: Source, items: Sequence[Found]) -> Sample:
 
 def may_be_of_train(item: Found) -> bool:
     """True for a labelled image of the main source, of train or of a split that is still to be drawn."""
-    return is_usable(item) and not item.extra and item.given_label is not None and item.split in (None, "", "train")
+    return is_usable(item) and not item.extra and item.given_label is not None and item.split in (None, "train")
 
 
 def sampled(paths: Sequence[str]) -> list[str]:

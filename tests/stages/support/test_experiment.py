@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,5 +46,5 @@ def test_an_experiment_and_its_copies_compute_the_digest_once(digested: list[str
 
 def test_a_copy_with_other_data_has_another_source(digested: list[str], tmp_path: Path) -> None:
     experiment = experiment_on("photos", tmp_path)
-    other: Any = experiment_on("drawings", tmp_path).study
+    other = experiment_on("drawings", tmp_path).study
     assert [experiment.data_digest, replace(experiment, study=other).data_digest] == ["photos", "drawings"]

@@ -9,10 +9,10 @@ the classes of --study.
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.benchmarking.foreign_images import ForeignImages, foreign_rows
 from decant.evaluation.foreign import FOREIGN_COLUMNS
 from decant.evaluation.tables import short, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
-from decant.stages.support.foreign_images import ForeignImages, foreign_rows
 from decant.stages.support.provenance import measured_file, record_measurement
 from decant.stages.support.resolve import stage_result
 from decant.study_files import ROOT

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.benchmarking.number_formats import measure_formats
 from decant.stages.support.command import experiment_of, parser, run
-from decant.stages.support.number_formats import measure_formats
 from decant.stages.support.provenance import measured_file, record_measurement
 from decant.stages.support.resolve import stage_result
 from decant.study_files import ROOT

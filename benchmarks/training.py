@@ -5,13 +5,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.errors import UserError, nearest
-from decant.evaluation.tables import short, write_results_table
-from decant.stages.support.command import at_least_one, run
-from decant.stages.support.experiment import Experiment, default_data_root
-from decant.stages.support.photo_folder import copy_photos, draw_photos
-from decant.stages.support.provenance import record_measurement
-from decant.stages.support.training_speed import (
+from decant.benchmarking.photo_folder import copy_photos, draw_photos
+from decant.benchmarking.training_speed import (
     FLAG_COLUMNS,
     LEVER_COLUMNS,
     NETWORKS,
@@ -25,6 +20,11 @@ from decant.stages.support.training_speed import (
     profile_rows,
     throughput_row,
 )
+from decant.errors import UserError, nearest
+from decant.evaluation.tables import short, write_results_table
+from decant.stages.support.command import at_least_one, run
+from decant.stages.support.experiment import Experiment, default_data_root
+from decant.stages.support.provenance import record_measurement
 from decant.study_files import ROOT
 from decant.study_reading import load_study
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = [
+    "benchmarking",
     "proposal",
     "tuning",
     "stages",
@@ -91,6 +92,7 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
         ("data", "evaluation"),
         ("evaluation", "data"),
         ("stages", "tuning"),
+        ("stages", "benchmarking"),
     ],
 )
 def test_an_import_against_the_layers_is_found(skeleton: Path, importer: str, imported: str) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from decant.benchmarking import training_speed
+from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
+from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
 from decant.evaluation.acceptance import ACCEPT_COLUMNS
 from decant.evaluation.foreign import FOREIGN_COLUMNS
@@ -19,9 +22,6 @@ from decant.evaluation.metrics import (
     RELIABILITY_COLUMNS,
     SOFT_LABEL_COLUMNS,
 )
-from decant.stages.support import training_speed
-from decant.stages.support.cleaning_benchmark import CLEANING_COLUMNS
-from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.models import LATENCY_COLUMNS, count_cost

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from decant.cleaning.label_noise import JudgedLabels, judge_labels
-from decant.data.manifest import COLUMNS, Manifest
-from decant.errors import UserError
-from decant.stages.clean import Cleaned
-from decant.stages.support.cleaning_benchmark import (
+from decant.benchmarking.cleaning_benchmark import (
     CLEANING_COLUMNS,
     cleaned_row,
     networks_row,
     relabelled,
     vote_cells,
 )
+from decant.cleaning.label_noise import JudgedLabels, judge_labels
+from decant.data.manifest import COLUMNS, Manifest
+from decant.errors import UserError
+from decant.stages.clean import Cleaned
 
 At = Callable[[str], ModuleType]
 SMALL = (

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from decant.benchmarking import training_speed
+from decant.benchmarking.photo_folder import copy_photos, draw_photos, median_size
+from decant.benchmarking.timed_training import Job, StageTraining, TimedViews, train_in_stage
+from decant.benchmarking.training_speed import Prepared, fastest, flags_of_networks, prepare
 from decant.data.images import header_size
 from decant.data.sources import open_source
 from decant.errors import UserError
-from decant.stages.support import training_speed
-from decant.stages.support.photo_folder import copy_photos, draw_photos, median_size
-from decant.stages.support.timed_training import Job, StageTraining, TimedViews, train_in_stage
-from decant.stages.support.training_speed import Prepared, fastest, flags_of_networks, prepare
 from decant.study import Data
 from decant.timing.step_profile import VIEWS, step_parts
 from decant.timing.timm_training import Flags

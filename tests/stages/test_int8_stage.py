@@ -39,22 +39,22 @@ def judged(**found: Any) -> dict[str, Any]:
 def test_it_is_offered_where_it_is_faster_and_within_its_budget(
     result: dict[str, Any], times_as_fast: float, offered: bool
 ) -> None:
-    assert stage.offer(result, stage.Speed(2.0, 1.0, times_as_fast), 0.5, 3.8)["offered"] is offered
+    assert stage.offer(result, stage.Speedup(2.0, 1.0, times_as_fast), 0.5, 3.8)["offered"] is offered
 
 
 def test_the_offer_says_what_it_rests_on() -> None:
-    found = stage.offer(judged(passed=False, accuracy=0.8875), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
+    found = stage.offer(judged(passed=False, accuracy=0.8875), stage.Speedup(3.0, 1.5, 2.0), 0.5, 3.8141)
     assert (found["points_lost"], found["p50_ms"], found["file_mb"]) == (1.25, 1.5, 3.81)
     assert found["why"] == "2.00 times as fast as fp32, 1.250 points of val accuracy lost (0.5 allowed)"
-    better = stage.offer(judged(accuracy=0.9025), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
+    better = stage.offer(judged(accuracy=0.9025), stage.Speedup(3.0, 1.5, 2.0), 0.5, 3.8141)
     assert better["points_lost"] == -0.25 and better["why"].endswith(", 0.250 points of val accuracy gained")
-    same = stage.offer(judged(), stage.Speed(3.0, 1.5, 2.0), 0.5, 3.8141)
+    same = stage.offer(judged(), stage.Speedup(3.0, 1.5, 2.0), 0.5, 3.8141)
     assert same["why"].endswith(", 0.000 points of val accuracy lost (0.5 allowed)")
 
 
 def test_a_file_whose_answers_change_in_batches_is_not_offered_and_says_why() -> None:
     found = stage.offer(
-        judged(passed=False, gates={"batch_top1": {"passed": False}}), stage.Speed(2.0, 1.0, 2.0), 0.5, 3.8
+        judged(passed=False, gates={"batch_top1": {"passed": False}}), stage.Speedup(2.0, 1.0, 2.0), 0.5, 3.8
     )
     assert not found["offered"] and "another class in a batch than alone" in found["why"]
 
@@ -124,14 +124,14 @@ def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: d
 
 
 def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "timed", lambda *_: stage.Speed(2.0, 1.0, 2.0))
+    monkeypatch.setattr(stage, "timed", lambda *_: stage.Speedup(2.0, 1.0, 2.0))
     made = again(chain, monkeypatch, 7.0, {"accuracy": False})
     assert not stage.is_offered(made.folder) and "not offered" in stage.offer_line(made.folder)
 
 
 def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
-    monkeypatch.setattr(stage, "timed", lambda *given: timed.append(given[-1]) or stage.Speed(2.0, 1.0, 2.0))
+    monkeypatch.setattr(stage, "timed", lambda *given: timed.append(given[-1]) or stage.Speedup(2.0, 1.0, 2.0))
     benchmark = chain.experiment.study.benchmark.model_copy(update={"latency_calls": 7})
     study = chain.experiment.study.model_copy(update={"benchmark": benchmark})
     stage_result(dataclasses.replace(chain.experiment, study=study), "int8")

@@ -19,6 +19,7 @@ from decant.cleaning.candidates import candidate_pairs
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.80, 0.90
 BACKGROUND_FROM = 0.5
 LARGEST_FALSE_SHARE = 0.25
+NEIGHBOURS = 6  # nearest images with which an image is compared, in each space
 FLAT_GREY_LEVELS = 4.0  # thumbnails with a smaller deviation have no content to compare
 PAIR_COLUMNS = ["i", "j", "score", "mirrored"]
 
@@ -28,7 +29,6 @@ def find_near_duplicates(
     features: NDArray[np.float32] | None = None,
     features_mirrored: NDArray[np.float32] | None = None,
     *,
-    neighbours: int = 6,
     threshold: float | None = None,
 ) -> pd.DataFrame:
     """Return pairs of images that are copies of one photo: i, j (int64, i < j), score, mirrored (bool), sorted.
@@ -38,7 +38,7 @@ def find_near_duplicates(
     correlation of the aligned detail: 1 for an exact copy, about 0.9 for a copy that was cropped by 20 % per side or
     that is small and re-encoded. `threshold`: the lowest score of a near duplicate; None: `copy_threshold` chooses it.
 
-    Each image is compared with its `neighbours` nearest neighbours in each space. So not all pairs of a large set of
+    Each image is compared with its NEIGHBOURS nearest neighbours in each space. So not all pairs of a large set of
     copies are returned, but enough to connect them. Memory grows with n, not with n². Raises ValueError for other
     shapes.
     """
@@ -55,7 +55,7 @@ def find_near_duplicates(
             thumbnails[chosen],
             None if features is None else features[chosen],
             None if features_mirrored is None else features_mirrored[chosen],
-            neighbours,
+            NEIGHBOURS,
         )
     ]
     fit = aligned_correlation(thumbnails, pairs)

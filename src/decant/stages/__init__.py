@@ -13,8 +13,11 @@ Each stage is a module of this package with
     settings(experiment, name, inputs)         what of the study decides the result; part of the fingerprint
     build(experiment, name, inputs, folder)    write the result into `folder`
     RESUMABLE = True                           if `build` continues in a folder that an interruption left
+    repair(experiment, name, inputs, folder)   if the stage has files outside `folder`: called once per process for the
+                                               finished stage, without its lock, to make again what was lost of them
 
 A stage reads nothing but its `inputs`: the results of the stages that the table names. `support/resolve.py` finds them.
+`publish.py` is no stage and has no row in the table: it copies the small results of the finished stages.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from decant.stages.support.onnx_predictions import (
     decoded_images,
     describe_file,
     evaluation,
-    labels_of,
+    labels_by_id,
     write_onnx_predictions,
 )
 from decant.stages.support.resolve import Inputs
@@ -55,7 +55,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     write_onnx_predictions(experiment, manifest, file, predictions)
     accepted = acceptance(manifest, predictions, experiment.study.export.accept_precision)
     describe_file(file, evaluation(manifest, predictions, "student_onnx"), accepted)
-    images, labels = decoded_images(experiment, manifest, "val"), labels_of(manifest, "val")
+    images, labels = decoded_images(experiment, manifest, "val"), labels_by_id(manifest, "val")
     report = verify(file, images, TorchReference(checkpoint), labels=labels)
     write_json(folder / "verification.json", report)
     refuse(file, report)

@@ -25,7 +25,7 @@ from decant.stages.support.onnx_predictions import (
     decoded_images,
     describe_file,
     evaluation,
-    labels_of,
+    labels_by_id,
     typical_size,
     write_onnx_predictions,
 )
@@ -46,7 +46,7 @@ BUDGET_GATES = ("accuracy", "top1", "batch_top1")  # if one of these fails, the 
 
 
 @dataclass(frozen=True)
-class Speed:
+class Speedup:
     """Median milliseconds per image, and how many times as fast int8 is (`measure_speedups`)."""
 
     fp32_ms: float
@@ -91,7 +91,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         TorchReference(checkpoint),
         fp32_path=fp32,
         budget=asked.int8_budget_points,
-        labels=labels_of(manifest, "val"),
+        labels=labels_by_id(manifest, "val"),
     )
     write_json(folder / "verification.json", report)
     refuse(file, report, may_fail=BUDGET_GATES)
@@ -135,11 +135,11 @@ def calibration_batches(
         yield images.numpy()
 
 
-def timed(files: dict[str, Path], inputs: TimedInputs, calls: int) -> Speed:
+def timed(files: dict[str, Path], inputs: TimedInputs, calls: int) -> Speedup:
     """Time the files "fp32" and "int8" on one image per call under ONNX Runtime, in turns, in fresh processes."""
     candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
     fp32, small = measure_speedups(candidates, [QUOTED_THREADS], calls, TIMED_ROUNDS)
-    return Speed(value_of(fp32, "p50_ms"), value_of(small, "p50_ms"), value_of(small, "times_as_fast"))
+    return Speedup(value_of(fp32, "p50_ms"), value_of(small, "p50_ms"), value_of(small, "times_as_fast"))
 
 
 def profiled(files: dict[str, Path], inputs: TimedInputs) -> dict[str, float]:
@@ -153,7 +153,7 @@ def profiled(files: dict[str, Path], inputs: TimedInputs) -> dict[str, float]:
     return milliseconds
 
 
-def offer(report: dict[str, Any], speed: Speed, budget_points: float, size_mb: float) -> dict[str, Any]:
+def offer(report: dict[str, Any], speed: Speedup, budget_points: float, size_mb: float) -> dict[str, Any]:
     """Whether the int8 file is offered, why, and the figures behind it. report: of `verify`."""
     lost = 100 * (report["reference_accuracy"] - report["accuracy"])
     good, fast = report["passed"], speed.times_as_fast > 1

@@ -1,6 +1,5 @@
 """Stage benchmarks/precision: all models of a study scored in the same way, on val and on test."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from decant.evaluation.metrics import (
 )
 from decant.evaluation.tables import write_results_table
 from decant.stages import STUDENTS
-from decant.stages.soft_labels import open_store, pooled_labels, stored_views
+from decant.stages.soft_labels import PooledLabels, open_store, pooled_labels, stored_views
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.onnx_predictions import labelled_predictions, read_acceptance
@@ -36,7 +35,6 @@ SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 
 Rows = list[dict[str, object]]
-Labels = Callable[[int, np.ndarray], np.ndarray]  # view, cache rows -> probabilities [len(rows), K]
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
         for view in range(study.soft_labels.views)
     ]
 
-    def row(model: str, kind: str, soft: Labels) -> dict[str, object]:
+    def row(model: str, kind: str, soft: PooledLabels) -> dict[str, object]:
         return soft_label_row(model, kind, ((soft(view, rows), labels.targets[rows]) for view, rows in unmixed))
 
     return [

@@ -1,4 +1,7 @@
-"""The small results of a study, gathered below its runs and, on demand, published into results/<study>."""
+"""The small results of a study, gathered below its runs and, on demand, published into results/<study>.
+
+Not a stage: nothing reads what it gathers, and it is gathered again by each run.
+"""
 
 import csv
 import json
@@ -85,7 +88,7 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     forget(folder)
     copy_stage_files(experiment, results, folder)
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")
-    write_class_counts(experiment, manifest, folder / "data" / "classes.csv")
+    write_class_counts(manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
     write_json(folder / "geometry.json", geometry_of(experiment, results["clean"]))
@@ -136,7 +139,7 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
         copy(latency / name, folder / "benchmarks" / "latency" / name)
 
 
-def write_class_counts(experiment: Experiment, manifest: Manifest, path: Path) -> None:
+def write_class_counts(manifest: Manifest, path: Path) -> None:
     kept = manifest.kept()
     counts = class_count_rows(list(kept["split"]), list(kept["label"]))
     write_results_table(counts, path)
@@ -249,7 +252,7 @@ def provenance(experiment: Experiment, study_files: list[Path], stages: list[Sta
         "seconds": {name: record_of(stage.folder)["seconds"] for name, stage in experiment.workspace.used.items()},
         "study_files": {short_path(str(path.resolve())): digest(path.read_bytes()) for path in study_files},
         "lock_digest": digest(lock.read_bytes()) if lock.is_file() else None,
-        "data_digest": experiment.source.digest(),
+        "data_digest": experiment.data_digest,
         "command": command(),
         "weights": weights_taken(experiment, stages),
         "machine": machine.description(),

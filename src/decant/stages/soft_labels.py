@@ -27,7 +27,7 @@ from decant.stages.support.weights import Weights, weights_of
 from decant.study import Study, non_defaults
 from decant.tracking import progress
 from decant.training.loop import network_input
-from decant.workspace import fingerprint, write_json
+from decant.workspace import fingerprint, locked, write_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -44,7 +44,8 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Label the views that the teacher's store lacks, and write `store.json`, which names the store.
 
-    The store lies beside the stage's folder and is shared by all numbers of views: views that are there are kept.
+    The store lies beside the stage's folder and is shared by all numbers of views: views that are there are kept. It
+    has a lock of its own, because stages with other numbers of views hold the locks of other folders.
     """
     study, teacher = experiment.study, name.partition("/")[2]
     data, trained = read_training_data(inputs, name), inputs.folder(f"teachers/{teacher}")
@@ -52,15 +53,16 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     classes = len(load_checkpoint(model_folders(trained)[0]).classes)
     described = header(experiment, name, inputs)
     store_folder = folder.parent / f"store-{fingerprint(described)}"
-    store = SoftLabelStore.create(
-        store_folder, contents=data.cache.contents, classes=classes, teacher=teacher, header=described
-    )
-    label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
+    with locked(store_folder):
+        store = SoftLabelStore.create(
+            store_folder, contents=data.cache.contents, classes=classes, teacher=teacher, header=described
+        )
+        label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
     write_json(folder / "store.json", {"folder": store_folder.name, "views": study.soft_labels.views})
 
 
 def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Label views again that were lost or damaged since."""
+    """Label views again that were lost or damaged since. `build` takes the lock: looking alone waits for nobody."""
     if open_store(folder).missing(range(experiment.study.soft_labels.views)):
         build(experiment, name, inputs, folder)
 

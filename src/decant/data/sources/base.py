@@ -124,8 +124,8 @@ def read_splits(content: bytes, where: str, encoding: str = "") -> dict[str, str
     Raises UserError for an unknown split or a path in two splits.
     """
     rows = read_table(content, where, encoding)
-    need_columns(list(rows[0]) if rows else [], {"split_file": "path"}, where)
-    need_columns(list(rows[0]), {"split_file": "split"}, where)
+    for column in ("path", "split"):
+        need_columns(list(rows[0]), {"split_file": column}, where)
     splits: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         split = split_of_cell(row["split"], f"{where}, row {number}")

@@ -10,7 +10,6 @@ from decant.data.sources.class_names import nfc, spoken
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
-NO_SPLITS = "none"  # data.splits: none
 Named = Mapping[str, str] | str
 
 

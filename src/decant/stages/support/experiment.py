@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +22,23 @@ from decant.workspace import StageResult, Undecided, Workspace, locked
 CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
 
 
+class OpenedSource:
+    """A source and its digest, computed once: that takes a while for an archive."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @cached_property
+    def digest(self) -> str:
+        return self.source.digest()
+
+
 @dataclass(frozen=True)
 class Experiment:
     """study: what is asked. runs, results: folders above the study's own. as_committed: nothing was overridden.
 
     may_measure: False while planning; what a clock or a hub decides is then taken from the store alone. finished: the
-    stages that this process has resolved, by name.
+    stages that this process has resolved, by name. opened: the sources that this experiment and its copies have opened.
     """
 
     study: Study
@@ -38,25 +49,33 @@ class Experiment:
     as_committed: bool = True
     may_measure: bool = True
     finished: dict[str, StageResult] = field(default_factory=dict, init=False, compare=False)
+    opened: dict[Hashable, OpenedSource] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def workspace(self) -> Workspace:
         return Workspace(self.runs, self.study.name, code_version())
 
-    @cached_property
+    @property
     def source(self) -> Source:
         """The source of the images. Raises UserError if something is missing. Toy vehicles are drawn into the store."""
-        data, drawn = self.study.data, self.workspace.store / "toy_vehicles"
-        undrawn = data.source == "toy_vehicles" and not toy_vehicles_folder(data, drawn, self.study.seed).exists()
-        if undrawn and not self.may_measure:
-            raise Undecided("toy vehicles are not drawn yet")
-        with locked(drawn):
-            return open_source(data, self.data_root, drawn, self.study.seed)
+        return self._opened.source
+
+    @property
+    def data_digest(self) -> str:
+        """The digest of the source, computed once for this experiment and its copies by `replace`."""
+        return self._opened.digest
 
     @cached_property
-    def data_digest(self) -> str:
-        """The digest of the source, computed once: it takes a while for an archive."""
-        return self.source.digest()
+    def _opened(self) -> OpenedSource:
+        data, seed, drawn = self.study.data, self.study.seed, self.workspace.store / "toy_vehicles"
+        asked = (data.model_dump_json(), seed, self.data_root, drawn)
+        if asked not in self.opened:
+            undrawn = data.source == "toy_vehicles" and not toy_vehicles_folder(data, drawn, seed).exists()
+            if undrawn and not self.may_measure:
+                raise Undecided("toy vehicles are not drawn yet")
+            with locked(drawn):
+                self.opened[asked] = OpenedSource(open_source(data, self.data_root, drawn, seed))
+        return self.opened[asked]
 
     @cached_property
     def device(self) -> torch.device:

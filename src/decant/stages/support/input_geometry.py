@@ -104,7 +104,7 @@ def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
     """
     manifest = manifest.main()
     rows = manifest.kept()
-    rows = rows[rows["split"].isna() | (rows["split"] == "train") | (rows["split"] == "")]
+    rows = rows[rows["split"].isna() | (rows["split"] == "train")]
     shapes = shapes_of(rows if len(rows) else manifest.kept())
     return possible_geometries(study, shapes).geometries[0]
 

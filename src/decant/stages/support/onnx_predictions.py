@@ -31,7 +31,7 @@ def decoded_images(experiment: Experiment, manifest: Manifest, split: str) -> It
         yield id_, decode(data)
 
 
-def labels_of(manifest: Manifest, split: str) -> dict[str, str]:
+def labels_by_id(manifest: Manifest, split: str) -> dict[str, str]:
     """Id -> class name, of a split whose images all have one."""
     rows = manifest.of_split(split)
     return dict(zip(rows["id"], rows["label"], strict=True))

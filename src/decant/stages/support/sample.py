@@ -66,7 +66,7 @@ def is_usable(item: Found) -> bool:
 
 def may_be_of_train(item: Found) -> bool:
     """True for a labelled image of the main source, of train or of a split that is still to be drawn."""
-    return is_usable(item) and not item.extra and item.given_label is not None and item.split in (None, "", "train")
+    return is_usable(item) and not item.extra and item.given_label is not None and item.split in (None, "train")
 
 
 def sampled(paths: Sequence[str]) -> list[str]:

@@ -13,6 +13,8 @@ import torch
 import yaml
 
 import decant
+from decant.benchmarking.photo_folder import median_size
+from decant.benchmarking.timed_training import Job
 from decant.cores import usable_cores
 from decant.data.preprocessing import size_text
 from decant.errors import UserError
@@ -20,9 +22,7 @@ from decant.machine import may_have_bf16
 from decant.models.backbones import blank_classifier
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
-from decant.stages.support.photo_folder import median_size
 from decant.stages.support.resolve import inputs_of
-from decant.stages.support.timed_training import Job
 from decant.stages.teacher import resolved_teacher
 from decant.study import Teacher
 from decant.study_reading import load_study
@@ -136,7 +136,7 @@ def batch_norms(teacher: Teacher) -> str:
 
 
 def command(job: Job) -> list[str]:
-    return [sys.executable, "-P", "-m", "decant.stages.support.timed_training", json.dumps(asdict(job))]
+    return [sys.executable, "-P", "-m", "decant.benchmarking.timed_training", json.dumps(asdict(job))]
 
 
 def environment(prepared: Prepared, job: Job, **variables: str) -> dict[str, str]:

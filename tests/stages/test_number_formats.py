@@ -1,4 +1,4 @@
-"""Which formats are tried on a study's student, and what is written of them."""
+"""Which formats are tried on a student, and what is written of them. Here, beside the chain that all stages share."""
 
 import csv
 import dataclasses
@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
+from decant.benchmarking import number_formats as stage
+from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS, measure_formats
 from decant.errors import UserError
 from decant.stages.int8 import CALIBRATION_BATCH, TIMED_ROUNDS
-from decant.stages.support import number_formats as stage
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS, measure_formats
 from decant.timing import profiler
 
 Chain = Any

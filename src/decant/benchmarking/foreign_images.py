@@ -18,7 +18,7 @@ from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import features_of
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.onnx_predictions import decoded_images, labels_of, read_acceptance
+from decant.stages.support.onnx_predictions import decoded_images, labels_by_id, read_acceptance
 from decant.stages.support.resolve import stage_result
 from decant.study_reading import load_study
 from decant.tracking import progress
@@ -67,7 +67,7 @@ def foreign_rows(
         for split in ("train", "val", "test")
     }
     shares = sorted({share for share in (read_acceptance(exported).share_accepted, SHARE) if share > 0})
-    right = right_predictions(known["test"], file.classes, labels_of(manifest, "test"))
+    right = right_predictions(known["test"], file.classes, labels_by_id(manifest, "test"))
     rows: list[dict[str, object]] = []
     for images in foreign:
         sets = {**known, "foreign": outputs(file, checkpoint, drawn_images(experiment, images, limit))}

@@ -1,6 +1,6 @@
 """A separate program that trains one epoch per turn: in decant's stage, or in timm's loop.
 
-    python -m decant.stages.support.timed_training '{"way": "stage", "study": "study.yaml", ...}'
+    python -m decant.benchmarking.timed_training '{"way": "stage", "study": "study.yaml", ...}'
 
 `decant.timing.turns` describes how it is told to begin a turn; it answers with images per second.
 """

@@ -1,0 +1,1 @@
+"""What the scripts in benchmarks/ measure that is no stage of a study."""

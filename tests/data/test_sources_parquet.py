@@ -176,6 +176,36 @@ def test_a_pattern_selects_several_files_of_a_split(tmp_path: Path) -> None:
     assert listed[-1] == Found("data/dev.parquet#0", "dog", "val")
 
 
+@pytest.mark.parametrize("test", ["test-*.parquet", ""])
+def test_a_pattern_that_takes_all_files_leaves_those_of_another_split_to_it(tmp_path: Path, test: str) -> None:
+    for name in ("train-0", "more-0", "test-0"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    splits = {
+        item.path.partition("-")[0]: item.split for item in opened(tmp_path, train="*.parquet", test=test).found()
+    }
+    assert splits == {"train": "train", "more": "train", "test": "test"}
+
+
+def test_a_file_that_the_study_names_is_of_that_split_whatever_its_name_means(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    listed = opened(tmp_path, train="test.parquet", test="train.parquet").found()
+    assert {(item.path.partition("#")[0], item.split) for item in listed} == {
+        ("test.parquet", "train"), ("train.parquet", "test"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [("train.parquet", "data.train and data.val both take train.parquet"), ("*.parquet", "data.val: each file")],
+)
+def test_a_file_named_for_two_splits_is_a_user_error(tmp_path: Path, val: str, message: str) -> None:
+    for name in ("train", "test"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path, train="train.parquet", val=val)
+
+
 def test_the_error_for_a_missing_train_file_names_the_existing_files(tmp_path: Path) -> None:
     written(tmp_path / "all.parquet", [0, 1])
     with pytest.raises(UserError, match=r"contains no train\*\.parquet \(all\.parquet\).*data\.train"):

@@ -337,3 +337,12 @@ def test_the_traffic_vehicles_follow_their_split_file(real_data: Path, tmp_path:
     source = open_source(data, real_data, tmp_path)
     counts = [sum(item.split == split for item in source.found()) for split in ("train", "val", "test")]
     assert counts == [6 * 544, 6 * 96, 6 * 160]
+
+
+def test_class_folders_without_a_file_are_named_and_others_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = as_folder(tmp_path, pngs("a/deep/1.png", "ab/1.png", "c/1.png"))
+    (tmp_path / path / "b").mkdir()
+    opened(tmp_path, path)
+    assert [line.split(" in ")[0] for line in caplog.messages] == ["the class folder b"]

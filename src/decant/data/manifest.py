@@ -22,7 +22,7 @@ from decant.data.extra_items import extra_items, log_extra
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
-from decant.data.sources.class_names import renamed, shown_name
+from decant.data.sources.class_names import renamed, shown_names
 from decant.data.splits import assign_splits, limited
 from decant.errors import UserError
 from decant.study import Data
@@ -127,9 +127,9 @@ def build_manifest(
     it after duplicates are grouped. seed: selects the images that `data.limit` keeps. progress: as
     `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image to train on.
     """
-    names = renamed(source.classes, data.class_names)
+    names, shown = renamed(source.classes, data.class_names), shown_names(data.class_names)
     found = list(source.found())
-    items = [with_class_name(item, data.class_names) for item in found if not item.extra]
+    items = [with_class_name(item, shown) for item in found if not item.extra]
     extras = extra_items([item for item in found if item.extra], data.extra, names)
     if data.limit is not None:
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
@@ -248,7 +248,8 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
 
 
 def with_class_name(item: Found, shown: Mapping[str, str]) -> Found:
-    return item if item.given_label is None else replace(item, given_label=shown_name(item.given_label, shown))
+    label = item.given_label
+    return item if label is None else replace(item, given_label=shown.get(label, label))
 
 
 def row_of(item: Found, look: Look) -> tuple[object, ...]:

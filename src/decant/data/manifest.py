@@ -255,15 +255,23 @@ def with_class_name(item: Found, shown: Mapping[str, str]) -> Found:
 def row_of(item: Found, look: Look) -> tuple[object, ...]:
     """The row of an image, in the order of COLUMNS."""
     identity = row_id(item.path)
-    has_split = item.given_label is not None or item.split == "predict" or (item.aside and item.split is not None)
-    split = item.split if has_split else "unlabelled"
+    split = item.split if item.given_label is not None else split_without_label(item)
     aside = f"broken: {look.problem}" if look.problem else item.aside
+    if split == "val" and item.given_label is None:
+        aside = aside or "no label: an image of val needs one"
     reason = aside or (WARNING + look.warning if look.warning else "")
     action = "drop" if aside else "none"
     group = look.content or identity
     label = item.given_label
     size = (look.width, look.height)
     return (identity, look.content, item.path, label, label, split, group, 1.0, action, reason, *size)
+
+
+def split_without_label(item: Found) -> str:
+    """The split of an image without a label: one given to test is to predict, one given to val stays there."""
+    if item.aside or item.split in ("val", "predict"):
+        return item.split or "unlabelled"
+    return "predict" if item.split == "test" else "unlabelled"
 
 
 def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:

@@ -151,6 +151,15 @@ def test_a_test_file_without_labels_contains_images_to_predict(tmp_path: Path, l
     assert listed == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
 
 
+@pytest.mark.parametrize("labels", [None, [0, -1, 0]])
+def test_images_of_val_without_a_label_are_set_aside(tmp_path: Path, labels: list | None) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB)
+    written(tmp_path / "val.parquet", labels, HUB, shade=9)
+    rows = build_manifest(opened(tmp_path), Data(), 0).rows.set_index("path")
+    assert rows.loc["val.parquet#1", ["split", "action"]].tolist() == ["val", "drop"]
+    assert rows["reason"]["val.parquet#1"].startswith("no label")
+
+
 def test_a_train_row_without_a_label_is_unlabelled(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, None, 1], HUB)
     rows = build_manifest(opened(tmp_path), Data(), 0).rows

@@ -49,7 +49,7 @@ class ParquetSource(BaseSource):
     """One image per row; the path of a row is "<file>#<index>", counted from 0 in its file.
 
     label_column: contains the given labels of train. If a val or test file lacks it, its column `label` is used; a test
-    file with neither contains the images to predict.
+    file with neither contains the images to predict, and the images of a val file with neither are set aside.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ParquetSource(BaseSource):
             labels = self._labels[name]
             if labels is None or (split == "test" and all(label is None for label in labels)):
                 count = pq.read_metadata(self.where / name).num_rows
-                unlabelled_split = "predict" if split == "test" else None
+                unlabelled_split = {"test": "predict", "val": "val"}.get(split)
                 yield from (Found(f"{name}#{index}", None, unlabelled_split) for index in range(count))
                 continue
             auxiliary = self._auxiliary[name] or [()] * len(labels)

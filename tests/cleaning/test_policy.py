@@ -51,6 +51,12 @@ def test_each_policy_takes_the_action_for_each_issue_that_the_table_states(
         assert list(issues.columns) == ISSUE_COLUMNS
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_unlabelled_image_that_leaks_is_dropped_under_every_policy(manifest: Make, policy: Policy) -> None:
+    after, _ = apply_policy(manifest({"split": "unlabelled"}), issues_of(("r0", "leak", False)), policy)
+    assert after.rows["action"].tolist() == ["drop"]
+
+
 def test_by_default_no_label_loses_its_weight_for_what_a_classifier_predicts(manifest: Make) -> None:
     every = issues_of(*((f"r{k}", kind, True) for k, kind in enumerate(KINDS)))
     after, _ = apply_policy(manifest(*({} for _ in KINDS)), every, Clean().policy)

@@ -104,6 +104,17 @@ def test_images_beside_the_splits_that_are_no_copies_are_unlabelled_and_the_line
     assert "data.splits: {extra: train}" in caplog.text
 
 
+def test_the_advice_for_a_folder_with_a_comma_in_its_name_can_be_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for label in "ab":
+        put(tmp_path, f"train/{label}/1.png")
+        put(tmp_path, f"more, extra/{label}/3.png")
+    rows(tmp_path)
+    assert "data.splits: {'more, extra': train}" in caplog.text
+    assert (rows(tmp_path, splits={"more, extra": "train"})["split"] == "train").all()
+
+
 def own_words(root: Path) -> None:
     for label in "ab":
         put(root, f"lernen/{label}/1.png")
@@ -152,6 +163,18 @@ def test_a_val_folder_without_class_folders_is_set_aside_and_not_broken(
     opened = rows(tmp_path, splits={"val": "unlabelled"})
     assert opened["split"]["val/images/2.png"] == "unlabelled"
     assert (opened["action"] == "none").all()
+
+
+@pytest.mark.parametrize("above", ["", "whole/"])
+def test_the_advice_for_a_val_folder_without_labels_names_the_whole_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, above: str
+) -> None:
+    for label in "ab":
+        put(tmp_path, f"{above}train/{label}/1.png")
+    put(tmp_path, f"{above}val images/2.png")
+    rows(tmp_path)
+    assert "data.splits: {val images: unlabelled}" in caplog.text
+    assert rows(tmp_path, splits={"val images": "unlabelled"})["split"]["val images/2.png"] == "unlabelled"
 
 
 @pytest.mark.parametrize("depth", [1, 2])

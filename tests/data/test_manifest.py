@@ -220,3 +220,15 @@ def test_a_missing_label_stays_none_in_a_text_column_of_pandas() -> None:
     manifest = built()
     retyped = manifest.rows.assign(label=pd.Series(manifest.rows["label"].tolist(), dtype="str"))
     assert Manifest(retyped, manifest.classes).rows["label"].iloc[-1] is None
+
+
+@pytest.mark.parametrize(("given", "split"), [("test", "predict"), ("val", "val"), ("train", "unlabelled")])
+def test_an_image_without_a_label_is_to_predict_in_test_set_aside_in_val_and_else_unlabelled(
+    given: str, split: str
+) -> None:
+    source = memory_source()
+    source.items = [*source.items, Found("new/2.png", None, given)]
+    source.files["new/2.png"] = png(8)
+    row = build_manifest(source, Data(), 0).rows.set_index("path").loc["new/2.png"]
+    assert row["split"] == split
+    assert (row["action"], row["reason"].split(":")[0]) == (("drop", "no label") if given == "val" else ("none", ""))

@@ -181,9 +181,18 @@ def test_a_split_file_may_omit_the_wrapping_folder(tmp_path: Path, prefix: str) 
     assert listed == {"a/1.png": ("a", "train"), "b/1.png": ("b", "val"), "a/2.png": ("a", None)}
 
 
+@pytest.mark.parametrize("prefix", ["", "wrapped/", "./"])
+def test_a_split_file_claims_no_image_of_another_folder(tmp_path: Path, prefix: str) -> None:
+    path = as_folder(tmp_path, pngs("a/1.png", "b/1.png", "1.png"))
+    lines = [f"{prefix}{name},train" for name in ("a/1.png", "b/1.png", "missing/1.png")]
+    (tmp_path / "split.csv").write_text("\n".join(["path,split", *lines]))
+    assert rows(opened(tmp_path, path, split_file="split.csv"))["1.png"] == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("path,split\na/1.png,train\n./a/1.png,val\n", "a/1.png two splits"),
         ("path,split\nx/9.png,train\n", "names none of the images"),
         ("path,split\na/1.png,trian\n", "row 2: unknown split 'trian'"),
         ("path,split\na/1.png,train\na/1.png,val\n", "row 3: a/1.png is in two splits"),
@@ -337,3 +346,12 @@ def test_the_traffic_vehicles_follow_their_split_file(real_data: Path, tmp_path:
     source = open_source(data, real_data, tmp_path)
     counts = [sum(item.split == split for item in source.found()) for split in ("train", "val", "test")]
     assert counts == [6 * 544, 6 * 96, 6 * 160]
+
+
+def test_class_folders_without_a_file_are_named_and_others_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = as_folder(tmp_path, pngs("a/deep/1.png", "ab/1.png", "c/1.png"))
+    (tmp_path / path / "b").mkdir()
+    opened(tmp_path, path)
+    assert [line.split(" in ")[0] for line in caplog.messages] == ["the class folder b"]

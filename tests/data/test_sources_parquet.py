@@ -151,6 +151,15 @@ def test_a_test_file_without_labels_contains_images_to_predict(tmp_path: Path, l
     assert listed == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
 
 
+@pytest.mark.parametrize("labels", [None, [0, -1, 0]])
+def test_images_of_val_without_a_label_are_set_aside(tmp_path: Path, labels: list | None) -> None:
+    written(tmp_path / "train.parquet", [0, 1], HUB)
+    written(tmp_path / "val.parquet", labels, HUB, shade=9)
+    rows = build_manifest(opened(tmp_path), Data(), 0).rows.set_index("path")
+    assert rows.loc["val.parquet#1", ["split", "action"]].tolist() == ["val", "drop"]
+    assert rows["reason"]["val.parquet#1"].startswith("no label")
+
+
 def test_a_train_row_without_a_label_is_unlabelled(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, None, 1], HUB)
     rows = build_manifest(opened(tmp_path), Data(), 0).rows
@@ -174,6 +183,36 @@ def test_a_pattern_selects_several_files_of_a_split(tmp_path: Path) -> None:
         f"data/train-0000{shard}.parquet#{index}" for shard in range(2) for index in range(2)
     ]
     assert listed[-1] == Found("data/dev.parquet#0", "dog", "val")
+
+
+@pytest.mark.parametrize("test", ["test-*.parquet", ""])
+def test_a_pattern_that_takes_all_files_leaves_those_of_another_split_to_it(tmp_path: Path, test: str) -> None:
+    for name in ("train-0", "more-0", "test-0"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    splits = {
+        item.path.partition("-")[0]: item.split for item in opened(tmp_path, train="*.parquet", test=test).found()
+    }
+    assert splits == {"train": "train", "more": "train", "test": "test"}
+
+
+def test_a_file_that_the_study_names_is_of_that_split_whatever_its_name_means(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    listed = opened(tmp_path, train="test.parquet", test="train.parquet").found()
+    assert {(item.path.partition("#")[0], item.split) for item in listed} == {
+        ("test.parquet", "train"), ("train.parquet", "test"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [("train.parquet", "data.train and data.val both take train.parquet"), ("*.parquet", "data.val: each file")],
+)
+def test_a_file_named_for_two_splits_is_a_user_error(tmp_path: Path, val: str, message: str) -> None:
+    for name in ("train", "test"):
+        written(tmp_path / f"{name}.parquet", [0, 1], HUB)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path, train="train.parquet", val=val)
 
 
 def test_the_error_for_a_missing_train_file_names_the_existing_files(tmp_path: Path) -> None:

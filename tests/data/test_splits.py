@@ -131,6 +131,15 @@ def test_rows_that_were_set_aside_or_are_to_predict_do_not_leak() -> None:
     assert separate_groups(rows)["action"].tolist() == ["none", "drop", "none", "none"]
 
 
+@pytest.mark.parametrize("split", ["val", "test", "predict"])
+def test_unlabelled_copies_of_images_to_evaluate_or_to_predict_are_set_aside(split: str) -> None:
+    label = None if split == "predict" else "a"
+    rows = table([label, None, None, "a"], ["x", "x", "y", "y"], [split, "unlabelled", "unlabelled", "train"])
+    result = separate_groups(rows)
+    assert result["action"].tolist() == ["none", "drop", "none", "none"]
+    assert result["reason"][1] == f"leak: its group has a row in {split}"
+
+
 def test_folds_keep_groups_whole_and_classes_in_proportion() -> None:
     groups = [f"g{number // 3}" for number in range(180)]
     labels = [(number // 3) % 4 for number in range(180)]

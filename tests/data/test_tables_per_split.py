@@ -12,6 +12,7 @@ from decant.data.layout import split_of_table
 from decant.data.sources import open_source
 from decant.data.sources.detection import detected_data
 from decant.errors import UserError
+from decant.stages.support.expected_time import counted
 from decant.study import Data
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -175,3 +176,18 @@ def test_a_class_with_the_name_of_a_missing_value_is_warned_of(
     found = places(put(tmp_path, {**{f"{number}.png": "" for number in range(4)}, "labels.csv": rows}))
     assert found["0.png"] == (name, None)
     assert f"'{name}' is read as a class" in caplog.text
+
+
+def test_labels_in_a_table_of_unlabelled_images_are_not_read(tmp_path: Path) -> None:
+    images = {f"img/{name}{number}.png": "" for name in "ab" for number in range(2)}
+    tables = {
+        "train.csv": "file,label\na0.png,cat\na1.png,dog\n",
+        "unlabeled.csv": "file,label\nb0.png,cat\nb1.png,fox\n",
+    }
+    put(tmp_path, {**images, **tables})
+    source = open_source(
+        Data(source="csv", path=str(tmp_path), table=list(tables), id_column="file"), Path("/"), Path()
+    )
+    assert source.classes == ["cat", "dog"]
+    assert {item.given_label for item in source.found() if item.path.startswith("img/b")} == {None}
+    assert counted(source.found(), Data()).others == 2

@@ -6,7 +6,15 @@ import pytest
 
 from decant.data.manifest import COLUMNS, Manifest, row_id
 from decant.errors import UserError
-from decant.stages.clean import Looks, check_classes, check_splits, judged_labels
+from decant.stages.clean import (
+    Looks,
+    check_classes,
+    check_extra_is_usable,
+    check_splits,
+    clean_manifest,
+    judged_labels,
+)
+from decant.study_reading import load_study
 
 CLASSES = ["car", "truck", "van"]
 
@@ -91,3 +99,21 @@ def test_labels_of_train_are_not_checked_where_each_class_has_one_image(caplog: 
     assert judged["train"].suspects.empty
     assert len(judged["train"].ids) == 0
     assert "labels of train are not checked" in caplog.text
+
+
+def test_a_train_that_is_a_copy_of_val_and_test_is_a_user_error_with_an_example() -> None:
+    manifest, looks = blobs()
+    rows = manifest.rows.copy()
+    rows.loc[120:140, "split"] = "val"
+    rows.loc[:119, "content"] = [rows.at[120 + number % 45, "content"] for number in range(120)]
+    study = load_study("cifar10")
+    with pytest.raises(UserError, match=r"is left for train .*120 images of train are set aside.*leak: its group"):
+        clean_manifest(study, Manifest(rows, CLASSES), looks, rows.index)
+
+
+def test_extra_sources_without_a_usable_image_are_a_user_error() -> None:
+    rows = blobs()[0].rows.iloc[:2].assign(action="drop", reason="broken: not an image")
+    with pytest.raises(UserError, match=r"none of the 2 images of the extra sources .*broken: not an image"):
+        check_extra_is_usable(rows)
+    check_extra_is_usable(rows.assign(action=["none", "drop"]))
+    check_extra_is_usable(rows[:0])

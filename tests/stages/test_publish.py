@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from decant.data.manifest import COLUMNS, Manifest
 from decant.data.predictions import read_predictions
 from decant.data.preprocessing import size_text
 from decant.errors import UserError
@@ -133,3 +135,15 @@ def test_the_published_geometry_has_the_size_of_every_networks_input(chain: Chai
         chain.geometry.input_px(chain.experiment.study.student.input_px)
     )
     assert published["why"] and published["description"].startswith(chain.geometry.fit)
+
+
+def test_a_sample_that_names_two_images_with_different_endings_is_a_users_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"17.jpg": "car", "17.png": "van", "18.jpg": "van"}
+    monkeypatch.setattr(publish, "submitted_labels", lambda *_: labels)
+    manifest = Manifest(pd.DataFrame(columns=COLUMNS), ["car", "van"])
+    with pytest.raises(UserError, match="names 17, and 2 images"):
+        write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17,x\n18,x\n")
+    write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17.png,x\n18,x\n")
+    assert rows_of(tmp_path / "s.csv")[1:] == [["17.png", "van"], ["18", "van"]]

@@ -9,6 +9,7 @@
 | exact duplicate in train, same label | suggest | drop all but the first | as left | as left |
 | the same file under two labels (conflict), train | suggest | downweight to 0 | as left | as left |
 | group across given splits (leak) | suggest | drop from the less strict split | as left | as left |
+| unlabelled image in the group of a val, test or predict image (leak) | drop | drop | drop | drop |
 | near duplicate | group | group | group | group |
 | label, clear | suggest | suggest | downweight to 0 | relabel |
 | label, less clear | suggest | suggest | review | downweight to 0 |
@@ -68,7 +69,7 @@ def action_for(issue: Any, policy: Policy, split: str | None) -> str:
     if kind == "near_duplicate":
         return "group"
     if kind == "leak":
-        return "suggest" if policy == "report" else "drop"
+        return "suggest" if policy == "report" and split != "unlabelled" else "drop"
     if policy == "report" or kind == "odd" or split != "train":
         return "suggest"
     if kind == "exact_duplicate":

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from decant.data.layout import key_for
+
 log = logging.getLogger(__name__)
 RESTS_ON = {
     "val": "weights, temperatures and the choice of the best models rest on these alone",
@@ -33,15 +35,15 @@ def without_repeats(table: pd.DataFrame, in_repeat: Sequence[bool]) -> pd.DataFr
         first = table.index[copies][0]
         log.warning(
             "%d of the %d images in %s are copies of other images (%s = %s) and are set aside",
-            copies.sum(), repeat.sum(), folders_of(table[repeat]), table.at[first, "path"], original[first],
+            copies.sum(), repeat.sum(), ", ".join(folders_of(table[repeat])), table.at[first, "path"], original[first],
         )  # fmt: skip
     if new.any():
-        labelled = table.loc[new, "label"].notna().sum()
+        labelled, folders = table.loc[new, "label"].notna().sum(), folders_of(table[new])
         log.warning(
             "%d images in %s are no copies (%s): %d count as unlabelled, %d have a label. If the folder is a split, "
-            "say which: data.splits: {%s: train} (or val, test, predict, unlabelled, ignore)",
-            new.sum(), folders_of(table[new]), table.loc[new, "path"].iloc[0], new.sum() - labelled, labelled,
-            folders_of(table[new]).split(", ")[0],
+            "say which: %s (or val, test, predict, unlabelled, ignore)",
+            new.sum(), ", ".join(folders), table.loc[new, "path"].iloc[0], new.sum() - labelled, labelled,
+            key_for(folders[0], "train"),
         )  # fmt: skip
     return table
 
@@ -51,8 +53,9 @@ def counted_reasons(reasons: Iterable[str]) -> str:
     return "; ".join(f"{count} × {reason}" for reason, count in Counter(reasons).most_common(3))
 
 
-def folders_of(rows: pd.DataFrame) -> str:
-    return ", ".join(sorted({path.split("/")[0] for path in rows["path"]})[:5])
+def folders_of(rows: pd.DataFrame) -> list[str]:
+    """The first five first folders of the paths."""
+    return sorted({path.split("/")[0] for path in rows["path"]})[:5]
 
 
 def contradicted_classes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from decant.data.sources.base import Found
-from decant.data.sources.class_names import need_classes, nfc, shown_name
+from decant.data.sources.class_names import need_classes, nfc, shown_names
 from decant.errors import UserError, nearest
 from decant.study import ExtraSource
 
@@ -32,7 +32,8 @@ def with_study_classes(items: Sequence[Found], extra: ExtraSource, number: int, 
     if extra.split == "train":
         need_classes(extra.class_names, labels, key)
     own = {nfc(name): name for name in classes}  # accents may be written in two ways
-    asked = {label: shown_name(label, extra.class_names) for label in labels}
+    shown = shown_names(extra.class_names)
+    asked = {label: shown.get(label, label) for label in labels}
     names = {label: own.get(nfc(name), name) for label, name in asked.items()}
     refuse_unknown(names, classes, extra.path, key)
     return [item if item.given_label is None else relabelled(item, names[item.given_label], key) for item in items]

@@ -22,7 +22,7 @@ from decant.data.extra_items import extra_items, log_extra
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
-from decant.data.sources.class_names import renamed, shown_name
+from decant.data.sources.class_names import renamed, shown_names
 from decant.data.splits import assign_splits, limited
 from decant.errors import UserError
 from decant.study import Data
@@ -127,9 +127,9 @@ def build_manifest(
     it after duplicates are grouped. seed: selects the images that `data.limit` keeps. progress: as
     `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image to train on.
     """
-    names = renamed(source.classes, data.class_names)
+    names, shown = renamed(source.classes, data.class_names), shown_names(data.class_names)
     found = list(source.found())
-    items = [with_class_name(item, data.class_names) for item in found if not item.extra]
+    items = [with_class_name(item, shown) for item in found if not item.extra]
     extras = extra_items([item for item in found if item.extra], data.extra, names)
     if data.limit is not None:
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
@@ -248,21 +248,30 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
 
 
 def with_class_name(item: Found, shown: Mapping[str, str]) -> Found:
-    return item if item.given_label is None else replace(item, given_label=shown_name(item.given_label, shown))
+    label = item.given_label
+    return item if label is None else replace(item, given_label=shown.get(label, label))
 
 
 def row_of(item: Found, look: Look) -> tuple[object, ...]:
     """The row of an image, in the order of COLUMNS."""
     identity = row_id(item.path)
-    has_split = item.given_label is not None or item.split == "predict" or (item.aside and item.split is not None)
-    split = item.split if has_split else "unlabelled"
+    split = item.split if item.given_label is not None else split_without_label(item)
     aside = f"broken: {look.problem}" if look.problem else item.aside
+    if split == "val" and item.given_label is None:
+        aside = aside or "no label: an image of val needs one"
     reason = aside or (WARNING + look.warning if look.warning else "")
     action = "drop" if aside else "none"
     group = look.content or identity
     label = item.given_label
     size = (look.width, look.height)
     return (identity, look.content, item.path, label, label, split, group, 1.0, action, reason, *size)
+
+
+def split_without_label(item: Found) -> str:
+    """The split of an image without a label: one given to test is to predict, one given to val stays there."""
+    if item.aside or item.split in ("val", "predict"):
+        return item.split or "unlabelled"
+    return "predict" if item.split == "test" else "unlabelled"
 
 
 def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:

@@ -15,6 +15,8 @@ from decant.data.sources.base import Found
 from decant.errors import UserError
 
 STRICTNESS = {"test": 2, "val": 1, "train": 0}  # a group in several splits stays in the strictest
+# Split -> the splits that a row of it must share no group with; the first that applies is named.
+LEAKS_FROM = {"train": ("test", "val"), "val": ("test",), "unlabelled": ("test", "val", "predict")}
 EACH_SPLIT_FROM_GROUPS = 4  # a class with at least this many groups has an image in every split
 
 
@@ -61,19 +63,24 @@ def assign_splits(rows: pd.DataFrame, seed: int, val_fraction: float, test_fract
 
 
 def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with leaking rows set aside: a group in several given splits stays in the strictest alone.
+    """`rows` with leaking rows set aside: of a group in several given splits the strictest split alone stays.
 
-    A train row is set aside if its group also has a kept val or test row, a val row if it has a test row; the
-    action becomes "drop" and the reason begins with "leak: ". Rows to predict have no label and cannot leak one.
+    A train row is set aside if its group also has a kept val or test row, a val row if it has a test row, an unlabelled
+    row, on which the student trains, if it has a val, test or predict row; the action becomes "drop" and the reason
+    begins with "leak: ". Rows to predict have no label and cannot leak one to train.
     """
-    counted = rows[(rows["action"] != "drop") & rows["split"].isin(list(STRICTNESS))]
-    rank = counted["split"].map(STRICTNESS)
-    strictest = rank.groupby(counted["group"]).transform("max")
-    leaking = counted.index[rank < strictest]
-    names = {number: split for split, number in STRICTNESS.items()}
+    kept = rows[rows["action"] != "drop"]
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for group, split in zip(kept["group"], kept["split"], strict=True):
+        splits_of[group].add(split)
+    leaks = {}
+    for index, group, split in zip(kept.index, kept["group"], kept["split"], strict=True):
+        held = next((other for other in LEAKS_FROM.get(split, ()) if other in splits_of[group]), "")
+        if held:
+            leaks[index] = f"leak: its group has a row in {held}"
     result = rows.copy()
-    result.loc[leaking, "action"] = "drop"
-    result.loc[leaking, "reason"] = [f"leak: its group has a row in {names[n]}" for n in strictest[leaking]]
+    result.loc[list(leaks), "action"] = "drop"
+    result.loc[list(leaks), "reason"] = list(leaks.values())
     return result
 
 

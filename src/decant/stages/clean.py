@@ -81,6 +81,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
     geometry = encoder_geometry(experiment.study, manifest)
     main, extra = manifest.main(), manifest.rows[manifest.is_extra()]
+    check_extra_is_usable(extra)
     looks, seen = look(experiment, main.rows, geometry)
     cleaned = clean_manifest(experiment.study, main, looks, seen)
     check_splits(cleaned.manifest)
@@ -102,9 +103,9 @@ def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Inde
     """
     manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
-    check_splits(manifest)
     leaks = leaking(manifest)
     usable = manifest if study.clean.policy == "report" else without(manifest, leaks)
+    check_splits(usable)
     judged = judged_labels(usable, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
     suggested = [part.suggested for part in judged.values()]
     suspects = pd.concat([part for part in suggested if len(part)] or suggested[:1], ignore_index=True)
@@ -197,13 +198,25 @@ def check_splits(manifest: Manifest) -> None:
     """Raise UserError if a split that the chain needs is empty."""
     for split in ("train", "val", "test"):
         if not (manifest.targets(manifest.of_split(split)) >= 0).any():
+            aside = manifest.rows[(manifest.rows["split"] == split) & (manifest.rows["action"] == "drop")]
+            example = "".join(f"{row.path}: {row.reason}" for row in aside.head(1).itertuples())
+            lost = f"; {len(aside)} images of {split} are set aside, for example {example}" if example else ""
             largest = manifest.kept().groupby("label")["group"].nunique().max()
             raise UserError(
                 f"no labelled image is left for {split} ({len(manifest.kept())} are kept in all; the largest class has "
-                f"{largest}, near duplicates counted once). Where a split is not given it is drawn from classes with "
-                f"at least {EACH_SPLIT_FROM_GROUPS} images. Give more images per class, or say in data.split_file "
+                f"{largest}, near duplicates counted once{lost}). Where a split is not given it is drawn from classes "
+                f"with at least {EACH_SPLIT_FROM_GROUPS} images. Give more images per class, or say in data.split_file "
                 "which images are train, val and test"
             )
+
+
+def check_extra_is_usable(extra: pd.DataFrame) -> None:
+    """Raise UserError if there are extra images and none can be used. extra: rows of the manifest."""
+    if len(extra) and (extra["action"] == "drop").all():
+        raise UserError(
+            f"none of the {len(extra)} images of the extra sources can be used, for example {extra['path'].iloc[0]}: "
+            f"{extra['reason'].iloc[0]}. Give other files, or remove data.extra."
+        )
 
 
 def check_classes(manifest: Manifest) -> None:
@@ -283,7 +296,9 @@ def leaking(manifest: Manifest) -> pd.Series:
 def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
     """The manifest with the leaking rows dropped."""
     rows = manifest.rows.copy()
-    rows.loc[rows["id"].isin(leaks.index), "action"] = "drop"
+    leaking = rows["id"].isin(leaks.index)
+    rows.loc[leaking, "action"] = "drop"
+    rows.loc[leaking, "reason"] = rows.loc[leaking, "id"].map(leaks)
     return Manifest(rows, manifest.classes)
 
 

@@ -9,7 +9,9 @@ from decant.stages.support.resolve import Inputs
 from decant.study import non_defaults
 from decant.tracking import progress
 
-VERSION = 5  # 5: splits below classes, a table per split; 4: reasons for decoder warnings, more kinds of tables
+# 6: test without a label is to predict, val is set aside; Parquet files and split files in one split; 5: splits below
+# classes, a table per split; 4: reasons for decoder warnings, more kinds of tables
+VERSION = 6
 NOT_READ = ("cache_px", "may_be_shared", "download")
 
 

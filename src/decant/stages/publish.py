@@ -7,6 +7,7 @@ import csv
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def write_submission(
     predictions: folder of a model's predictions. An image that cannot be read gets the most frequent class of train.
     class_names: `data.class_names`; the submission has the names of the source, the first if several were merged.
     partial: only some images were predicted (`data.limit`), and the sample's others are left out. Raises UserError if
-    the sample names an image that is missing, and if two images have the same name.
+    the sample names an image that is missing, or two images by one name, and if two images have the same name.
     """
     source_name = {shown: name for name, shown in reversed(list((class_names or {}).items()))}
     label_of = {name: source_name.get(label, label) for name, label in submitted_labels(manifest, predictions).items()}
@@ -207,6 +208,13 @@ def write_submission(
     if sample is not None:
         header, ids = sample_rows(sample)
     stems = {Path(name).stem: label for name, label in label_of.items()}
+    shared = Counter(Path(name).stem for name in label_of)
+    unclear = [id_ for id_ in ids if id_ not in label_of and shared[id_] > 1]
+    if unclear:
+        raise UserError(
+            f"the sample submission names {unclear[0]}, and {shared[unclear[0]]} images to predict have this name with "
+            "different endings. Rename all but one, or write the endings in the sample submission."
+        )
     missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
     if partial:
         ids = [id_ for id_ in ids if id_ not in missing]

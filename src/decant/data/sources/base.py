@@ -4,8 +4,9 @@ import difflib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -145,25 +146,31 @@ def split_of_cell(text: str, where: str) -> str:
 def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> list[Found]:
     """`items` with the splits of a split file; items that the file does not name keep their own.
 
-    The file may name paths with or without the folders that wrap the data set. Raises UserError if it names none of
-    the items.
+    The file may begin all its paths with the folders that wrap the data set. Raises UserError if it names none of the
+    items, or one in two splits.
     """
     paths = {item.path for item in items}
-    matched = {path: split for path, split in splits.items() if path in paths}
+    named: dict[str, str] = {}
     for path, split in splits.items():
-        if path not in matched:
-            inner = path.removeprefix("./")
-            while inner and inner not in paths:
-                inner = inner.partition("/")[2]
-            if inner:
-                matched.setdefault(inner, split)
+        if named.setdefault(path.removeprefix("./"), split) != split:
+            raise UserError(f"The split file gives {path} two splits, with and without ./ before it. Remove one row.")
+    skipped = max(wrapping_lengths(named), key=lambda length: len(paths & {path[length:] for path in named}))
+    matched = {path[skipped:]: split for path, split in named.items() if path[skipped:] in paths}
     if not matched:
         example = next(iter(splits), "nothing")
         raise UserError(
             f"The split file names none of the images in {where} (it names {example}, for example). Check "
             "data.split_file."
         )
-    absent = len(splits) - len(matched)
+    absent = len(named) - len(matched)
     if absent:
         log.warning("the split file names %d images that are not in %s", absent, where)
     return [replace(item, split=matched.get(item.path, item.split)) for item in items]
+
+
+def wrapping_lengths(paths: Collection[str]) -> list[int]:
+    """The lengths, from 0 on, of the folders with which all of `paths` begin: "a/b/1.jpg" alone gives 0, 2 and 4."""
+    ordered = sorted(paths)
+    first, last = (path.split("/")[:-1] for path in (ordered[0], ordered[-1]))  # all others begin as both do
+    common = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return list(accumulate((len(folder) + 1 for folder, _ in common), initial=0))

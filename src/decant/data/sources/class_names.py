@@ -113,7 +113,8 @@ def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
     Raises UserError if a key of `shown` is no class, or if a name is not one printable line of text.
     """
     need_classes(shown, classes, "data.class_names")
-    names = list(dict.fromkeys(shown_name(name, shown) for name in classes))
+    shown = shown_names(shown)
+    names = list(dict.fromkeys(shown.get(name, name) for name in classes))
     unusable = [name for name in names if not name.strip() or len(name.splitlines()) != 1 or "\0" in name]
     if unusable:
         letters = (letter if letter.isprintable() else " " for letter in unusable[0])
@@ -133,9 +134,9 @@ def need_classes(shown: Mapping[str, str], classes: Sequence[str], key: str) -> 
         raise UserError(f"{key}: {unknown[0]!r} is not a class of the source; it has {known}")
 
 
-def shown_name(name: str, shown: Mapping[str, str]) -> str:
-    """The name of a class in `data.class_names`, else its own."""
-    return {nfc(key): value for key, value in shown.items()}.get(name, name)
+def shown_names(shown: Mapping[str, str]) -> dict[str, str]:
+    """Class of the source, in Unicode's composed form -> its name in `data.class_names`."""
+    return {nfc(name): value for name, value in shown.items()}
 
 
 def as_yaml(text: str) -> str:

@@ -184,6 +184,8 @@ def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
         need_columns(list(cells[0]), {"auxiliary_columns": column}, table)
     labels = [row.get(layout.label_column, "") for row in cells]
     table_split = split_of_table(table) if several else None
+    if table_split == "unlabelled":
+        labels = [""] * len(cells)  # as in a folder of this name: its labels are not read
     split = "predict" if table_split == "test" and not any(labels) else table_split
     return [
         Row(

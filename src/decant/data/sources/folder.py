@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from decant.data.containers import ARCHIVE_ENDINGS, OTHER_ARCHIVE_ENDINGS, Container, Entry
@@ -131,6 +132,7 @@ class FolderSource(ContainerSource):
             yield replace(item, given_label=label)
 
     def _warn_of_empty_classes(self) -> None:
+        filled = {folder for path in self._stored for folder in folders_above(path)}
         inside = self.container.folders - {""}
         folders = (folder for folder in inside if not self.prefix.startswith(folder + "/"))
         for folder in sorted(unwrapped(folder, self.prefix) for folder in folders):
@@ -138,8 +140,13 @@ class FolderSource(ContainerSource):
             is_class = (
                 len(parts) == 2 and nfc(parts[0]) in self.layout.splits if self.layout.splits else len(parts) == 1
             )
-            if is_class and not is_hidden(folder) and not any(is_below(path, folder) for path in self._stored):
+            if is_class and not is_hidden(folder) and folder not in filled:
                 log.warning("the class folder %s in %s contains no image; left out", folder, self.where)
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """The folders that contain a path: "a", "a/b" for "a/b/1.jpg"."""
+    return accumulate(path.split("/")[:-1], "{}/{}".format)
 
 
 def items_of(images: Sequence[tuple[str, Entry]], predict: str, layout: FolderLayout) -> list[Found]:

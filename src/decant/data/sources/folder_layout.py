@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from decant.data.layout import SPLIT_OF_WORD, doubled_folders, split_of_name, telling_words, without_doubles
+from decant.data.layout import SPLIT_OF_WORD, doubled_folders, key_for, split_of_name, telling_words, without_doubles
 from decant.data.sources.base import Found
 from decant.data.sources.class_names import nfc, spoken
 from decant.errors import UserError
@@ -27,14 +27,18 @@ class FolderLayout:
 
     def item(self, path: str) -> Found:
         """Label, split and reason of the image at `path`."""
-        parts, in_repeat = parts_of(path, self.class_first), False
-        while parts[0] in self.repeats and len(parts) > 1:
-            parts, in_repeat = parts[1:], True
-        parts = without_doubles(parts, self.doubled)
+        parts, in_repeat = self.parts(path)
         if not self.splits:
             return Found(path, parts[0] if len(parts) > 1 else None, None, in_repeat=in_repeat)
         beside = len(parts) > 1 and parts[0] not in self.splits
         return replace(self._below_a_split(path, parts), in_repeat=in_repeat or beside)
+
+    def parts(self, path: str) -> tuple[list[str], bool]:
+        """The parts of a path from the split's or class's folder on; True if they lie in a repeating folder."""
+        parts, in_repeat = parts_of(path, self.class_first), False
+        while parts[0] in self.repeats and len(parts) > 1:
+            parts, in_repeat = parts[1:], True
+        return without_doubles(parts, self.doubled), in_repeat
 
     def _below_a_split(self, path: str, parts: Sequence[str]) -> Found:
         folder, label = parts[0], parts[1] if len(parts) > 2 else None
@@ -203,11 +207,11 @@ def warn_of_unlabelled(items: Sequence[Found], layout: FolderLayout) -> None:
     """One line per kind of image that has no label and is not to predict."""
     flat = [item for item in items if item.aside.startswith("no label")]
     if flat:
-        folder = flat[0].aside.split(": ")[1].split(" ")[0]
+        folder = layout.parts(flat[0].path)[0][0]
         log.warning(
             "%d images in %s are in no class folder, so they have no label and are set aside. Give labels in a table "
-            "(data.source: csv, data.table), or train on them without labels with data.splits: {%s: unlabelled}",
-            len(flat), folder, folder,
+            "(data.source: csv, data.table), or train on them without labels with %s",
+            len(flat), folder, key_for(folder, "unlabelled"),
         )  # fmt: skip
     strays = [item for item in items if item.given_label is None and item.split is None and not item.aside]
     strays = [item for item in strays if not item.problem and not item.in_repeat]

@@ -49,7 +49,7 @@ class ParquetSource(BaseSource):
     """One image per row; the path of a row is "<file>#<index>", counted from 0 in its file.
 
     label_column: contains the given labels of train. If a val or test file lacks it, its column `label` is used; a test
-    file with neither contains the images to predict.
+    file with neither contains the images to predict, and the images of a val file with neither are set aside.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ParquetSource(BaseSource):
             labels = self._labels[name]
             if labels is None or (split == "test" and all(label is None for label in labels)):
                 count = pq.read_metadata(self.where / name).num_rows
-                unlabelled_split = "predict" if split == "test" else None
+                unlabelled_split = {"test": "predict", "val": "val"}.get(split)
                 yield from (Found(f"{name}#{index}", None, unlabelled_split) for index in range(count))
                 continue
             auxiliary = self._auxiliary[name] or [()] * len(labels)
@@ -186,15 +186,13 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
     """(split, path below `folder`) of each file, train first. Raises UserError if there is none to train on."""
     if not folder.is_dir():
         raise UserError(f"data.path must be a folder with parquet files, but {folder} is a file.")
-    files: list[tuple[str, str]] = []
     present = parquet_names(folder)
-    for split in ("train", "val", "test"):
-        requested = getattr(layout, split)
-        matches = sorted(glob.glob(requested, root_dir=folder)) if requested else of_split(present, split)
-        if requested and not matches:
-            locate(folder, requested, f"data.{split}")
-        taken = {name for _, name in files}
-        files += [(split, name) for name in matches if name not in taken]
+    matches, requested = {}, {split: getattr(layout, split) for split in ("train", "val", "test")}
+    for split, pattern in requested.items():
+        matches[split] = sorted(glob.glob(pattern, root_dir=folder)) if pattern else of_split(present, split)
+        if pattern and not matches[split]:
+            locate(folder, pattern, f"data.{split}")
+    files = each_in_one_split(matches, requested)
     unused = sorted(set(present) - {Path(name).as_posix() for _, name in files})
     guessed = [f"{split}: {name}" for split, name in files if not getattr(layout, split) and not name.startswith(split)]
     if guessed:
@@ -210,6 +208,29 @@ def parquet_files(folder: Path, layout: ParquetLayout) -> list[tuple[str, str]]:
             f"{folder} contains no train*.parquet ({', '.join(present) or 'no parquet file at all'}). Name the "
             "file to train on as data.train, relative to data.path."
         )
+    return files
+
+
+def each_in_one_split(matches: Mapping[str, Sequence[str]], requested: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(split, file) of each file; `train: "*.parquet"` leaves the files of val and test to these.
+
+    A file that several splits match belongs to the split that matches the fewest files; a requested split comes before
+    one that is known by names. matches: split -> files. requested: split -> the study's pattern, or "". Raises
+    UserError if two requested splits match as many files, or if a requested split is left without a file.
+    """
+    candidates: dict[str, list[tuple[int, bool, str]]] = defaultdict(list)
+    for split, names in matches.items():
+        for name in names:
+            candidates[Path(name).as_posix()].append((len(names), not requested[split], split))
+    split_of = {}
+    for name, (first, *others) in ((name, sorted(of_name)) for name, of_name in candidates.items()):
+        if others and others[0][:2] == first[:2]:
+            raise UserError(f"data.{first[2]} and data.{others[0][2]} both take {name}: name it for one split only.")
+        split_of[name] = first[2]
+    files = [(split, name) for split in matches for name in matches[split] if split_of[Path(name).as_posix()] == split]
+    for split, pattern in requested.items():
+        if pattern and not any(of == split for of, _ in files):
+            raise UserError(f"data.{split}: each file that {pattern!r} matches is of another split. Name other files.")
     return files
 
 

@@ -21,6 +21,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from decant.data.file_digest import file_digest
 from decant.data.file_names import (
     ArchiveNames,
     has_surrogates,
@@ -127,8 +128,7 @@ class Container(ABC):
 
     def digest(self) -> str:
         """SHA-256 (hex) of the archive's bytes."""
-        with self.where.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self.where)
 
     def _entry(self, name: str, key: Any, size: int, problem: str, head: Callable[[], bytes]) -> Entry:
         """The entry of a listed file. head: returns its first bytes; called unless the extension is an image's."""

@@ -1,7 +1,6 @@
 """Parquet tables with the image bytes in a column, the layout of image data sets on the Hugging Face hub."""
 
 import glob
-import hashlib
 import json
 import logging
 from collections import defaultdict
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from decant.data.file_digest import file_digest
 from decant.data.images import BrokenImage
 from decant.data.layout import split_of_name
 from decant.data.sources.base import BaseSource, Found, locate
@@ -75,11 +75,7 @@ class ParquetSource(BaseSource):
         self.classes, self._named = self._name_classes(given, names, schemas)
 
     def digest(self) -> str:
-        parts = []
-        for _, name in self._files:
-            with (self.where / name).open("rb") as file:
-                parts.append(hashlib.file_digest(file, "sha256").hexdigest())
-        return self._combined_digest(*parts)
+        return self._combined_digest(*(file_digest(self.where / name) for _, name in self._files))
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
         wanted: dict[str, set[int]] = defaultdict(set)

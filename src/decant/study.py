@@ -118,7 +118,7 @@ class Geometry(Section):
     fit: Literal["auto", "crop", "stretch", "pad"] = Field(
         "auto",
         description="crop: the centre; stretch: the whole image, distorted; pad: the whole image, grey beside it; "
-        "auto: decided from the shapes of train, where they leave a doubt by probes on val",
+        "auto: crop for nearly square images, else what probes on train and val prefer",
     )
     aspect: float | None = Field(
         None, ge=0.2, le=5, description="width / height of the inputs; default: decided if fit is auto, else 1"

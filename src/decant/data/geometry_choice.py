@@ -10,7 +10,6 @@ import pandas as pd
 from decant.data.geometry import SQUARE, InputGeometry
 
 CROP_KEEPS = 0.9  # a median image that keeps this share in a centre crop is cropped, as networks were pretrained
-CROP_LOSES = 0.75  # if it keeps less, cropping is not compared
 DIFFERENT = 0.6  # spread from which one rectangle suits few images
 
 
@@ -57,18 +56,18 @@ def shapes_of(rows: pd.DataFrame) -> Shapes:
 
 
 def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry]:
-    """The geometries that may suit the images; one if their shapes leave no doubt. Square images are always cropped.
+    """The geometries that may suit the images; one if they are nearly square: these are cropped.
 
-    only_square: networks that accept square inputs only; if there are any, no rectangle is among the candidates.
+    The crop is compared even where it keeps little of an image: it shows the middle larger, and where objects are in
+    the middle, small inputs gain more by that than they lose. only_square: networks that accept square inputs only; if
+    there are any, no rectangle is among the candidates.
     """
-    kept = shapes.kept(1)
-    if kept >= CROP_KEEPS:
+    if shapes.kept(1) >= CROP_KEEPS:
         return [SQUARE]
-    crop = [SQUARE] if kept >= CROP_LOSES else []
-    nearly_square = CROP_KEEPS <= shapes.aspect <= 1 / CROP_KEEPS  # as many images are wide as are high
-    if only_square or nearly_square or shapes.spread > DIFFERENT:
-        return [InputGeometry("stretch"), *crop]
-    return [InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2)), *crop]
+    as_many_wide_as_high = CROP_KEEPS <= shapes.aspect <= 1 / CROP_KEEPS
+    if only_square or as_many_wide_as_high or shapes.spread > DIFFERENT:
+        return [InputGeometry("stretch"), SQUARE]
+    return [InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2)), SQUARE]
 
 
 def fit_to(shapes: Shapes, aspect: float) -> InputGeometry:

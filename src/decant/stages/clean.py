@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from scipy.special import softmax
 
 from decant.cleaning.duplicates import find_exact_duplicates, group_duplicates
 from decant.cleaning.extra import check_extra, extra_issues, touching
@@ -25,16 +24,16 @@ from decant.data.images import decode
 from decant.data.manifest import EXTRA, Manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing
-from decant.data.splits import EACH_SPLIT_FROM_GROUPS, folds, separate_groups
+from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
 from decant.models.classifier import placed
 from decant.models.inference import features_of
-from decant.models.probe import LinearProbe
+from decant.models.out_of_fold import out_of_fold, possible_folds, probe_probabilities
 from decant.seeds import derived_seed
-from decant.stages.support.auto_settings import resolve_source, source_digest
+from decant.stages.support.auto_settings import source_digest
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import encoder_geometry, geometry_settings
+from decant.stages.support.input_geometry import encoder_geometry, encoder_source, geometry_settings
 from decant.stages.support.resolve import Inputs
 from decant.study import Study, non_defaults
 from decant.tracking import progress
@@ -43,7 +42,6 @@ from decant.workspace import write_json
 log = logging.getLogger(__name__)
 VERSION = 2
 THUMBNAIL_PX = 32
-PROBE_STRENGTH = 0.01  # C of the probe that judges labels; not chosen on val, because val's labels are judged too
 
 
 @dataclass(frozen=True)
@@ -189,11 +187,6 @@ def log_extra(cleaned: Cleaned) -> None:
     )  # fmt: skip
 
 
-def encoder_source(experiment: Experiment) -> str:
-    encoder = experiment.study.clean.encoder
-    return resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
-
-
 def check_splits(manifest: Manifest) -> None:
     """Raise UserError if a split that the chain needs is empty."""
     for split in ("train", "val", "test"):
@@ -322,32 +315,3 @@ def judged_labels(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed
         name: judge_labels(probabilities[part], targets[part], ids[part], list(groups[part]))
         for name, part in (("train", train), ("val_and_test", other))
     }
-
-
-def out_of_fold(
-    features: np.ndarray, targets: np.ndarray, groups: Sequence[str], classes: int, k: int, seed: int
-) -> np.ndarray:
-    """Probabilities of each row by a linear probe that was fitted without its fold; float64 [n, classes].
-
-    features: float32 [n, D]. targets: int64 [n] in [0, classes). groups: [n]; a group lies in one fold.
-    """
-    k = possible_folds(targets, groups, k)
-    fold = folds(list(groups), list(targets), k, seed) if k > 1 else np.full(len(targets), -1)
-    probabilities = np.zeros((len(targets), classes))
-    for index in progress(range(k), "label probe", unit="folds"):
-        held = np.flatnonzero(fold == index)
-        probabilities[held] = probe_probabilities(features, targets, classes, np.flatnonzero(fold != index), held)
-    return probabilities
-
-
-def possible_folds(targets: np.ndarray, groups: Sequence[str], k: int) -> int:
-    """k, or fewer folds where there are too few groups or images of a class; below 2, none can be made."""
-    return min(k, len(set(groups)), int(np.bincount(targets).max()))
-
-
-def probe_probabilities(
-    features: np.ndarray, targets: np.ndarray, classes: int, fit_on: np.ndarray, of: np.ndarray
-) -> np.ndarray:
-    """Probabilities of the rows `of` by a linear probe fitted on the rows `fit_on`; float64 [len(of), classes]."""
-    probe = LinearProbe(classes, PROBE_STRENGTH).fit(features[fit_on], targets[fit_on])
-    return np.asarray(softmax(probe.logits(features[of]), axis=1))

@@ -92,8 +92,8 @@ def test_soft_labels_grow_with_their_views() -> None:
 
 
 def probes_take(probed: int, counts: Counts = COUNTS, decode_s: float = 0.0) -> float:
-    """Seconds that probes of this many geometries add, with the encoder's input at the side that is timed."""
-    study = load_study("cifar10", [f"clean.encoder.input_px={speed.TIMED_PX}"])
+    """Seconds that probes of this many geometries add, with the student at the side that is timed."""
+    study = load_study("cifar10", [f"student.input_px={speed.TIMED_PX}"])
     with_probes, without = (
         expected_seconds(study, ["clean", "pixels"], counts, Speed(decode_s), number) for number in (probed, 0)
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from decant.data.sources.base import Found
 from decant.stages import REFIT, STUDENTS
-from decant.stages.support.input_geometry import MOST_TRAIN, MOST_VAL
+from decant.stages.support.input_geometry import PROBE_IMAGES, probe_encoder
 from decant.stages.support.sample import is_usable
 from decant.stages.support.speed import Speed
 from decant.study import Data, Study, Teacher, Training
@@ -66,9 +66,9 @@ def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: 
 
 
 def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
-    """Of one geometry: images of train and val, decoded and passed through cleaning's encoder."""
-    images = min(counts.train, MOST_TRAIN) + min(counts.val, MOST_VAL)
-    return images * (speed.decode_s + speed.forward_s(study.clean.encoder))
+    """Of one geometry: images of train and val, decoded and passed through the encoder of the probes."""
+    images = min(counts.train + counts.val, PROBE_IMAGES)
+    return images * (speed.decode_s + speed.forward_s(probe_encoder(study)))
 
 
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:

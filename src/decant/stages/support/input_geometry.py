@@ -1,4 +1,4 @@
-"""The input geometry of a study: named by it, clear from the shapes of train, or decided by probes on val.
+"""The input geometry of a study: named by it, clear from the shapes of train, or decided by probes.
 
 All networks of a study share it, so that a view shows each of them the same part of an image.
 """
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_softmax
 
 from decant.data.geometry import SQUARE, InputGeometry, aspect_of
 from decant.data.geometry_choice import Shapes, candidates, described, fit_to, shapes_of
@@ -21,7 +20,7 @@ from decant.models.backbones import build_classifier, has_fixed_input
 from decant.models.classifier import Classifier, placed
 from decant.models.inference import evaluation_batches, features_of
 from decant.models.linear_head import subsample
-from decant.models.probe import LinearProbe
+from decant.models.out_of_fold import out_of_fold
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import resolve_source, source_digest
 from decant.stages.support.experiment import Experiment
@@ -29,8 +28,7 @@ from decant.study import Encoder, Study, Training
 from decant.tracking import progress
 from decant.workspace import StageResult
 
-MOST_TRAIN, MOST_VAL = 2000, 1000  # images of the probes
-PROBE_STRENGTH = 0.01  # C, the same for every geometry
+PROBE_IMAGES, PROBE_FOLDS = 2000, 5
 SAME_ASPECT = 1.15  # inputs whose aspect ratios differ by more do not show the same part of an image
 
 
@@ -59,7 +57,7 @@ class Possible:
 
     def __str__(self) -> str:
         options = "; ".join(described(geometry) for geometry in self.geometries)
-        return f"{f'auto, probes on val compare [{options}]' if self.probed else options}: {self.why}"
+        return f"{f'auto, probes compare [{options}]' if self.probed else options}: {self.why}"
 
 
 def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometry:
@@ -83,7 +81,10 @@ def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
     decided = by_probes(experiment, cleaned, manifest, options)
     values = ", ".join(f"{described(option)} {score:.4f}" for option, score in zip(options, decided, strict=True))
     best = options[int(np.argmax(decided))]
-    return Chosen(best, f"{possible.why}; probes on frozen features, {experiment.study.metric} on val: {values}")
+    return Chosen(
+        best,
+        f"{possible.why}; probes on frozen features, {experiment.study.metric} out of fold on train and val: {values}",
+    )
 
 
 def possible_geometries(study: Study, shapes: Shapes) -> Possible:
@@ -98,7 +99,7 @@ def possible_geometries(study: Study, shapes: Shapes) -> Possible:
 
 
 def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
-    """The geometry of cleaning's encoder, from shapes alone: before cleaning there is no val to decide on.
+    """The geometry of cleaning's encoder, from shapes alone: before cleaning there are no groups and no splits.
 
     manifest: before cleaning. Where the shapes leave a doubt, the first candidate: it shows the whole image.
     """
@@ -165,47 +166,63 @@ def squares_text(study: Study) -> str:
 def by_probes(
     experiment: Experiment, cleaned: StageResult, manifest: Manifest, options: Sequence[InputGeometry]
 ) -> list[float]:
-    """The score on val of a linear probe on frozen features of cleaning's encoder, per geometry, decided once."""
-    encoder = experiment.study.clean.encoder
-    source = resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
+    """The score of linear probes on frozen features per geometry, decided once."""
+    study, encoder = experiment.study, probe_encoder(experiment.study)
+    source = encoder_source(experiment)
     names = ", ".join(described(option) for option in options)
     key = (
-        f"geometry of {cleaned.fingerprint}: {names}; {experiment.study.metric} with {encoder.architecture} "
+        f"geometry of {cleaned.fingerprint}: {names}; {study.metric} out of fold with {encoder.architecture} "
         f"from {source_digest(source)} at {size_text(encoder.input_px)} px"
     )
 
     def decide() -> list[float]:
-        seed = derived_seed(experiment.study.seed, "encoder")
-        classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [source], seed)
+        classifier, _ = build_classifier(
+            encoder.architecture, 2, encoder.input_px, [source], derived_seed(study.seed, "encoder")
+        )
         classifier = placed(classifier, experiment.device).eval()
         return [probe_score(experiment, manifest, classifier, option) for option in progress(options, "geometry")]
 
     return [float(score) for score in experiment.workspace.decided(key, decide if experiment.may_measure else None)]
 
 
+def encoder_source(experiment: Experiment) -> str:
+    """The weights of cleaning's encoder."""
+    encoder = experiment.study.clean.encoder
+    return resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
+
+
+def probe_encoder(study: Study) -> Encoder:
+    """Cleaning's encoder at the student's size: how much a geometry must show depends on the number of pixels."""
+    encoder = study.clean.encoder
+    if has_fixed_input(encoder.architecture):
+        return encoder
+    return encoder.model_copy(update={"input_px": study.student.input_px})
+
+
 def probe_score(experiment: Experiment, manifest: Manifest, classifier: Classifier, geometry: InputGeometry) -> float:
-    """The study's metric on val of a probe fitted on train, both seen through this geometry."""
-    parts = []
-    for split, most in (("train", MOST_TRAIN), ("val", MOST_VAL)):
-        rows = labelled(manifest, split)
-        targets = manifest.targets(rows)
-        seed = derived_seed(experiment.study.seed, "geometry", split)
-        chosen = subsample(np.arange(len(rows)), targets, most, seed)
-        parts.append((features(experiment, classifier, rows.iloc[chosen], geometry), targets[chosen]))
-    (train, train_targets), (val, val_targets) = parts
-    probe = LinearProbe(len(manifest.classes), PROBE_STRENGTH).fit(train, train_targets)
-    return float(scores(log_softmax(probe.logits(val), axis=1), val_targets)[experiment.study.metric])
+    """The study's metric on train and val seen through this geometry, by probes fitted without an image's group.
+
+    Out of fold, because val alone is often too small to tell geometries apart.
+    """
+    rows = labelled(manifest)
+    targets, seed = manifest.targets(rows), derived_seed(experiment.study.seed, "geometry")
+    chosen = subsample(np.arange(len(rows)), targets, PROBE_IMAGES, seed)
+    rows, targets = rows.iloc[chosen], targets[chosen]
+    seen = features(experiment, classifier, rows, geometry)
+    probabilities = out_of_fold(seen, targets, list(rows["group"]), len(manifest.classes), PROBE_FOLDS, seed)
+    log_probabilities = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return float(scores(log_probabilities, targets)[experiment.study.metric])
 
 
-def labelled(manifest: Manifest, split: str) -> pd.DataFrame:
-    """The rows of a split that have a label of positive weight, each content once."""
-    rows = manifest.of_split(split).drop_duplicates("content")
+def labelled(manifest: Manifest) -> pd.DataFrame:
+    """The rows of train and val that have a label of positive weight, each content once."""
+    rows = pd.concat([manifest.of_split("train"), manifest.of_split("val")]).drop_duplicates("content")
     return rows[(manifest.targets(rows) >= 0) & (rows["weight"] > 0)]
 
 
 def features(experiment: Experiment, classifier: Classifier, rows: pd.DataFrame, geometry: InputGeometry) -> np.ndarray:
     """float32 [n, D], in the order of the rows."""
-    preprocessing = geometry.preprocessing(experiment.study.clean.encoder.input_px, 1.0)
+    preprocessing = geometry.preprocessing(probe_encoder(experiment.study).input_px, 1.0)
     of_id: dict[str, np.ndarray] = {}
     for ids, images in evaluation_batches(experiment.encoded_images(rows), preprocessing):
         of_id.update(zip(ids, features_of(classifier, images.to(experiment.device)), strict=True))

@@ -1,0 +1,41 @@
+"""Probabilities of images by linear probes on frozen features that were fitted without them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import softmax
+
+from decant.data.splits import folds
+from decant.models.probe import LinearProbe
+from decant.tracking import progress
+
+PROBE_STRENGTH = 0.01  # C; not chosen on val, because the labels of val are judged too
+
+
+def out_of_fold(
+    features: np.ndarray, targets: np.ndarray, groups: Sequence[str], classes: int, k: int, seed: int
+) -> np.ndarray:
+    """Probabilities of each row by a linear probe that was fitted without its fold; float64 [n, classes].
+
+    features: float32 [n, D]. targets: int64 [n] in [0, classes). groups: [n]; a group lies in one fold.
+    """
+    k = possible_folds(targets, groups, k)
+    fold = folds(list(groups), list(targets), k, seed) if k > 1 else np.full(len(targets), -1)
+    probabilities = np.zeros((len(targets), classes))
+    for index in progress(range(k), "label probe", unit="folds"):
+        held = np.flatnonzero(fold == index)
+        probabilities[held] = probe_probabilities(features, targets, classes, np.flatnonzero(fold != index), held)
+    return probabilities
+
+
+def possible_folds(targets: np.ndarray, groups: Sequence[str], k: int) -> int:
+    """k, or fewer folds where there are too few groups or images of a class; below 2, none can be made."""
+    return min(k, len(set(groups)), int(np.bincount(targets).max()))
+
+
+def probe_probabilities(
+    features: np.ndarray, targets: np.ndarray, classes: int, fit_on: np.ndarray, of: np.ndarray
+) -> np.ndarray:
+    """Probabilities of the rows `of` by a linear probe fitted on the rows `fit_on`; float64 [len(of), classes]."""
+    probe = LinearProbe(classes, PROBE_STRENGTH).fit(features[fit_on], targets[fit_on])
+    return np.asarray(softmax(probe.logits(features[of]), axis=1))

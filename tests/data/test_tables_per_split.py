@@ -190,4 +190,4 @@ def test_labels_in_a_table_of_unlabelled_images_are_not_read(tmp_path: Path) -> 
     )
     assert source.classes == ["cat", "dog"]
     assert {item.given_label for item in source.found() if item.path.startswith("img/b")} == {None}
-    assert counted(source.found(), Data()).others == 2
+    assert counted(source.found(), Data()).unlabelled == 2

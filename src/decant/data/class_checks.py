@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from decant.data.layout import key_for
+from decant.data.sources.folder_layout import key_for
 
 log = logging.getLogger(__name__)
 RESTS_ON = {

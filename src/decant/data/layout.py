@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
-import yaml
-
 SPLIT_WORDS = {
     "train": "train trains training",
     "val": "val valid validation validate validating dev devel development eval evaluation",
@@ -95,9 +93,3 @@ def unwrapped(path: str, prefix: str) -> str:
 
 def is_below(path: str, folder: str) -> bool:
     return bool(folder) and path.startswith(folder + "/")
-
-
-def key_for(folder: str, split: str) -> str:
-    """What a study says to name the split of a folder, for messages: data.splits: {lernen: train}."""
-    mapping = yaml.safe_dump({folder: split}, default_flow_style=True, allow_unicode=True, width=10**6)
-    return f"data.splits: {mapping.strip()}"

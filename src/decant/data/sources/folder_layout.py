@@ -4,7 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from decant.data.layout import SPLIT_OF_WORD, doubled_folders, key_for, split_of_name, telling_words, without_doubles
+import yaml
+
+from decant.data.layout import SPLIT_OF_WORD, doubled_folders, split_of_name, telling_words, without_doubles
 from decant.data.sources.base import Found
 from decant.data.sources.class_names import nfc, spoken
 from decant.errors import UserError
@@ -218,3 +220,9 @@ def warn_of_unlabelled(items: Sequence[Found], layout: FolderLayout) -> None:
     strays = [item for item in strays if layout.splits.get(nfc(item.path.split("/")[0])) != "unlabelled"]
     if strays:
         log.warning("%d images are in no class folder and count as unlabelled", len(strays))
+
+
+def key_for(folder: str, split: str) -> str:
+    """What a study says to name the split of a folder, for messages: data.splits: {lernen: train}."""
+    mapping = yaml.safe_dump({folder: split}, default_flow_style=True, allow_unicode=True, width=10**6)
+    return f"data.splits: {mapping.strip()}"

@@ -7,10 +7,10 @@ from pathlib import Path
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS, cifar10_rows, study_rows, toy_vehicles_rows
 from decant.errors import UserError, nearest
 from decant.evaluation.tables import write_results_table
-from decant.stages.clean import encoder_source
 from decant.stages.support.auto_settings import source_digest
 from decant.stages.support.command import at_least_one, run
 from decant.stages.support.experiment import Experiment, default_data_root
+from decant.stages.support.input_geometry import encoder_source
 from decant.stages.support.provenance import record_measurement
 from decant.study_files import ROOT
 from decant.study_reading import load_study

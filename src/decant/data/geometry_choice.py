@@ -59,8 +59,8 @@ def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry
     """The geometries that may suit the images; one if they are nearly square: these are cropped.
 
     The crop is compared even where it keeps little of an image: it shows the middle larger, and where objects are in
-    the middle, small inputs gain more by that than they lose. only_square: networks that accept square inputs only; if
-    there are any, no rectangle is among the candidates.
+    the middle, small inputs may gain more by that than they lose. only_square: networks that accept square inputs
+    only; if there are any, no rectangle is among the candidates.
     """
     if shapes.kept(1) >= CROP_KEEPS:
         return [SQUARE]

@@ -39,12 +39,14 @@ def test_the_average_is_the_exponential_moving_average_of_the_weights(classifier
     np.testing.assert_allclose(averaged.module.state_dict()[KEY].numpy(), expected, atol=1e-5)
 
 
-def test_early_steps_have_a_lower_decay(classifier: Classifier) -> None:
+def test_before_its_horizon_it_is_the_mean_of_the_weights_after_every_step(classifier: Classifier) -> None:
     averaged = Averaged(classifier, 1.0, 1000)
-    start = classifier.state_dict()[KEY].clone()
-    shifted(classifier, 1.0)
-    averaged.update(classifier, 0)  # decay (1 + 0) / (10 + 0)
-    torch.testing.assert_close(averaged.module.state_dict()[KEY], start + 0.9)
+    after = []
+    for step in range(4):
+        shifted(classifier, 0.5 * (step + 1))
+        averaged.update(classifier, step)
+        after.append(classifier.state_dict()[KEY].numpy().astype(np.float64))
+    np.testing.assert_allclose(averaged.module.state_dict()[KEY].numpy(), np.mean(after, axis=0), atol=1e-5)
 
 
 def test_statistics_are_averaged_and_counters_copied(classifier: Classifier) -> None:

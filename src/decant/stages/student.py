@@ -31,7 +31,7 @@ from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
 from decant.training.supervised import class_factors, supervised_loss, view_targets
 
-VERSION = 3  # 3: batch norms that keep their statistics are computed in the convolutions
+VERSION = 4  # 4: depthwise convolutions pad small inputs themselves on a CPU
 RESUMABLE = True
 ALONE = "student_alone"  # the twin
 OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train the twin again

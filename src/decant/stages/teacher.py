@@ -37,7 +37,7 @@ from decant.training.supervised import equal_class_probability, supervised_loss
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
-VERSION = 2  # 2: batch norms that keep their statistics are computed in the convolutions
+VERSION = 3  # 3: depthwise convolutions pad small inputs themselves on a CPU
 RESUMABLE = True
 
 

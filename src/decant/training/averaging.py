@@ -12,9 +12,10 @@ State = dict[str, Tensor]
 
 
 class Averaged:
-    """`module` is the network to use: the exponential moving average of the weights (Polyak & Juditsky 1992).
+    """`module` is the network to use: the mean of the weights after every step (Polyak & Juditsky 1992).
 
-    With `share` 0 it is the trained network itself. share: the average's horizon as a share of all `steps`.
+    After as many steps as its horizon, `share` of all `steps`, the mean goes on as an exponential moving average, which
+    forgets earlier weights. With `share` 0 `module` is the trained network itself.
     """
 
     def __init__(self, classifier: Classifier, share: float, steps: int) -> None:
@@ -23,10 +24,10 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, classifier: Classifier, step: int) -> None:
-        """Update after step `step` (from 0). The decay is lower in early steps, to forget the initial weights."""
+        """Update after step `step` (from 0)."""
         if self.module is classifier:
             return
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, step / (step + 1))
         for average, new in zip(self.module.state_dict().values(), classifier.state_dict().values(), strict=True):
             if average.is_floating_point():
                 average.lerp_(new, 1 - decay)

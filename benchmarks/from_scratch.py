@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from decant.data.manifest import read_manifest
-from decant.data.predictions import read_predictions
+from decant.benchmarking.teacher_scores import teacher_scores
 from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
-from decant.evaluation.scores import scores
 from decant.evaluation.tables import minutes, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
 from decant.stages.support.experiment import Experiment
@@ -58,16 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def row_of(experiment: Experiment, name: str) -> dict[str, object]:
     """Train a teacher and score it on test, with the study's test-time augmentation."""
-    trained = stage_result(experiment, f"teachers/{name}")
-    folder = stage_result(experiment, f"predictions/{name}").folder
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
-    test = manifest.of_split("test")
-    predicted = read_predictions(folder, "test").aligned(list(test["id"]))
-    record = record_of(trained.folder)
+    record = record_of(stage_result(experiment, f"teachers/{name}").folder)
     return {
         "minutes": minutes(record["seconds"]),
         "epochs": record["settings"]["epochs"],
-        "accuracy": round(scores(predicted.mean(), manifest.targets(test))["accuracy"], 5),
+        "accuracy": round(teacher_scores(experiment, name, "test", tta=True)["accuracy"], 5),
     }
 
 

@@ -1,0 +1,16 @@
+"""The scores of a study's teacher, trained if it is not yet."""
+
+from decant.data.manifest import read_manifest
+from decant.data.predictions import read_predictions
+from decant.evaluation.scores import scores
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import stage_result
+
+
+def teacher_scores(experiment: Experiment, name: str, split: str, tta: bool) -> dict[str, float]:
+    """What `decant.evaluation.scores` gives on a split, with or without the study's test-time augmentation."""
+    folder = stage_result(experiment, f"predictions/{name}").folder
+    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    rows = manifest.of_split(split)
+    predicted = read_predictions(folder, split).aligned(list(rows["id"]))
+    return scores(predicted.mean() if tta else predicted.members["identity"], manifest.targets(rows))

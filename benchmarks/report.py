@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from decant.reporting.report import headline
-from decant.stages.publish import gather, publish
+from decant.stages.publish import MISTAKES, gather, publish
 from decant.stages.support.command import PUBLISH_HELP, experiment_of, parser, run
 from decant.study_files import study_files
 from decant.workspace import LATEST, followed
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"ONNX file: {followed(experiment.workspace.folder / 'export' / LATEST / 'student.onnx')}")
     print(f"tables:    {folder / 'benchmarks'}")
     print(f"report:    {folder / 'REPORT.md'}")
+    print(f"mistakes:  {experiment.workspace.folder / 'results' / MISTAKES}")
     print(headline(folder))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from decant.data.preprocessing import size_text
 from decant.errors import UserError
 from decant.stages import publish
 from decant.stages.publish import publish_issues, published_folder, write_submission
+from decant.stages.support.mistakes import study_mistakes
 from decant.stages.support.resolve import stage_result
 
 Chain = Any
@@ -147,3 +149,33 @@ def test_a_sample_that_names_two_images_with_different_endings_is_a_users_error(
         write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17,x\n18,x\n")
     write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17.png,x\n18,x\n")
     assert rows_of(tmp_path / "s.csv")[1:] == [["17.png", "van"], ["18", "van"]]
+
+
+def test_the_page_of_mistakes_shows_each_wrong_test_image_once(chain: Chain) -> None:
+    rows = chain.manifest.of_split("test")
+    folder = chain.stages["export"].folder / "predictions"
+    answers = read_predictions(folder, "test").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
+    wrong = rows[answers != chain.manifest.targets(rows)]
+    page = study_mistakes(chain.experiment, chain.manifest, folder, chain.stages["ensemble"].folder)
+    worst = page.partition("<h2>Worst first</h2>")[2].partition("</section>")[0]
+    assert f"wrong on {len(wrong)} of {len(rows)} test images" in page
+    assert sorted(re.findall(r"<footer>(.*?)</footer>", worst)) == sorted(Path(path).name for path in wrong["path"])
+    assert worst.count("data:image/jpeg;base64,") == len(wrong)
+
+
+@pytest.mark.parametrize("may_be_shared", [False, True])
+def test_the_page_of_mistakes_leaves_the_runs_only_if_the_images_may_be_shared(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_be_shared: bool
+) -> None:
+    study = chain.experiment.study
+    data = study.data.model_copy(update={"may_be_shared": may_be_shared})
+    experiment = replace(
+        chain.experiment, study=study.model_copy(update={"data": data, "publish": True}), results=tmp_path
+    )
+    gathered = tmp_path / "gathered"
+    gathered.mkdir()
+    for name in ("mistakes.html", "REPORT.md"):
+        (gathered / name).write_text("written", encoding="utf-8")
+    monkeypatch.setattr(publish, "gather", lambda experiment, study_files: gathered)
+    folder = publish.publish(experiment, [])
+    assert (folder / "REPORT.md").is_file() and (folder / "mistakes.html").is_file() == may_be_shared

@@ -29,6 +29,7 @@ from decant.stages import STUDENTS
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment, git
 from decant.stages.support.input_geometry import chosen_geometry
+from decant.stages.support.mistakes import study_mistakes
 from decant.stages.support.onnx_predictions import CARD
 from decant.stages.support.provenance import PROVENANCE, command, digest, short_path
 from decant.stages.support.resolve import stage_result
@@ -36,9 +37,10 @@ from decant.study_files import ROOT
 from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)
+MISTAKES = "mistakes.html"  # contains images
 OWNED = (  # a study's folder may contain tables of other benchmarks too
-    "*.json", "submission*.csv", "REPORT.md", "data/*.*", "clean/*.*", "teachers/*.*", "ensemble/*.*", "export/*.*",
-    "benchmarks/*/*.*",
+    "*.json", "submission*.csv", "REPORT.md", MISTAKES, "data/*.*", "clean/*.*", "teachers/*.*", "ensemble/*.*",
+    "export/*.*", "benchmarks/*/*.*",
 )  # fmt: skip
 REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
@@ -75,7 +77,8 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     gathered = gather(experiment, study_files)
     forget(folder)
     for path in owned_files(gathered):
-        copy(path, folder / path.relative_to(gathered))
+        if path.name != MISTAKES or experiment.study.data.may_be_shared:
+            copy(path, folder / path.relative_to(gathered))
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
         write_readme(ROOT / "README.md", folder.parent)
@@ -91,6 +94,7 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")
     write_class_counts(manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
+    write_mistakes(experiment, manifest, results, folder / MISTAKES)
     write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
     write_json(folder / "geometry.json", geometry_of(experiment, results["clean"]))
     write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
@@ -138,6 +142,16 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
         copy(precision / name, folder / "benchmarks" / "precision" / name)
     for name in ("metrics.csv", "machine.json"):
         copy(latency / name, folder / "benchmarks" / "latency" / name)
+
+
+def write_mistakes(experiment: Experiment, manifest: Manifest, results: Mapping[str, StageResult], path: Path) -> None:
+    """Write the page of the exported file's mistakes on test; none without a test split."""
+    if len(manifest.of_split("test")):
+        page = study_mistakes(
+            experiment, manifest, results["export"].folder / "predictions", results["ensemble"].folder
+        )
+        with replacing(path) as beside:
+            beside.write_text(page, encoding="utf-8")
 
 
 def write_class_counts(manifest: Manifest, path: Path) -> None:

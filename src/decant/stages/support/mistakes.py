@@ -1,0 +1,82 @@
+"""The page of a study's mistakes: which images the exported file gets wrong on test."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from decant.data.images import decode
+from decant.data.manifest import Manifest
+from decant.data.predictions import read_predictions
+from decant.evaluation.mistakes import Mistake, commonest_confusions, mistakes
+from decant.evaluation.tables import plural, thousands
+from decant.reporting.mistakes_page import Card, Confusion, mistakes_page
+from decant.stages.support.experiment import Experiment
+
+WORST, CONFUSIONS, PER_CONFUSION = 24, 6, 4  # what the page shows at most
+SIDE_PX = 192  # of an image on the page, at most
+JPEG_QUALITY = 75
+
+
+def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, ensemble: Path) -> str:
+    """HTML with the worst and the typical mistakes of the exported file on test, beside the ensemble's answers.
+
+    student, ensemble: folders of their predictions.
+    """
+    rows = manifest.of_split("test")
+    ids = list(rows["id"])
+    answers = {
+        "student": read_predictions(student, "test").aligned(ids).members["identity"],
+        "ensemble": read_predictions(ensemble, "test").aligned(ids).members["identity"],
+    }
+    found = mistakes(answers["student"], manifest.targets(rows))
+    worst, confusions = found[:WORST], commonest_confusions(found, CONFUSIONS)
+    shown = [*worst, *(mistake for pair in confusions for mistake in pair[:PER_CONFUSION])]
+    images = data_uris(experiment, rows.iloc[sorted({mistake.row for mistake in shown})])
+
+    def cards(some: Sequence[Mistake]) -> list[Card]:
+        return [card(manifest, rows.iloc[one.row], one.row, answers, images[ids[one.row]]) for one in some]
+
+    title = experiment.study.title or experiment.study.name
+    summary = (
+        f"The exported student is wrong on {thousands(len(found))} of {plural(len(rows), 'test image')}. "
+        "Each card shows the label and both answers with their probabilities."
+    )
+    pairs = [
+        Confusion(
+            manifest.classes[pair[0].label], manifest.classes[pair[0].predicted], len(pair), cards(pair[:PER_CONFUSION])
+        )
+        for pair in confusions
+    ]
+    return mistakes_page(f"Mistakes: {title}", summary, cards(worst), pairs)
+
+
+def card(manifest: Manifest, row: pd.Series, position: int, answers: dict[str, np.ndarray], image: str) -> Card:
+    best = {name: int(values[position].argmax()) for name, values in answers.items()}
+    return Card(
+        image,
+        Path(row["path"]).name,
+        row["label"],
+        {
+            name: (manifest.classes[index], float(np.exp(answers[name][position, index])))
+            for name, index in best.items()
+        },
+    )
+
+
+def data_uris(experiment: Experiment, rows: pd.DataFrame) -> dict[str, str]:
+    """Manifest id -> the image, small, as a data URI."""
+    return {id_: data_uri(decode(data)) for id_, data in experiment.encoded_images(rows)}
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """uint8 [H, W, 3] as a JPEG file of at most SIDE_PX pixels a side, without metadata, in a data URI."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE_PX, SIDE_PX))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

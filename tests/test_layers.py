@@ -24,7 +24,7 @@ PACKAGES = [
     "data",
     "evaluation",
 ]
-FOUNDATIONS = ["study", "study_reading", "workspace", "tracking", "machine", "seeds"]
+FOUNDATIONS = ["study", "study_reading", "workspace", "tracking", "machine", "seeds", "processes"]
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ NO_NORMS = PLAIN.model_copy(update={"architecture": "test_vit"})  # batch norms 
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_the_gradients_of_parts_add_up_to_those_of_the_batch(network_of: Networks, task_of: Tasks, size: int) -> None:
     classifier, task = network_of(NO_NORMS), task_of(NO_NORMS)
-    batch = Batch(np.arange(8), 0, task.views.render(np.arange(8), 0, 32))
+    batch = Batch(np.arange(8), np.arange(8), 0, task.views.render(np.arange(8), 0, 32))
     found = []
     for part in (8, size):
         classifier.zero_grad()

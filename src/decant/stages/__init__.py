@@ -12,6 +12,8 @@ Each stage is a module of this package with
     VERSION                                    of its code: raise it when the same inputs give another result
     settings(experiment, name, inputs)         what of the study decides the result; part of the fingerprint
     build(experiment, name, inputs, folder)    write the result into `folder`
+    PARALLEL = True                            if several processes may run `build` together (`decant.processes`); the
+                                               first one's files are kept
     RESUMABLE = True                           if `build` continues in a folder that an interruption left
     repair(experiment, name, inputs, folder)   if the stage has files outside `folder`: called once per process for the
                                                finished stage, without its lock, to make again what was lost of them

@@ -15,14 +15,15 @@ from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import SPLITS, Predictions, write_predictions
 from decant.ensemble.tta import tta_members
 from decant.models.checkpoint import load_checkpoint
-from decant.models.inference import Members, evaluation_batches, predict
+from decant.models.inference import Members
 from decant.stages import REFIT, STUDENTS
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.predicted import predicted
 from decant.stages.support.resolve import Inputs
-from decant.tracking import progress
 
 VERSION = 1
+PARALLEL = True
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -60,9 +61,8 @@ def mean_of_models(
     parts = []
     for folder in model_folders(trained):
         checkpoint = load_checkpoint(folder)
-        encoded = progress(experiment.encoded_images(rows), f"predicting {split}", len(rows), "images")
-        batches = evaluation_batches(encoded, checkpoint.preprocessing)
-        parts.append(predict(checkpoint.classifier, batches, experiment.device, members).aligned(list(rows["id"])))
+        network = checkpoint.classifier, checkpoint.preprocessing
+        parts.append(predicted(experiment, rows, *network, members, f"predicting {split}"))
     return Predictions(parts[0].ids, averaged([part.members for part in parts]))
 
 
@@ -83,8 +83,8 @@ def out_of_fold(experiment: Experiment, manifest: Manifest, trained: Path, membe
     parts: list[dict[str, np.ndarray]] = []
     for index, folder in enumerate(model_folders(trained)):
         checkpoint = load_checkpoint(folder)
-        batches = evaluation_batches(experiment.encoded_images(train[fold == index]), checkpoint.preprocessing)
-        predictions = predict(checkpoint.classifier, batches, experiment.device, members)
+        network = checkpoint.classifier, checkpoint.preprocessing
+        predictions = predicted(experiment, train[fold == index], *network, members)
         ids += predictions.ids
         parts.append(predictions.members)
     return Predictions(ids, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

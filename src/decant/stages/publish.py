@@ -23,6 +23,7 @@ from decant.data.sources.tables import read_table
 from decant.errors import UserError
 from decant.evaluation.metrics import class_count_rows
 from decant.evaluation.tables import write_results_table
+from decant.processes import launched
 from decant.reporting.figures import render_figures
 from decant.reporting.report import write_readme, write_report, write_root_report
 from decant.stages import STUDENTS
@@ -75,6 +76,8 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     """
     folder = published_folder(experiment)
     gathered = gather(experiment, study_files)
+    if not launched().leads:
+        return folder
     forget(folder)
     for path in owned_files(gathered):
         if path.name != MISTAKES or experiment.study.data.may_be_shared:
@@ -89,6 +92,8 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     """Copy the stages' small results, draw the figures and write the report; return runs/<study>/results."""
     folder = experiment.workspace.folder / "results"
     results = {name: stage_result(experiment, name) for name in published_stages(experiment)}
+    if not launched().leads:
+        return folder
     forget(folder)
     copy_stage_files(experiment, results, folder)
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")

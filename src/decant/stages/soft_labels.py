@@ -17,6 +17,7 @@ from decant.data.views import ViewSet
 from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.classifier import placed
+from decant.processes import team
 from decant.seeds import derived_seed
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
@@ -32,6 +33,7 @@ from decant.workspace import fingerprint, locked, write_json
 log = logging.getLogger(__name__)
 VERSION = 1
 RESUMABLE = True
+PARALLEL = True
 BATCH = 64
 
 PooledLabels = Callable[[int, np.ndarray], np.ndarray]  # view, rows -> probabilities, float32 [len(rows), K]
@@ -101,7 +103,7 @@ def label_missing_views(
     experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: Path, wanted: range
 ) -> None:
     """Run the teacher over the views that the store lacks, one view number at a time."""
-    missing = store.missing(wanted)
+    missing = team().same(store.missing(wanted))  # only the first process sees the store
     if not missing:
         return
     checkpoints = [load_checkpoint(folder) for folder in model_folders(trained)]
@@ -133,10 +135,11 @@ def view_probabilities(
     classes = len(checkpoints[0].classes)
     total = np.zeros((labelling.shape[1], classes), dtype=np.float32)
     for checkpoint, labels in zip(checkpoints, labelling, strict=True):
-        chosen = np.flatnonzero(labels)
+        chosen = np.flatnonzero(labels)[team().part]
         for start in range(0, len(chosen), BATCH):
             rows = chosen[start : start + BATCH]
             images = network_input(views.render(rows, view, checkpoint.preprocessing.input_px), experiment.device)
             with torch.inference_mode():
                 total[rows] += F.softmax(checkpoint.classifier(images).float(), dim=1).cpu().numpy()
+    total = team().sum(total)
     return total / labelling.sum(axis=0)[:, None]

@@ -29,10 +29,11 @@ from decant.stages.support.weights import Weights, read_weights
 from decant.study import Student, non_defaults
 from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
-from decant.training.supervised import class_factors, supervised_loss, view_targets
+from decant.training.supervised import class_factors, row_weights, supervised_loss, view_targets
 
 VERSION = 4  # 4: depthwise convolutions pad small inputs themselves on a CPU
 RESUMABLE = True
+PARALLEL = True
 ALONE = "student_alone"  # the twin
 OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train the twin again
 
@@ -68,9 +69,12 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     if name == ALONE:
         student = twin_settings(student, len(data.cache), len(data.labels.labelled))
         rows, criterion = data.labels.labelled, twin_loss(student, views, data)
+        weight = row_weights(data.labels.targets, data.labels.weight, len(checkpoint.classes), student.balance)
     else:
         rows, criterion = np.arange(len(data.cache)), student_loss(student, views, data, inputs)
-    task = Task(rows, views, criterion, lambda epoch: epoch % study.soft_labels.views, metric=f"val_{study.metric}")
+        weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
+    stored, metric = study.soft_labels.views, f"val_{study.metric}"
+    task = Task(rows, views, criterion, lambda epoch: epoch % stored, metric=metric, weight=weight)
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.fits_head:
             fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
@@ -130,9 +134,8 @@ def distillation_loss(
     teachers take the part of a label that cleaning does not trust.
     """
     ensemble = pooled_labels(stores, weights)
-    factors = class_factors(labels.targets, classes, student.balance)
     known = (labels.targets >= 0) & (labels.weight > 0)
-    row_weight = torch.from_numpy(np.where(known, factors[labels.targets], 1.0)).float()
+    row_weight = torch.from_numpy(distillation_weights(labels, classes, student.balance)).float()
     hard_weight = torch.from_numpy(student.hard_weight * np.where(known, labels.weight.clip(max=1), 1.0)).float()
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
@@ -149,6 +152,12 @@ def distillation_loss(
         )
 
     return criterion
+
+
+def distillation_weights(labels: Labels, classes: int, balance: float) -> np.ndarray:
+    """The weight of each row in the mean of `distillation_loss`, float64 [n]: 1 for a row without a trusted label."""
+    known = (labels.targets >= 0) & (labels.weight > 0)
+    return np.where(known, class_factors(labels.targets, classes, balance)[labels.targets], 1.0)
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:

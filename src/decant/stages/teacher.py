@@ -33,12 +33,13 @@ from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxi
 from decant.training.loop import Task, train
 from decant.training.rate_range import rate_range
 from decant.training.resume import remove_resume
-from decant.training.supervised import equal_class_probability, supervised_loss
+from decant.training.supervised import equal_class_probability, row_weights, supervised_loss
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
 VERSION = 3  # 3: depthwise convolutions pad small inputs themselves on a CPU
 RESUMABLE = True
+PARALLEL = True
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -187,6 +188,7 @@ def task_of(experiment: Experiment, teacher: Teacher, data: TrainingData, views:
         probability=equal_class_probability(labels.targets[rows]) if teacher.balanced_sampling else None,
         augment=rand_augment(teacher.rand_augment),
         metric=f"val_{experiment.study.metric}",
+        weight=row_weights(labels.targets, labels.weight, classes, teacher.balance),
     )
 
 

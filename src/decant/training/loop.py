@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from decant.data.pool import parallel
 from decant.data.preprocessing import height_width
@@ -24,6 +24,7 @@ from decant.errors import UserError
 from decant.models.classifier import Classifier, placed
 from decant.models.folded_norms import Pairs, foldable_pairs, folded_norms
 from decant.models.padded_depthwise import padded_depthwise
+from decant.processes import Team, team
 from decant.study import Training
 from decant.tracking import Log, progress
 from decant.training.averaging import Averaged, Kept, best_epoch
@@ -40,6 +41,7 @@ Evaluate = Callable[[Classifier], dict[str, float]]
 ViewOfEpoch = Callable[[int], int]
 Augment = Callable[[Tensor], Tensor]
 LARGEST_GRADIENT = 5.0  # norm of the gradient of all parameters
+LEAST_WEIGHT = 1e-6  # of a batch; no row of a batch may have a weight
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Task:
     """What to learn: the cache rows (int64 [n]), their views, and the loss of the logits of a view.
 
     probability: float [n], how often a row is drawn if it is not once per epoch. augment: changes uint8 views [B, 3,
-    height, width] further, with torch's random numbers. metric: of `Evaluate`, chooses the best epoch.
+    height, width] further, with torch's random numbers. metric: of `Evaluate`, chooses the best epoch. weight: float
+    [len(cache)], the weight of each row in the mean that the criterion is; None: all the same.
     """
 
     rows: np.ndarray
@@ -57,6 +60,13 @@ class Task:
     probability: np.ndarray | None = None
     augment: Augment = lambda views: views
     metric: str = "val_accuracy"
+    weight: np.ndarray | None = None
+
+    def share(self, some: np.ndarray, all_: np.ndarray) -> float:
+        """The part that `some` rows of `all_` have in the weighted mean over `all_`."""
+        if self.weight is None:
+            return len(some) / len(all_)
+        return float(self.weight[some].sum() / max(float(self.weight[all_].sum()), LEAST_WEIGHT))
 
 
 def train(
@@ -100,7 +110,8 @@ def train(
             for index, batch in enumerate(rendered(task, batches, epoch, settings)):
                 number = epoch * epoch_steps + index
                 set_rate(optimizer, settings.learning_rate * rate_at(settings, number, steps, epoch_steps))
-                losses.append(train_step(classifier, optimizer, task, batch, micro, step_seed(seed, number), dtype))
+                random = step_seed(seed, number, team().rank)
+                losses.append(train_step(classifier, optimizer, task, batch, micro, random, dtype))
                 averaged.update(classifier, number)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         rate = epoch_steps * len(batches[0]) / (time.monotonic() - started)
@@ -118,9 +129,10 @@ def train(
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of cache rows: uint8 [B, 3, height, width], with their view number."""
+    """Views of cache rows: uint8 [B, 3, height, width], with their view number. whole: the rows of all processes."""
 
     rows: np.ndarray
+    whole: np.ndarray
     view: int
     views: Tensor
 
@@ -136,8 +148,10 @@ def rendered(task: Task, batches: list[np.ndarray], epoch: int, settings: Traini
     """The batches of an epoch; while the network learns from one, a thread renders the next."""
     view, size = task.view_of_epoch(epoch), size_at(settings, epoch)
 
-    def render(rows: np.ndarray) -> Batch:
-        return Batch(rows, view, task.views.render(rows, view, size))
+    part = team().part  # not in the thread, which does not know of the others
+
+    def render(whole: np.ndarray) -> Batch:
+        return Batch(whole[part], whole, view, task.views.render(whole[part], view, size))
 
     batches_of_views = parallel(render, batches, workers=1, ahead=2)
     yield from progress(batches_of_views, f"epoch {epoch + 1}/{settings.epochs}", len(batches), "batch")
@@ -164,16 +178,16 @@ def train_step(
                 raise
         micro.size = (min(micro.size, len(batch.rows)) + 1) // 2
         log.warning("the memory is too small; from now on %d images are in one forward pass", micro.size)
+    gradients = [parameter.grad for parameter in classifier.parameters() if parameter.grad is not None]
+    team().add([loss, *gradients])
+    average_norms(classifier, team())
     torch.nn.utils.clip_grad_norm_(classifier.parameters(), LARGEST_GRADIENT)
     optimizer.step()
     return loss
 
 
 def compute_gradients(classifier: Classifier, task: Task, batch: Batch, size: int, dtype: str) -> Tensor:
-    """Add the gradients of a batch, `size` images at a time; returns the detached loss.
-
-    Each part counts by its number of images, so sample weights are compared within a part only.
-    """
+    """Add the gradients of this process's part of a batch, `size` images at a time; returns its part of the loss."""
     device = classifier.mean.device
     views, total = task.augment(batch.views), torch.zeros((), device=device)
     for start in range(0, len(batch.rows), size):
@@ -181,10 +195,21 @@ def compute_gradients(classifier: Classifier, task: Task, batch: Batch, size: in
         rows = batch.rows[part]
         with autocast(dtype, device):
             logits = classifier(network_input(views[part], device))
-        loss = task.criterion(logits.float(), rows, batch.view) * (len(rows) / len(batch.rows))
+        loss = task.criterion(logits.float(), rows, batch.view) * task.share(rows, batch.whole)
         loss.backward()
         total += loss.detach()
     return total
+
+
+def average_norms(classifier: Classifier, team: Team) -> None:
+    """Give the batch norms that are trained the mean of the processes' statistics; each has seen its own images."""
+    norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    statistics = [
+        value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None
+    ]  # fmt: skip
+    team.add(statistics)
+    for value in statistics if team.count > 1 else ():
+        value.div_(team.count)
 
 
 def network_input(views: Tensor, device: torch.device) -> Tensor:
@@ -222,8 +247,9 @@ def epoch_rows(
     return [order[i * batch_size : (i + 1) * batch_size] for i in range(whole)]
 
 
-def step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """The seed of a step's random numbers, which are other ones in each process."""
+    return int(np.random.SeedSequence([seed, step, *([rank] if rank else [])]).generate_state(1)[0])
 
 
 def stops_early(history: list[dict[str, Any]], patience: int, metric: str) -> bool:

@@ -45,7 +45,7 @@ def rate_range(
         epoch, index = divmod(step, per_epoch)
         chosen = epoch_rows(task.rows, settings.batch_size, seed, epoch, task.probability)[index]
         view = task.view_of_epoch(epoch)
-        batch = Batch(chosen, view, task.views.render(chosen, view, settings.input_px))
+        batch = Batch(chosen, chosen, view, task.views.render(chosen, view, settings.input_px))
         rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (step / max(1, steps - 1))
         set_rate(optimizer, rate)
         loss = float(train_step(classifier, optimizer, task, batch, micro, step_seed(seed, step), dtype))

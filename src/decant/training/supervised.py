@@ -25,7 +25,7 @@ def supervised_loss(
     the exponent of the inverse class frequency. logit_adjustment: tau of Menon et al. 2021, eq. 10.
     """
     smoothing = settings.label_smoothing
-    factor = torch.from_numpy(weight * class_factors(targets, classes, settings.balance)[targets]).float()
+    factor = torch.from_numpy(row_weights(targets, weight, classes, settings.balance)).float()
     offset = torch.from_numpy(logit_adjustment * log_prior(targets, classes)).float()
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
@@ -48,6 +48,11 @@ def view_targets(views: ViewSet, targets: np.ndarray, classes: int, rows: np.nda
         share = torch.from_numpy(parameters.share[mixed])[:, None]
         onehot[mixed] = onehot[mixed] * share + others * (1 - share)
     return onehot
+
+
+def row_weights(targets: np.ndarray, weight: np.ndarray, classes: int, balance: float) -> np.ndarray:
+    """The weight of each row in the mean of `supervised_loss`, float64 [len(cache)]."""
+    return weight * class_factors(targets, classes, balance)[targets]
 
 
 def class_factors(targets: np.ndarray, classes: int, balance: float) -> np.ndarray:

@@ -3,16 +3,18 @@
 import argparse
 import io
 import logging
+import os
 import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from decant import machine
 from decant.errors import exit_on_user_error
+from decant.processes import launched
 from decant.stages.support.experiment import Experiment, are_committed, default_data_root
 from decant.study_files import ROOT, study_files
 from decant.study_reading import describe, load_study
@@ -92,8 +94,19 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
     machine.keep_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # in a file or pipe too, each line appears when it is printed
         sys.stdout.reconfigure(line_buffering=True)
-    with exit_on_user_error(stopped=STOPPED), counted_warnings():
+    with exit_on_user_error(stopped=STOPPED), counted_warnings(), one_voice():
         command(arguments)
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Of several processes only the first one prints and logs; each shows its own traceback."""
+    if launched().leads:
+        yield
+        return
+    logging.disable(logging.ERROR)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 
 from decant import machine
 from decant.data.sources import Source, open_source, toy_vehicles_folder
+from decant.processes import launched
 from decant.study import Study
 from decant.study_files import ROOT
 from decant.tracking import Log, Mode, wandb_run
@@ -91,7 +92,8 @@ class Experiment:
         """A W&B run for one training, as a function that logs metrics."""
         name = f"{self.study.name}/{job}"
         shared = self.study.data.may_be_shared
-        return wandb_run(self.wandb, self.workspace.folder, "decant", name, config, share_code=shared)
+        mode = self.wandb if launched().leads else "disabled"
+        return wandb_run(mode, self.workspace.folder, "decant", name, config, share_code=shared)
 
 
 def code_version() -> str:

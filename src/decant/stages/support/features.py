@@ -15,6 +15,7 @@ import pandas as pd
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import placed
 from decant.models.inference import evaluation_batches, features_of
+from decant.processes import team
 from decant.stages.support.experiment import Experiment
 from decant.tracking import progress
 from decant.workspace import replacing
@@ -30,8 +31,17 @@ def read_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features of the images and of their mirror images, float32 [n, D] each, in the order of `rows`.
 
-    folder: of the unfinished stage; what its parts contain is not computed again.
+    folder: of the unfinished stage; what its parts contain is not computed again. Each of several processes computes a
+    part.
     """
+    plain, mirrored = own_features(experiment, checkpoint, rows.iloc[team().part], folder)
+    return team().whole(plain, len(rows)), team().whole(mirrored, len(rows))
+
+
+def own_features(
+    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `read_features` returns, computed by this process alone."""
     pairs = read_parts(folder / FOLDER)
     missing = rows[~rows["id"].isin(list(pairs))]
     batches = computed(experiment, checkpoint, missing) if len(missing) else iter(())

@@ -16,7 +16,6 @@ from decant.evaluation.scores import scores
 from decant.models.backbones import build_classifier, has_fixed_input, head_of
 from decant.models.checkpoint import Checkpoint
 from decant.models.classifier import Classifier
-from decant.models.inference import evaluation_batches, predict
 from decant.models.linear_head import VERSION as HEAD_VERSION
 from decant.models.linear_head import choose_probe, rank, rows_to_fit
 from decant.models.regressions import GivenHead, Regressions
@@ -24,6 +23,7 @@ from decant.models.zero_shot import zero_shot_head
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.features import read_features
+from decant.stages.support.predicted import predicted
 from decant.stages.support.training_data import TrainingData, distinct_rows
 from decant.study import Training
 from decant.tracking import Log
@@ -167,8 +167,7 @@ def val_metrics(experiment: Experiment, data: TrainingData, preprocessing: Prepr
     def evaluate(classifier: Classifier) -> dict[str, float]:
         if "val" in data.splits:
             return {}
-        batches = evaluation_batches(experiment.encoded_images(val), preprocessing)
-        predictions = predict(classifier, batches, experiment.device).aligned(list(val["id"]))
+        predictions = predicted(experiment, val, classifier, preprocessing)
         val_scores = scores(predictions.mean(), manifest.targets(val))
         return {f"val_{name}": round(value, 5) for name, value in val_scores.items()}
 

@@ -1,17 +1,24 @@
 """The one place that finds the results of stages, building what is missing, and that plans without building."""
 
+import functools
 import importlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from decant.errors import UserError, nearest
+from decant.processes import launched, working_together
 from decant.stages import GRAPH, OF_ACTIVE, REFIT, Stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Study
+from decant.workspace import FINISHED as FINISHED_MARK
 from decant.workspace import StageResult
+
+BUILDING, FINISHED = "building", "finished"  # what the first of several processes tells the others about a stage
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,46 @@ def stage_result(experiment: Experiment, name: str) -> StageResult:
         def build(folder: Path) -> None:
             code.build(experiment, name, inputs, folder)
 
-        settings = code.settings(experiment, name, inputs)
-        resumable = getattr(code, "RESUMABLE", False)
         reads = outside_reads(experiment, name) + list(inputs.results.values())
-        result = experiment.workspace.stage(name, settings, reads, code.VERSION, build, resumable)
-        if hasattr(code, "repair"):
-            code.repair(experiment, name, inputs, result.folder)
+        made_from = name, code.settings(experiment, name, inputs), reads, code.VERSION
+        resumable, parallel = getattr(code, "RESUMABLE", False), getattr(code, "PARALLEL", False)
+        if launched().leads:
+            with_others = functools.partial(lead, build, parallel) if launched().count > 1 else build
+            result = experiment.workspace.stage(*made_from, with_others, resumable)
+            if hasattr(code, "repair"):
+                code.repair(experiment, name, inputs, result.folder)
+            launched().same(FINISHED)
+        else:
+            result = experiment.workspace.used[name] = experiment.workspace.located(*made_from)
+            follow(build, result.folder)
         experiment.finished[name] = result
     return experiment.finished[name]
+
+
+def lead(build: Callable[[Path], None], parallel: bool, folder: Path) -> None:
+    """Build a stage in the first of several processes; the others `follow` if the stage is `parallel`."""
+    if not parallel:
+        return build(folder)
+    launched().same(BUILDING)
+    launched().wait()  # until the others have copied the folder
+    with working_together():
+        build(folder)
+
+
+def follow(build: Callable[[Path], None], folder: Path) -> None:
+    """Do what the first process asks for until the stage is finished: a part of the work, in a copy of the folder.
+
+    What this process writes is thrown away. Raises RuntimeError if the first process has built another stage.
+    """
+    while launched().same(None) == BUILDING:
+        with TemporaryDirectory() as scratch:
+            copy = Path(scratch) / folder.name
+            shutil.copytree(folder, copy)
+            launched().wait()
+            with working_together():
+                build(copy)
+    if not (folder / FINISHED_MARK).is_file():
+        raise RuntimeError(f"{folder} is missing: do all processes have the same settings and the same disk?")
 
 
 def code_of(experiment: Experiment, name: str) -> Any:

@@ -5,6 +5,7 @@ exchanged as tensors and JSON, never as pickles.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+log = logging.getLogger(__name__)
 LONGEST_WAIT = timedelta(days=2)  # for a stage that the first process builds alone
 
 
@@ -95,6 +97,7 @@ def launched() -> Team:
         return ALONE
     from accelerate import PartialState  # starts the exchange: NCCL between GPUs, else Gloo
 
+    log.info("%s processes share the work", os.environ["WORLD_SIZE"])
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
     return Team(state.process_index, state.num_processes)
 

@@ -29,7 +29,7 @@ STUDY = {
     },
     "student": {"epochs": 2, "balance": 0.5, "drop_path": 0.0, "freeze_norm": True},
 }
-SCRIPTS = ("research/train_teacher.py", "distill/train_student.py")
+TRAIN, DISTIL = "research/train_teacher.py", "distill/train_student.py"  # the second one makes what it needs
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +39,19 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]
     study.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
     runs = {count: tmp_path_factory.mktemp(f"runs{count}") for count in (1, 2)}
     for count, place in runs.items():
-        for script in SCRIPTS:
-            launch(count, script, "--study", str(study), "--runs", str(place), "--wandb", "disabled")
+        launch(count, DISTIL, "--study", str(study), "--runs", str(place), "--wandb", "disabled")
     yield runs
 
 
 def launch(count: int, script: str, *words: str) -> str:
-    launcher = ["-m", LAUNCHER, "--cpu", "--num_processes", str(count), "--num_machines", "1"]
+    # With --cpu it would start one process without MPI; with --multi_gpu and no GPU the processes use their CPU.
+    launcher = ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(count), "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command = [sys.executable, *(launcher if count > 1 else []), str(ROOT / script), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count(f"{count} processes share the work") == (count > 1)
     return done.stdout
 
 
@@ -110,6 +111,6 @@ def test_one_process_prints_and_what_is_finished_is_kept(places: dict[int, Path]
     study = tmp_path / "shared.yaml"
     study.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
     before = {path: path.stat().st_mtime_ns for path in places[2].rglob("finished.json")}
-    printed = launch(2, SCRIPTS[0], "--study", str(study), "--runs", str(places[2]), "--wandb", "disabled")
+    printed = launch(2, TRAIN, "--study", str(study), "--runs", str(places[2]), "--wandb", "disabled")
     assert printed.count("teacher convnext: ") == 1
     assert {path: path.stat().st_mtime_ns for path in places[2].rglob("finished.json")} == before

@@ -101,10 +101,11 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
 @contextmanager
 def one_voice() -> Iterator[None]:
     """Of several processes only the first one prints and logs; each shows its own traceback."""
+    if int(os.environ.get("RANK", "0")):
+        logging.disable(logging.ERROR)
     if launched().leads:
         yield
         return
-    logging.disable(logging.ERROR)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 

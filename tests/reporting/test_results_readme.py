@@ -10,6 +10,7 @@ from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
+from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS
 from decant.evaluation.acceptance import ACCEPT_COLUMNS
 from decant.evaluation.foreign import FOREIGN_COLUMNS
 from decant.evaluation.intervals import COMPARISON_COLUMNS
@@ -52,6 +53,8 @@ TABLES = {
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/predict.csv": RATE_COLUMNS,
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
+    "training/ablations.csv": ABLATION_COLUMNS,
+    "training/effects.csv": EFFECT_COLUMNS,
     "cifar10/benchmarks/from_scratch.csv": FROM_SCRATCH_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,

@@ -192,14 +192,14 @@ def test_a_stage_by_its_own_script_is_the_stage_of_the_chain(micro: Micro, capsy
     assert micro.stages() == stages
 
 
-def test_the_last_lines_say_where_the_file_the_tables_and_the_report_are(
+def test_the_last_lines_say_where_the_file_and_the_results_are(
     micro: Micro, capsys: pytest.CaptureFixture[str]
 ) -> None:
     micro.run(path="benchmarks/report.py")
-    *_, file, tables, report, headline = capsys.readouterr().out.splitlines()
+    *_, file, tables, report, mistakes, headline = capsys.readouterr().out.splitlines()
     assert Path(file.partition(":")[2].strip()).samefile(micro.runs / "export" / "latest" / "student.onnx")
     assert Path(tables.partition(":")[2].strip()).is_dir()
-    assert Path(report.partition(":")[2].strip()).is_file()
+    assert Path(report.partition(":")[2].strip()).is_file() and Path(mistakes.partition(":")[2].strip()).is_file()
     assert "accuracy" in headline and "ensemble" in headline
 
 

@@ -1,5 +1,7 @@
 """Padded depthwise convolutions: the same function and gradients, and oneDNN pads no input smaller than the kernel."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ def test_output_and_gradients_are_those_of_the_layer(
     network = OneLayer(nn.Conv2d(6, 6, kernel, stride, padding, groups=6)).double()
     images = torch.rand(3, 6, *size, dtype=torch.float64)
     expected, slopes = network(images), gradients(network, images)
-    with padded_depthwise(network):  # type: ignore[arg-type]
+    with padded_depthwise(network):
         torch.testing.assert_close(network(images), expected)
         found = gradients(network, images)
     assert found.keys() == slopes.keys()
@@ -59,10 +61,11 @@ def test_no_convolution_pads_an_input_smaller_than_its_kernel(monkeypatch: pytes
     padded_by_library: list[bool] = []
     convolve = F.conv2d
 
-    def watched(x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation, groups: int) -> Tensor:  # type: ignore[no-untyped-def]
+    def watched(x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
+        _, padding, _, groups = where
         if groups > 1:
             padded_by_library.append(max(padding) > 0 and min(x.shape[2:]) < max(weight.shape[2:]))
-        return convolve(x, weight, bias, stride, padding, dilation, groups)
+        return convolve(x, weight, bias, *where)
 
     monkeypatch.setattr(F, "conv2d", watched)
     images = torch.rand(2, 3, 64, 64)

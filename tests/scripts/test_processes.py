@@ -84,7 +84,9 @@ def test_two_processes_predict_every_image_once(places: dict[int, Path], split: 
 
 @pytest.mark.slow
 def test_two_processes_store_the_soft_labels_of_one(places: dict[int, Path]) -> None:
-    for folder in sorted(path.parent for path in places[1].glob("store/soft_labels/*/store-*/header.json")):
+    folders = sorted(path.parent for path in places[1].glob("store/soft_labels/*/store-*/header.json"))
+    assert folders
+    for folder in folders:
         (other,) = (places[2] / "store" / "soft_labels" / folder.parent.name).glob("store-*")
         assert (other / "contents.txt").read_text() == (folder / "contents.txt").read_text()
         views, others = (sorted(path.glob("view-*.npy")) for path in (folder, other))

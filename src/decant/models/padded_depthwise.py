@@ -1,8 +1,7 @@
 """Depthwise convolutions that pad their own input where their kernel is larger than it.
 
-oneDNN takes three to five times as long for the gradients of such a convolution if it has to pad: 19 to 36 ms instead
-of 7 ms for 5 x 5 weights on 32 inputs of 4 x 4 px and 1,152 channels (two cores with AVX2). The result is the same up
-to the order of sums.
+oneDNN is slower in the gradients of such a convolution if it has to pad. The result is the same up to the order of
+sums.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,15 +11,13 @@ from typing import TypeGuard
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from decant.models.classifier import Classifier
-
 METHOD = "_conv_forward"  # of nn.Conv2d: input, weight and bias -> output
 
 
 @contextmanager
-def padded_depthwise(classifier: Classifier) -> Iterator[None]:
-    """Within the block, the depthwise convolutions of the classifier pad small inputs themselves."""
-    layers = [module for module in classifier.modules() if is_depthwise(module)]
+def padded_depthwise(network: nn.Module) -> Iterator[None]:
+    """Within the block, the depthwise convolutions of the network pad small inputs themselves."""
+    layers = [module for module in network.modules() if is_depthwise(module)]
     for layer in layers:
         setattr(layer, METHOD, padding_small_inputs(layer))
     try:

@@ -76,8 +76,14 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     """
     folder = published_folder(experiment)
     gathered = gather(experiment, study_files)
-    if not launched().leads:
-        return folder
+    if launched().leads:
+        copy_published(experiment, gathered, folder)
+    launched().wait()
+    return folder
+
+
+def copy_published(experiment: Experiment, gathered: Path, folder: Path) -> None:
+    """Replace the published files by the gathered ones, and in the checkout write the root report and the README."""
     forget(folder)
     for path in owned_files(gathered):
         if path.name != MISTAKES or experiment.study.data.may_be_shared:
@@ -85,15 +91,22 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
         write_readme(ROOT / "README.md", folder.parent)
-    return folder
 
 
 def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     """Copy the stages' small results, draw the figures and write the report; return runs/<study>/results."""
     folder = experiment.workspace.folder / "results"
     results = {name: stage_result(experiment, name) for name in published_stages(experiment)}
-    if not launched().leads:
-        return folder
+    if launched().leads:
+        write_results(experiment, study_files, results, folder)
+    launched().wait()
+    return folder
+
+
+def write_results(
+    experiment: Experiment, study_files: list[Path], results: Mapping[str, StageResult], folder: Path
+) -> None:
+    """Write everything that `gather` collects."""
     forget(folder)
     copy_stage_files(experiment, results, folder)
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")
@@ -105,7 +118,6 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
     render_figures(folder)
     write_report(folder, folder / "REPORT.md")
-    return folder
 
 
 def geometry_of(experiment: Experiment, cleaned: StageResult) -> dict[str, Any]:

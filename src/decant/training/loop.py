@@ -41,7 +41,7 @@ Evaluate = Callable[[Classifier], dict[str, float]]
 ViewOfEpoch = Callable[[int], int]
 Augment = Callable[[Tensor], Tensor]
 LARGEST_GRADIENT = 5.0  # norm of the gradient of all parameters
-LEAST_WEIGHT = 1e-6  # of a batch; no row of a batch may have a weight
+LEAST_WEIGHT = 1e-6  # of a batch: all its rows may have the weight 0
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,6 @@ class MicroBatch:
 def rendered(task: Task, batches: list[np.ndarray], epoch: int, settings: Training) -> Iterator[Batch]:
     """The batches of an epoch; while the network learns from one, a thread renders the next."""
     view, size = task.view_of_epoch(epoch), size_at(settings, epoch)
-
     part = team().part  # not in the thread, which does not know of the others
 
     def render(whole: np.ndarray) -> Batch:
@@ -203,12 +202,12 @@ def compute_gradients(classifier: Classifier, task: Task, batch: Batch, size: in
 
 def average_norms(classifier: Classifier, team: Team) -> None:
     """Give the batch norms that are trained the mean of the processes' statistics; each has seen its own images."""
+    if team.count == 1:
+        return
     norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
-    statistics = [
-        value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None
-    ]  # fmt: skip
+    statistics = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
     team.add(statistics)
-    for value in statistics if team.count > 1 else ():
+    for value in statistics:
         value.div_(team.count)
 
 

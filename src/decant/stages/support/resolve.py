@@ -15,10 +15,9 @@ from decant.stages import GRAPH, OF_ACTIVE, REFIT, Stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Study
-from decant.workspace import FINISHED as FINISHED_MARK
-from decant.workspace import StageResult
+from decant.workspace import FINISHED, StageResult
 
-BUILDING, FINISHED = "building", "finished"  # what the first of several processes tells the others about a stage
+BUILDING, DONE = "building", "done"  # what the first of several processes tells the others about a stage
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def stage_result(experiment: Experiment, name: str) -> StageResult:
             result = experiment.workspace.stage(*made_from, with_others, resumable)
             if hasattr(code, "repair"):
                 code.repair(experiment, name, inputs, result.folder)
-            launched().same(FINISHED)
+            launched().same(DONE)
         else:
             result = experiment.workspace.used[name] = experiment.workspace.located(*made_from)
             follow(build, result.folder)
@@ -74,7 +73,8 @@ def stage_result(experiment: Experiment, name: str) -> StageResult:
 def lead(build: Callable[[Path], None], parallel: bool, folder: Path) -> None:
     """Build a stage in the first of several processes; the others `follow` if the stage is `parallel`."""
     if not parallel:
-        return build(folder)
+        build(folder)
+        return
     launched().same(BUILDING)
     launched().wait()  # until the others have copied the folder
     with working_together():
@@ -93,7 +93,7 @@ def follow(build: Callable[[Path], None], folder: Path) -> None:
             launched().wait()
             with working_together():
                 build(copy)
-    if not (folder / FINISHED_MARK).is_file():
+    if not (folder / FINISHED).is_file():
         raise RuntimeError(f"{folder} is missing: do all processes have the same settings and the same disk?")
 
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.cores import usable_cores
 from decant.errors import UserError
 from decant.stages.support.command import run
 from decant.tracking import progress
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sample_sheet(seed=given.seed, columns=10, rows=3).save(given.target)
     else:
         try:
-            generate(given.target, images=given.images, size_px=given.size_px, seed=given.seed, progress=progress)
+            generate(
+                given.target, images=given.images, size_px=given.size_px, seed=given.seed, progress=progress,
+                processes=usable_cores(),
+            )  # fmt: skip
         except ValueError as error:
             raise UserError(str(error)) from None
     print(given.target)

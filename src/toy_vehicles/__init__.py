@@ -26,7 +26,11 @@ duplicates of train images, with their true label: these are leaks.
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from toy_vehicles.mess import file_bytes
@@ -36,20 +40,22 @@ from toy_vehicles.sheet import sample_sheet
 
 __all__ = ["CLASSES", "FAULTS", "LOOK_ALIKES", "TRUTH_COLUMNS", "generate", "sample_sheet"]
 
-Progress = Callable[..., Iterable[Plan]]
+Progress = Callable[..., Iterable[Path]]
+PER_PROCESS = 200  # files for which another process is worth its start
 TRUTH_COLUMNS = ("path", "true_label", "given_label", "fault", "of")
 
 
 def generate(
     folder: Path, *, images: int = 2000, size_px: int = 96, seed: int = 0, classes: int = 10,
-    test_share: float = 0.15, progress: Progress | None = None,
+    test_share: float = 0.15, progress: Progress | None = None, processes: int = 1,
 ) -> None:  # fmt: skip
     """Write `images` files and truth.csv to `folder`; do nothing if `folder` is already complete.
 
     size_px: side of the square images; the sides of the others are near it. classes: how many of CLASSES, from the
     first; the first is the most frequent. test_share: share of all images that is in test, in (0, 0.5]; 0.15 is in
-    val. progress: as `decant.tracking.progress`. The same arguments give the same bytes. The files are written to a
-    temporary folder first, so `folder` is never incomplete.
+    val. progress: as `decant.tracking.progress`. processes: how many draw at once; each further one is a spawned
+    Python, so the main module needs its `if __name__ == "__main__"`. The same arguments give the same bytes, for any
+    number of processes. The files are written to a temporary folder first, so `folder` is never incomplete.
     Raises ValueError if a number is out of range or if `folder` contains something else.
     """
     if (folder / "truth.csv").is_file():
@@ -57,21 +63,37 @@ def generate(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a toy-vehicles folder (no truth.csv); choose another or empty it")
     plans = plan_files(images, size_px, seed, classes, test_share)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    incomplete = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(incomplete, ignore_errors=True)
     try:
-        _write_all(partial, plans, seed, progress)
-        _put_in_place(partial, folder)
+        with closing(_drawn(plans, seed, incomplete, min(processes, len(plans) // PER_PROCESS))) as drawn:
+            for _ in drawn if progress is None else progress(drawn, "drawing", total=len(plans), unit="images"):
+                pass
+        _write_truth(incomplete, plans)
+        _put_in_place(incomplete, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(incomplete, ignore_errors=True)
 
 
-def _write_all(folder: Path, plans: list[Plan], seed: int, progress: Progress | None) -> None:
-    folder.mkdir(parents=True)
-    for plan in plans if progress is None else progress(plans, "drawing", unit="images"):
-        path = folder / plan.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file_bytes(plan, seed))
+def _drawn(plans: list[Plan], seed: int, folder: Path, processes: int) -> Generator[Path]:
+    """Write the files; yield the path of each."""
+    write = partial(_write, folder, seed)
+    if processes < 2:
+        yield from map(write, plans)
+        return
+    # not fork, which copies locks that threads of this process may hold
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(write, plans, chunksize=20)
+
+
+def _write(folder: Path, seed: int, plan: Plan) -> Path:
+    path = folder / plan.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file_bytes(plan, seed))
+    return path
+
+
+def _write_truth(folder: Path, plans: list[Plan]) -> None:
     with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TRUTH_COLUMNS)

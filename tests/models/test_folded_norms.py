@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from decant.models.backbones import build_classifier
 from decant.models.classifier import Classifier
-from decant.models.folded_norms import disturb_norms, foldable_pairs, folded_norms
+from decant.models.folded_norms import disturb_norms, foldable_pairs, folded_copy, folded_norms
 
 SIZE = (64, 64)
 
@@ -55,6 +55,19 @@ def test_a_norm_is_not_computed_within_the_block(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(BatchNormAct2d, "forward", lambda self, x: pytest.fail("a norm was computed"))
     with folded_norms(classifier, pairs):
         classifier(images)
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "resnet18", "mobilenetv4_conv_small_050"])
+def test_a_folded_copy_predicts_the_same_without_a_norm(monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
+    classifier, images = network(architecture), torch.rand(4, 3, *SIZE)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    expected = classifier(images)
+    copy = folded_copy(classifier.train(), foldable_pairs(classifier, SIZE))
+    monkeypatch.setattr(nn.functional, "batch_norm", lambda *_, **__: pytest.fail("a norm was computed"))
+    torch.testing.assert_close(copy(images), expected, rtol=1e-4, atol=1e-5)
+    assert classifier.training and all(
+        torch.equal(value, before[key]) for key, value in classifier.state_dict().items()
+    )
 
 
 class Branching(nn.Module):

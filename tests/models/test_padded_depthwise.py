@@ -29,7 +29,9 @@ class OneLayer(nn.Module):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (4, 4), (9, 3), (5, 5), (12, 12)])
-@pytest.mark.parametrize("kernel, padding, stride", [(5, 2, 1), ((3, 5), (1, 2), 1), (7, 3, 2), (5, "same", 1)])
+@pytest.mark.parametrize(
+    "kernel, padding, stride", [(5, 2, 1), ((3, 5), (1, 2), 1), (7, 3, 2), (5, "same", 1), (5, 4, 1)]
+)
 def test_output_and_gradients_are_those_of_the_layer(
     size: tuple[int, int], kernel: int | tuple[int, int], padding: int | tuple[int, int] | str, stride: int
 ) -> None:
@@ -75,6 +77,25 @@ def test_no_convolution_pads_an_input_smaller_than_its_kernel(monkeypatch: pytes
     with padded_depthwise(classifier):
         classifier(images)
     assert padded_by_library and not any(padded_by_library)
+
+
+@pytest.mark.parametrize("side, stride, met", [(2, 1, 3), (3, 1, 5), (1, 1, 1), (4, 2, 5), (1, 2, 1)])
+def test_the_part_of_a_kernel_that_meets_only_padding_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, side: int, stride: int, met: int
+) -> None:
+    layer = nn.Conv2d(4, 4, 5, stride, 2, groups=4)
+    seen: list[tuple[int, ...]] = []
+    convolve = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, w, *where: (seen.append(tuple(w.shape[2:])), convolve(x, w, *where))[1])
+    with padded_depthwise(OneLayer(layer)):
+        layer(torch.rand(1, 4, side, side))
+    assert seen == [(met, met)]
+
+
+def test_an_input_that_is_too_small_is_refused_as_by_torch() -> None:
+    layer = nn.Conv2d(4, 4, 5, groups=4)
+    with padded_depthwise(OneLayer(layer)), pytest.raises(RuntimeError, match="Kernel size"):
+        layer(torch.rand(1, 4, 3, 3))
 
 
 def test_the_network_is_as_before_after_the_block() -> None:

@@ -5,6 +5,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 import toy_vehicles
 from toy_vehicles import CLASSES, FAULTS, LOOK_ALIKES, generate, sample_sheet
-from toy_vehicles.plan import DUPLICATES, Plan, plan_files
+from toy_vehicles.plan import DUPLICATES, plan_files
 from toy_vehicles.scene import draw
 
 IMAGES = 250
@@ -73,6 +74,16 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_gives_others(tmp_path: 
     one, two, three = (digests(tmp_path / name) for name in ("one", "two", "three"))
     assert one == two
     assert not set(one.values()) & set(three.values()) - {hashlib.sha256(b"").hexdigest()}
+
+
+def test_two_processes_write_the_same_files_as_one(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        generate(tmp_path / str(processes), images=400, size_px=32, processes=processes)
+
+    one, two = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+                for root in (tmp_path / "1", tmp_path / "2")]  # fmt: skip
+    assert len(one) == 401
+    assert one == two
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -259,13 +270,14 @@ def test_a_complete_set_is_kept_and_a_folder_with_other_files_is_refused(tmp_pat
     assert (foreign / "holiday.jpg").read_bytes() == b"mine"
 
 
-def test_an_interrupted_run_leaves_no_folder(tmp_path: Path) -> None:
-    def stop(plans: list[Plan], what: str, unit: str) -> Iterator[Plan]:
-        yield from plans[:5]
+@pytest.mark.parametrize(("images", "processes"), [(60, 1), (400, 2)])
+def test_an_interrupted_run_leaves_no_folder(tmp_path: Path, images: int, processes: int) -> None:
+    def stop(drawn: Iterator[Path], what: str, total: int, unit: str) -> Iterator[Path]:
+        yield from islice(drawn, 5)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / "set", images=60, size_px=32, progress=stop)
+        generate(tmp_path / "set", images=images, size_px=32, progress=stop, processes=processes)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,8 +1,8 @@
 """Batch norms that keep their statistics, computed inside the convolutions before them.
 
 Such a norm is an affine map of each channel, which a convolution can do with its own weights and bias: the function is
-the same, and a training step on a CPU saves the passes over memory of each norm and of its gradients. The parameters
-stay where they are, so checkpoints do not change.
+the same, and a CPU saves the passes over memory of each norm and of its gradients. In training the parameters stay
+where they are, so checkpoints do not change; for inference a copy has the product in place of both.
 """
 
 import copy
@@ -39,18 +39,31 @@ def folded_norms(classifier: Classifier, pairs: Pairs) -> Iterator[None]:
             del module.forward  # the method of the class is visible again
 
 
+def folded_copy(classifier: Classifier, pairs: Pairs) -> Classifier:
+    """A copy for inference, in evaluation mode, in which the convolutions of `pairs` compute the norms."""
+    folded = copy.deepcopy(classifier).eval().requires_grad_(False)
+    modules = dict(folded.named_modules())
+    for convolution_name, norm_name in pairs:
+        convolution, norm = modules[convolution_name], modules[norm_name]
+        weight, bias = folded_parameters(convolution, norm)
+        convolution.weight, convolution.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+        norm.forward = activation_of(norm)
+    return folded
+
+
 def folded_forward(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
+    return lambda x: convolved(convolution, x, *folded_parameters(convolution, norm))
+
+
+def folded_parameters(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that computes the norm after it too."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None, "a norm without statistics"
-
-    def forward(x: Tensor) -> Tensor:
-        scale = norm.weight * torch.rsqrt(variance + norm.eps)
-        bias = norm.bias - mean * scale
-        if convolution.bias is not None:
-            bias = bias + convolution.bias * scale
-        return convolved(convolution, x, convolution.weight * scale.view(-1, 1, 1, 1), bias)
-
-    return forward
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = norm.bias - mean * scale
+    if convolution.bias is not None:
+        bias = bias + convolution.bias * scale
+    return convolution.weight * scale.view(-1, 1, 1, 1), bias
 
 
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -74,6 +87,8 @@ def foldable_pairs(classifier: Classifier, size: tuple[int, int]) -> Pairs:
     size: height and width of an input that the network accepts. The pairs are found by watching a forward pass, and
     tried on a copy with other norms, which must give the same logits; where it does not, no pair is returned.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in classifier.modules()):
+        return []
     trial = copy.deepcopy(classifier).cpu().eval()
     generator = torch.Generator().manual_seed(0)
     disturb_norms(trial, generator)

@@ -1,6 +1,6 @@
 """Inference from encoded images: batches through the evaluation transform, log-probabilities and features."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from decant.data.predictions import Predictions
 from decant.data.preprocessing import Preprocessing
 from decant.models.backbones import embed, head_of
 from decant.models.classifier import Classifier, placed
+from decant.models.folded_norms import foldable_pairs, folded_copy
 
 Members = Mapping[str, Callable[[Tensor], Tensor]]
 IDENTITY: Members = {"identity": lambda images: images}
@@ -39,19 +40,31 @@ def predict(
     members: Members = IDENTITY,
 ) -> Predictions:
     """Log-probabilities of every TTA member for every image, in the order of the batches."""
-    classifier = placed(classifier, device).eval()
+    network: Classifier | None = None
     ids: list[str] = []
     rows: dict[str, list[np.ndarray]] = {name: [] for name in members}
     with torch.inference_mode():
         for batch_ids, images in batches:
+            network = network or for_inference(classifier, device, images.shape[2:])
             ids += batch_ids
             images = images.to(device)
             for member, transform in members.items():
-                rows[member].append(log_probabilities(classifier, transform(images)))
+                rows[member].append(log_probabilities(network, transform(images)))
     if not ids:
         none = np.zeros((0, head_of(classifier).out_features), np.float32)
         return Predictions([], dict.fromkeys(members, none))
     return Predictions(ids, {name: np.concatenate(parts) for name, parts in rows.items()})
+
+
+def for_inference(classifier: Classifier, device: torch.device, size: Sequence[int]) -> Classifier:
+    """The classifier on `device` in evaluation mode; on a CPU a copy whose norms are folded, if it has any.
+
+    size: height and width of an input that the network accepts.
+    """
+    classifier = placed(classifier, device).eval()
+    height, width = size
+    pairs = foldable_pairs(classifier, (height, width)) if device.type == "cpu" else []
+    return folded_copy(classifier, pairs) if pairs else classifier
 
 
 def log_probabilities(classifier: Classifier, images: Tensor) -> np.ndarray:

@@ -23,12 +23,11 @@ from decant.data.geometry import InputGeometry
 from decant.data.images import decode
 from decant.data.manifest import EXTRA, Manifest, draw_splits, read_manifest, write_manifest
 from decant.data.pool import batched, parallel
-from decant.data.preprocessing import Preprocessing
+from decant.data.preprocessing import Preprocessing, height_width
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
 from decant.errors import UserError
 from decant.models.backbones import build_classifier
-from decant.models.classifier import placed
-from decant.models.inference import features_of
+from decant.models.inference import features_of, for_inference
 from decant.models.out_of_fold import out_of_fold, possible_folds, probe_probabilities
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import source_digest
@@ -231,7 +230,7 @@ def look(experiment: Experiment, rows: pd.DataFrame, geometry: InputGeometry) ->
     encoder = experiment.study.clean.encoder
     seed = derived_seed(experiment.study.seed, "encoder")
     classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
-    classifier = placed(classifier, experiment.device).eval()
+    classifier = for_inference(classifier, experiment.device, height_width(encoder.input_px))
     rows = rows[rows["action"] != "drop"]
     seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     preprocessing = geometry.preprocessing(encoder.input_px, 1.0)

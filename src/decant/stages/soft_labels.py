@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch.nn import functional as F
 
 from decant.data.geometry import InputGeometry
 from decant.data.pixels import PixelCache
+from decant.data.preprocessing import height_width
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.soft_labels import SoftLabelStore, pooled
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.models.classifier import placed
+from decant.models.inference import for_inference
 from decant.processes import team
 from decant.seeds import derived_seed
 from decant.stages.support.checkpoints import model_folders
@@ -106,12 +108,16 @@ def label_missing_views(
     missing = team().same(store.missing(wanted))  # only the first process sees the store
     if not missing:
         return
-    checkpoints = [load_checkpoint(folder) for folder in model_folders(trained)]
-    for checkpoint in checkpoints:
-        placed(checkpoint.classifier, experiment.device).eval()
+    checkpoints = [inference_checkpoint(folder, experiment.device) for folder in model_folders(trained)]
     labelling = labelling_models(trained, store.contents(), len(checkpoints))
     for view in progress(missing, f"soft labels of {store.teacher}", unit="views"):
         store.write(view, view_probabilities(experiment, checkpoints, labelling, views, view))
+
+
+def inference_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
+    checkpoint = load_checkpoint(folder)
+    size = height_width(checkpoint.preprocessing.input_px)
+    return replace(checkpoint, classifier=for_inference(checkpoint.classifier, device, size))
 
 
 def labelling_models(trained: Path, contents: list[str], models: int) -> np.ndarray:

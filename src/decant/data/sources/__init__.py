@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from decant.cores import usable_cores
 from decant.data.containers import Container, open_container
 from decant.data.sources.base import Found, Source, locate, read_splits
 from decant.data.sources.cifar import CifarSource
@@ -143,7 +144,7 @@ def open_toy_vehicles(data: Data, folders: SourceFolders, splits: Splits) -> Sou
     try:
         generate(
             folder, images=toy.images, size_px=toy.size_px, seed=folders.seed, classes=toy.classes,
-            test_share=toy.test_share, progress=progress,
+            test_share=toy.test_share, progress=progress, processes=usable_cores(),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from decant.data.preprocessing import height_width
 from decant.models.checkpoint import Checkpoint
-from decant.models.classifier import placed
-from decant.models.inference import evaluation_batches, features_of
+from decant.models.inference import evaluation_batches, features_of, for_inference
 from decant.processes import team
 from decant.stages.support.experiment import Experiment
 from decant.tracking import progress
@@ -59,7 +59,8 @@ def own_features(
 
 def computed(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> Iterator[dict[str, Pair]]:
     """The pairs of each batch, by manifest id."""
-    classifier = placed(checkpoint.classifier, experiment.device).eval()
+    size = height_width(checkpoint.preprocessing.input_px)
+    classifier = for_inference(checkpoint.classifier, experiment.device, size)
     encoded = progress(experiment.encoded_images(rows), "features", len(rows), "images")
     for ids, images in evaluation_batches(encoded, checkpoint.preprocessing):
         images = images.to(experiment.device)

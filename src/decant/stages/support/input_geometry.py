@@ -13,12 +13,12 @@ import pandas as pd
 from decant.data.geometry import SQUARE, InputGeometry, aspect_of
 from decant.data.geometry_choice import Shapes, candidates, described, fit_to, shapes_of
 from decant.data.manifest import Manifest, read_manifest
-from decant.data.preprocessing import size_text
+from decant.data.preprocessing import height_width, size_text
 from decant.errors import UserError
 from decant.evaluation.scores import scores
 from decant.models.backbones import build_classifier, has_fixed_input
-from decant.models.classifier import Classifier, placed
-from decant.models.inference import evaluation_batches, features_of
+from decant.models.classifier import Classifier
+from decant.models.inference import evaluation_batches, features_of, for_inference
 from decant.models.linear_head import subsample
 from decant.models.out_of_fold import out_of_fold
 from decant.seeds import derived_seed
@@ -179,7 +179,7 @@ def by_probes(
         classifier, _ = build_classifier(
             encoder.architecture, 2, encoder.input_px, [source], derived_seed(study.seed, "encoder")
         )
-        classifier = placed(classifier, experiment.device).eval()
+        classifier = for_inference(classifier, experiment.device, height_width(encoder.input_px))
         return [probe_score(experiment, manifest, classifier, option) for option in progress(options, "geometry")]
 
     return [float(score) for score in experiment.workspace.decided(key, decide if experiment.may_measure else None)]

@@ -23,71 +23,69 @@ from decant.workspace import replacing
 log = logging.getLogger(__name__)
 FOLDER = "features"
 PART_IMAGES = 1024
-Pair = tuple[np.ndarray, np.ndarray]  # features of an image and of its mirror image, float32 [D] each
+Features = dict[str, np.ndarray]  # manifest id -> float32 [1 or 2, D], of the image, then of its mirror image
 
 
 def read_features(
-    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the images and of their mirror images, float32 [n, D] each, in the order of `rows`.
+    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path, mirrored: bool
+) -> np.ndarray:
+    """Features of the images, and with `mirrored` those of their mirror images: float32 [1 or 2, n, D], n as in `rows`.
 
     folder: of the unfinished stage; what its parts contain is not computed again. Each of several processes computes a
     part.
     """
-    plain, mirrored = own_features(experiment, checkpoint, rows.iloc[team().part], folder)
-    return team().whole(plain, len(rows)), team().whole(mirrored, len(rows))
+    own = own_features(experiment, checkpoint, rows.iloc[team().part], folder, mirrored)
+    return np.stack([team().whole(values, len(rows)) for values in own])
 
 
 def own_features(
-    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
+    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path, mirrored: bool
+) -> np.ndarray:
     """What `read_features` returns, computed by this process alone."""
-    pairs = read_parts(folder / FOLDER)
-    missing = rows[~rows["id"].isin(list(pairs))]
-    batches = computed(experiment, checkpoint, missing) if len(missing) else iter(())
-    part: dict[str, Pair] = {}
+    known = read_parts(folder / FOLDER)
+    missing = rows[~rows["id"].isin(list(known))]
+    batches = computed(experiment, checkpoint, missing, mirrored) if len(missing) else iter(())
+    part: Features = {}
     for batch in batches:
         part |= batch
         if len(part) >= PART_IMAGES:
-            pairs |= write_part(folder / FOLDER, part)
+            known |= write_part(folder / FOLDER, part)
             part = {}
     if part:
-        pairs |= write_part(folder / FOLDER, part)
-    plain, mirrored = zip(*(pairs[id_] for id_ in rows["id"]), strict=True)
-    return np.stack(plain), np.stack(mirrored)
+        known |= write_part(folder / FOLDER, part)
+    return np.stack([known[id_] for id_ in rows["id"]], axis=1)
 
 
-def computed(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame) -> Iterator[dict[str, Pair]]:
-    """The pairs of each batch, by manifest id."""
+def computed(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, mirrored: bool) -> Iterator[Features]:
+    """The features of each batch."""
     size = height_width(checkpoint.preprocessing.input_px)
     classifier = for_inference(checkpoint.classifier, experiment.device, size)
     encoded = progress(experiment.encoded_images(rows), "features", len(rows), "images")
     for ids, images in evaluation_batches(encoded, checkpoint.preprocessing):
         images = images.to(experiment.device)
-        pair = features_of(classifier, images), features_of(classifier, images.flip(-1))
-        yield dict(zip(ids, zip(*pair, strict=True), strict=True))
+        seen = [images, images.flip(-1)] if mirrored else [images]
+        yield dict(zip(ids, np.stack([features_of(classifier, each) for each in seen], axis=1), strict=True))
 
 
-def write_part(folder: Path, part: dict[str, Pair]) -> dict[str, Pair]:
-    """Write the pairs as the next part and return them."""
-    plain, mirrored = (np.stack(column) for column in zip(*part.values(), strict=True))
+def write_part(folder: Path, part: Features) -> Features:
+    """Write the features as the next part and return them."""
     number = max((int(path.stem) for path in folder.glob("*.npz")), default=-1) + 1
     with replacing(folder / f"{number:04d}.npz") as beside, beside.open("wb") as file:
-        np.savez(file, ids=np.array(list(part)), plain=plain, mirrored=mirrored)
+        np.savez(file, ids=np.array(list(part)), features=np.stack(list(part.values())))
     return part
 
 
-def read_parts(folder: Path) -> dict[str, Pair]:
-    """The pairs of all parts; a damaged part is removed."""
-    pairs: dict[str, Pair] = {}
+def read_parts(folder: Path) -> Features:
+    """The features of all parts; a damaged part is removed."""
+    known: Features = {}
     for path in sorted(folder.glob("*.npz")):
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-                pairs |= dict(zip(part["ids"].tolist(), zip(part["plain"], part["mirrored"], strict=True), strict=True))
+                known |= dict(zip(part["ids"].tolist(), part["features"], strict=True))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             log.warning("%s is damaged; its features are computed again", path)
             path.unlink()
-    return pairs
+    return known
 
 
 def remove_features(folder: Path) -> None:

@@ -96,8 +96,7 @@ def fit_head(
     """
     manifest, labels, classes = data.manifest, data.labels, checkpoint.classes
     rows = rows_to_fit(rows, labels.targets[rows], len(classes), derived_seed(experiment.study.seed, "head rows"))
-    plain, mirrored = read_features(experiment, checkpoint, manifest_rows(data, rows), features_folder)
-    features = np.concatenate([plain, mirrored])
+    features = np.concatenate(read_features(experiment, checkpoint, manifest_rows(data, rows), features_folder, True))
     regressions = Regressions(
         features,
         np.tile(labels.targets[rows], 2),
@@ -111,7 +110,7 @@ def fit_head(
         regressions.fitted(chosen_strength(data.chosen, metric)).write_into(head)
         return
     val = manifest.of_split("val")
-    val_features, _ = read_features(experiment, checkpoint, val, features_folder)
+    (val_features,) = read_features(experiment, checkpoint, val, features_folder, False)
     best, tried = choose_probe(regressions, val_features, manifest.targets(val), metric)
     for row in tried:
         track({f"head/{name}": value for name, value in row.items()})

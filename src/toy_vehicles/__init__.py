@@ -24,23 +24,24 @@ duplicates of train images, with their true label: these are leaks.
 """
 
 import csv
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
-from functools import partial
-from multiprocessing import get_context
+from contextlib import ExitStack, closing
+from itertools import zip_longest
 from pathlib import Path
 
-from toy_vehicles.mess import file_bytes
+from toy_vehicles.mess import write_file
 from toy_vehicles.plan import FAULTS, LOOK_ALIKES, Plan, plan_files
 from toy_vehicles.scene import CLASSES
 from toy_vehicles.sheet import sample_sheet
 
 __all__ = ["CLASSES", "FAULTS", "LOOK_ALIKES", "TRUTH_COLUMNS", "generate", "sample_sheet"]
 
-Progress = Callable[..., Iterable[Path]]
+Progress = Callable[..., Iterable[object]]
 PER_PROCESS = 200  # files for which another process is worth its start
 TRUTH_COLUMNS = ("path", "true_label", "given_label", "fault", "of")
 
@@ -53,44 +54,51 @@ def generate(
 
     size_px: side of the square images; the sides of the others are near it. classes: how many of CLASSES, from the
     first; the first is the most frequent. test_share: share of all images that is in test, in (0, 0.5]; 0.15 is in
-    val. progress: as `decant.tracking.progress`. processes: how many draw at once; each further one is a spawned
-    Python, so the main module needs its `if __name__ == "__main__"`. The same arguments give the same bytes, for any
-    number of processes. The files are written to a temporary folder first, so `folder` is never incomplete.
-    Raises ValueError if a number is out of range or if `folder` contains something else.
+    val. progress: as `decant.tracking.progress`. processes: how many draw at once. The same arguments give the
+    same bytes, for any number of processes. The files are written to a temporary folder first, so `folder` is never
+    incomplete.
+    Raises ValueError if a number is out of range or if `folder` contains something else, and CalledProcessError if one
+    of the processes fails.
     """
     if (folder / "truth.csv").is_file():
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not a toy-vehicles folder (no truth.csv); choose another or empty it")
     plans = plan_files(images, size_px, seed, classes, test_share)
-    incomplete = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(incomplete, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    count = min(processes, len(plans) // PER_PROCESS)
+    arguments = [images, size_px, seed, classes, test_share]
+    written = _written(partial, plans, seed) if count < 2 else _written_by(count, partial, arguments)
     try:
-        with closing(_drawn(plans, seed, incomplete, min(processes, len(plans) // PER_PROCESS))) as drawn:
-            for _ in drawn if progress is None else progress(drawn, "drawing", total=len(plans), unit="images"):
+        with closing(written):
+            for _ in written if progress is None else progress(written, "drawing", total=len(plans), unit="images"):
                 pass
-        _write_truth(incomplete, plans)
-        _put_in_place(incomplete, folder)
+        _write_truth(partial, plans)
+        _put_in_place(partial, folder)
     finally:
-        shutil.rmtree(incomplete, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _drawn(plans: list[Plan], seed: int, folder: Path, processes: int) -> Generator[Path]:
-    """Write the files; yield the path of each."""
-    write = partial(_write, folder, seed)
-    if processes < 2:
-        yield from map(write, plans)
-        return
-    # not fork, which copies locks that threads of this process may hold
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(write, plans, chunksize=20)
+def _written(folder: Path, plans: list[Plan], seed: int) -> Generator[object]:
+    """Write the files; yield something after each."""
+    yield from (write_file(folder, plan, seed) for plan in plans)
 
 
-def _write(folder: Path, seed: int, plan: Plan) -> Path:
-    path = folder / plan.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file_bytes(plan, seed))
-    return path
+def _written_by(count: int, folder: Path, arguments: list[float]) -> Generator[object]:
+    """The same by several processes, which are new ones: a fork of this one would copy locks that its threads hold."""
+    command = [sys.executable, "-m", "toy_vehicles.part"]
+    with ExitStack() as running:
+        workers = []
+        for first in range(count):
+            part = json.dumps([str(folder), first, count, arguments])
+            workers.append(running.enter_context(subprocess.Popen([*command, part], stdout=subprocess.PIPE)))
+            running.callback(workers[-1].kill)
+        for lines in zip_longest(*(worker.stdout for worker in workers if worker.stdout)):
+            yield from (line for line in lines if line is not None)
+        for worker in workers:
+            if worker.wait():
+                raise subprocess.CalledProcessError(worker.returncode, worker.args)
 
 
 def _write_truth(folder: Path, plans: list[Plan]) -> None:

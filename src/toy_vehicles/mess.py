@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
@@ -27,6 +28,14 @@ def file_bytes(plan: Plan, seed: int) -> bytes:
         return _CONTAINERS[plan.treatment](image, plan.encoding, rng)
     quality = int(rng.integers(25, 50) if plan.treatment == "reencoded" else rng.integers(82, 96))
     return _encoded(image, plan.encoding, quality)
+
+
+def write_file(folder: Path, plan: Plan, seed: int) -> Path:
+    """Write the file below the folder and return its path."""
+    path = folder / plan.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file_bytes(plan, seed))
+    return path
 
 
 def _encoded(image: Image.Image, encoding: str, quality: int = 90, **options: object) -> bytes:

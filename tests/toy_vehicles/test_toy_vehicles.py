@@ -3,6 +3,8 @@
 import hashlib
 import io
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -270,9 +272,16 @@ def test_a_complete_set_is_kept_and_a_folder_with_other_files_is_refused(tmp_pat
     assert (foreign / "holiday.jpg").read_bytes() == b"mine"
 
 
+def test_a_process_that_fails_is_an_error_and_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(subprocess.CalledProcessError):
+        generate(tmp_path / "set", images=400, size_px=32, processes=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("images", "processes"), [(60, 1), (400, 2)])
 def test_an_interrupted_run_leaves_no_folder(tmp_path: Path, images: int, processes: int) -> None:
-    def stop(drawn: Iterator[Path], what: str, total: int, unit: str) -> Iterator[Path]:
+    def stop(drawn: Iterator[object], what: str, total: int, unit: str) -> Iterator[object]:
         yield from islice(drawn, 5)
         raise KeyboardInterrupt
 

@@ -82,7 +82,9 @@ def generate(
 
 def _written(folder: Path, plans: list[Plan], seed: int) -> Generator[object]:
     """Write the files; yield something after each."""
-    yield from (write_file(folder, plan, seed) for plan in plans)
+    for plan in plans:
+        write_file(folder, plan, seed)
+        yield plan
 
 
 def _written_by(count: int, folder: Path, arguments: list[float]) -> Generator[object]:

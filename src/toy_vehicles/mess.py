@@ -30,12 +30,11 @@ def file_bytes(plan: Plan, seed: int) -> bytes:
     return _encoded(image, plan.encoding, quality)
 
 
-def write_file(folder: Path, plan: Plan, seed: int) -> Path:
-    """Write the file below the folder and return its path."""
+def write_file(folder: Path, plan: Plan, seed: int) -> None:
+    """Write the file below the folder."""
     path = folder / plan.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file_bytes(plan, seed))
-    return path
 
 
 def _encoded(image: Image.Image, encoding: str, quality: int = 90, **options: object) -> bytes:

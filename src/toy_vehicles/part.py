@@ -1,4 +1,4 @@
-"""Draws every nth of the planned files, in a process of its own, and prints the path of each: `generate` starts it."""
+"""Draws every nth of the planned files, in a process of its own, and prints a line after each: `generate` starts it."""
 
 import json
 import sys
@@ -12,7 +12,8 @@ def main(folder: str, first: int, step: int, arguments: list[float]) -> None:
     """arguments: images, size_px, seed, classes and test_share of `generate`."""
     images, size_px, seed, classes = (int(value) for value in arguments[:4])
     for plan in plan_files(images, size_px, seed, classes, arguments[4])[first::step]:
-        sys.stdout.write(f"{write_file(Path(folder), plan, seed)}\n")
+        write_file(Path(folder), plan, seed)
+        sys.stdout.write("\n")
         sys.stdout.flush()
 
 

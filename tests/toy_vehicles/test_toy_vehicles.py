@@ -16,8 +16,8 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.linear_model import LogisticRegression
 
-import toy_vehicles
 from toy_vehicles import CLASSES, FAULTS, LOOK_ALIKES, generate, sample_sheet
+from toy_vehicles.mess import file_bytes
 from toy_vehicles.plan import DUPLICATES, plan_files
 from toy_vehicles.scene import draw
 
@@ -91,7 +91,7 @@ def test_two_processes_write_the_same_files_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_gives_the_same_bytes_twice(fault: str) -> None:
     plan = next(plan for plan in plan_files(2000, 48, seed=2, classes=10) if plan.fault == fault)
-    assert toy_vehicles.file_bytes(plan, 2) == toy_vehicles.file_bytes(plan, 2)
+    assert file_bytes(plan, 2) == file_bytes(plan, 2)
 
 
 def test_a_small_set_has_all_classes_in_every_split_and_some_faults(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_no_broken_file_of_a_large_set_decodes() -> None:
     for plan in plans:
         if plan.fault in ("truncated", "corrupt", "non_image"):
             with pytest.raises((OSError, SyntaxError)):
-                Image.open(io.BytesIO(toy_vehicles.file_bytes(plan, 0))).load()
+                Image.open(io.BytesIO(file_bytes(plan, 0))).load()
 
 
 def test_unusual_formats_match_truth_csv(folder: Path, truth: pd.DataFrame) -> None:
@@ -227,7 +227,7 @@ def test_sixteen_bit_files_have_sixteen_bits_per_channel() -> None:
     plans = [plan for plan in plan_files(2000, 48, seed=0, classes=10) if plan.fault == "sixteen_bit"]
     kinds = set()
     for plan in plans:
-        data = toy_vehicles.file_bytes(plan, 0)
+        data = file_bytes(plan, 0)
         image = Image.open(io.BytesIO(data))
         image.load()
         if plan.encoding == "png":
@@ -240,7 +240,7 @@ def test_sixteen_bit_files_have_sixteen_bits_per_channel() -> None:
 
 def test_a_rotated_image_is_upright_after_its_exif_orientation_is_applied() -> None:
     plan = next(p for p in plan_files(2000, 48, seed=0, classes=10) if p.fault == "exif_rotated")
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(toy_vehicles.file_bytes(plan, 0)))).convert("RGB")
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file_bytes(plan, 0)))).convert("RGB")
     drawn = draw(plan.true_label, np.random.default_rng([0, 2, plan.scene]), plan.width_px, plan.height_px)
     assert upright.size == drawn.size
     assert np.abs(np.asarray(upright, dtype=float) - np.asarray(drawn, dtype=float)).mean() < 12

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -273,7 +274,7 @@ def test_a_complete_set_is_kept_and_a_folder_with_other_files_is_refused(tmp_pat
 
 
 def test_a_process_that_fails_is_an_error_and_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(subprocess.CalledProcessError):
         generate(tmp_path / "set", images=400, size_px=32, processes=2)
     assert list(tmp_path.iterdir()) == []

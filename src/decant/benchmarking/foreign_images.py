@@ -10,12 +10,13 @@ from decant.data.evaluation_transform import evaluation_transform
 from decant.data.images import BrokenImage, decode
 from decant.data.manifest import read_manifest
 from decant.data.pool import batched
+from decant.data.preprocessing import height_width
 from decant.errors import UserError, nearest
 from decant.evaluation.energy import log_sums
 from decant.evaluation.foreign import foreign_row, neighbour_score, refusals, top_probability
 from decant.export.runtime import OnnxClassifier
 from decant.models.checkpoint import Checkpoint, load_checkpoint
-from decant.models.inference import features_of
+from decant.models.inference import features_of, for_inference
 from decant.seeds import derived_seed
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import decoded_images, labels_by_id, read_acceptance
@@ -98,7 +99,8 @@ def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[st
 def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[tuple[str, np.ndarray]]) -> Outputs:
     """What file and checkpoint give for images (id, uint8 [H, W, 3]), each decoded once."""
     ids, probabilities, logits, accepted, features = [], [], [], [], []
-    checkpoint.classifier.eval()
+    size = height_width(checkpoint.preprocessing.input_px)
+    classifier = for_inference(checkpoint.classifier, torch.device("cpu"), size)
     for batch in batched(images, BATCH):
         for id_, image in batch:
             ids.append(id_)
@@ -107,7 +109,7 @@ def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[tuple
             logits.append(logit)
             accepted.append(file.accepts(probability, logit))
         prepared = torch.stack([evaluation_transform(image, checkpoint.preprocessing) for _, image in batch])
-        features.append(features_of(checkpoint.classifier, prepared))
+        features.append(features_of(classifier, prepared))
     sums = log_sums(np.stack(logits))
     return Outputs(ids, np.stack(probabilities), sums, np.array(accepted), np.concatenate(features))
 

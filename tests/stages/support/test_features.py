@@ -27,7 +27,7 @@ def blank(chain: Chain) -> Checkpoint:
 def test_features_are_those_of_the_evaluation_transform_and_of_its_mirror_image(chain: Chain, tmp_path: Path) -> None:
     checkpoint = blank(chain)
     rows = chain.data.manifest.of_split("val")
-    features, mirrored = read_features(chain.experiment, checkpoint, rows, tmp_path, True)
+    features, mirrored = read_features(chain.experiment, checkpoint, rows, tmp_path, mirrored=True)
     for place, (_, row) in enumerate(rows.iterrows()):
         photo = decode((chain.experiment.data_root / "shapes" / row["path"]).read_bytes())
         image = evaluation_transform(photo, checkpoint.preprocessing)[None]
@@ -40,8 +40,8 @@ def test_features_are_those_of_the_evaluation_transform_and_of_its_mirror_image(
 
 def test_mirror_images_are_computed_only_where_they_are_asked_for(chain: Chain, tmp_path: Path) -> None:
     checkpoint, rows = blank(chain), chain.data.manifest.of_split("val")
-    both = read_features(chain.experiment, checkpoint, rows, tmp_path / "both", True)
-    alone = read_features(chain.experiment, checkpoint, rows, tmp_path / "alone", False)
+    both = read_features(chain.experiment, checkpoint, rows, tmp_path / "both", mirrored=True)
+    alone = read_features(chain.experiment, checkpoint, rows, tmp_path / "alone", mirrored=False)
     assert len(both) == 2 and len(alone) == 1
     np.testing.assert_array_equal(alone[0], both[0])
 
@@ -50,9 +50,9 @@ def test_what_was_computed_before_an_interruption_is_not_computed_again(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, rows = blank(chain), chain.data.manifest.of_split("train")
-    whole = read_features(chain.experiment, checkpoint, rows, tmp_path / "whole", True)
+    whole = read_features(chain.experiment, checkpoint, rows, tmp_path / "whole", mirrored=True)
     monkeypatch.setattr(module, "PART_IMAGES", 8)
-    read_features(chain.experiment, checkpoint, rows.iloc[:12], tmp_path, True)
+    read_features(chain.experiment, checkpoint, rows.iloc[:12], tmp_path, mirrored=True)
     seen: list[str] = []
     computed = module.computed
 
@@ -61,7 +61,7 @@ def test_what_was_computed_before_an_interruption_is_not_computed_again(
         return computed(experiment, checkpoint, missing, mirrored)
 
     monkeypatch.setattr(module, "computed", noted)
-    resumed = read_features(chain.experiment, checkpoint, rows, tmp_path, True)
+    resumed = read_features(chain.experiment, checkpoint, rows, tmp_path, mirrored=True)
     assert sorted(seen) == sorted(rows["id"].iloc[12:])
     for one, other in zip(whole, resumed, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -69,14 +69,14 @@ def test_what_was_computed_before_an_interruption_is_not_computed_again(
 
 def test_a_damaged_part_is_computed_again(chain: Chain, tmp_path: Path) -> None:
     checkpoint, rows = blank(chain), chain.data.manifest.of_split("val")
-    expected = read_features(chain.experiment, checkpoint, rows, tmp_path, True)
+    expected = read_features(chain.experiment, checkpoint, rows, tmp_path, mirrored=True)
     (part,) = (tmp_path / FOLDER).glob("*.npz")
     part.write_bytes(part.read_bytes()[:100])
-    np.testing.assert_array_equal(read_features(chain.experiment, checkpoint, rows, tmp_path, True), expected)
+    np.testing.assert_array_equal(read_features(chain.experiment, checkpoint, rows, tmp_path, mirrored=True), expected)
 
 
 def test_a_finished_stage_keeps_no_features(chain: Chain, tmp_path: Path) -> None:
-    read_features(chain.experiment, blank(chain), chain.data.manifest.of_split("val"), tmp_path, False)
+    read_features(chain.experiment, blank(chain), chain.data.manifest.of_split("val"), tmp_path, mirrored=False)
     remove_features(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert not list(chain.stages["teachers/probe"].folder.rglob("*.npz"))

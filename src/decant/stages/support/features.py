@@ -27,7 +27,7 @@ Features = dict[str, np.ndarray]  # manifest id -> float32 [1 or 2, D], of the i
 
 
 def read_features(
-    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path, mirrored: bool
+    experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame, folder: Path, *, mirrored: bool
 ) -> np.ndarray:
     """Features of the images, and with `mirrored` those of their mirror images: float32 [1 or 2, n, D], n as in `rows`.
 

@@ -96,7 +96,8 @@ def fit_head(
     """
     manifest, labels, classes = data.manifest, data.labels, checkpoint.classes
     rows = rows_to_fit(rows, labels.targets[rows], len(classes), derived_seed(experiment.study.seed, "head rows"))
-    features = np.concatenate(read_features(experiment, checkpoint, manifest_rows(data, rows), features_folder, True))
+    fitted = manifest_rows(data, rows)
+    features = np.concatenate(read_features(experiment, checkpoint, fitted, features_folder, mirrored=True))
     regressions = Regressions(
         features,
         np.tile(labels.targets[rows], 2),
@@ -110,7 +111,7 @@ def fit_head(
         regressions.fitted(chosen_strength(data.chosen, metric)).write_into(head)
         return
     val = manifest.of_split("val")
-    (val_features,) = read_features(experiment, checkpoint, val, features_folder, False)
+    (val_features,) = read_features(experiment, checkpoint, val, features_folder, mirrored=False)
     best, tried = choose_probe(regressions, val_features, manifest.targets(val), metric)
     for row in tried:
         track({f"head/{name}": value for name, value in row.items()})

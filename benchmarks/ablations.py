@@ -1,7 +1,8 @@
 """Which settings of a teacher matter: one change at a time, each over the same seeds, compared on val.
 
 A file in research/ablations/ names a study, a teacher's settings and the changes. The seeds decide the weights and the
-order of the images; the splits are those of the study. Finished trainings are kept.
+order of the images; the splits are those of the study. Finished trainings are kept. Rows of other changes stay in the
+table: delete it after a change of the file's study or teacher.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for row in ablation_rows(experiments, study, given.seeds):
         rows.append(row)
         print("{change}, seed {seed}: val {val_accuracy:.4f}, nll {val_nll:.4f}, {minutes} minutes".format(**row))
-        write_results_table(merged(earlier, rows, study), out / "ablations.csv", ABLATION_COLUMNS)
+        write_results_table(merged(earlier, rows), out / "ablations.csv", ABLATION_COLUMNS)
     table = read_results_table(out / "ablations.csv")
     write_results_table(effect_rows(table, UNCHANGED), out / "effects.csv", EFFECT_COLUMNS)
     record_measurement(out, ["ablations.csv", "effects.csv"], {"name": str(ablations.teacher["recipe"]), "digest": ""})

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from timm.layers import create_conv2d
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import CPU, PLAIN, Networks, Tasks, stopping
 
 from decant.training import number_format
 from decant.training.loop import train
-from decant.training.number_format import measured_dtype
+from decant.training.number_format import autocast, measured_dtype
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -46,3 +50,63 @@ def test_nothing_is_timed_without_bf16_instructions(network_of: Networks, monkey
     monkeypatch.setattr(number_format, "may_have_bf16", lambda device: False)
     monkeypatch.setattr(number_format, "faster_dtype", lambda step: pytest.fail("a step was timed"))
     assert measured_dtype(network_of(PLAIN), PLAIN, 3, CPU) == "fp32"
+
+
+class ConvolutionGradients(TorchDispatchMode):
+    """Notes the number format in which the gradients of each convolution are computed, with the kernel's inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.formats: list[tuple[torch.dtype, int]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten.convolution_backward.default:
+            self.formats.append((args[0].dtype, args[2].shape[1]))
+        return function(*args, **(kwargs or {}))
+
+
+def slopes(layer: nn.Module, images: Tensor, dtype: str) -> tuple[Tensor, list[Tensor]]:
+    """A layer's output, and the gradients of its input and parameters."""
+    layer.zero_grad()
+    images = images.clone().requires_grad_()
+    with autocast(dtype, CPU):
+        output = layer(images)
+    output.float().square().mean().backward()
+    found = [images.grad, *(parameter.grad for parameter in layer.parameters())]
+    return output, [value.clone() for value in found if value is not None]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("padding", [2, "same", ""])  # "same" pads by itself in timm
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_depthwise_convolution_in_bf16_has_the_gradients_of_fp32(bias: bool, padding: int | str, stride: int) -> None:
+    torch.manual_seed(0)
+    layer = create_conv2d(6, 6, 5, stride=stride, padding=padding, depthwise=True, bias=bias)
+    images = torch.rand(3, 6, 16, 16)
+    expected, expected_slopes = slopes(layer, images, "fp32")
+    output, found = slopes(layer, images, "bf16")
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=0.02)
+    assert len(found) == len(expected_slopes) == 2 + bias
+    for slope, wanted in zip(found, expected_slopes, strict=True):
+        assert slope.dtype == torch.float32
+        assert (slope - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_only_the_gradients_of_depthwise_convolutions_are_computed_in_fp32(network_of: Networks) -> None:
+    network = network_of(PLAIN).train()
+    with autocast("bf16", CPU):
+        loss = network(torch.rand(2, 3, 32, 32)).float().square().mean()
+    with ConvolutionGradients() as gradients:
+        loss.backward()
+    depthwise = {dtype for dtype, channels in gradients.formats if channels == 1}
+    others = {dtype for dtype, channels in gradients.formats if channels > 1}
+    assert (depthwise, others) == ({torch.float32}, {torch.bfloat16})
+
+
+def test_a_frozen_depthwise_convolution_has_no_gradients() -> None:
+    layer = nn.Conv2d(4, 4, 3, groups=4).requires_grad_(False)
+    images = torch.rand(1, 4, 8, 8, requires_grad=True)
+    with autocast("bf16", CPU):
+        layer(images).float().sum().backward()
+    assert images.grad is not None and layer.weight.grad is None and layer.bias is not None and layer.bias.grad is None

@@ -91,6 +91,10 @@ def scored(experiment: Experiment, name: str) -> dict[str, object]:
     }
 
 
-def merged(earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]], study: str) -> list[Any]:
-    """The rows of other studies in an earlier table, and this study's."""
-    return [*(row for row in earlier if row["study"] != study), *rows]
+def merged(earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]) -> list[Any]:
+    """The rows of an earlier table, replaced by `rows` where these are of the same study, change and seed."""
+    return list({training_of(row): row for row in [*earlier, *rows]}.values())
+
+
+def training_of(row: Mapping[str, object]) -> tuple[str, ...]:
+    return str(row["study"]), str(row["change"]), str(row["seed"])

@@ -1,9 +1,17 @@
-"""The number format of a training step: fp32, or bf16 where it is faster."""
+"""The number format of a training step: fp32, or bf16 where it is faster.
 
-from contextlib import AbstractContextManager, nullcontext
+On CPUs, oneDNN takes longer for the gradients of a depthwise convolution in bf16 than in fp32, so that a
+whole step in bf16 would be slower. Those gradients alone are therefore computed in fp32.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from decant.data.preprocessing import height_width
 from decant.machine import faster_dtype, may_have_bf16
@@ -13,9 +21,49 @@ from decant.study import Training
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
     """A block in which matrix products have the format `dtype`: fp32 | bf16."""
-    if dtype == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    if dtype != "bf16":
+        return nullcontext()
+    return bf16_on_cpu() if device.type == "cpu" else torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def bf16_on_cpu() -> Iterator[None]:
+    with torch.autocast("cpu", dtype=torch.bfloat16), DepthwiseGradientsInFp32():
+        yield
+
+
+class DepthwiseGradientsInFp32(TorchFunctionMode):
+    """Within the block, depthwise convolutions in bf16 have gradients that are computed in fp32."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is F.conv2d and len(args) == 7 and args[1].shape[1] == 1 and isinstance(args[4], tuple):
+            with torch.autocast("cpu", enabled=False):
+                return Bf16Depthwise.apply(*args)
+        return function(*args, **(kwargs or {}))
+
+
+class Bf16Depthwise(torch.autograd.Function):
+    """A convolution in bf16 with gradients in fp32. Its arguments are those of F.conv2d, with a padding in pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
+        stride, padding, dilation, groups = where
+        x = x.bfloat16()
+        ctx.save_for_backward(x, weight)
+        ctx.where = [stride, padding, dilation, False, [0, 0], groups]  # not transposed
+        ctx.bias_shape = None if bias is None else list(bias.shape)
+        return F.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), *where)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[:3])
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            slope.float(), x.float(), weight.float(), ctx.bias_shape, *ctx.where, wanted
+        )
+        return None if of_x is None else of_x.to(x.dtype), of_weight, of_bias, None, None, None, None
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:

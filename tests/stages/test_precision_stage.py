@@ -107,8 +107,7 @@ def test_every_table_that_is_published_lies_beside_it(chain: Chain) -> None:
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_the_shipped_student_is_compared_with_every_other_model(chain: Chain, split: str) -> None:
     compared = pd.read_csv(chain.stages["precision"].folder / "comparisons.csv")
-    compared = compared[compared["split"] == split]
-    assert set(compared["model"]) == {"student_onnx"}
+    compared = compared[(compared["split"] == split) & (compared["model"] == "student_onnx")]
     assert list(compared["other"]) == [model for model in MODELS if model != "student_onnx"]
     manifest = chain.manifest
     rows = manifest.of_split(split)
@@ -213,3 +212,13 @@ def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: C
         assert row["probability"] == pytest.approx(np.mean(given[str(name)]), abs=1e-3)
     mixed = study.soft_labels.views * len(data.labels.labelled) - len(right["ensemble"])
     assert mixed > 0  # so that leaving them out was tried
+
+
+def test_the_ensemble_is_compared_with_each_teacher_and_each_two_teachers_are(chain: Chain) -> None:
+    table = pd.read_csv(chain.stages["precision"].folder / "comparisons.csv")
+    for split in ("test", "val"):
+        rows = table[(table["split"] == split) & (table["model"] != "student_onnx")]
+        assert list(zip(rows["model"], rows["other"], strict=True)) == [
+            *(("ensemble", name) for name in ("convnext", "convnext_tta", "probe", "probe_tta")),
+            ("convnext", "probe"),
+        ]

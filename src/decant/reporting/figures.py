@@ -8,6 +8,7 @@ from decant.evaluation.metrics import KINDS
 from decant.evaluation.tables import number, read_results_table
 from decant.reporting.pareto import pareto
 from decant.reporting.plots import (
+    accuracy_by_minutes,
     class_balance,
     confusion_matrix,
     learning_curves,
@@ -26,6 +27,7 @@ from decant.reporting.results_files import (
     splits_in_order,
     student_row,
 )
+from decant.reporting.transfer import COURSES_PNG, courses, from_random_weights
 
 CLASSES_PNG = "data/classes.png"
 ACCURACY_PNG = "benchmarks/precision/accuracy.png"
@@ -40,6 +42,7 @@ def render_figures(results_folder: Path) -> list[Path]:
     return [
         *_class_balance(results),
         *_learning_curves(results),
+        *_courses(results),
         *_confusions(results),
         *_reliability(results),
         *_accuracy(results),
@@ -76,6 +79,14 @@ def _learning_curves(results: ResultsFiles) -> list[Path]:
         learning_curves(history, results.folder / curves_png(teacher), teacher)
         written.append(results.folder / curves_png(teacher))
     return written
+
+
+def _courses(results: ResultsFiles) -> list[Path]:
+    of_teacher = courses(results)
+    if not of_teacher:
+        return []
+    accuracy_by_minutes(of_teacher, from_random_weights(results), results.folder / COURSES_PNG)
+    return [results.folder / COURSES_PNG]
 
 
 def _confusions(results: ResultsFiles) -> list[Path]:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+CYCLE, MARKERS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY), "osD^vP"
 INK, GREY, FAINT = "#222222", "#777777", "#dddddd"
 KIND_STYLE = {  # kind: colour, marker, name in a legend
     "teacher": (SKY, "o", "teacher"),
@@ -65,6 +66,29 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         plain_axes(ax, grid="both")
         ax.legend(frameon=False, fontsize=9)
+    save(figure, path, title)
+
+
+def accuracy_by_minutes(
+    courses: Mapping[str, Sequence[tuple[float, float]]], random: Mapping[str, bool], path: Path, title: str = ""
+) -> None:
+    """Draw the accuracy on val of several teachers against the minutes of training.
+
+    Args:
+        courses: teacher → (minutes, accuracy) after each epoch.
+        random: teacher → whether it started from random weights (dashed) or from pretrained ones.
+    """
+    figure = new_figure(3.6)
+    ax = figure.subplots()
+    for index, (name, course) in enumerate(courses.items()):
+        times, values = zip(*course, strict=True)
+        start, line = ("random weights", "--") if random.get(name) else ("pretrained", "-")
+        ax.plot(times, values, line, color=CYCLE[index % len(CYCLE)], marker=MARKERS[index % len(MARKERS)],
+                markersize=3.5, label=f"{plain_text(name)}, {start}")  # fmt: skip
+    ax.set_xlabel("minutes of training")
+    ax.set_ylabel("accuracy on val")
+    plain_axes(ax, grid="both")
+    ax.legend(frameon=False, fontsize=9, loc="lower right")
     save(figure, path, title)
 
 

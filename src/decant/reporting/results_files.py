@@ -93,12 +93,14 @@ def of_kind(results: ResultsFiles, kind: str, split: str) -> Row | None:
     return rows[0] if rows else None
 
 
-def best_teacher(results: ResultsFiles, split: str) -> Row | None:
+def best_teacher(results: ResultsFiles, split: str, among: Sequence[str] | None = None) -> Row | None:
     """The row on `split` of the teacher that is best on val by the study's metric, without test-time augmentation.
 
-    If val was not scored, the teacher that is best on `split` itself, which favours the teacher.
+    If val was not scored, the teacher that is best on `split` itself, which favours the teacher. among: these teachers
+    alone; None: all.
     """
     teachers = [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
+    teachers = [row for row in teachers if among is None or row["model"] in among]
     metric = results.study.get("metric", "accuracy")
     chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
     for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):

@@ -10,6 +10,7 @@ from decant.evaluation.tables import (
     is_number,
     joined,
     magnitude,
+    minutes,
     number,
     plural,
     short,
@@ -28,6 +29,7 @@ from decant.reporting.results_files import (
     splits_in_order,
     student_row,
 )
+from decant.reporting.transfer import transfer_text
 
 SLOWEST = 5  # stages whose duration is named
 TOTALS = {  # key of clean/metrics.json -> text
@@ -145,7 +147,6 @@ def _issue_table(issues: Sequence[Row]) -> str:
 def teachers_section(results: ResultsFiles, base: Path) -> str:
     split = main_split(results)
     rows = [row for row in results.precision if row["kind"] == "teacher" and row["split"] == split]
-    settings = results.study.get("teachers", {})
     names = [row["model"] for row in rows] or list(results.histories)
     if not names:
         return ""
@@ -153,7 +154,7 @@ def teachers_section(results: ResultsFiles, base: Path) -> str:
     cells = [
         [
             name,
-            *_setting_cells(settings.get(name.removesuffix("_tta"), {}), size_of(results, name.removesuffix("_tta"))),
+            *_setting_cells(results, name.removesuffix("_tta")),
             with_interval(scores.get(name, {}), "accuracy"),
         ]
         for name in names
@@ -161,8 +162,13 @@ def teachers_section(results: ResultsFiles, base: Path) -> str:
     curves = [markdown_image(results.folder / curves_png(name), base, f"Learning curves of {name}") for name in names]
     return section(
         "Teachers",
-        markdown_table(["teacher", "network", "training", "px", f"accuracy on {split or 'test'}"], cells, left=3),
+        markdown_table(
+            ["teacher", "network", "training", "px", "epochs", "minutes", f"accuracy on {split or 'test'}"],
+            cells,
+            left=3,
+        ),
         "`_tta`: with the ensemble's test-time augmentation." if any(name.endswith("_tta") for name in names) else "",
+        *transfer_text(results, base),
         *curves,
     )
 
@@ -174,16 +180,20 @@ def size_of(results: ResultsFiles, network: str) -> str:
     return str(sizes.get(network) or (asked or {}).get("input_px", "–"))
 
 
-def _setting_cells(teacher: Mapping[str, Any], size: str) -> list[str]:
-    """Network, training and input size of a teacher."""
+def _setting_cells(results: ResultsFiles, name: str) -> list[str]:
+    """Network, training, input size, epochs and minutes of a teacher."""
+    teacher = results.study.get("teachers", {}).get(name, {})
     folds = teacher.get("folds") or 0
     training = {"finetune": "fine-tuned", "probe": "linear probe"}.get(str(teacher.get("kind")), "–")
     if training == "fine-tuned" and teacher.get("weights") == ["none"]:
         training = "from scratch"
+    seconds = results.provenance.get("seconds", {}).get(f"teachers/{name}")
     return [
         str(teacher.get("architecture", "–")),
         f"{training}, {folds} folds" if folds else training,
-        size,
+        size_of(results, name),
+        str(len(results.histories[name])) if name in results.histories else "–",
+        "–" if seconds is None else minutes(seconds),
     ]
 
 

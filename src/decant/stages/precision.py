@@ -1,6 +1,7 @@
 """Stage benchmarks/precision: all models of a study scored in the same way, on val and on test."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 from decant.stages.support.weights import read_weights
 
-VERSION = 5  # 5: log sums; 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
+VERSION = (
+    6  # 6: comparisons of ensemble and teachers; 5: log sums; 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
+)
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 
@@ -106,12 +109,24 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
         if name in (SHIPPED, INT8):
             found = labelled_predictions(manifest, model.predictions, split)
             tables["accept"].append(accept_row(*key, *found, read_acceptance(model.predictions.parent)))
-        if name != SHIPPED:
-            pair = predictions[SHIPPED].argmax(axis=1), values.argmax(axis=1)
-            tables["comparisons"].append(comparison_row(SHIPPED, name, split, targets, *pair))
+    for name, other in compared(models):
+        pair = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
+        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair))
     for name in DRAWN if split == "test" else ():
         tables[f"confusion_{name}"] = confusion_rows(confusion(predictions[name], targets), classes)
     return tables
+
+
+def compared(models: dict[str, Model]) -> list[tuple[str, str]]:
+    """The pairs of models in `comparisons.csv`: what is shipped with all others, the ensemble with each teacher, and
+    each two teachers without test-time augmentation."""
+    teachers = [name for name, model in models.items() if model.kind == "teacher"]
+    alone = [name for name in teachers if not models[name].augmented]
+    return [
+        *((SHIPPED, name) for name in models if name != SHIPPED),
+        *(("ensemble", name) for name in teachers),
+        *combinations(alone, 2),
+    ]
 
 
 def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:

@@ -1,0 +1,109 @@
+"""From random weights or from pretrained ones: the trained teachers of a study compared, with one figure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from decant.evaluation.markdown import markdown_image
+from decant.evaluation.tables import number, plural, short, with_interval
+from decant.reporting.results_files import ResultsFiles, Row, best_teacher, main_split
+
+COURSES_PNG = "teachers/courses.png"
+RANDOM = "none"  # the weight source of random weights
+
+
+def from_random_weights(results: ResultsFiles) -> dict[str, bool]:
+    """Trained teacher -> whether it started from random weights. A teacher whose start is unknown is left out."""
+    sources = results.provenance.get("weights", {})
+    return {name: sources[name] == RANDOM for name in results.histories if name in sources}
+
+
+def courses(results: ResultsFiles) -> dict[str, list[tuple[float, float]]]:
+    """Trained teacher -> after each epoch the minutes of training and the accuracy on val; {} for fewer than two.
+
+    An epoch's share of the stage's time follows from its images per second.
+    """
+    seconds = results.provenance.get("seconds", {})
+    found = {
+        name: _course(rows, seconds[f"teachers/{name}"] / 60)
+        for name, rows in results.histories.items()
+        if f"teachers/{name}" in seconds and _is_complete(rows)
+    }
+    return found if len(found) > 1 else {}
+
+
+def _is_complete(rows: list[Row]) -> bool:
+    """False for the history of a probe, which has no speed."""
+    return all(row.get("images_per_second") and row.get("val_accuracy") for row in rows)
+
+
+def _course(rows: list[Row], minutes: float) -> list[tuple[float, float]]:
+    durations = [1 / number(row["images_per_second"]) for row in rows]
+    done = [sum(durations[: i + 1]) / sum(durations) for i in range(len(rows))]
+    return [(minutes * share, number(row["val_accuracy"])) for share, row in zip(done, rows, strict=True)]
+
+
+def transfer_text(results: ResultsFiles, base: Path) -> list[str]:
+    """The figure of all courses; before it a paragraph, if some teachers are pretrained and others are not."""
+    return [
+        _transfer_paragraph(results),
+        markdown_image(results.folder / COURSES_PNG, base, "Accuracy against minutes"),
+    ]
+
+
+def _transfer_paragraph(results: ResultsFiles) -> str:
+    starts, split = from_random_weights(results), main_split(results)
+    pretrained = best_teacher(results, split, [name for name, random in starts.items() if not random])
+    scratch = best_teacher(results, split, [name for name, random in starts.items() if random])
+    if pretrained is None or scratch is None:
+        return ""
+    sentences = [
+        f"The best teacher on val with pretrained weights, {pretrained['model']}, has an accuracy of "
+        f"{with_interval(pretrained, 'accuracy')} on {split}{_cost(results, pretrained['model'])}.",
+        f"The best from random weights, {scratch['model']}, has {with_interval(scratch, 'accuracy')}"
+        f"{_cost(results, scratch['model'])}.",
+    ]
+    sentences += _difference(results, pretrained["model"], scratch["model"], split)
+    sentences += _first_epoch(
+        results.histories, pretrained["model"], [name for name, random in starts.items() if random]
+    )
+    return " ".join(sentences)
+
+
+def _cost(results: ResultsFiles, name: str) -> str:
+    seconds = results.provenance.get("seconds", {}).get(f"teachers/{name}")
+    epochs = plural(len(results.histories[name]), "epoch")
+    return f" after {epochs}" + (f" and {short(str(seconds / 60), 0)} minutes" if seconds else "")
+
+
+def _difference(results: ResultsFiles, first: str, second: str, split: str) -> list[str]:
+    """What the paired comparison of two teachers shows."""
+    for row in results.comparisons:
+        if row["split"] != split or {row["model"], row["other"]} != {first, second}:
+            continue
+        sign = 1 if row["model"] == first else -1
+        value, *ends = (0.0 + sign * number(row[f"accuracy_difference{end}"]) for end in ("", "_low", "_high"))
+        low, high = sorted(ends)
+        if low <= 0 <= high:
+            verdict = "the images do not show which of the two is better"
+        else:
+            verdict = f"{first if value > 0 else second} is better on these images"
+        return [f"The difference on the same images is {value:+.3f} ({low:+.3f} to {high:+.3f}): {verdict}."]
+    return []
+
+
+def _first_epoch(histories: Mapping[str, list[Row]], pretrained: str, scratch: list[str]) -> list[str]:
+    """The reason, from the histories: what pretrained weights know after one epoch, and when others know as much."""
+    first = number(histories[pretrained][0]["val_accuracy"])
+    reached = {
+        name: next((int(row["epoch"]) for row in histories[name] if number(row["val_accuracy"]) >= first), None)
+        for name in scratch
+    }
+    texts = [f"{name} {_when(epoch)}" for name, epoch in reached.items()]
+    return [
+        f"After its first epoch {pretrained} has {short(str(first))} on val; from random weights as much is reached by "
+        f"{', '.join(texts)}."
+    ]
+
+
+def _when(epoch: int | None) -> str:
+    return f"after {plural(epoch, 'epoch')}" if epoch else "not at all"

@@ -117,6 +117,17 @@ def with_interval(row: Mapping[str, str], column: str) -> str:
     return f"{value} ({short(low)}–{short(high)})" if low and high else value
 
 
+def difference(row: Mapping[str, str], column: str) -> str:
+    """ "+0.012 (+0.003 to +0.021)": a difference and its 95 % interval, if the row has one; "–" if it is empty."""
+    value, low, high = (_signed(row.get(f"{column}{end}")) for end in ("", "_low", "_high"))
+    return value if "–" in (low, high) else f"{value} ({low} to {high})"
+
+
+def _signed(text: str | None) -> str:
+    found = short(text)
+    return found if found[0] in "-–" else f"+{found}"
+
+
 def ratio(numerator: str, denominator: str) -> str:
     """The quotient of two cells with one decimal: "14.4" and "3.20" give "4.5"."""
     return f"{number(numerator) / number(denominator):.1f}"

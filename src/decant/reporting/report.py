@@ -35,6 +35,7 @@ from decant.reporting.sections import (
     teachers_section,
 )
 from decant.reporting.times import latency_section
+from decant.reporting.training_tables import training_section
 from decant.workspace import replacing
 
 SECTIONS = (
@@ -115,13 +116,14 @@ def report_text(results_folder: Path, base: Path) -> str:
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """The Markdown of the root report: one row per study, then the exported file. Links are relative to `base`."""
+    """The Markdown of the root report: one row per study, then training and the exported file. Links are relative to `base`."""
     return (
         paragraphs(
             "# Results",
             f"{TABLE_NOTE} All columns are explained in [{link(results / 'README.md', base)}]"
             f"({link(results / 'README.md', base)}).",
             studies_table(results, base),
+            training_section(results / "training", base),
             exported_file_section(results / "export", base),
         )
         + "\n"

@@ -7,6 +7,7 @@ from typing import Any
 from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, link, markdown_image, markdown_table, section
 from decant.evaluation.tables import (
+    difference,
     is_number,
     joined,
     magnitude,
@@ -274,18 +275,12 @@ def student_section(results: ResultsFiles, base: Path) -> str:
 def _comparison_cells(row: Row) -> list[str]:
     return [
         row["other"],
-        _difference(row, "accuracy_difference"),
-        _difference(row, "precision_macro_difference"),
+        difference(row, "accuracy_difference"),
+        difference(row, "precision_macro_difference"),
         row["only_model_right"],
         row["only_other_right"],
         "< 0.001" if number(row["mcnemar_p"]) < 0.001 else short(row["mcnemar_p"]),
     ]
-
-
-def _difference(row: Row, column: str) -> str:
-    texts = [short(row[f"{column}{end}"]) for end in ("", "_low", "_high")]
-    value, low, high = (text if text.startswith("-") else f"+{text}" for text in texts)
-    return f"{value} ({low} to {high})"
 
 
 def export_section(results: ResultsFiles, base: Path) -> str:

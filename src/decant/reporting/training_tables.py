@@ -1,0 +1,75 @@
+"""The section on training, from the tables in `results/training/`, which belong to no study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decant.evaluation.markdown import link, markdown_table, section
+from decant.evaluation.tables import difference, plural, read_results_table, short
+from decant.reporting.results_files import Row
+
+SPEED_HEADER = ["network", "px", "batch norms", "images/s", "of timm's fastest loop", "times as fast", "times memory"]
+EFFECT_HEADER = ["study", "change", "seeds", "val accuracy", "difference", "val NLL", "difference"]
+
+
+def training_section(folder: Path, base: Path) -> str:
+    """Speed beside timm's own loop, and what each change of a teacher's settings did; "" if there is no table.
+
+    Links are relative to the folder `base`.
+    """
+    speeds, effects = (read_results_table(folder / name) for name in ("throughput.csv", "effects.csv"))
+    paths = {path.name: link(path, base) for path in sorted(folder.glob("*.csv"))}
+    linked = {name: f"[{path}]({path})" for name, path in paths.items()}
+    return section(
+        "Training",
+        _speed_text(speeds, linked.get("throughput.csv", "")),
+        markdown_table(SPEED_HEADER, [_speed_cells(row) for row in speeds]) if speeds else "",
+        f"Where a step's time goes: {linked['profile.csv']}." if "profile.csv" in linked else "",
+        f"Each lever's share: {linked['levers.csv']}." if "levers.csv" in linked else "",
+        _effects_text(linked) if effects else "",
+        markdown_table(EFFECT_HEADER, [_effect_cells(row) for row in effects], left=2) if effects else "",
+    )
+
+
+def _speed_text(rows: Sequence[Row], where: str) -> str:
+    if not rows:
+        return ""
+    threads = plural(int(rows[0]["threads"]), "CPU thread")
+    return (
+        f"Images per second from image file to training step on {threads}, beside timm's own training loop with the "
+        "flags that were fastest here and beside the same steps on views in memory. The ratios are medians of "
+        f"interleaved rounds, with the lowest and the highest round: {where}."
+    )
+
+
+def _speed_cells(row: Row) -> list[str]:
+    return [
+        row["architecture"],
+        row["input_px"],
+        row["batch_norms"] or "–",
+        row["images_per_second"],
+        row["timm_per_second"],
+        *(
+            f"{short(row[name], 2)} ({short(row[f'{name}_low'], 2)}–{short(row[f'{name}_high'], 2)})"
+            for name in ("to_timm", "to_memory")
+        ),
+    ]
+
+
+def _effects_text(linked: dict[str, str]) -> str:
+    return (
+        "Changes of a teacher's settings, each compared on val with the unchanged teachers of the same seeds, with "
+        f"95 % intervals over the seeds where there are several: {linked['effects.csv']}, from "
+        f"{linked.get('ablations.csv', '')}."
+    )
+
+
+def _effect_cells(row: Row) -> list[str]:
+    return [
+        row["study"],
+        row["change"],
+        row["seeds"],
+        short(row["val_accuracy"]),
+        difference(row, "val_accuracy_difference"),
+        short(row["val_nll"]),
+        difference(row, "val_nll_difference"),
+    ]

@@ -116,7 +116,7 @@ def report_text(results_folder: Path, base: Path) -> str:
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """The Markdown of the root report: one row per study, then training and the exported file. Links are relative to `base`."""
+    """The Markdown of the root report: a row per study, then training and the exported file. Links start at `base`."""
     return (
         paragraphs(
             "# Results",

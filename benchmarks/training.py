@@ -31,6 +31,7 @@ from decant.study_reading import load_study
 BATCH = 32  # of the recipe that all networks are trained with
 MEASURED = {"name": "networks of random weights", "digest": ""}
 LEVERS_OF = ("lite0_frozen_norms", "lite0")  # the recipe, and the same with trained batch norms
+FP32 = "fp32"  # the first of LEVERS_OF in this number format
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_photos(given, Path(folder))
         networks = {name: NETWORKS[name] for name in given.networks}
+        if given.profile and set(LEVERS_OF) <= set(networks):
+            networks[FP32] = {**NETWORKS[LEVERS_OF[0]], "dtype": "fp32"}
         prepared = prepare(Path(folder), networks, given.rounds * given.processes, given.processes, given.threads)
         if given.profile:
             write_profile(prepared, given.networks, given.out)
@@ -98,7 +101,7 @@ def write_profile(prepared: Prepared, networks: Sequence[str], out: Path) -> Non
     record_measurement(out, ["profile.csv"], MEASURED)
     print(f"table: {out / 'profile.csv'}")
     if set(LEVERS_OF) <= set(networks):
-        write_levers(lever_rows(prepared, *LEVERS_OF), out)
+        write_levers(lever_rows(prepared, *LEVERS_OF, FP32), out)
 
 
 def write_levers(rows: Sequence[dict[str, object]], out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 # Before torch is imported, and inherited by the scripts that tests start.
 # The networks of the tests are so small that a second thread costs more than it brings; and threads that spin while
-# they wait (see decant/__init__.py) would make the suite ten times slower beside another busy process.
+# they wait (see decant/cores.py) would make the suite ten times slower beside another busy process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -1,8 +1,51 @@
-"""The cores of this process. Not in `decant.machine`, because `predict.py` must run where torch is missing."""
+"""The cores of this process, and how its threads wait for each other.
+
+Not in `decant.machine`, because `predict.py` must run where torch is missing.
+"""
 
 import os
+import time
+from pathlib import Path
+from statistics import median
+
+STAT = Path("/proc/stat")
+LOOKS, PAUSE_S = 5, 0.004
+SPINS = 10_000  # of libgomp, before a thread that waits falls asleep; its own default is 30 times as many
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def usable_cores() -> int:
     """Return how many cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_are_free() -> bool:
+    """True if other programs leave this process all cores it may use; False if the system does not tell."""
+    if not STAT.is_file():
+        return False
+    others = []
+    for _ in range(LOOKS):
+        others.append(running_threads() - 1)
+        time.sleep(PAUSE_S)
+    return median(others) + usable_cores() <= (os.cpu_count() or 1)
+
+
+def running_threads() -> int:
+    """Threads of the whole machine that run or wait for a core, this one included."""
+    counts = dict(line.split(maxsplit=1) for line in STAT.read_text().splitlines())
+    return int(counts["procs_running"])
+
+
+def choose_waiting() -> None:
+    """Set the variables by which OpenMP's threads wait, unless the user has. To be called before torch is loaded.
+
+    A thread that falls asleep is slow to go on, and a training step waits hundreds of times. But a thread that spins
+    takes its core from other programs, and a step then takes longer than with sleeping threads. So they spin, and only
+    briefly, if the cores are free now.
+    """
+    if any(name in os.environ for name in WAITING):
+        return
+    if cores_are_free():
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+    else:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

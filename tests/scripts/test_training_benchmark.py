@@ -99,9 +99,11 @@ def test_timm_has_no_settings_of_decant_and_decant_has_its_own(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     timm, stage = (training_speed.environment(prepared, prepared.job(way, "tiny")) for way in ("timm", "stage"))
     assert timm["DECANT_UNTUNED"] == "1" and "DECANT_UNTUNED" not in stage
-    assert "OMP_WAIT_POLICY" not in timm and "OMP_WAIT_POLICY" not in stage
+    assert "OMP_WAIT_POLICY" not in timm and "GOMP_SPINCOUNT" not in timm
+    assert (stage["OMP_WAIT_POLICY"], stage["GOMP_SPINCOUNT"]) == ("PASSIVE", "7")
     assert timm["OMP_NUM_THREADS"] == stage["OMP_NUM_THREADS"] == "1"
 
 
@@ -143,7 +145,8 @@ def test_the_script_writes_its_tables(
     if options:
         parts = [row for row in tables["profile.csv"] if row["part"] != "whole step"]
         assert {row["batch_norms"] for row in parts} == {"trained", "frozen"} and len(parts) > 10
-        assert tables["levers.csv"][0]["lever"] == "frozen batch norms"
+        levers = [row["lever"] for row in tables["levers.csv"]]
+        assert levers == ["frozen batch norms", "number format", "freed memory is kept", "waiting threads spin"]
         return
     assert [row["batch_norms"] for row in tables["throughput.csv"]] == ["trained", "frozen"]
     for row in tables["throughput.csv"]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ import yaml
 import decant
 from decant.benchmarking.photo_folder import median_size
 from decant.benchmarking.timed_training import Job
-from decant.cores import usable_cores
+from decant.cores import SPINS, WAITING, usable_cores
 from decant.data.preprocessing import size_text
 from decant.errors import UserError
 from decant.machine import may_have_bf16
@@ -140,10 +141,11 @@ def command(job: Job) -> list[str]:
 
 
 def environment(prepared: Prepared, job: Job, **variables: str) -> dict[str, str]:
-    """timm: what a program without decant has. Otherwise: decant chooses how its threads wait."""
+    """timm: what a program without decant has. Otherwise: threads wait as in this process, which chose at its start."""
     inherited = child_environment(prepared.threads)
     if job.way != "timm":
         del inherited[decant.UNTUNED]
+        inherited |= {name: os.environ[name] for name in WAITING if name in os.environ}
     cache = str(prepared.folder / "compiled")
     return inherited | {"CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_CACHE_DIR": cache, **variables}
 
@@ -239,19 +241,23 @@ def profile_rows(prepared: Prepared, name: str) -> list[dict[str, object]]:
     ]
 
 
-def lever_rows(prepared: Prepared, name: str, trained_norms: str) -> list[dict[str, object]]:
+def lever_rows(prepared: Prepared, name: str, trained_norms: str, fp32: str) -> list[dict[str, object]]:
     """How much faster a training is for each lever that can be switched off; keys are LEVER_COLUMNS.
 
-    name: a network with frozen batch norms; trained_norms: the same with trained ones.
+    name: a network with frozen batch norms; trained_norms, fp32: the same with trained ones, and always in fp32.
     """
     job = prepared.job("stage", name)
     without = {
         "frozen batch norms": prepared.job("stage", trained_norms),
+        "number format": prepared.job("stage", fp32),
         "freed memory is kept": replace(job, keep_memory=False),
-        "waiting threads sleep": job,
+        "waiting threads spin": job,
     }
-    spinning = {"waiting threads sleep": {"OMP_WAIT_POLICY": "ACTIVE"}}
-    rates = measured(prepared, {"all": job, **without}, spinning)
+    waiting = {
+        "all": {"GOMP_SPINCOUNT": str(SPINS)},
+        "waiting threads spin": {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"},
+    }
+    rates = measured(prepared, {"all": job, **without}, dict.fromkeys(without, waiting["all"]) | waiting)
     return [
         {
             **prepared.cells(name),

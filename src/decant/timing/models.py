@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import decant
+from decant.cores import WAITING
 from decant.data.preprocessing import InputPx, height_width, size_text
 from decant.errors import UserError
 from decant.timing.process import MEGABYTE, Inputs, Job, Samples
@@ -35,8 +36,8 @@ SUMMED_COLUMNS = (
     "cold_start_s", "p50_ms", "p90_ms", "p99_ms", "params_millions", "gmacs", "file_mb", "peak_rss_mb",
     "p50_low_ms", "p50_high_ms",
 )  # fmt: skip
-# Settings of a training process that a server does not have: malloc keeps memory, waiting threads sleep.
-NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_WAIT_POLICY")
+# Settings of a training process that a server does not have: malloc keeps memory, threads wait in a chosen way.
+NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", *WAITING)
 ONNX_ENGINES = ("onnxruntime", "openvino")
 MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs only their rows
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # for large batches, whose times vary less

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait: spinning for a short time where the cores are free, asleep elsewhere, or as the user says."""
+"""How OpenMP's threads wait: they spin briefly where the cores are free, else sleep; the user's setting stays."""
 
 import os
 import subprocess

@@ -17,6 +17,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
 Metric = Literal["accuracy", "precision_macro", "f1_macro"]
 METRICS = get_args(Metric)
+SoftLoss = Literal["kd", "dkd", "dist", "soft_cross_entropy", "jensen_shannon"]
 Positive = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=16)]
 InputSize = Side | tuple[Side, Side]  # of a square, or height and width
@@ -325,6 +326,12 @@ class Student(Training):
     """The compact network that is exported."""
 
     recipe: str = Field("", description="file in distill/recipes, without .yaml, or a path with it")
+    loss: SoftLoss = Field(
+        "kd",
+        description="how the soft labels are learned. kd: Hinton et al. 2015; dkd: decoupled, Zhao et al. 2022; dist: "
+        "correlations, Huang et al. 2022; soft_cross_entropy: Beyer et al. 2022; jensen_shannon: symmetric and bounded",
+    )
+    standardise: bool = Field(False, description="standardise logits before they are compared (Sun et al. 2024)")
     hard_weight: float = Field(0.1, ge=0, le=1, description="weight of the cross-entropy with the given label")
     temperature: float = Field(1.0, gt=0, description="T of Hinton et al. (2015)")
 

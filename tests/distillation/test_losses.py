@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import pearsonr
 
@@ -12,6 +13,7 @@ from decant.distillation.losses import (
     SOFT_LOSSES,
     dist_loss,
     dkd_loss,
+    jensen_shannon_loss,
     kd_loss,
     soft_cross_entropy,
     standardise_logits,
@@ -106,11 +108,22 @@ def test_soft_cross_entropy_has_the_gradient_of_kd_and_adds_the_teachers_entropy
     p = softmax(teacher, axis=1)
     expected = -(weights * (p * log_softmax(student, axis=1)).sum(axis=1)).sum() / weights.sum()
     a, b = (torch.from_numpy(student.copy()).requires_grad_() for _ in range(2))
-    loss = soft_cross_entropy(a, *tensors(p, weights))
+    loss = soft_cross_entropy(a, torch.from_numpy(p), weights=torch.from_numpy(weights))
     assert loss.item() == pytest.approx(expected, rel=1e-9)
     loss.backward()
     kd_loss(b, torch.from_numpy(p), weights=torch.from_numpy(weights)).backward()
     torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_jensen_shannon_is_scipys_and_is_symmetric(batch, temperature):
+    student, teacher, targets, weights = batch
+    a, b = (softmax(logits / temperature, axis=1) for logits in (student, teacher))
+    z, p, y, w = tensors(student, softmax(teacher, axis=1), targets, weights)
+    expected = mixed(student, targets, temperature**2 * jensenshannon(a, b, axis=1) ** 2, 0.4, weights)
+    assert jensen_shannon_loss(z, p, y, 0.4, temperature, w).item() == pytest.approx(expected, rel=1e-9)
+    swapped = jensen_shannon_loss(*tensors(teacher, softmax(student, axis=1)), temperature=temperature)
+    assert swapped.item() == pytest.approx(jensen_shannon_loss(z, p, temperature=temperature).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -174,17 +187,29 @@ every_loss = pytest.mark.parametrize("loss", SOFT_LOSSES.values(), ids=SOFT_LOSS
 
 
 @every_loss
-def test_the_loss_is_0_for_a_student_equal_to_its_teacher(loss, batch):
+def test_a_student_equal_to_its_teacher_has_the_least_loss(loss, batch):
     _, teacher, targets, _ = batch
     v, p, y = tensors(teacher, softmax(teacher, axis=1), targets)
-    assert loss(v, p, y).item() == pytest.approx(0, abs=1e-6)
+    entropy = -(p * p.log()).sum(dim=1).mean().item()
+    least = entropy if loss is soft_cross_entropy else 0
+    assert loss(v, p, y).item() == pytest.approx(least, abs=1e-6)
 
 
 @every_loss
 def test_permuted_classes_give_a_large_loss(loss, batch):
     _, teacher, *_ = batch
-    v, p = tensors(teacher, softmax(np.roll(teacher, 1, axis=1), axis=1))
-    assert loss(v, p).item() > 0.5
+    p, permuted = tensors(softmax(teacher, axis=1), softmax(np.roll(teacher, 1, axis=1), axis=1))
+    assert loss(p.log(), permuted).item() > loss(p.log(), p).item() + 0.3
+
+
+@every_loss
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_every_loss_can_compare_standardised_logits(loss, batch, temperature):
+    student, teacher, *_ = batch
+    z, p = tensors(student, softmax(teacher, axis=1))
+    found = loss(z, p, temperature=temperature, standardise=True)
+    apart = loss(standardise_logits(z), standardise_logits(p.log()).softmax(dim=1), temperature=temperature)
+    assert found.item() == pytest.approx(apart.item(), rel=1e-9)
 
 
 @every_loss
@@ -205,7 +230,7 @@ def test_a_batch_repeated_twice_gives_the_same_loss(loss, batch):
     assert twice.item() == pytest.approx(once.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [kd_loss, dkd_loss, lambda z, p, *rest: soft_cross_entropy(z, p)])
+@pytest.mark.parametrize("loss", [kd_loss, dkd_loss, soft_cross_entropy, jensen_shannon_loss])
 def test_classes_of_probability_0_do_not_change_the_loss(loss):
     """A loss that is divided by the number of classes would be smaller for 100 classes than for 3."""
     z, p = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.2, 0.5, 0.3]])

@@ -1,13 +1,14 @@
 """The student and its twin: the same start, the same views, the same budget; only the labels differ."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from decant.data.views import ViewSet
+from decant.distillation.losses import SOFT_LOSSES
 from decant.models.backbones import head_of
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import student as stage
@@ -16,7 +17,7 @@ from decant.stages.student import distillation_loss, given_targets, twin_setting
 from decant.stages.support.resolve import stage_result
 from decant.stages.support.training_data import Labels
 from decant.stages.support.weights import Weights, read_weights
-from decant.study import Student, Views
+from decant.study import SoftLoss, Student, Views
 
 Chain = Any
 
@@ -43,9 +44,11 @@ def test_student_and_twin_start_from_the_same_fitted_head(chain: Chain, monkeypa
     assert not torch.equal(heads[0], chain.trainings["student"].initial["backbone.classifier.weight"])
 
 
-@pytest.mark.parametrize("change", [{"hard_weight": 0.7}, {"temperature": 3.0}])
+@pytest.mark.parametrize(
+    "change", [{"hard_weight": 0.7}, {"temperature": 3.0}, {"loss": "dist"}, {"standardise": True}]
+)
 def test_what_only_soft_labels_need_trains_the_student_again_and_not_its_twin(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     def train(*_: Any) -> Any:
         raise RuntimeError("training")
@@ -181,6 +184,23 @@ def test_the_distillation_loss_is_the_papers(chain: Chain, change: dict[str, flo
     logits = np.random.default_rng(0).normal(size=(len(rows), 3)) * 2
     loss = criterion(torch.from_numpy(logits).float(), rows, 1).item()
     assert loss == pytest.approx(oracle(chain, settings, labels, logits, rows, 1), rel=1e-4)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("loss", get_args(SoftLoss))
+def test_the_student_learns_by_the_loss_of_its_study(chain: Chain, loss: SoftLoss, standardise: bool) -> None:
+    change = {"loss": loss, "standardise": standardise, "hard_weight": 0.0, "temperature": 1.0}
+    settings = chain.experiment.study.student.model_copy(update=change)
+    data = chain.data
+    probe = open_store(chain.stages["soft_labels/probe"].folder)
+    views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
+    weights = Weights(["probe"], [1.0], [9.0], [1.0])
+    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
+    rows, logits = np.arange(20), torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    targets = given_targets(views, data.labels, 3, rows, 0)
+    soft = torch.from_numpy(probe.read(0, rows))
+    expected = SOFT_LOSSES[loss](logits, soft, targets, 0.0, 1.0, standardise=standardise)
+    assert criterion(logits, rows, 0).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:

@@ -13,22 +13,14 @@ gets no gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def soft_cross_entropy(student_logits: Tensor, probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy with soft labels (Beyer, Zhai, Royer, Markeeva, Anil & Kolesnikov 2022).
-
-        L = -sum_k p_k log q_k,    q = softmax(z)
-
-    It has the gradient of kd_loss at T = 1 and hard_weight = 0; its value is higher by the teacher's entropy.
-    """
-    z, p = _checked(student_logits, probabilities)
-    return _weighted_mean(-(p * F.log_softmax(z, dim=1)).sum(dim=1), weights)
+from decant.study import SoftLoss
 
 
 def kd_loss(
@@ -52,11 +44,53 @@ def kd_loss(
     weight).
     """
     z, p = _checked(student_logits, teacher_probabilities)
-    student, teacher = (standardise_logits(z), standardise_logits(_log(p))) if standardise else (z, _log(p))
-    soft = temperature**2 * _kl(
-        F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
-    )
-    return _mixed(z, targets, soft, hard_weight, weights)
+    soft = _kl(*_log_probabilities(z, p, temperature, standardise))
+    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
+
+
+def soft_cross_entropy(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    targets: Tensor | None = None,
+    hard_weight: float | Tensor = 0.0,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+    *,
+    standardise: bool = False,
+) -> Tensor:
+    """Cross-entropy with soft labels (Beyer, Zhai, Royer, Markeeva, Anil & Kolesnikov 2022).
+
+        soft_i = -T^2 * sum_k p_T,k log q_T,k
+
+    It has the gradient of kd_loss; its soft term is higher by T^2 times the teacher's entropy. Arguments as in kd_loss.
+    """
+    z, p = _checked(student_logits, teacher_probabilities)
+    teacher, student = _log_probabilities(z, p, temperature, standardise)
+    soft = -(teacher.exp() * student).sum(dim=1)
+    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
+
+
+def jensen_shannon_loss(
+    student_logits: Tensor,
+    teacher_probabilities: Tensor,
+    targets: Tensor | None = None,
+    hard_weight: float | Tensor = 0.0,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+    *,
+    standardise: bool = False,
+) -> Tensor:
+    """Jensen-Shannon divergence (Lin 1991, with equal weights): symmetric, and at most log 2 for a row at T = 1.
+
+        soft_i = T^2 * (KL(p_T || m) + KL(q_T || m)) / 2,    m = (p_T + q_T) / 2
+
+    A row that the student gets very wrong therefore pulls less than in kd_loss. Arguments as in kd_loss.
+    """
+    z, p = _checked(student_logits, teacher_probabilities)
+    teacher, student = _log_probabilities(z, p, temperature, standardise)
+    middle = torch.logaddexp(teacher, student) - math.log(2)
+    soft = (_kl(teacher, middle) + _kl(student, middle)) / 2
+    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
 
 
 def standardise_logits(logits: Tensor) -> Tensor:
@@ -80,6 +114,7 @@ def dkd_loss(
     temperature: float = 4.0,
     weights: Tensor | None = None,
     *,
+    standardise: bool = False,
     target_weight: float = 1.0,
     other_weight: float = 8.0,
 ) -> Tensor:
@@ -92,7 +127,7 @@ def dkd_loss(
     all rows have labels). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
     """
     z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = F.log_softmax(_log(p) / temperature, dim=1), F.log_softmax(z / temperature, dim=1)
+    teacher, student = _log_probabilities(z, p, temperature, standardise)
     target = F.one_hot(_target_class(p, targets), z.shape[1]).bool()
     (binary_p, others_p), (binary_q, others_q) = _decoupled(teacher, target), _decoupled(student, target)
     soft = target_weight * _kl(binary_p, binary_q) + other_weight * _kl(others_p, others_q)
@@ -107,6 +142,7 @@ def dist_loss(
     temperature: float = 1.0,
     weights: Tensor | None = None,
     *,
+    standardise: bool = False,
     between_classes: float = 1.0,
     within_class: float = 1.0,
 ) -> Tensor:
@@ -118,7 +154,7 @@ def dist_loss(
     in the authors' code. beta = between_classes, gamma = within_class; the rest as in kd_loss.
     """
     z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = F.softmax(_log(p) / temperature, dim=1), F.softmax(z / temperature, dim=1)
+    teacher, student = (values.exp() for values in _log_probabilities(z, p, temperature, standardise))
     mass = torch.ones_like(z[:, :1]) if weights is None else weights[:, None].to(z)
     between = 1 - _pearson(teacher.T, student.T, torch.ones_like(teacher.T[:, :1]))
     within = 1 - _pearson(teacher, student, mass)
@@ -126,10 +162,24 @@ def dist_loss(
     return _mixed(z, targets, soft, hard_weight, weights)
 
 
-SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {"kd": kd_loss, "dkd": dkd_loss, "dist": dist_loss}
+SOFT_LOSSES: dict[SoftLoss, Callable[..., Tensor]] = {
+    "kd": kd_loss,
+    "dkd": dkd_loss,
+    "dist": dist_loss,
+    "soft_cross_entropy": soft_cross_entropy,
+    "jensen_shannon": jensen_shannon_loss,
+}
 
 
 # ---- the terms ----
+
+
+def _log_probabilities(z: Tensor, p: Tensor, temperature: float, standardise: bool) -> tuple[Tensor, Tensor]:
+    """log p_T of the teacher and log q_T of the student, [B, K]."""
+    teacher, student = _log(p), z
+    if standardise:
+        teacher, student = standardise_logits(teacher), standardise_logits(student)
+    return F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
 
 
 def _mixed(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
-from decant.distillation.losses import kd_loss
+from decant.distillation.losses import SOFT_LOSSES
 from decant.distillation.soft_labels import SoftLabelStore
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
@@ -35,7 +35,7 @@ VERSION = 4  # 4: as version 3 of a teacher
 RESUMABLE = True
 PARALLEL = True
 ALONE = "student_alone"  # the twin
-OF_DISTILLATION = ("hard_weight", "temperature")  # another value does not train the twin again
+OF_DISTILLATION = ("loss", "standardise", "hard_weight", "temperature")  # another value does not train the twin again
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -142,13 +142,14 @@ def distillation_loss(
         soft = torch.from_numpy(ensemble(view, rows))
         hard = smoothed(given_targets(views, labels, classes, rows, view), student.label_smoothing)
         chosen = torch.from_numpy(rows)
-        return kd_loss(
+        return SOFT_LOSSES[student.loss](
             logits,
             soft.to(logits.device),
             hard.to(logits.device),
             hard_weight[chosen].to(logits.device),
             student.temperature,
             row_weight[chosen].to(logits.device),
+            standardise=student.standardise,
         )
 
     return criterion

@@ -1,10 +1,12 @@
 """Store the probabilities of each active teacher for the views that the student will see.
 
-A teacher whose weight in the ensemble is 0 is not active.
+A teacher whose weight in the ensemble is 0 is not active. With another number of views, those that are there are kept.
 """
 
 from collections.abc import Sequence
 
+from decant.evaluation.tables import magnitude
+from decant.stages.soft_labels import check_labels
 from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.support.resolve import members, stage_result
 
@@ -17,10 +19,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="NAME",
         help="teacher of the study (default: all active ones)",
     )
+    options.add_argument(
+        "--check",
+        action="store_true",
+        help="compute a sample of the stored labels again, and fail if one differs by more than rounding",
+    )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
     for name in [given.teacher] if given.teacher else members(experiment, "soft_labels"):
         print(f"soft labels of {name}: {stage_result(experiment, f'soft_labels/{name}').folder}")
+        if given.check:
+            check = check_labels(experiment, f"soft_labels/{name}")
+            views = ", ".join(map(str, check.views))
+            print(
+                f"checked: views {views} of {check.images} images; the largest difference of a probability is "
+                f"{magnitude(check.difference)}"
+            )
 
 
 if __name__ == "__main__":

@@ -192,6 +192,12 @@ def test_a_stage_by_its_own_script_is_the_stage_of_the_chain(micro: Micro, capsy
     assert micro.stages() == stages
 
 
+def test_stored_soft_labels_are_checked_on_request(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
+    micro.run("--check", path="distill/make_soft_labels.py")
+    out = capsys.readouterr().out
+    assert out.count("checked: views 0, 1 of ") == out.count("soft labels of ") > 0
+
+
 def test_the_last_lines_say_where_the_file_and_the_results_are(
     micro: Micro, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from decant.data.views import ViewSet
+from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import soft_labels as stage
 from decant.stages.soft_labels import labelling_models, open_store, stored_views
@@ -121,3 +123,22 @@ def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch:
     monkeypatch.setattr(type(store), "write", lambda self, view, probabilities: written.update({view: probabilities}))
     stage.label_missing_views(chain.experiment, store, views, chain.stages["teachers/probe"].folder, range(1))
     np.testing.assert_allclose(written[0], store.read(0, rows), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["soft_labels/convnext", "soft_labels/probe"])
+def test_a_check_finds_the_labels_as_they_were_stored(chain: Chain, name: str) -> None:
+    check = stage.check_labels(chain.experiment, name)
+    assert check.difference < stage.LARGEST_DIFFERENCE
+    assert check.views == [0, 1, 2] and check.images == len(open_store(chain.stages[name].folder).contents())
+
+
+def test_a_check_finds_labels_of_another_view(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if views were drawn otherwise now than when the labels were made."""
+    render = ViewSet.render
+
+    def next_view(self: ViewSet, rows: np.ndarray, view: int, size: Any) -> torch.Tensor:
+        return render(self, rows, view + 1, size)
+
+    monkeypatch.setattr(ViewSet, "render", next_view)
+    with pytest.raises(UserError, match=r"soft labels of probe: view 0 of image .* differs by .* Delete"):
+        stage.check_labels(chain.experiment, "soft_labels/probe")

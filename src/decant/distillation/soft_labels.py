@@ -164,6 +164,10 @@ class SoftLabelStore:
             raise IndexError(f"rows must be in [0, {len(stored) - 1}], got {rows.min()} to {rows.max()}")
         return self.layout.decode(np.asarray(stored[rows]))
 
+    def as_stored(self, probabilities: Probabilities) -> Probabilities:
+        """What `read` gives of these probabilities, [m, K], once they are written."""
+        return self.layout.decode(self.layout.encode(probabilities.astype(np.float64)))
+
     # ---- files ----
 
     def _checked(self, view: int, probabilities: Probabilities) -> NDArray[np.float64]:

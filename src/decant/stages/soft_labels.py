@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from decant.data.preprocessing import height_width
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.soft_labels import SoftLabelStore, pooled
+from decant.errors import UserError
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import for_inference
 from decant.processes import team
@@ -24,7 +25,7 @@ from decant.seeds import derived_seed
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
-from decant.stages.support.resolve import Inputs
+from decant.stages.support.resolve import Inputs, inputs_of, stage_result
 from decant.stages.support.training_data import Labels, read_training_data
 from decant.stages.support.weights import Weights, weights_of
 from decant.study import Study, non_defaults
@@ -37,6 +38,8 @@ VERSION = 1
 RESUMABLE = True
 PARALLEL = True
 BATCH = 64
+CHECKED_VIEWS, CHECKED_IMAGES = 3, 256
+LARGEST_DIFFERENCE = 2e-3  # of a probability: float16 logarithms, and sums in another order on another processor
 
 PooledLabels = Callable[[int, np.ndarray], np.ndarray]  # view, rows -> probabilities, float32 [len(rows), K]
 
@@ -137,15 +140,65 @@ def labelling_models(trained: Path, contents: list[str], models: int) -> np.ndar
 def view_probabilities(
     experiment: Experiment, checkpoints: list[Checkpoint], labelling: np.ndarray, views: ViewSet, view: int
 ) -> np.ndarray:
-    """float32 [n, K]: the mean of the labelling models' probabilities for one view of every image."""
-    classes = len(checkpoints[0].classes)
-    total = np.zeros((labelling.shape[1], classes), dtype=np.float32)
+    """float32 [n, K]: the labels of one view of every image, made by all processes together."""
+    mine = np.arange(labelling.shape[1])[team().part]
+    total = np.zeros((labelling.shape[1], len(checkpoints[0].classes)), dtype=np.float32)
+    total[mine] = row_probabilities(experiment, checkpoints, labelling, views, view, mine)
+    return team().sum(total)
+
+
+def row_probabilities(
+    experiment: Experiment,
+    checkpoints: list[Checkpoint],
+    labelling: np.ndarray,
+    views: ViewSet,
+    view: int,
+    rows: np.ndarray,
+) -> np.ndarray:
+    """float32 [len(rows), K]: the mean of the labelling models' probabilities for one view of some images."""
+    total = np.zeros((len(rows), len(checkpoints[0].classes)), dtype=np.float32)
     for checkpoint, labels in zip(checkpoints, labelling, strict=True):
-        chosen = np.flatnonzero(labels)[team().part]
+        chosen = np.flatnonzero(labels[rows])
         for start in range(0, len(chosen), BATCH):
-            rows = chosen[start : start + BATCH]
-            images = network_input(views.render(rows, view, checkpoint.preprocessing.input_px), experiment.device)
+            some = chosen[start : start + BATCH]
+            rendered = views.render(rows[some], view, checkpoint.preprocessing.input_px)
             with torch.inference_mode():
-                total[rows] += F.softmax(checkpoint.classifier(images).float(), dim=1).cpu().numpy()
-    total = team().sum(total)
-    return total / labelling.sum(axis=0)[:, None]
+                logits = checkpoint.classifier(network_input(rendered, experiment.device))
+                total[some] += F.softmax(logits.float(), dim=1).cpu().numpy()
+    return total / labelling[:, rows].sum(axis=0)[:, None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A sample of stored labels, computed again. difference: the largest of a probability."""
+
+    teacher: str
+    views: list[int]
+    images: int
+    difference: float
+
+
+def check_labels(experiment: Experiment, name: str) -> Check:
+    """Compute a sample of a finished store again. Raises UserError if a stored label differs by more than rounding."""
+    inputs, teacher = inputs_of(experiment, name), name.partition("/")[2]
+    data, trained = read_training_data(inputs, name), inputs.folder(f"teachers/{teacher}")
+    views = stored_views(experiment.study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
+    store = open_store(stage_result(experiment, name).folder)
+    checkpoints = [inference_checkpoint(folder, experiment.device) for folder in model_folders(trained)]
+    contents = store.contents()
+    labelling = labelling_models(trained, contents, len(checkpoints))
+    random = np.random.default_rng(0)
+    of_views = random.permutation(experiment.study.soft_labels.views)[:CHECKED_VIEWS]
+    rows = np.sort(random.permutation(len(contents))[:CHECKED_IMAGES])
+    largest = 0.0
+    for view in sorted(of_views.tolist()):
+        again = row_probabilities(experiment, checkpoints, labelling, views, view, rows)
+        differences = np.abs(store.read(view, rows) - store.as_stored(again)).max(axis=1)
+        largest = max(largest, float(differences.max()))
+        if largest > LARGEST_DIFFERENCE:
+            worst = contents[rows[differences.argmax()]]
+            raise UserError(
+                f"soft labels of {teacher}: view {view} of image {worst[:16]} differs by {largest:.3f} from what the "
+                f"teacher says now ({LARGEST_DIFFERENCE} is allowed). Delete {store.folder} and make the labels again"
+            )
+    return Check(teacher, sorted(of_views.tolist()), len(rows), largest)

@@ -4,9 +4,10 @@ A teacher whose weight in the ensemble is 0 is not active. With another number o
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from decant.evaluation.tables import magnitude
-from decant.stages.soft_labels import check_labels
+from decant.stages.soft_labels import check_labels, write_pooled_table
 from decant.stages.support.command import experiment_of, parser, run
 from decant.stages.support.resolve import members, stage_result
 
@@ -24,6 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="compute a sample of the stored labels again, and fail if one differs by more than rounding",
     )
+    options.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="also write the ensemble's labels as a Parquet table (docs/soft_labels.md)",
+    )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
     for name in [given.teacher] if given.teacher else members(experiment, "soft_labels"):
@@ -35,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"checked: views {views} of {check.images} images; the largest difference of a probability is "
                 f"{magnitude(check.difference)}"
             )
+    if given.table:
+        write_pooled_table(experiment, given.table.expanduser().resolve())
+        print(f"table: {given.table}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image
 
 from decant.data.manifest import read_manifest
 from decant.data.predictions import read_predictions
+from decant.distillation.table import read_table
 from decant.errors import UserError
 from decant.stages import teacher as teacher_stage
 from decant.timing.models import LATENCY_COLUMNS
@@ -192,8 +193,11 @@ def test_a_stage_by_its_own_script_is_the_stage_of_the_chain(micro: Micro, capsy
     assert micro.stages() == stages
 
 
-def test_stored_soft_labels_are_checked_on_request(micro: Micro, capsys: pytest.CaptureFixture[str]) -> None:
-    micro.run("--check", path="distill/make_soft_labels.py")
+def test_stored_soft_labels_are_checked_and_written_as_a_table_on_request(
+    micro: Micro, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    micro.run("--check", "--table", str(tmp_path / "labels.parquet"), path="distill/make_soft_labels.py")
+    assert [view.view for view in read_table(tmp_path / "labels.parquet")] == [0, 1]
     out = capsys.readouterr().out
     assert out.count("checked: views 0, 1 of ") == out.count("soft labels of ") > 0
 

@@ -17,6 +17,7 @@ from decant.data.preprocessing import height_width
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.soft_labels import SoftLabelStore, pooled
+from decant.distillation.table import LabelledView, write_table
 from decant.errors import UserError
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import for_inference
@@ -27,7 +28,7 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.resolve import Inputs, inputs_of, stage_result
 from decant.stages.support.training_data import Labels, read_training_data
-from decant.stages.support.weights import Weights, weights_of
+from decant.stages.support.weights import Weights, read_weights, weights_of
 from decant.study import Study, non_defaults
 from decant.tracking import progress
 from decant.training.loop import network_input
@@ -166,6 +167,23 @@ def row_probabilities(
                 logits = checkpoint.classifier(network_input(rendered, experiment.device))
                 total[some] += F.softmax(logits.float(), dim=1).cpu().numpy()
     return total / labelling[:, rows].sum(axis=0)[:, None]
+
+
+def write_pooled_table(experiment: Experiment, path: Path) -> None:
+    """Write the ensemble's labels of the stored views as a table for other programs. All stages it reads are built."""
+    study, inputs = experiment.study, inputs_of(experiment, "student")
+    data = read_training_data(inputs)
+    views = stored_views(study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
+    stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
+    ensemble = pooled_labels(stores, read_weights(inputs.folder("ensemble")))
+    rows, contents = np.arange(len(data.cache)), data.cache.contents
+    path_of = data.manifest.rows.drop_duplicates("content").set_index("content")["path"]
+    labelled = (
+        LabelledView(view, contents, ensemble(view, rows), views.draw(rows, view))
+        for view in range(study.soft_labels.views)
+    )
+    about = {"study": study.name, "teachers": list(stores)}
+    write_table(path, labelled, contents, path_of[contents].tolist(), data.manifest.classes, about)
 
 
 @dataclass(frozen=True)

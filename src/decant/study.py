@@ -311,7 +311,11 @@ class Ensemble(Section):
 
     recipe: str = Field("", description="file in ensembles/recipes, without .yaml, or a path with it")
     tta: list[str | dict[str, Any]] = Field(["hflip"], description="test-time augmentation, by ttach")
-    pooling: Literal["equal", "convex", "greedy"] = Field("convex", description="how the weights are fitted on val")
+    pooling: Literal["equal", "convex", "greedy", "log_linear", "auto"] = Field(
+        "convex",
+        description="how teachers are pooled, fitted on val. equal, convex (highest likelihood), greedy (Caruana et al "
+        "2004): means of probabilities; log_linear: of their logarithms; auto: the best by cross-validation",
+    )
 
 
 class SoftLabels(Section):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from decant.ensemble.pooling import METHODS, fit_weights, pool
+from decant.ensemble.pooling import METHODS, fit_pool, fit_weights, pool
 from decant.errors import UserError
 
 
@@ -180,3 +180,37 @@ def test_invalid_weights_and_numbers_of_weights_are_refused(weights, temperature
         pool(logs, weights, temperatures)
     with pytest.raises(ValueError, match="shape"):
         pool([logs[0], logs[1][:, :4]], [0.5, 0.5], [1, 1])
+
+
+def log_linear_nll(weights: np.ndarray, logs: list[np.ndarray], labels: np.ndarray) -> float:
+    mixed = log_softmax(sum(w * log for w, log in zip(weights, logs, strict=True)), axis=1)
+    return float(-mixed[np.arange(len(labels)), labels].mean())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_log_linear_weights_and_temperature_are_those_of_a_general_solver(seed):
+    logs, labels = teachers(seed, 800, 6, [1.0, 1.5, 2.0, 0.0])
+    fitted = fit_pool(logs, labels, "log_linear")
+    # A member's temperature and weight act as one factor, so the solver searches the factors of the raw logarithms.
+    factors = np.array(fitted.weights) / np.array(fitted.temperatures) / fitted.temperature
+    oracle = minimize(log_linear_nll, np.full(4, 0.25), args=(logs, labels), bounds=[(0, None)] * 4, tol=1e-12)
+    np.testing.assert_allclose(factors[:3], oracle.x[:3], atol=0.02)  # the fourth knows nothing
+    assert log_linear_nll(factors, logs, labels) == pytest.approx(oracle.fun, abs=1e-3)
+
+
+def test_a_log_linear_pool_without_errors_stays_finite():
+    logs = [np.log(np.full((20, 3), 0.01) + 0.97 * np.eye(3)[[0, 1] * 10])] * 2
+    fitted = fit_pool(logs, np.array([0, 1] * 10), "log_linear")
+    assert np.isfinite(fitted.of(logs)).all() and sum(fitted.weights) == pytest.approx(1)
+
+
+def test_the_pools_temperature_is_that_of_the_best_likelihood():
+    logs, labels = teachers(0, 2000, 5, [1.0, 1.0, 1.0])
+    fitted = fit_pool(logs, labels, "equal")
+    assert fitted.temperature < 0.95, "the mean of calibrated probabilities is not certain enough"
+    untempered = pool(logs, fitted.weights, fitted.temperatures)
+    found = minimize(
+        lambda t: -log_softmax(untempered / t[0], axis=1)[np.arange(2000), labels].mean(), [1.0], bounds=[(0.1, 5)]
+    )
+    assert fitted.temperature == pytest.approx(found.x[0], rel=0.01)
+    np.testing.assert_allclose(fitted.of(logs), log_softmax(untempered / fitted.temperature, axis=1), atol=1e-5)

@@ -10,6 +10,7 @@ from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
+from decant.ensemble.comparison import CONTRIBUTION_COLUMNS, DIVERSITY_COLUMNS, POOLING_COLUMNS
 from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS
 from decant.evaluation.acceptance import ACCEPT_COLUMNS
 from decant.evaluation.foreign import FOREIGN_COLUMNS
@@ -47,6 +48,9 @@ TABLES = {
     "clean/issues.csv": ISSUE_COLUMNS,
     "data/classes.csv": CLASS_COUNT_COLUMNS,
     "cleaning/toy_vehicles.csv, cleaning/cifar10.csv, cleaning/cars_body.csv": CLEANING_COLUMNS,
+    "ensemble/pooling.csv": POOLING_COLUMNS,
+    "ensemble/contributions.csv": CONTRIBUTION_COLUMNS,
+    "ensemble/diversity.csv": DIVERSITY_COLUMNS,
     "export/preprocessing.csv": COST_COLUMNS,
     "export/fidelity.csv": PREPROCESSING_ERROR_COLUMNS,
     "export/cold_start.csv": COLD_START_COLUMNS,

@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from decant.data.predictions import Predictions, read_predictions, write_predictions
-from decant.stages.ensemble import fit
+from decant.ensemble.comparison import pooling_rows
+from decant.ensemble.pooling import METHODS
+from decant.stages.ensemble import chosen_method, fit, pooled_predictions, val_predictions
 from decant.stages.support.resolve import stage_result
 from decant.stages.support.weights import read_weights
+from decant.workspace import write_json
 
 Chain = Any
 
@@ -95,7 +99,9 @@ def test_convex_weights_are_those_of_the_best_likelihood_of_the_tempered_pool(ch
 
 
 @pytest.mark.parametrize("split", ["val", "test", "predict"])
-def test_the_pool_is_the_weighted_mean_of_tempered_probabilities(chain: Chain, split: str) -> None:
+def test_the_pool_is_the_weighted_mean_of_tempered_probabilities_at_its_own_temperature(
+    chain: Chain, split: str
+) -> None:
     means = member_means(chain, split)
     weights = read_weights(chain.stages["ensemble"].folder)
     expected = sum(
@@ -103,12 +109,14 @@ def test_the_pool_is_the_weighted_mean_of_tempered_probabilities(chain: Chain, s
         for name, weight, temperature in zip(weights.names, weights.weights, weights.temperatures, strict=True)
     )
     found = read_predictions(chain.stages["ensemble"].folder, split)
+    expected = softmax(np.log(expected) / weights.temperature, axis=1)
     np.testing.assert_allclose(np.exp(found.members["identity"]), expected, atol=1e-4)
+    assert weights.temperature != 1 and not weights.log_linear
 
 
 def test_weights_are_fitted_without_test(chain: Chain) -> None:
     described = json.loads((chain.stages["ensemble"].folder / "weights.json").read_text())
-    assert set(described) == {"pooling", "teachers", "val"}
+    assert set(described) == {"pooling", "temperature", "teachers", "val"}
     assert all(
         set(row) == {"weight", "temperature", "view_temperature", "val"} for row in described["teachers"].values()
     )
@@ -116,3 +124,38 @@ def test_weights_are_fitted_without_test(chain: Chain) -> None:
 
 def test_the_ensemble_has_no_predictions_of_train(chain: Chain) -> None:
     assert not (chain.stages["ensemble"].folder / "train").exists()
+
+
+def test_a_log_linear_pool_is_the_weighted_mean_of_logarithms(chain: Chain, tmp_path: Path) -> None:
+    parts = {name: stage_result(chain.experiment, f"predictions/{name}").folder for name in ("convnext", "probe")}
+    weights, description = fit(chain.manifest, parts, "log_linear")
+    write_json(tmp_path / "weights.json", description)
+    read = read_weights(tmp_path)
+    assert read.log_linear and read.temperature == pytest.approx(weights.temperature, abs=1e-5)
+    found = pooled_predictions(parts, weights, "val").members["identity"]
+    means = member_means(chain, "val")
+    logs = [log_softmax(np.log(means[name]) / t, axis=1) for name, t in zip(parts, weights.temperatures, strict=True)]
+    mixed = sum(weight * log for weight, log in zip(weights.weights, logs, strict=True))
+    np.testing.assert_allclose(found, log_softmax(mixed / weights.temperature, axis=1), atol=2e-3)
+
+
+def test_the_ensemble_lists_what_pools_and_teachers_are_worth(chain: Chain) -> None:
+    folder = chain.stages["ensemble"].folder
+    pooling, contributions, diversity = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("pooling", "contributions", "diversity")
+    )
+    assert list(pooling["model"]) == ["convnext", "probe", *METHODS]
+    assert list(pooling.loc[pooling["chosen"], "model"]) == ["equal"]
+    assert list(contributions["teacher"]) == ["convnext", "probe"] and list(contributions["weight"]) == [0.5, 0.5]
+    assert list(zip(diversity["teacher"], diversity["other"], strict=True)) == [("convnext", "probe")]
+
+
+def test_auto_takes_the_method_of_the_least_nested_nll(chain: Chain) -> None:
+    parts = {name: stage_result(chain.experiment, f"predictions/{name}").folder for name in ("convnext", "probe")}
+    val = val_predictions(chain.manifest, parts)
+    rows = [row for row in pooling_rows(*val, "equal") if row["kind"] == "pool"]
+    best = min(rows, key=lambda row: float(str(row["val_nll"])))
+    assert chosen_method("auto", *val) == best["model"]
+    assert chosen_method("greedy", *val) == "greedy"
+    one_group = np.zeros(len(val[1]))
+    assert chosen_method("auto", *val[:2], one_group) == "convex"

@@ -118,6 +118,8 @@ def test_refitted_teachers_are_pooled_with_the_chosen_weights_and_temperatures(r
         mean = np.mean([np.exp(member.astype(np.float64)) for member in single.members.values()], axis=0)
         sharpened = mean ** (1 / temperature)
         expected += weight * sharpened / sharpened.sum(axis=1, keepdims=True)
+    expected = expected ** (1 / weights.temperature)
+    expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.exp(pooled.members["identity"]), expected, atol=1e-5)
 
 

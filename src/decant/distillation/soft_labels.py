@@ -201,11 +201,15 @@ def pooled(
     temperatures: Sequence[float],
     view: int,
     rows: Rows,
+    temperature: float = 1.0,
+    *,
+    log_linear: bool = False,
 ) -> Probabilities:
     """The pooled probabilities of the teachers for rows of a view, float32 [len(rows), K]; runs no network.
 
-    One weight (at least 0, summing to 1) and one temperature per store; a store of weight 0 is not read. Raises
-    ValueError if the stores' headers differ in more than the teacher's own keys, and what `read` and `pool` raise.
+    One weight (at least 0, summing to 1) and one temperature per store; a store of weight 0 is not read. temperature,
+    log_linear: of the pool, as in decant.ensemble.pooling. Raises ValueError if the stores' headers differ in more than
+    the teacher's own keys, and what `read` and `pool` raise.
     """
     for key in sorted({key for store in stores for key in store.header} - set(_TEACHER_KEYS)):
         if any(store.header.get(key) != stores[0].header.get(key) for store in stores):
@@ -215,7 +219,8 @@ def pooled(
     used = [m for m, weight in enumerate(weights) if weight != 0]
     with np.errstate(divide="ignore"):
         logs = [np.log(stores[m].read(view, rows)) for m in used]
-    mixture: Probabilities = np.exp(pool(logs, [weights[m] for m in used], [temperatures[m] for m in used]))
+    of_used = [weights[m] for m in used], [temperatures[m] for m in used]
+    mixture: Probabilities = np.exp(pool(logs, *of_used, temperature, log_linear=log_linear))
     return mixture
 
 

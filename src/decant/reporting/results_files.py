@@ -30,6 +30,9 @@ class ResultsFiles:
     issues: list[Row]
     histories: dict[str, list[Row]]  # teacher → epochs
     weights: dict[str, Any]
+    pooling: list[Row]
+    contributions: list[Row]
+    diversity: list[Row]
     verification: dict[str, Any]
     int8: dict[str, Any]
     precision: list[Row]
@@ -61,6 +64,9 @@ def read_results_files(folder: Path) -> ResultsFiles:
         issues=read_results_table(folder / "clean" / "issues.csv"),
         histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
         weights=read_object(folder / "ensemble" / "weights.json"),
+        pooling=read_results_table(folder / "ensemble" / "pooling.csv"),
+        contributions=read_results_table(folder / "ensemble" / "contributions.csv"),
+        diversity=read_results_table(folder / "ensemble" / "diversity.csv"),
         verification=read_object(folder / "export" / "verification.json"),
         int8=read_object(folder / "export" / "int8.json"),
         precision=read_results_table(precision / "metrics.csv"),

@@ -199,12 +199,31 @@ def _setting_cells(results: ResultsFiles, name: str) -> list[str]:
 
 
 def ensemble_section(results: ResultsFiles, base: Path) -> str:
-    weights, temperatures = (
-        _per_teacher(results.weights, "weight"),
-        _per_teacher(results.weights, "temperature"),
-    )
-    if not weights:
+    teachers = results.weights.get("teachers", {})
+    if not teachers:
         return ""
+    gains = {row["teacher"]: difference(row, "gain") for row in results.contributions}
+    header = ["teacher", "weight", "temperature", *(["gain"] if gains else [])]
+    cells = [
+        [
+            name,
+            short(str(of_teacher["weight"])),
+            short(str(of_teacher["temperature"])) if "temperature" in of_teacher else "–",
+            *([gains.get(name, "–")] if gains else []),
+        ]
+        for name, of_teacher in teachers.items()
+    ]
+    return section(
+        "Ensemble",
+        " ".join(_ensemble_sentences(results)),
+        markdown_table(header, cells),
+        "gain: the NLL on val that the ensemble would lose without the teacher." if gains else "",
+        *_pooling_table(results.pooling),
+        " ".join(_likeness(row) for row in results.diversity),
+    )
+
+
+def _ensemble_sentences(results: ResultsFiles) -> list[str]:
     split = main_split(results)
     row, best = of_kind(results, "ensemble", split), best_teacher(results, split)
     sentences = []
@@ -212,28 +231,54 @@ def ensemble_section(results: ResultsFiles, base: Path) -> str:
         sentences.append(f"The ensemble has an accuracy of {with_interval(row, 'accuracy')} on {split}")
         if best:
             sentences[-1] += f"; the best single teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
+            sentences[-1] += _paired_difference(results, best["model"], split)
         sentences[-1] += "."
-    pooling = results.study.get("ensemble", {}).get("pooling")
-    tta = results.study.get("ensemble", {}).get("tta")
-    if pooling:
+    pooling, tta = (results.study.get("ensemble", {}).get(key) for key in ("pooling", "tta"))
+    if pooling := results.weights.get("pooling", pooling):
         sentences.append(f"Pooling: {pooling}; weights and temperatures are fitted on val.")
+    if "temperature" in results.weights:
+        sentences.append(f"The temperature after pooling is {short(str(results.weights['temperature']))}.")
     if tta:
         sentences.append(f"Test-time augmentation: {', '.join(map(_tta_name, tta))}.")
-    header = ["teacher", "weight", *(["temperature"] if temperatures else [])]
+    return sentences
+
+
+def _paired_difference(results: ResultsFiles, teacher: str, split: str) -> str:
+    """The ensemble minus a teacher on the same images; "" in results of older versions."""
+    for row in results.comparisons:
+        if (row["model"], row["other"], row["split"]) == ("ensemble", teacher, split):
+            return f" (paired difference {difference(row, 'accuracy_difference')})"
+    return ""
+
+
+def _pooling_table(rows: Sequence[Row]) -> list[str]:
+    """The ways of pooling beside each teacher alone."""
+    if not rows:
+        return []
     cells = [
-        [name, short(str(weight)), *([short(str(temperatures.get(name, "")))] if temperatures else [])]
-        for name, weight in weights.items()
+        [
+            f"{row['model']}, alone" if row["kind"] == "teacher" else row["model"],
+            short(row["val_accuracy"]),
+            short(row["val_nll"]),
+            "chosen" if row["chosen"] == "true" else difference(row, "val_nll_difference"),
+        ]
+        for row in rows
     ]
-    return section("Ensemble", " ".join(sentences), markdown_table(header, cells))
+    return [
+        "Ways of pooling and single teachers, compared on val by cross-validation. Differences are to the chosen pool:",
+        markdown_table(["pool or teacher", "val accuracy", "val NLL", "difference of NLL"], cells),
+    ]
+
+
+def _likeness(row: Row) -> str:
+    return (
+        f"{row['teacher']} and {row['other']} predict the same class for a share of {short(row['agreement'])} of val; "
+        f"both are wrong for {short(row['both_wrong'])}."
+    )
 
 
 def _tta_name(member: object) -> str:
     return " ".join(map(str, member)) if isinstance(member, dict) else str(member)
-
-
-def _per_teacher(content: Mapping[str, Any], key: str) -> dict[str, float]:
-    """teacher → value of `key`, from {"teachers": {teacher: {key: value}}}."""
-    return {name: float(member[key]) for name, member in content.get("teachers", {}).items() if key in member}
 
 
 def student_section(results: ResultsFiles, base: Path) -> str:

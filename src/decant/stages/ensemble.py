@@ -9,14 +9,26 @@ import numpy as np
 from decant.data.manifest import Manifest, read_manifest
 from decant.data.predictions import SPLITS, Predictions, read_predictions, write_predictions
 from decant.ensemble.calibration import apply_temperature, fit_temperature
-from decant.ensemble.pooling import fit_weights, pool
+from decant.ensemble.comparison import (
+    CONTRIBUTION_COLUMNS,
+    DIVERSITY_COLUMNS,
+    POOLING_COLUMNS,
+    Members,
+    best_method,
+    can_be_nested,
+    contribution_rows,
+    diversity_rows,
+    pooling_rows,
+)
+from decant.ensemble.pooling import fit_pool, pool
 from decant.evaluation.scores import scores
+from decant.evaluation.tables import write_results_table
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.weights import Weights
 from decant.workspace import write_json
 
-VERSION = 2  # 2: soft labels have a temperature of their own
+VERSION = 3  # 3: temperature of the pool, tables; 2: soft labels have a temperature of their own
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -24,42 +36,70 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write `weights.json` and the ensemble's predictions of every split that all teachers predicted."""
+    """Write `weights.json`, the ensemble's predictions of every split that all teachers predicted, and the tables.
+
+    `pooling.csv`, `contributions.csv` and `diversity.csv` are described in results/README.md. They are left out if val
+    has too few groups of near duplicates to be divided.
+    """
     predicted = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    weights, description = fit(manifest, predicted, experiment.study.ensemble.pooling)
+    val = val_predictions(manifest, predicted)
+    pooling = chosen_method(experiment.study.ensemble.pooling, *val)
+    weights, description = fit(manifest, predicted, pooling)
     for split in SPLITS:
         if all((predictions / split / "ids.json").is_file() for predictions in predicted.values()):
             write_predictions(folder, split, pooled_predictions(predicted, weights, split))
     write_json(folder / "weights.json", description)
+    if can_be_nested(*val[1:]):
+        write_results_table(pooling_rows(*val, pooling), folder / "pooling.csv", POOLING_COLUMNS)
+        if len(predicted) > 1:
+            contributions = contribution_rows(*val, pooling, weights.weights)
+            write_results_table(contributions, folder / "contributions.csv", CONTRIBUTION_COLUMNS)
+            write_results_table(diversity_rows(*val[:2]), folder / "diversity.csv", DIVERSITY_COLUMNS)
+
+
+def chosen_method(asked: str, members: Members, targets: np.ndarray, groups: np.ndarray) -> str:
+    """The method for `auto`: the best on val by cross-validation, convex where val cannot be divided."""
+    if asked != "auto":
+        return asked
+    return best_method(members, targets, groups) if can_be_nested(targets, groups) else "convex"
+
+
+def val_predictions(manifest: Manifest, predicted: Mapping[str, Path]) -> tuple[Members, np.ndarray, np.ndarray]:
+    """Each teacher's log-probabilities of val, the means over TTA members, with targets and groups."""
+    val = manifest.of_split("val")
+    members = {name: read_predictions(path, "val").aligned(list(val["id"])).mean() for name, path in predicted.items()}
+    return members, manifest.targets(val), val["group"].to_numpy()
 
 
 def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tuple[Weights, dict[str, object]]:
-    """Fit the temperatures per teacher, then the weights, all by likelihood.
+    """Fit the teachers' temperatures, their weights and the pool's temperature, all by likelihood.
 
     predicted: teacher -> folder of its predictions. Also returns the content of `weights.json`.
     """
-    val = manifest.of_split("val")
-    targets = manifest.targets(val)
-    log_probabilities = {
-        name: read_predictions(folder, "val").aligned(list(val["id"])).mean() for name, folder in predicted.items()
-    }
-    temperatures = {name: float(fit_temperature(values, targets)) for name, values in log_probabilities.items()}
-    of_views = {name: view_temperature(manifest, folder) for name, folder in predicted.items()}
-    calibrated = [apply_temperature(values, temperatures[name]) for name, values in log_probabilities.items()]
-    weights = [float(weight) for weight in fit_weights(calibrated, targets, pooling)]
-    fitted = Weights(list(predicted), weights, list(temperatures.values()), list(of_views.values()))
-    pooled = pool(list(log_probabilities.values()), fitted.weights, fitted.temperatures)
+    members, targets, _ = val_predictions(manifest, predicted)
+    fitted = fit_pool(list(members.values()), targets, pooling)
+    of_views = [view_temperature(manifest, folder) for folder in predicted.values()]
+    weights = Weights(
+        list(predicted), fitted.weights, fitted.temperatures, of_views, fitted.temperature, fitted.log_linear
+    )
     rows = {
         name: {
             "weight": round(weight, 5),
-            "temperature": round(temperatures[name], 5),
-            "view_temperature": round(of_views[name], 5),
-            "val": rounded(scores(values, targets)),
+            "temperature": round(temperature, 5),
+            "view_temperature": round(of_view, 5),
+            "val": rounded(scores(apply_temperature(values, temperature), targets)),
         }
-        for name, weight, values in zip(predicted, weights, calibrated, strict=True)
+        for (name, values), weight, temperature, of_view in zip(
+            members.items(), fitted.weights, fitted.temperatures, of_views, strict=True
+        )
     }
-    return fitted, {"pooling": pooling, "teachers": rows, "val": rounded(scores(pooled, targets))}
+    return weights, {
+        "pooling": pooling,
+        "temperature": round(fitted.temperature, 5),
+        "teachers": rows,
+        "val": rounded(scores(fitted.of(list(members.values())), targets)),
+    }
 
 
 def view_temperature(manifest: Manifest, predictions: Path) -> float:
@@ -83,5 +123,11 @@ def pooled_predictions(predicted: Mapping[str, Path], weights: Weights, split: s
     per_teacher = [read_predictions(folder, split) for folder in predicted.values()]
     ids = per_teacher[0].ids
     log_probabilities = [predictions.aligned(ids).mean() for predictions in per_teacher]
-    pooled = pool(log_probabilities, weights.weights, weights.temperatures)
+    pooled = pool(
+        log_probabilities,
+        weights.weights,
+        weights.temperatures,
+        weights.temperature,
+        log_linear=weights.log_linear,
+    )
     return Predictions(ids, {"identity": np.asarray(pooled)})

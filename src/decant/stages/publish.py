@@ -149,7 +149,8 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
         history = model_folders(results[f"teachers/{name}"].folder)[0] / "history.csv"
         if history.is_file():
             copy(history, folder / "teachers" / f"{name}.csv")
-    copy(results["ensemble"].folder / "weights.json", folder / "ensemble" / "weights.json")
+    for path in (results["ensemble"].folder / "weights.json", *results["ensemble"].folder.glob("*.csv")):
+        copy(path, folder / "ensemble" / path.name)
     for name in ("verification.json", CARD):
         copy(results["export"].folder / name, folder / "export" / name)
     if "int8" in results:

@@ -101,8 +101,12 @@ def open_store(folder: Path) -> SoftLabelStore:
 
 def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> PooledLabels:
     """The ensemble's probabilities for stored views, pooled from its teachers' stores as they are read."""
-    of = weights_of(weights, stores)
-    return lambda view, rows: pooled(list(stores.values()), of.weights, of.view_temperatures, view, rows)
+    of, kept = weights_of(weights, stores), list(stores.values())
+
+    def labels(view: int, rows: np.ndarray) -> np.ndarray:
+        return pooled(kept, of.weights, of.view_temperatures, view, rows, of.temperature, log_linear=of.log_linear)
+
+    return labels
 
 
 def label_missing_views(

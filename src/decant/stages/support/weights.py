@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from decant.ensemble.pooling import LOG_LINEAR
 
 
 @dataclass(frozen=True)
@@ -13,22 +15,28 @@ class Weights:
     """How the teachers are pooled, in the study's order.
 
     weights: sum to 1. temperatures: of predictions, the means over TTA members and folds. view_temperatures: of soft
-    labels, which one model gives for one view.
+    labels, which one model gives for one view. temperature: of the pool. log_linear: the kind of pool.
     """
 
     names: list[str]
     weights: list[float]
     temperatures: list[float]
     view_temperatures: list[float]
+    temperature: float = 1.0
+    log_linear: bool = False
 
 
 def read_weights(folder: Path) -> Weights:
     """Read `weights.json` of the stage ensemble; rounded weights are made to sum to 1 again."""
-    teachers = json.loads((folder / "weights.json").read_text(encoding="utf-8"))["teachers"]
+    content = json.loads((folder / "weights.json").read_text(encoding="utf-8"))
+    teachers = content["teachers"]
     rows = list(teachers.values())
     weights = np.array([row["weight"] for row in rows])
     temperatures, of_views = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
-    return Weights(list(teachers), list(weights / weights.sum()), temperatures, of_views)
+    log_linear = content["pooling"] == LOG_LINEAR
+    return Weights(
+        list(teachers), list(weights / weights.sum()), temperatures, of_views, content["temperature"], log_linear
+    )
 
 
 def weights_of(weights: Weights, names: Collection[str]) -> Weights:
@@ -39,7 +47,7 @@ def weights_of(weights: Weights, names: Collection[str]) -> Weights:
         return [column[row] for row in rows]
 
     shares, temperatures, of_views = map(chosen, (weights.weights, weights.temperatures, weights.view_temperatures))
-    return Weights(list(names), shares, temperatures, of_views)
+    return replace(weights, names=list(names), weights=shares, temperatures=temperatures, view_temperatures=of_views)
 
 
 def active_teachers(weights: Weights) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import precision_score
 
+from decant.evaluation import intervals
 from decant.evaluation.intervals import (
     COMPARISON_COLUMNS,
     _precision_macro,
@@ -52,6 +53,54 @@ def test_precision_of_a_resample_equals_scikit_learns_even_if_a_class_is_missing
         rows = np.repeat(cells, counts, axis=0)
         expected = precision_score(rows[:, 0], rows[:, 1], average="macro", zero_division=0)
         assert value == pytest.approx(expected)
+
+
+def grouped() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As `two_models`, and groups of 1 to 5 images with the same target and the same predictions."""
+    targets, good, fair = two_models(n=120)
+    times = np.random.default_rng(7).integers(1, 6, 120)
+    repeated = [np.repeat(values, times) for values in (targets, good, fair, np.arange(120))]
+    return repeated[0], repeated[1], repeated[2], repeated[3]
+
+
+def test_intervals_of_groups_equal_a_bootstrap_of_groups_scored_by_scikit_learn() -> None:
+    targets, good, _, groups = grouped()
+    draw = np.random.default_rng(5)
+    rows_of = [np.flatnonzero(groups == group) for group in range(120)]
+    scores = []
+    for _ in range(1500):
+        chosen = np.concatenate([rows_of[group] for group in draw.integers(0, 120, 120)])
+        precision = precision_score(targets[chosen], good[chosen], average="macro", zero_division=0)
+        scores.append([(targets[chosen] == good[chosen]).mean(), precision])
+    found = bootstrap_intervals(targets, good, resamples=20_000, groups=groups)
+    for name, column in (("accuracy", 0), ("precision_macro", 1)):
+        expected = np.quantile(np.array(scores)[:, column], [0.025, 0.975])
+        assert found[name] == pytest.approx(tuple(expected), abs=0.008), name
+
+
+def test_intervals_of_groups_are_wider_also_for_differences() -> None:
+    targets, good, fair, groups = grouped()
+
+    def widths(groups: np.ndarray | None) -> list[float]:
+        row = comparison_row("a", "b", "test", targets, good, fair, groups=groups)
+        low, high = bootstrap_intervals(targets, good, groups=groups)["accuracy"]
+        return [high - low, float(row["accuracy_difference_high"]) - float(row["accuracy_difference_low"])]
+
+    for wide, narrow in zip(widths(groups), widths(None), strict=True):
+        assert wide > 1.4 * narrow
+
+
+def test_groups_of_one_image_change_nothing() -> None:
+    targets, good, _ = two_models()
+    names = np.array([f"image {row}" for row in range(len(targets))])
+    assert bootstrap_intervals(targets, good, groups=names) == bootstrap_intervals(targets, good)
+
+
+def test_groups_are_drawn_in_parts_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, good, _, groups = grouped()
+    whole = bootstrap_intervals(targets, good, resamples=999, groups=groups)
+    monkeypatch.setattr(intervals, "DRAWN_NUMBERS", 120 * 10)
+    assert bootstrap_intervals(targets, good, resamples=999, groups=groups) == whole
 
 
 def test_intervals_depend_on_the_seed_and_contain_the_value() -> None:

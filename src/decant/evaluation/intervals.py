@@ -2,21 +2,26 @@
 
 Accuracy and macro precision of a resample depend only on how often each (target, prediction) pair was drawn, and
 those counts are multinomial. Drawing the counts instead of n indices per resample is the same bootstrap (Efron
-1979) at a cost that does not grow with n.
+1979) at a cost that does not grow with n. Images that depend on one another, such as near duplicates, are a group, and
+whole groups are drawn (Davison & Hinkley 1997, section 3.8); otherwise the intervals would be too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 from scipy.stats import binom
 
 Integers = npt.NDArray[np.integer]
 Counts = npt.NDArray[np.int64]
+Groups = npt.NDArray[Any]  # of numbers or of strings
 Measure = Callable[[Integers, Integers, Counts], npt.NDArray[np.float64]]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+DRAWN_NUMBERS = 10**7  # held in memory at a time
 COMPARISON_COLUMNS = (
     "model", "other", "split", "n",
     "accuracy_difference", "accuracy_difference_low", "accuracy_difference_high",
@@ -26,14 +31,19 @@ COMPARISON_COLUMNS = (
 
 
 def bootstrap_intervals(
-    targets: Integers, predictions: Integers, resamples: int = RESAMPLES, seed: int = 0
+    targets: Integers,
+    predictions: Integers,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of `accuracy` and `precision_macro`, each (low, high) in [0, 1].
 
     Args:
         targets, predictions: [n] class indices, n ≥ 1.
+        groups: [n], equal for images that depend on one another; None: no image depends on another.
     """
-    cells, counts = _resampled_cells(np.stack([targets, predictions], axis=1), resamples, seed)
+    cells, counts = _resampled_cells(np.stack([targets, predictions], axis=1), resamples, seed, groups)
     return {
         "accuracy": _percentiles(_accuracy(cells[:, 0], cells[:, 1], counts)),
         "precision_macro": _percentiles(_precision_macro(cells[:, 0], cells[:, 1], counts)),
@@ -41,16 +51,13 @@ def bootstrap_intervals(
 
 
 def mean_interval_of_groups(
-    values: npt.NDArray[np.floating], groups: npt.NDArray[np.generic], resamples: int = RESAMPLES, seed: int = 0
+    values: npt.NDArray[np.floating], groups: Groups, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean of values [n], by resampling whole groups [n] (Davison & Hinkley 1997, 3.8).
-
-    Values of one group may depend on one another; values of different groups must not.
-    """
+    """95 % percentile interval of the mean of values [n]. groups: [n], as in `bootstrap_intervals`."""
     _, group = np.unique(groups, return_inverse=True)
     sums, sizes = np.bincount(group, weights=values), np.bincount(group)
-    drawn = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
-    return _percentiles((drawn @ sums) / (drawn @ sizes))
+    means = [(drawn @ sums) / (drawn @ sizes) for drawn in _drawn_groups(len(sizes), resamples, seed)]
+    return _percentiles(np.concatenate(means))
 
 
 def comparison_row(
@@ -62,17 +69,18 @@ def comparison_row(
     other_predictions: Integers,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> dict[str, object]:
     """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
 
-    Differences are `model` − `other`. Their intervals come from resampling images; both predictions for an image are
-    drawn together.
+    Differences are `model` − `other`. Both predictions for an image are drawn together. groups: [n], as in
+    `bootstrap_intervals`.
     """
     if not len(targets) == len(model_predictions) == len(other_predictions):
         raise ValueError(f"{model} and {other} must have predictions for the same {len(targets)} images")
     triples = np.stack([targets, model_predictions, other_predictions], axis=1)
     distinct, distinct_counts = _cells(triples)
-    cells, counts = _resampled_cells(triples, resamples, seed)
+    cells, counts = _resampled_cells(triples, resamples, seed, groups)
     row: dict[str, object] = {"model": model, "other": other, "split": split, "n": len(targets)}
     for name, measure in (("accuracy", _accuracy), ("precision_macro", _precision_macro)):
         observed = _difference(measure, distinct, distinct_counts[None])[0]
@@ -109,11 +117,26 @@ def _cells(columns: Integers) -> tuple[Integers, Counts]:
     return cells, counts
 
 
-def _resampled_cells(columns: Integers, resamples: int, seed: int) -> tuple[Integers, Counts]:
-    """The distinct rows [C, c], and their counts [resamples, C] when n rows are drawn with replacement."""
-    cells, counts = _cells(columns)
-    n = int(counts.sum())
-    return cells, np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
+def _resampled_cells(
+    columns: Integers, resamples: int, seed: int, groups: Groups | None = None
+) -> tuple[Integers, Counts]:
+    """The distinct rows [C, c], and their counts [resamples, C] when rows, or whole groups of them, are drawn."""
+    if groups is None or len(np.unique(groups)) == len(columns):
+        cells, counts = _cells(columns)
+        n = int(counts.sum())
+        return cells, np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
+    cells, cell = np.unique(columns, axis=0, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    ones = np.ones(len(columns), dtype=np.int64)
+    members = coo_array((ones, (group, cell.reshape(-1))), shape=(len(names), len(cells))).tocsr()  # sums repeats
+    return cells, np.concatenate([drawn @ members for drawn in _drawn_groups(len(names), resamples, seed)])
+
+
+def _drawn_groups(count: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """How often each of `count` groups is drawn, [some of the resamples, count] at a time, all resamples in the end."""
+    random, at_a_time = np.random.default_rng(seed), max(1, DRAWN_NUMBERS // count)
+    for start in range(0, resamples, at_a_time):
+        yield random.multinomial(count, np.full(count, 1 / count), size=min(at_a_time, resamples - start))
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:

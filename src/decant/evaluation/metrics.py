@@ -11,7 +11,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from decant.evaluation.intervals import bootstrap_intervals
+from decant.evaluation.intervals import Groups, bootstrap_intervals
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
@@ -47,6 +47,7 @@ def precision_row(
     targets: Integers,
     ensemble_log_probabilities: Floats | None = None,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> dict[str, object]:
     """One row of `benchmarks/precision/metrics.csv`; its keys are PRECISION_COLUMNS, in order.
 
@@ -59,6 +60,7 @@ def precision_row(
         targets: [n], class indices in [0, K).
         ensemble_log_probabilities: [n, K] in the same order of images, or None (an empty cell).
         seed: of the bootstrap.
+        groups: [n], equal for images that depend on one another; None: no image depends on another.
 
     Raises:
         ValueError: the kind is unknown, there are no images, shapes do not match, targets are outside [0, K), or rows
@@ -69,7 +71,7 @@ def precision_row(
     _check(model, log_probabilities, targets)
     predictions = log_probabilities.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(targets, predictions, average="macro", zero_division=0)
-    intervals = bootstrap_intervals(targets, predictions, seed=seed)
+    intervals = bootstrap_intervals(targets, predictions, seed=seed, groups=groups)
     return {
         "model": model,
         "kind": kind,
@@ -193,6 +195,7 @@ def near_duplicate_rows(
     repeated: npt.NDArray[np.bool_],
     in_train: tuple[int, int],
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> list[dict[str, object]]:
     """Accuracy on all images, on those with a duplicate in train and on the others; keys are NEAR_DUPLICATE_COLUMNS.
 
@@ -200,6 +203,7 @@ def near_duplicate_rows(
         repeated: bool [n], True for an image with a duplicate in train.
         in_train: how many of these duplicates in train cleaning set aside, and how many it kept.
         seed: of the bootstrap.
+        groups: as in `precision_row`.
     """
     _check(model, log_probabilities, targets)
     if repeated.shape != targets.shape or repeated.dtype != bool:
@@ -211,15 +215,16 @@ def near_duplicate_rows(
         set_aside, kept = (0, 0) if subset == "without_duplicate" else in_train
         row: dict[str, object] = {"model": model, "kind": kind, "split": split, "subset": subset}
         row |= {"n": int(mask.sum()), "train_set_aside": set_aside, "train_kept": kept}
-        rows.append(row | _accuracy_cells(targets[mask], predictions[mask], seed))
+        of_mask = None if groups is None else groups[mask]
+        rows.append(row | _accuracy_cells(targets[mask], predictions[mask], seed, of_mask))
     return rows
 
 
-def _accuracy_cells(targets: Integers, predictions: Integers, seed: int) -> dict[str, object]:
+def _accuracy_cells(targets: Integers, predictions: Integers, seed: int, groups: Groups | None) -> dict[str, object]:
     """Accuracy and its interval; empty without images."""
     if not len(targets):
         return {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
-    low, high = bootstrap_intervals(targets, predictions, seed=seed)["accuracy"]
+    low, high = bootstrap_intervals(targets, predictions, seed=seed, groups=groups)["accuracy"]
     return {"accuracy": float(accuracy_score(targets, predictions)), "accuracy_low": low, "accuracy_high": high}
 
 

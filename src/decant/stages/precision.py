@@ -94,7 +94,7 @@ def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:
 def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
     """The rows of each table for one split, by the table's name; confusions for test alone."""
     rows = manifest.of_split(split)
-    targets = manifest.targets(rows)
+    targets, groups = manifest.targets(rows), rows["group"].to_numpy()
     predictions = {name: model.log_probabilities(split, list(rows["id"])) for name, model in models.items()}
     repeated, in_train = repeated_in_train(manifest, rows)
     tables: dict[str, Rows] = {
@@ -102,16 +102,16 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
     }
     for name, model in models.items():
         key, values = (name, model.kind, split), predictions[name]
-        tables["metrics"].append(precision_row(*key, values, targets, predictions["ensemble"]))
+        tables["metrics"].append(precision_row(*key, values, targets, predictions["ensemble"], groups=groups))
         tables["per_class"] += per_class_rows(*key, values, targets, classes)
         tables["reliability"] += reliability_rows(*key, values, targets)
-        tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train)
+        tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train, groups=groups)
         if name in (SHIPPED, INT8):
             found = labelled_predictions(manifest, model.predictions, split)
             tables["accept"].append(accept_row(*key, *found, read_acceptance(model.predictions.parent)))
     for name, other in compared(models):
         pair = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
-        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair))
+        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair, groups=groups))
     for name in DRAWN if split == "test" else ():
         tables[f"confusion_{name}"] = confusion_rows(confusion(predictions[name], targets), classes)
     return tables

@@ -29,9 +29,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, folder: Path, running: int, count: 
 
 @pytest.mark.parametrize(
     "running, count, usable, free",
-    [(1, 2, 2, True), (2, 2, 2, False), (1, 1, 1, True), (5, 8, 4, True), (6, 8, 4, False)],
+    [(1, 2, 2, True), (2, 2, 2, False), (1, 1, 1, True), (1, 8, 4, False), (0, 2, 2, False)],
 )
-def test_cores_are_free_if_others_leave_enough(
+def test_cores_are_free_if_this_process_alone_runs_and_may_use_all(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: int, count: int, usable: int, free: bool
 ) -> None:
     machine(monkeypatch, tmp_path, running, count, usable)
@@ -41,8 +41,14 @@ def test_cores_are_free_if_others_leave_enough(
     assert {name: os.environ[name] for name in WAITING if name in os.environ} == expected
 
 
-def test_a_system_that_does_not_tell_counts_as_busy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cores, "STAT", tmp_path / "missing")
+@pytest.mark.parametrize("content", [None, "", "cpu 1 2\n", "procs_running\n", "procs_running many\n"])
+def test_a_system_that_does_not_tell_counts_as_busy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    stat = tmp_path / "stat"
+    if content is not None:
+        stat.write_text(content)
+    monkeypatch.setattr(cores, "STAT", stat)
     choose_waiting()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 

@@ -20,14 +20,18 @@ def usable_cores() -> int:
 
 
 def cores_are_free() -> bool:
-    """True if other programs leave this process all cores it may use; False if the system does not tell."""
-    if not STAT.is_file():
+    """True if no other program computes and this process may use every core; False if the system does not tell.
+
+    Where the process may use some cores alone, the count of running threads does not say on which cores they run.
+    """
+    running = []
+    try:
+        for _ in range(LOOKS):
+            running.append(running_threads())
+            time.sleep(PAUSE_S)
+    except (OSError, KeyError, ValueError):
         return False
-    others = []
-    for _ in range(LOOKS):
-        others.append(running_threads() - 1)
-        time.sleep(PAUSE_S)
-    return median(others) + usable_cores() <= (os.cpu_count() or 1)
+    return median(running) == 1 and usable_cores() == os.cpu_count()
 
 
 def running_threads() -> int:

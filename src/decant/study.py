@@ -333,7 +333,8 @@ class Student(Training):
     loss: SoftLoss = Field(
         "kd",
         description="how the soft labels are learned. kd: Hinton et al. 2015; dkd: decoupled, Zhao et al. 2022; dist: "
-        "correlations, Huang et al. 2022; soft_cross_entropy: Beyer et al. 2022; jensen_shannon: symmetric and bounded",
+        "correlations within a forward pass, Huang et al. 2022; soft_cross_entropy: Beyer et al. 2022; jensen_shannon: "
+        "symmetric and bounded",
     )
     standardise: bool = Field(False, description="standardise logits before they are compared (Sun et al. 2024)")
     hard_weight: float = Field(0.1, ge=0, le=1, description="weight of the cross-entropy with the given label")

@@ -32,7 +32,14 @@ def both(study: Path) -> Path:
     provenance |= {"weights": {"lite0": "none", "lite2": "wheel"}}
     provenance |= {"seconds": {"teachers/lite0": 1800.0, "teachers/lite2": 640.0}}
     (study / "provenance.json").write_text(json.dumps(provenance))
+    set_folds(study, 0)
     return study
+
+
+def set_folds(study: Path, folds: int) -> None:
+    settings = json.loads((study / "study.json").read_text())
+    settings["teachers"]["lite0"]["folds"] = folds
+    (study / "study.json").write_text(json.dumps(settings))
 
 
 def teachers_text(study: Path) -> str:
@@ -49,22 +56,29 @@ def test_a_single_course_or_one_of_unknown_length_is_not_drawn(study: Path) -> N
     assert courses(read_results_files(study)) == {}
 
 
+def test_a_teacher_with_folds_has_no_course(both: Path) -> None:
+    """Its history is that of one fold, its time that of all."""
+    set_folds(both, 5)
+    assert courses(read_results_files(both)) == {}
+    assert "random weights" not in teachers_text(both)
+
+
 def test_the_best_of_each_kind_are_named_with_accuracy_and_cost(both: Path) -> None:
     text = teachers_text(both)
     with (both / "benchmarks" / "precision" / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file) if row["split"] == "test"}
     pretrained, scratch = (f"{float(rows[name]['accuracy']):.3f}" for name in ("lite2", "lite0"))
     assert f"pretrained weights, lite2, has an accuracy of {pretrained}" in text
-    assert "on test after 2 epochs and 11 minutes" in text
-    assert f"from random weights, lite0, has {scratch}" in text and "after 3 epochs and 30 minutes" in text
+    assert "on test after 2 epochs and 10.7 minutes" in text
+    assert f"from random weights, lite0, has {scratch}" in text and "after 3 epochs and 30.0 minutes" in text
     assert (
-        "After its first epoch lite2 has 0.600 on val; from random weights as much is reached by lite0 after 3" in text
+        "After its first epoch lite2 has 0.600 on val. Teachers from random weights reach that: lite0 after 3" in text
     )
 
 
 def test_what_is_never_reached_is_said(both: Path) -> None:
     write_history(both, "lite0", [0.4, 0.5, 0.55], [50, 50, 50])
-    assert "as much is reached by lite0 not at all." in teachers_text(both)
+    assert "reach that: lite0 never." in teachers_text(both)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_pool_is_the_weighted_mean_of_tempered_probabilities_at_its_own_temp
 
 def test_weights_are_fitted_without_test(chain: Chain) -> None:
     described = json.loads((chain.stages["ensemble"].folder / "weights.json").read_text())
-    assert set(described) == {"pooling", "temperature", "teachers", "val"}
+    assert set(described) == {"pooling", "temperature", "view_temperature", "teachers", "val"}
     assert all(
         set(row) == {"weight", "temperature", "view_temperature", "val"} for row in described["teachers"].values()
     )

@@ -202,7 +202,7 @@ def test_soft_labels_are_held_against_the_given_labels_of_unmixed_views(chain: C
             said = {name: store.read(view, np.array([row]))[0].astype(np.float64) for name, store in stores.items()}
             sharpened = {name: p ** (1 / temperatures[name]) for name, p in said.items()}
             mean = np.sum([shares[name] * p / p.sum() for name, p in sharpened.items()], axis=0)
-            said["ensemble"] = mean ** (1 / weights.temperature) / (mean ** (1 / weights.temperature)).sum()
+            said["ensemble"] = mean ** (1 / weights.view_temperature) / (mean ** (1 / weights.view_temperature)).sum()
             target = data.labels.targets[row]
             for name, p in said.items():
                 right[name].append(int(p.argmax()) == target)

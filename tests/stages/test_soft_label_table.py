@@ -137,7 +137,20 @@ def test_what_is_no_table_of_soft_labels_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"content": ["a"]}), plain)
     with pytest.raises(UserError, match="is not a table of soft labels"):
         read_classes(plain)
-    metadata = {b"decant": json.dumps({"classes": ["cat"]}).encode()}
-    pq.write_table(pa.table({"content": ["a"]}).replace_schema_metadata(metadata), plain)
-    with pytest.raises(UserError, match="has no column view"):
-        read_classes(plain)
+    rows = {"content": ["a"], "view": [0], "probabilities": [[1.0]]}
+    for classes, change, message in [
+        (["cat"], {"view": None}, "has no column view"),
+        (["cat"], {"view": ["0"]}, "the column view is string"),
+        (["cat"], {"probabilities": [1.0]}, "the column probabilities is double"),
+        ("cat", {}, "its classes are not a list of names"),
+        (5, {}, "its classes are not a list of names"),
+    ]:
+        kept = {name: values for name, values in {**rows, **change}.items() if values is not None}
+        metadata = {b"decant": json.dumps({"classes": classes}).encode()}
+        pq.write_table(pa.table(kept).replace_schema_metadata(metadata), plain)
+        with pytest.raises(UserError, match=message):
+            read_classes(plain)
+    table = pa.table({**rows, "view": pa.array([None], pa.int32())})
+    pq.write_table(table.replace_schema_metadata({b"decant": b'{"classes": ["cat"]}'}), plain)
+    with pytest.raises(UserError, match="a row has no view"):
+        list(read_table(plain))

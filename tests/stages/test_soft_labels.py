@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def test_a_check_finds_the_labels_as_they_were_stored(chain: Chain, name: str) -
     check = stage.check_labels(chain.experiment, name)
     assert check.difference < stage.LARGEST_DIFFERENCE
     assert check.views == [0, 1, 2] and check.images == len(open_store(chain.stages[name].folder).contents())
+
+
+def test_labels_are_made_again_after_their_store_was_deleted(chain: Chain) -> None:
+    """As the check's message says."""
+    store = open_store(chain.stages["soft_labels/probe"].folder)
+    before = store.read(1, np.arange(len(store.contents())))
+    shutil.rmtree(store.folder)
+    stage_result(replace(chain.experiment), "soft_labels/probe")  # as in a new process
+    again = open_store(chain.stages["soft_labels/probe"].folder)
+    np.testing.assert_array_equal(again.read(1, np.arange(len(before))), before)
 
 
 def test_a_check_finds_labels_of_another_view(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

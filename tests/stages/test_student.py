@@ -142,7 +142,7 @@ def oracle(chain: Chain, settings: Student, labels: Labels, logits: np.ndarray, 
         probabilities = open_store(chain.stages[f"soft_labels/{name}"].folder).read(view, rows).astype(np.float64)
         tempered = probabilities ** (1 / temperature)
         pool += weight * tempered / tempered.sum(axis=1, keepdims=True)
-    pool = pool ** (1 / weights.temperature)
+    pool = pool ** (1 / weights.view_temperature)
     T = settings.temperature
     p = pool ** (1 / T) / (pool ** (1 / T)).sum(axis=1, keepdims=True)
     log_q = logits / T - np.log(np.exp(logits / T).sum(axis=1, keepdims=True))

@@ -94,24 +94,42 @@ def read_classes(path: Path) -> list[str]:
         classes = json.loads((schema.metadata or {})[METADATA])["classes"]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a table of soft labels: {error}. docs/soft_labels.md describes one") from None
-    missing = [name for name in ("content", "view", "probabilities") if name not in schema.names]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]}. docs/soft_labels.md describes the table")
-    return [str(name) for name in classes]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{path} is not a table of soft labels: its classes are not a list of names")
+    for name, is_right in {
+        "content": pa.types.is_string,
+        "view": pa.types.is_integer,
+        "probabilities": is_list,
+    }.items():
+        if name not in schema.names:
+            raise UserError(f"{path} has no column {name}. docs/soft_labels.md describes the table")
+        if not is_right(schema.field(name).type):
+            raise UserError(f"{path}: the column {name} is {schema.field(name).type}. docs/soft_labels.md has its type")
+    return classes
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind))
 
 
 def read_table(path: Path) -> Iterator[LabelledView]:
-    """Yield the views of a table in the file's order; other programs may have written it, without view parameters.
+    """Yield the rows of each view, for programs that use the table; a view that spans row groups comes in parts.
 
-    Raises UserError for a file that is no such table, and for rows that are not probabilities.
+    Other programs may have written the table, without view parameters. Raises UserError for a file that is no such
+    table, and for rows that are not probabilities.
     """
     classes = len(read_classes(path))
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            numbers = table["view"].to_numpy()
-            for view in dict.fromkeys(numbers.tolist()):
-                yield labelled_view(path, table.filter(pa.array(numbers == view)), int(view), classes)
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["content", "view", "probabilities"])
+                if table["view"].null_count or table["content"].null_count:
+                    raise UserError(f"{path}: a row has no view or no content")
+                numbers = table["view"].to_numpy()
+                for view in dict.fromkeys(numbers.tolist()):
+                    yield labelled_view(path, table.filter(pa.array(numbers == view)), int(view), classes)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def labelled_view(path: Path, rows: pa.Table, view: int, classes: int) -> LabelledView:

@@ -69,6 +69,9 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: Path, title: s
     save(figure, path, title)
 
 
+STARTS = {True: (", random weights", "--"), False: (", pretrained", "-"), None: ("", "-")}  # text in a legend, line
+
+
 def accuracy_by_minutes(
     courses: Mapping[str, Sequence[tuple[float, float]]], random: Mapping[str, bool], path: Path, title: str = ""
 ) -> None:
@@ -82,9 +85,9 @@ def accuracy_by_minutes(
     ax = figure.subplots()
     for index, (name, course) in enumerate(courses.items()):
         times, values = zip(*course, strict=True)
-        start, line = ("random weights", "--") if random.get(name) else ("pretrained", "-")
+        start, line = STARTS[random.get(name)]
         ax.plot(times, values, line, color=CYCLE[index % len(CYCLE)], marker=MARKERS[index % len(MARKERS)],
-                markersize=3.5, label=f"{plain_text(name)}, {start}")  # fmt: skip
+                markersize=3.5, label=f"{plain_text(name)}{start}")  # fmt: skip
     ax.set_xlabel("minutes of training")
     ax.set_ylabel("accuracy on val")
     plain_axes(ax, grid="both")

@@ -217,7 +217,7 @@ def ensemble_section(results: ResultsFiles, base: Path) -> str:
         "Ensemble",
         " ".join(_ensemble_sentences(results)),
         markdown_table(header, cells),
-        "gain: the NLL on val that the ensemble would lose without the teacher." if gains else "",
+        "gain: how much higher the NLL on val is without the teacher." if gains else "",
         *_pooling_table(results.pooling),
         " ".join(_likeness(row) for row in results.diversity),
     )

@@ -7,7 +7,15 @@ from decant.evaluation.markdown import link, markdown_table, section
 from decant.evaluation.tables import difference, plural, read_results_table, short
 from decant.reporting.results_files import Row
 
-SPEED_HEADER = ["network", "px", "batch norms", "images/s", "of timm's fastest loop", "times as fast", "times memory"]
+SPEED_HEADER = [
+    "network",
+    "px",
+    "batch norms",
+    "images/s",
+    "of timm's fastest loop",
+    "times as fast",
+    "of the rate in memory",
+]
 EFFECT_HEADER = ["study", "change", "seeds", "val accuracy", "difference", "val NLL", "difference"]
 
 
@@ -24,7 +32,7 @@ def training_section(folder: Path, base: Path) -> str:
         _speed_text(speeds, linked.get("throughput.csv", "")),
         markdown_table(SPEED_HEADER, [_speed_cells(row) for row in speeds]) if speeds else "",
         f"Where a step's time goes: {linked['profile.csv']}." if "profile.csv" in linked else "",
-        f"Each lever's share: {linked['levers.csv']}." if "levers.csv" in linked else "",
+        f"What each measure for speed brings: {linked['levers.csv']}." if "levers.csv" in linked else "",
         _effects_text(linked) if effects else "",
         markdown_table(EFFECT_HEADER, [_effect_cells(row) for row in effects], left=2) if effects else "",
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from decant.evaluation.markdown import markdown_image
-from decant.evaluation.tables import number, plural, short, with_interval
+from decant.evaluation.tables import minutes, number, plural, short, with_interval
 from decant.reporting.results_files import ResultsFiles, Row, best_teacher, main_split
 
 COURSES_PNG = "teachers/courses.png"
@@ -14,7 +14,17 @@ RANDOM = "none"  # the weight source of random weights
 def from_random_weights(results: ResultsFiles) -> dict[str, bool]:
     """Trained teacher -> whether it started from random weights. A teacher whose start is unknown is left out."""
     sources = results.provenance.get("weights", {})
-    return {name: sources[name] == RANDOM for name in results.histories if name in sources}
+    return {name: sources[name] == RANDOM for name in single_trainings(results) if name in sources}
+
+
+def single_trainings(results: ResultsFiles) -> list[str]:
+    """The teachers that were trained once. Of a teacher with folds, results have only the first fold's history."""
+    teachers = results.study.get("teachers", {})
+    return [
+        name
+        for name, rows in results.histories.items()
+        if _is_complete(rows) and not teachers.get(name, {}).get("folds")
+    ]
 
 
 def courses(results: ResultsFiles) -> dict[str, list[tuple[float, float]]]:
@@ -24,16 +34,16 @@ def courses(results: ResultsFiles) -> dict[str, list[tuple[float, float]]]:
     """
     seconds = results.provenance.get("seconds", {})
     found = {
-        name: _course(rows, seconds[f"teachers/{name}"] / 60)
-        for name, rows in results.histories.items()
-        if f"teachers/{name}" in seconds and _is_complete(rows)
+        name: _course(results.histories[name], seconds[f"teachers/{name}"] / 60)
+        for name in single_trainings(results)
+        if f"teachers/{name}" in seconds
     }
     return found if len(found) > 1 else {}
 
 
 def _is_complete(rows: list[Row]) -> bool:
     """False for the history of a probe, which has no speed."""
-    return all(row.get("images_per_second") and row.get("val_accuracy") for row in rows)
+    return all(row.get("val_accuracy") and number(row.get("images_per_second") or "0") > 0 for row in rows)
 
 
 def _course(rows: list[Row], minutes: float) -> list[tuple[float, float]]:
@@ -72,7 +82,7 @@ def _transfer_paragraph(results: ResultsFiles) -> str:
 def _cost(results: ResultsFiles, name: str) -> str:
     seconds = results.provenance.get("seconds", {}).get(f"teachers/{name}")
     epochs = plural(len(results.histories[name]), "epoch")
-    return f" after {epochs}" + (f" and {short(str(seconds / 60), 0)} minutes" if seconds else "")
+    return f" after {epochs}" + (f" and {minutes(seconds)} minutes" if seconds else "")
 
 
 def _difference(results: ResultsFiles, first: str, second: str, split: str) -> list[str]:
@@ -100,10 +110,10 @@ def _first_epoch(histories: Mapping[str, list[Row]], pretrained: str, scratch: l
     }
     texts = [f"{name} {_when(epoch)}" for name, epoch in reached.items()]
     return [
-        f"After its first epoch {pretrained} has {short(str(first))} on val; from random weights as much is reached by "
+        f"After its first epoch {pretrained} has {short(str(first))} on val. Teachers from random weights reach that: "
         f"{', '.join(texts)}."
     ]
 
 
 def _when(epoch: int | None) -> str:
-    return f"after {plural(epoch, 'epoch')}" if epoch else "not at all"
+    return f"after {plural(epoch, 'epoch')}" if epoch else "never"

@@ -78,11 +78,13 @@ def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tupl
     predicted: teacher -> folder of its predictions. Also returns the content of `weights.json`.
     """
     members, targets, _ = val_predictions(manifest, predicted)
+    ids = list(manifest.of_split("val")["id"])
     fitted = fit_pool(list(members.values()), targets, pooling)
     of_views = [view_temperature(manifest, folder) for folder in predicted.values()]
-    weights = Weights(
-        list(predicted), fitted.weights, fitted.temperatures, of_views, fitted.temperature, fitted.log_linear
-    )
+    single = [read_predictions(folder, "val").aligned(ids).members["identity"] for folder in predicted.values()]
+    pool_of_views = pool(single, fitted.weights, of_views, log_linear=fitted.log_linear)
+    of_pool = fitted.temperature, float(fit_temperature(pool_of_views, targets)), fitted.log_linear
+    weights = Weights(list(predicted), fitted.weights, fitted.temperatures, of_views, *of_pool)
     rows = {
         name: {
             "weight": round(weight, 5),
@@ -96,7 +98,8 @@ def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tupl
     }
     return weights, {
         "pooling": pooling,
-        "temperature": round(fitted.temperature, 5),
+        "temperature": round(weights.temperature, 5),
+        "view_temperature": round(weights.view_temperature, 5),
         "teachers": rows,
         "val": rounded(scores(fitted.of(list(members.values())), targets)),
     }

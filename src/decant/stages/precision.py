@@ -31,9 +31,7 @@ from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 from decant.stages.support.weights import read_weights
 
-VERSION = (
-    6  # 6: comparisons of ensemble and teachers; 5: log sums; 4: accept.csv; 3: soft_labels.csv; 2: near_duplicates.csv
-)
+VERSION = 7  # 7: intervals of groups; 6: comparisons of ensemble and teachers; 5: log sums; 4: accept.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 

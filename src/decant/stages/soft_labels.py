@@ -23,6 +23,7 @@ from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import for_inference
 from decant.processes import team
 from decant.seeds import derived_seed
+from decant.stages.pixels import trainable
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
@@ -71,8 +72,13 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Label views again that were lost or damaged since. `build` takes the lock: looking alone waits for nobody."""
-    if open_store(folder).missing(range(experiment.study.soft_labels.views)):
+    if not is_complete(folder, experiment.study.soft_labels.views):
         build(experiment, name, inputs, folder)
+
+
+def is_complete(folder: Path, views: int) -> bool:
+    """False if views are missing or damaged, or the whole store was deleted."""
+    return (folder_of_store(folder) / "header.json").is_file() and not open_store(folder).missing(range(views))
 
 
 def header(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -95,8 +101,11 @@ def stored_views(study: Study, cache: PixelCache, labels: Labels, geometry: Inpu
 
 def open_store(folder: Path) -> SoftLabelStore:
     """The store of the finished stage in `folder`."""
-    name = json.loads((folder / "store.json").read_text(encoding="utf-8"))["folder"]
-    return SoftLabelStore.open(folder.parent / name)
+    return SoftLabelStore.open(folder_of_store(folder))
+
+
+def folder_of_store(folder: Path) -> Path:
+    return folder.parent / str(json.loads((folder / "store.json").read_text(encoding="utf-8"))["folder"])
 
 
 def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> PooledLabels:
@@ -104,7 +113,7 @@ def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> Poo
     of, kept = weights_of(weights, stores), list(stores.values())
 
     def labels(view: int, rows: np.ndarray) -> np.ndarray:
-        return pooled(kept, of.weights, of.view_temperatures, view, rows, of.temperature, log_linear=of.log_linear)
+        return pooled(kept, of.weights, of.view_temperatures, view, rows, of.view_temperature, log_linear=of.log_linear)
 
     return labels
 
@@ -181,12 +190,13 @@ def write_pooled_table(experiment: Experiment, path: Path) -> None:
     stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
     ensemble = pooled_labels(stores, read_weights(inputs.folder("ensemble")))
     rows, contents = np.arange(len(data.cache)), data.cache.contents
-    path_of = data.manifest.rows.drop_duplicates("content").set_index("content")["path"]
+    path_of = trainable(study, data.manifest).drop_duplicates("content").set_index("content")["path"]
     labelled = (
         LabelledView(view, contents, ensemble(view, rows), views.draw(rows, view))
         for view in range(study.soft_labels.views)
     )
-    about = {"study": study.name, "teachers": list(stores)}
+    fit, aspect = views.geometry.fit, views.geometry.aspect
+    about = {"study": study.name, "teachers": list(stores), "fit": fit, "aspect": aspect, "view_version": VIEW_VERSION}
     write_table(path, labelled, contents, path_of[contents].tolist(), data.manifest.classes, about)
 
 
@@ -221,6 +231,6 @@ def check_labels(experiment: Experiment, name: str) -> Check:
             worst = contents[rows[differences.argmax()]]
             raise UserError(
                 f"soft labels of {teacher}: view {view} of image {worst[:16]} differs by {largest:.3f} from what the "
-                f"teacher says now ({LARGEST_DIFFERENCE} is allowed). Delete {store.folder} and make the labels again"
+                f"teacher predicts ({LARGEST_DIFFERENCE} is allowed). Delete {store.folder} and make the labels again"
             )
     return Check(teacher, sorted(of_views.tolist()), len(rows), largest)

@@ -31,7 +31,7 @@ from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
 from decant.training.supervised import class_factors, row_weights, supervised_loss, view_targets
 
-VERSION = 4  # 4: as version 3 of a teacher
+VERSION = 5  # 5: as version 4 of a teacher
 RESUMABLE = True
 PARALLEL = True
 ALONE = "student_alone"  # the twin

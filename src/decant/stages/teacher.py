@@ -37,7 +37,7 @@ from decant.training.supervised import equal_class_probability, row_weights, sup
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
-VERSION = 3  # 3: ema_share is the horizon; depthwise convolutions pad small inputs themselves on a CPU
+VERSION = 4  # 4: bf16 on a CPU has depthwise gradients in fp32; 3: ema_share is the horizon, depthwise padding on a CPU
 RESUMABLE = True
 PARALLEL = True
 

@@ -24,8 +24,8 @@ REGIONS = {
     "optimiser": re.compile(r"^Optimizer\.(step|zero_grad)"),
 }
 OPERATORS = {
-    "convolution backward": re.compile(r"conv\w*?_?backward", re.IGNORECASE),
-    "convolution forward": re.compile(r"^aten::\w*conv(2d|olution)", re.IGNORECASE),
+    "convolution backward": re.compile(r"(conv\w*?_?|depthwise)backward", re.IGNORECASE),
+    "convolution forward": re.compile(r"^aten::\w*conv(2d|olution)|^Bf16Depthwise$", re.IGNORECASE),
     "matrix products": re.compile(r"^aten::(linear|matmul|\w*mm)$|mmbackward|scaled_?dot_?product", re.IGNORECASE),
     "norms": re.compile(r"(batch|layer|group)_?norm", re.IGNORECASE),
     "activations": re.compile(r"relu|hardtanh|gelu|silu|hardswish|sigmoid", re.IGNORECASE),

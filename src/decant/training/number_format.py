@@ -38,10 +38,15 @@ class DepthwiseGradientsInFp32(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function is F.conv2d and len(args) == 7 and args[1].shape[1] == 1 and isinstance(args[4], tuple):
+        if function is F.conv2d and is_depthwise(args) and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return Bf16Depthwise.apply(*args)
         return function(*args, **(kwargs or {}))
+
+
+def is_depthwise(arguments: tuple[Any, ...]) -> bool:
+    """True for the arguments of a depthwise convolution as nn.Conv2d and timm give them, with a padding in pixels."""
+    return len(arguments) == 7 and arguments[6] == arguments[0].shape[1] > 1 and isinstance(arguments[4], tuple)
 
 
 class Bf16Depthwise(torch.autograd.Function):
@@ -50,7 +55,7 @@ class Bf16Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
         stride, padding, dilation, groups = where
-        x = x.bfloat16()
+        ctx.dtype, x = x.dtype, x.bfloat16()
         ctx.save_for_backward(x, weight)
         ctx.where = [stride, padding, dilation, False, [0, 0], groups]  # not transposed
         ctx.bias_shape = None if bias is None else list(bias.shape)
@@ -63,7 +68,7 @@ class Bf16Depthwise(torch.autograd.Function):
         of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
             slope.float(), x.float(), weight.float(), ctx.bias_shape, *ctx.where, wanted
         )
-        return None if of_x is None else of_x.to(x.dtype), of_weight, of_bias, None, None, None, None
+        return None if of_x is None else of_x.to(ctx.dtype), of_weight, of_bias, None, None, None, None
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:

@@ -15,7 +15,8 @@ class Weights:
     """How the teachers are pooled, in the study's order.
 
     weights: sum to 1. temperatures: of predictions, the means over TTA members and folds. view_temperatures: of soft
-    labels, which one model gives for one view. temperature: of the pool. log_linear: the kind of pool.
+    labels, which one model gives for one view. temperature, view_temperature: of the pools of both. log_linear: the
+    kind of pool.
     """
 
     names: list[str]
@@ -23,6 +24,7 @@ class Weights:
     temperatures: list[float]
     view_temperatures: list[float]
     temperature: float = 1.0
+    view_temperature: float = 1.0
     log_linear: bool = False
 
 
@@ -33,10 +35,8 @@ def read_weights(folder: Path) -> Weights:
     rows = list(teachers.values())
     weights = np.array([row["weight"] for row in rows])
     temperatures, of_views = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
-    log_linear = content["pooling"] == LOG_LINEAR
-    return Weights(
-        list(teachers), list(weights / weights.sum()), temperatures, of_views, content["temperature"], log_linear
-    )
+    of_pool = content["temperature"], content["view_temperature"], content["pooling"] == LOG_LINEAR
+    return Weights(list(teachers), list(weights / weights.sum()), temperatures, of_views, *of_pool)
 
 
 def weights_of(weights: Weights, names: Collection[str]) -> Weights:

@@ -313,8 +313,8 @@ class Ensemble(Section):
     tta: list[str | dict[str, Any]] = Field(["hflip"], description="test-time augmentation, by ttach")
     pooling: Literal["equal", "convex", "greedy", "log_linear", "auto"] = Field(
         "convex",
-        description="how teachers are pooled, fitted on val. equal, convex (highest likelihood), greedy (Caruana et al "
-        "2004): means of probabilities; log_linear: of their logarithms; auto: the best by cross-validation",
+        description="how teachers are pooled, fitted on val. equal, convex (highest likelihood) or greedy (Caruana "
+        "et al. 2004) mean of probabilities; log_linear: of their logarithms; auto: the best by cross-validation",
     )
 
 

@@ -44,8 +44,7 @@ def choose_waiting() -> None:
     """Set the variables by which OpenMP's threads wait, unless the user has. To be called before torch is loaded.
 
     A thread that falls asleep is slow to go on, and a training step waits hundreds of times. But a thread that spins
-    takes its core from other programs, and a step then takes longer than with sleeping threads. So they spin, and only
-    briefly, if the cores are free now.
+    takes its core from other programs. So they spin, and only briefly, if the cores are free now.
     """
     if any(name in os.environ for name in WAITING):
         return

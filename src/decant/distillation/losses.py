@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ from torch import Tensor
 from decant.study import SoftLoss
 
 
-def kd_loss(
+def soft_loss(
+    term: Callable[..., Tensor],
     student_logits: Tensor,
     teacher_probabilities: Tensor,
     targets: Tensor | None = None,
@@ -32,65 +34,22 @@ def kd_loss(
     weights: Tensor | None = None,
     *,
     standardise: bool = False,
+    **options: float,
 ) -> Tensor:
-    """Knowledge distillation (Hinton, Vinyals & Dean 2015, section 2).
+    """L of the docstring above with soft_i = T^2 * term_i; T^2 keeps the gradients of both parts comparable at any T.
 
-        soft_i = T^2 * KL(p_T || q_T),    p_T = softmax(log p / T),    q_T = softmax(z / T)
-
-    T^2 keeps the size of the soft term's gradients comparable to the hard term's at any T.
     targets: int64 [B], -1 for a row without a label; or float [B, K] mixed labels, zeros for a row without a label;
     None if no row has one. hard_weight: in [0, 1], one number or float [B]. weights: float [B], at least 0.
-    standardise: the soft term compares standardise_logits of both (Sun et al. 2024 use T = 2 and a larger soft
-    weight).
+    standardise: the term compares standardise_logits of both (Sun et al. 2024 use T = 2 and a larger soft weight).
+    options: of the term, which gets log p_T and log q_T [B, K] with p_T = softmax(log p / T), q_T = softmax(z / T).
     """
     z, p = _checked(student_logits, teacher_probabilities)
-    soft = _kl(*_log_probabilities(z, p, temperature, standardise))
-    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
-
-
-def soft_cross_entropy(
-    student_logits: Tensor,
-    teacher_probabilities: Tensor,
-    targets: Tensor | None = None,
-    hard_weight: float | Tensor = 0.0,
-    temperature: float = 1.0,
-    weights: Tensor | None = None,
-    *,
-    standardise: bool = False,
-) -> Tensor:
-    """Cross-entropy with soft labels (Beyer, Zhai, Royer, Markeeva, Anil & Kolesnikov 2022).
-
-        soft_i = -T^2 * sum_k p_T,k log q_T,k
-
-    It has the gradient of kd_loss; its soft term is higher by T^2 times the teacher's entropy. Arguments as in kd_loss.
-    """
-    z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = _log_probabilities(z, p, temperature, standardise)
-    soft = -(teacher.exp() * student).sum(dim=1)
-    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
-
-
-def jensen_shannon_loss(
-    student_logits: Tensor,
-    teacher_probabilities: Tensor,
-    targets: Tensor | None = None,
-    hard_weight: float | Tensor = 0.0,
-    temperature: float = 1.0,
-    weights: Tensor | None = None,
-    *,
-    standardise: bool = False,
-) -> Tensor:
-    """Jensen-Shannon divergence (Lin 1991, with equal weights): symmetric, and at most log 2 for a row at T = 1.
-
-        soft_i = T^2 * (KL(p_T || m) + KL(q_T || m)) / 2,    m = (p_T + q_T) / 2
-
-    A row that the student gets very wrong therefore pulls less than in kd_loss. Arguments as in kd_loss.
-    """
-    z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = _log_probabilities(z, p, temperature, standardise)
-    middle = torch.logaddexp(teacher, student) - math.log(2)
-    soft = (_kl(teacher, middle) + _kl(student, middle)) / 2
-    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
+    teacher, student = _log(p), z
+    if standardise:
+        teacher, student = standardise_logits(teacher), standardise_logits(student)
+    teacher, student = (F.log_softmax(values / temperature, dim=1) for values in (teacher, student))
+    soft = temperature**2 * term(teacher, student, targets, weights, **options)
+    return _mixed(z, targets, soft, hard_weight, weights)
 
 
 def standardise_logits(logits: Tensor) -> Tensor:
@@ -106,62 +65,83 @@ def standardise_logits(logits: Tensor) -> Tensor:
     return deviation / (variance + 1e-14).sqrt()  # 1e-14 inside the root: the gradient of a constant row stays finite
 
 
-def dkd_loss(
-    student_logits: Tensor,
-    teacher_probabilities: Tensor,
-    targets: Tensor | None = None,
-    hard_weight: float | Tensor = 0.0,
-    temperature: float = 4.0,
-    weights: Tensor | None = None,
+# ---- soft terms: log p_T and log q_T [B, K], targets and weights as in soft_loss -> [B] ----
+
+
+def kd_term(teacher: Tensor, student: Tensor, targets: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Knowledge distillation (Hinton, Vinyals & Dean 2015, section 2): KL(p_T || q_T)."""
+    return _kl(teacher, student)
+
+
+def soft_cross_entropy_term(teacher: Tensor, student: Tensor, targets: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Cross-entropy with soft labels (Beyer, Zhai, Royer, Markeeva, Anil & Kolesnikov 2022): -sum_k p_T,k log q_T,k.
+
+    It has the gradient of kd_term; it is higher by the teacher's entropy.
+    """
+    return -(teacher.exp() * student).sum(dim=1)
+
+
+def jensen_shannon_term(teacher: Tensor, student: Tensor, targets: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Jensen-Shannon divergence (Lin 1991, with equal weights): symmetric, and at most log 2.
+
+        (KL(p_T || m) + KL(q_T || m)) / 2,    m = (p_T + q_T) / 2
+
+    A row that the student gets very wrong therefore pulls less than with kd_term.
+    """
+    middle = torch.logaddexp(teacher, student) - math.log(2)
+    return (_kl(teacher, middle) + _kl(student, middle)) / 2
+
+
+def dkd_term(
+    teacher: Tensor,
+    student: Tensor,
+    targets: Tensor | None,
+    weights: Tensor | None,
     *,
-    standardise: bool = False,
     target_weight: float = 1.0,
     other_weight: float = 8.0,
 ) -> Tensor:
     """Decoupled knowledge distillation (Zhao, Cui, Song, Qiu & Liang 2022, equations 5 to 7).
 
-        soft_i = T^2 * (alpha * KL(b^p || b^q) + beta * KL(p^ || q^))
+        alpha * KL(b^p || b^q) + beta * KL(p^ || q^)
 
     b = (p_t, 1 - p_t) is the target class against the rest, p^ the distribution among the others. With alpha = 1
     and beta = 1 - p_t this equals KD. A row without a label is decoupled at the teacher's top class (in the paper
-    all rows have labels). alpha = target_weight, beta = other_weight; the rest as in kd_loss.
+    all rows have labels). alpha = target_weight, beta = other_weight.
     """
-    z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = _log_probabilities(z, p, temperature, standardise)
-    target = F.one_hot(_target_class(p, targets), z.shape[1]).bool()
+    target = F.one_hot(_target_class(teacher, targets), student.shape[1]).bool()
     (binary_p, others_p), (binary_q, others_q) = _decoupled(teacher, target), _decoupled(student, target)
-    soft = target_weight * _kl(binary_p, binary_q) + other_weight * _kl(others_p, others_q)
-    return _mixed(z, targets, temperature**2 * soft, hard_weight, weights)
+    return target_weight * _kl(binary_p, binary_q) + other_weight * _kl(others_p, others_q)
 
 
-def dist_loss(
-    student_logits: Tensor,
-    teacher_probabilities: Tensor,
-    targets: Tensor | None = None,
-    hard_weight: float | Tensor = 0.0,
-    temperature: float = 1.0,
-    weights: Tensor | None = None,
+def dist_term(
+    teacher: Tensor,
+    student: Tensor,
+    targets: Tensor | None,
+    weights: Tensor | None,
     *,
-    standardise: bool = False,
     between_classes: float = 1.0,
     within_class: float = 1.0,
 ) -> Tensor:
     """DIST: matches correlations instead of values (Huang, You, Wang, Qian & Xu 2022, equations 7 to 10).
 
-        soft_i = T^2 * (beta * (1 - r(p_i, q_i)) + gamma * mean_k (1 - r(p_:k, q_:k)))
+        beta * (1 - r(p_i, q_i)) + gamma * mean_k (1 - r(p_:k, q_:k))
 
-    r is Pearson's correlation, over the classes of a row and over the rows of a class (with the sample weights). T^2 as
-    in the authors' code. beta = between_classes, gamma = within_class; the rest as in kd_loss.
+    r is Pearson's correlation, over the classes of a row and over the rows of a class (with the sample weights).
+    beta = between_classes, gamma = within_class.
     """
-    z, p = _checked(student_logits, teacher_probabilities)
-    teacher, student = (values.exp() for values in _log_probabilities(z, p, temperature, standardise))
-    mass = torch.ones_like(z[:, :1]) if weights is None else weights[:, None].to(z)
-    between = 1 - _pearson(teacher.T, student.T, torch.ones_like(teacher.T[:, :1]))
-    within = 1 - _pearson(teacher, student, mass)
-    soft = temperature**2 * (between_classes * between + within_class * within.mean())
-    return _mixed(z, targets, soft, hard_weight, weights)
+    p, q = teacher.exp(), student.exp()
+    mass = torch.ones_like(p[:, :1]) if weights is None else weights[:, None].to(p)
+    between = 1 - _pearson(p.T, q.T, torch.ones_like(p.T[:, :1]))
+    within = 1 - _pearson(p, q, mass)
+    return between_classes * between + within_class * within.mean()
 
 
+kd_loss = partial(soft_loss, kd_term)
+dkd_loss = partial(soft_loss, dkd_term)
+dist_loss = partial(soft_loss, dist_term)
+soft_cross_entropy = partial(soft_loss, soft_cross_entropy_term)
+jensen_shannon_loss = partial(soft_loss, jensen_shannon_term)
 SOFT_LOSSES: dict[SoftLoss, Callable[..., Tensor]] = {
     "kd": kd_loss,
     "dkd": dkd_loss,
@@ -171,15 +151,7 @@ SOFT_LOSSES: dict[SoftLoss, Callable[..., Tensor]] = {
 }
 
 
-# ---- the terms ----
-
-
-def _log_probabilities(z: Tensor, p: Tensor, temperature: float, standardise: bool) -> tuple[Tensor, Tensor]:
-    """log p_T of the teacher and log q_T of the student, [B, K]."""
-    teacher, student = _log(p), z
-    if standardise:
-        teacher, student = standardise_logits(teacher), standardise_logits(student)
-    return F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
+# ---- the parts ----
 
 
 def _mixed(
@@ -211,11 +183,12 @@ def _labelled(targets: Tensor) -> Tensor:
     return targets >= 0 if targets.ndim == 1 else targets.sum(dim=1) > 0.999
 
 
-def _target_class(p: Tensor, targets: Tensor | None) -> Tensor:
+def _target_class(teacher: Tensor, targets: Tensor | None) -> Tensor:
+    """int64 [B]: the label, or the teacher's top class for a row without one."""
     if targets is None:
-        return p.argmax(dim=1)
+        return teacher.argmax(dim=1)
     classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
-    return torch.where(_labelled(targets), classes, p.argmax(dim=1))
+    return torch.where(_labelled(targets), classes, teacher.argmax(dim=1))
 
 
 def _decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,11 +31,11 @@ def pooling_rows(members: Members, targets: np.ndarray, groups: np.ndarray, chos
 
     A difference is the NLL minus that of `chosen`. targets: int [n], all labelled. groups: [n].
     """
-    pools = {name: ("teacher", nested([values], targets, groups, "equal")) for name, values in members.items()}
-    pools |= {name: ("pool", nested(list(members.values()), targets, groups, name)) for name in METHODS}
-    reference = row_nll(pools[chosen][1], targets)
+    pools = {("teacher", name): nested([values], targets, groups, "equal") for name, values in members.items()}
+    pools |= {("pool", name): nested(list(members.values()), targets, groups, name) for name in METHODS}
+    reference = row_nll(pools["pool", chosen], targets)
     rows = []
-    for name, (kind, values) in pools.items():
+    for (kind, name), values in pools.items():
         found = scores(values, targets)
         difference = row_nll(values, targets) - reference
         low, high = mean_interval_of_groups(difference, groups)

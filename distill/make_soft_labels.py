@@ -6,9 +6,11 @@ A teacher whose weight in the ensemble is 0 is not active. With another number o
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.errors import UserError
 from decant.evaluation.tables import magnitude
-from decant.stages.soft_labels import check_labels, write_pooled_table
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.label_check import check_labels
+from decant.stages.support.label_table import write_pooled_table
 from decant.stages.support.resolve import members, stage_result
 
 
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
+    mode = experiment.study.student.mode
+    if mode != "replay":
+        raise UserError(f"no labels are stored for a student with mode: {mode}; use --set student.mode=replay")
     for name in [given.teacher] if given.teacher else members(experiment, "soft_labels"):
         print(f"soft labels of {name}: {stage_result(experiment, f'soft_labels/{name}').folder}")
         if given.check:

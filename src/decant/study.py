@@ -330,6 +330,15 @@ class Student(Training):
     """The compact network that is exported."""
 
     recipe: str = Field("", description="file in distill/recipes, without .yaml, or a path with it")
+    mode: Literal["replay", "online", "frozen"] = Field(
+        "replay",
+        description="whose soft labels are learned. replay: stored views'; online: new views' each epoch, by teachers "
+        "that run beside the student; frozen: the whole image's, for new views each epoch",
+    )
+    unlabelled: bool = Field(True, description="learn from images without a label too")
+    repetition: int = Field(
+        0, ge=0, description="another number: the same training with another start and order, to compare over seeds"
+    )
     loss: SoftLoss = Field(
         "kd",
         description="how the soft labels are learned. kd: Hinton et al. 2015; dkd: decoupled, Zhao et al. 2022; dist: "

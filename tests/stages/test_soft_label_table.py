@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from decant.distillation.soft_labels import SoftLabelStore
 from decant.distillation.table import read_classes, read_table
 from decant.errors import UserError
-from decant.stages.soft_labels import open_store, pooled_labels, stored_views, write_pooled_table
+from decant.stages.soft_labels import open_store, stored_views
+from decant.stages.support.ensemble_labels import pooled_labels
+from decant.stages.support.label_table import write_pooled_table
 from decant.stages.support.weights import read_weights
 
 Chain = Any

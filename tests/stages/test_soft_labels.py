@@ -4,7 +4,6 @@ import copy
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,11 @@ from decant.data.views import ViewSet
 from decant.errors import UserError
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import soft_labels as stage
-from decant.stages.soft_labels import labelling_models, open_store, stored_views
+from decant.stages.soft_labels import open_store, stored_views
+from decant.stages.support import labelling
 from decant.stages.support.checkpoints import model_folders
+from decant.stages.support.label_check import LARGEST_DIFFERENCE, check_labels
+from decant.stages.support.labelling import Labeller
 from decant.stages.support.resolve import stage_result
 from decant.training.loop import network_input
 
@@ -70,27 +72,17 @@ def test_unlabelled_images_are_labelled_too(chain: Chain) -> None:
     assert unlabelled <= set(open_store(chain.stages["soft_labels/probe"].folder).contents())
 
 
-def test_only_the_blind_model_speaks_where_one_is_blind(tmp_path: Path) -> None:
-    (tmp_path / "folds.json").write_text(json.dumps({"a": 0, "b": 2}))
-    speakers = labelling_models(tmp_path, ["a", "b", "c"], 3)
-    assert speakers.T.tolist() == [[True, False, False], [False, False, True], [True, True, True]]
-
-
-def test_without_folds_the_one_model_always_speaks(tmp_path: Path) -> None:
-    assert labelling_models(tmp_path, ["a", "b"], 1).tolist() == [[True, True]]
-
-
 def test_more_views_are_added_and_those_that_are_there_are_kept(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(chain.stages["soft_labels/convnext"].folder)
     before = {path.name: path.read_bytes() for path in store.folder.glob("view-*.npy")}
     asked: list[int] = []
-    answer = stage.view_probabilities
+    answer = Labeller.all_probabilities
 
-    def noted(experiment: Any, checkpoints: Any, speakers: Any, views: Any, view: int) -> np.ndarray:
+    def noted(labeller: Labeller, views: Any, view: int) -> np.ndarray:
         asked.append(view)
-        return answer(experiment, checkpoints, speakers, views, view)
+        return answer(labeller, views, view)
 
-    monkeypatch.setattr(stage, "view_probabilities", noted)
+    monkeypatch.setattr(Labeller, "all_probabilities", noted)
     study = chain.experiment.study
     more = study.model_copy(update={"soft_labels": study.soft_labels.model_copy(update={"views": 5})})
     longer = open_store(stage_result(replace(chain.experiment, study=more), "soft_labels/convnext").folder)
@@ -119,7 +111,7 @@ def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch:
         wrong = torch.softmax(copy.deepcopy(left.classifier)(images), dim=1).numpy()
     assert np.abs(store.read(0, rows) - wrong).max() > 0.05  # it would be noticed
     written: dict[int, np.ndarray] = {}
-    monkeypatch.setattr(stage, "load_checkpoint", lambda place: left)
+    monkeypatch.setattr(labelling, "load_checkpoint", lambda place: left)
     monkeypatch.setattr(type(store), "missing", lambda self, wanted: [0])
     monkeypatch.setattr(type(store), "write", lambda self, view, probabilities: written.update({view: probabilities}))
     stage.label_missing_views(chain.experiment, store, views, chain.stages["teachers/probe"].folder, range(1))
@@ -128,8 +120,8 @@ def test_a_teacher_left_in_training_mode_is_put_right(chain: Chain, monkeypatch:
 
 @pytest.mark.parametrize("name", ["soft_labels/convnext", "soft_labels/probe"])
 def test_a_check_finds_the_labels_as_they_were_stored(chain: Chain, name: str) -> None:
-    check = stage.check_labels(chain.experiment, name)
-    assert check.difference < stage.LARGEST_DIFFERENCE
+    check = check_labels(chain.experiment, name)
+    assert check.difference < LARGEST_DIFFERENCE
     assert check.views == [0, 1, 2] and check.images == len(open_store(chain.stages[name].folder).contents())
 
 
@@ -152,4 +144,4 @@ def test_a_check_finds_labels_of_another_view(chain: Chain, monkeypatch: pytest.
 
     monkeypatch.setattr(ViewSet, "render", next_view)
     with pytest.raises(UserError, match=r"soft labels of probe: view 0 of image .* differs by .* Delete"):
-        stage.check_labels(chain.experiment, "soft_labels/probe")
+        check_labels(chain.experiment, "soft_labels/probe")

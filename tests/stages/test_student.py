@@ -13,7 +13,8 @@ from decant.models.backbones import head_of
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import student as stage
 from decant.stages.soft_labels import open_store, stored_views
-from decant.stages.student import distillation_loss, given_targets, twin_settings
+from decant.stages.student import distillation_loss, given_targets, with_steps_of_all
+from decant.stages.support.ensemble_labels import pooled_labels
 from decant.stages.support.resolve import stage_result
 from decant.stages.support.training_data import Labels
 from decant.stages.support.weights import Weights, read_weights
@@ -45,7 +46,15 @@ def test_student_and_twin_start_from_the_same_fitted_head(chain: Chain, monkeypa
 
 
 @pytest.mark.parametrize(
-    "change", [{"hard_weight": 0.7}, {"temperature": 3.0}, {"loss": "dist"}, {"standardise": True}]
+    "change",
+    [
+        {"hard_weight": 0.7},
+        {"temperature": 3.0},
+        {"loss": "dist"},
+        {"standardise": True},
+        {"mode": "online"},
+        {"unlabelled": False},
+    ],
 )
 def test_what_only_soft_labels_need_trains_the_student_again_and_not_its_twin(
     chain: Chain, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -62,6 +71,15 @@ def test_what_only_soft_labels_need_trains_the_student_again_and_not_its_twin(
         stage_result(experiment, "student")
 
 
+def test_another_repetition_has_another_start_for_both(chain: Chain) -> None:
+    study = chain.experiment.study
+    again = study.model_copy(update={"student": study.student.model_copy(update={"repetition": 1, "epochs": 1})})
+    experiment = replace(chain.experiment, study=again)
+    seeds = {stage.seed_of(of, name) for of in (chain.experiment, experiment) for name in ("student", "student_alone")}
+    assert len(seeds) == 2
+    assert stage.seed_of(experiment, "student") == stage.seed_of(experiment, "student_alone")
+
+
 def test_student_and_twin_end_in_different_weights(chain: Chain) -> None:
     one, two = (load_checkpoint(chain.stages[name].folder).classifier for name in ("student", "student_alone"))
     assert not torch.equal(one.state_dict()["backbone.conv_stem.weight"], two.state_dict()["backbone.conv_stem.weight"])
@@ -74,11 +92,15 @@ def test_student_and_twin_see_the_same_pixels_in_a_view(chain: Chain) -> None:
         assert torch.equal(both[0].render(rows, view, 32), both[1].render(rows, view, 32))
 
 
-def test_student_and_twin_go_through_the_stored_views_in_turn(chain: Chain) -> None:
-    for name in ("student", "student_alone"):
-        training = chain.trainings[name]
-        assert {view for view, _ in training.rendered} == {0, 1, 2}
-        assert [training.task.view_of_epoch(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
+def test_the_student_goes_through_the_stored_views_in_turn(chain: Chain) -> None:
+    training = chain.trainings["student"]
+    assert {view for view, _ in training.rendered} == {0, 1, 2}
+    assert [training.task.view_of_epoch(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
+
+
+def test_the_twin_sees_new_views_in_each_epoch(chain: Chain) -> None:
+    training = chain.trainings["student_alone"]
+    assert {view for view, _ in training.rendered} == set(range(training.settings.epochs))
 
 
 def test_the_student_learns_from_every_image_and_the_twin_from_the_labelled_ones(chain: Chain) -> None:
@@ -101,8 +123,8 @@ def test_the_twin_sees_at_least_as_many_images_and_less_than_an_epoch_more(chain
 @pytest.mark.parametrize(
     ("images", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (104, 100, 8), (150, 50, 24), (9, 0, 72)]
 )
-def test_the_twins_epochs(images: int, labelled: int, epochs: int) -> None:
-    assert twin_settings(Student(epochs=8), images, labelled).epochs == epochs
+def test_fewer_rows_get_more_epochs(images: int, labelled: int, epochs: int) -> None:
+    assert with_steps_of_all(Student(epochs=8), images, labelled).epochs == epochs
 
 
 @pytest.fixture
@@ -180,7 +202,7 @@ def test_the_distillation_loss_is_the_papers(chain: Chain, change: dict[str, flo
     stores = {name: open_store(chain.stages[f"soft_labels/{name}"].folder) for name in ("convnext", "probe")}
     views = stored_views(chain.experiment.study, data.cache, labels, chain.geometry)
     weights = read_weights(chain.stages["ensemble"].folder)
-    criterion = distillation_loss(settings, views, labels, 3, stores, weights)
+    criterion = distillation_loss(settings, views, labels, 3, pooled_labels(stores, weights))
     rows = np.arange(len(data.cache))
     logits = np.random.default_rng(0).normal(size=(len(rows), 3)) * 2
     loss = criterion(torch.from_numpy(logits).float(), rows, 1).item()
@@ -196,7 +218,7 @@ def test_the_student_learns_by_the_loss_of_its_study(chain: Chain, loss: SoftLos
     probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     weights = Weights(["probe"], [1.0], [9.0], [1.0])
-    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
+    criterion = distillation_loss(settings, views, data.labels, 3, pooled_labels({"probe": probe}, weights))
     rows, logits = np.arange(20), torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     targets = given_targets(views, data.labels, 3, rows, 0)
     soft = torch.from_numpy(probe.read(0, rows))
@@ -210,7 +232,7 @@ def test_a_teacher_of_weight_zero_is_not_listened_to(chain: Chain) -> None:
     views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     weights = Weights(["convnext", "probe"], [0.0, 1.0], [9.0, 9.0], [1.0, 1.0])
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
-    criterion = distillation_loss(settings, views, data.labels, 3, {"probe": probe}, weights)
+    criterion = distillation_loss(settings, views, data.labels, 3, pooled_labels({"probe": probe}, weights))
     rows = np.arange(20)
     answers = torch.from_numpy(np.log(probe.read(0, rows)))
     assert criterion(answers, rows, 0).item() == pytest.approx(0, abs=1e-5)  # the student says what the probe says
@@ -222,9 +244,8 @@ def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
     probe = open_store(chain.stages["soft_labels/probe"].folder)
     views = stored_views(chain.experiment.study, data.cache, data.labels, chain.geometry)
     settings = chain.experiment.study.student.model_copy(update={"hard_weight": 0.0, "temperature": 1.0})
-    criterion = distillation_loss(
-        settings, views, data.labels, 3, {"probe": probe}, Weights(["probe"], [1.0], [9.0], [1.0])
-    )
+    soft_labels = pooled_labels({"probe": probe}, Weights(["probe"], [1.0], [9.0], [1.0]))
+    criterion = distillation_loss(settings, views, data.labels, 3, soft_labels)
     rows = np.arange(20)
     answers = torch.from_numpy(np.log(probe.read(0, rows)))
     assert criterion(answers[:, [1, 2, 0]], rows, 0).item() > 0.05

@@ -2,6 +2,7 @@
 
 A name with NAME stands for one stage per teacher. In `reads`, NAME is the same teacher and `*` means several: every
 teacher of the study, and for the families of OF_ACTIVE the active ones, whose weight in the ensemble is above zero.
+Soft labels are stored for a student that replays them; for other students the families of STORED have no stage.
 
 The stages of a study with `final: refit` begin with REFIT. They have the code of the stage without that prefix, which
 finds its inputs under the names without the prefix, but they learn from train, val and test and predict the images to
@@ -44,7 +45,8 @@ TRAIN_AGAIN = "distill/refit.py"
 STUDENTS = ("student", "student_alone")
 PREDICTED = ("predictions/*", "predictions/student", "predictions/student_alone")
 REFIT = "refit_"
-OF_ACTIVE = ("soft_labels", "refit_teachers", "refit_predictions", "refit_soft_labels")
+STORED = ("soft_labels", "refit_soft_labels")
+OF_ACTIVE = (*STORED, "refit_teachers", "refit_predictions")
 
 PREDICTS, PREDICTS_ALONE = "predicts the images outside train", "predicts the images to predict"
 
@@ -57,7 +59,8 @@ GRAPH = (
     Stage("ensemble", "ensemble", ("clean", "predictions/*"), COMBINE, "fits temperatures and weights on val"),
     Stage("soft_labels/NAME", "soft_labels",
           ("clean", "pixels", "teachers/NAME"), LABEL, "stores the teacher's probabilities for the student's views"),
-    Stage("student", "student", ("clean", "pixels", "ensemble", "soft_labels/*"), DISTIL, "distils the student"),
+    Stage("student", "student",
+          ("clean", "pixels", "teachers/*", "ensemble", "soft_labels/*"), DISTIL, "distils the student"),
     Stage("student_alone", "student", ("clean", "pixels"), DISTIL, "trains the same network on the given labels alone"),
     Stage("predictions/student", "predictions", ("clean", "student"), EXPORT, PREDICTS),
     Stage("predictions/student_alone", "predictions", ("clean", "student_alone"), PRECISION, PREDICTS),
@@ -79,7 +82,7 @@ GRAPH = (
     Stage("refit_soft_labels/NAME", "soft_labels",
           ("clean", "refit_pixels", "refit_teachers/NAME"), TRAIN_AGAIN, "stores the teacher's probabilities again"),
     Stage("refit_student", "student",
-          ("clean", "refit_pixels", "student", "ensemble", "refit_soft_labels/*"), TRAIN_AGAIN,
+          ("clean", "refit_pixels", "refit_teachers/*", "student", "ensemble", "refit_soft_labels/*"), TRAIN_AGAIN,
           "distils the student again, on all labelled images"),
     Stage("refit_predictions/student", "predictions", ("clean", "refit_student"), TRAIN_AGAIN, PREDICTS_ALONE),
 )  # fmt: skip

@@ -23,13 +23,13 @@ from decant.evaluation.metrics import (
 )
 from decant.evaluation.tables import write_results_table
 from decant.stages import STUDENTS
-from decant.stages.soft_labels import PooledLabels, open_store, pooled_labels, stored_views
+from decant.stages.soft_labels import open_store, stored_views
+from decant.stages.support.ensemble_labels import PooledLabels, replayed_labels
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.onnx_predictions import labelled_predictions, read_acceptance
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
-from decant.stages.support.weights import read_weights
 
 VERSION = 7  # 7: intervals of groups; 6: comparisons of ensemble and teachers; 5: log sums; 4: accept.csv
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
@@ -68,7 +68,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     for split in ("test", "val"):
         for table, rows in scored(models, manifest, split, manifest.classes).items():
             tables.setdefault(table, []).extend(rows)
-    tables["soft_labels"] = soft_label_rows(experiment, inputs)
+    if soft_labels := soft_label_rows(experiment, inputs):
+        tables["soft_labels"] = soft_labels
     for table, rows in tables.items():
         write_results_table(rows, folder / f"{table}.csv")
 
@@ -128,7 +129,12 @@ def compared(models: dict[str, Model]) -> list[tuple[str, str]]:
 
 
 def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
-    """How right the soft labels are, by the given labels of train, for the views that mix no two images."""
+    """How right the soft labels are, by the given labels of train, for the views that mix no two images.
+
+    None if none are stored.
+    """
+    if experiment.study.student.mode != "replay":
+        return []
     data, study = read_training_data(inputs), experiment.study
     geometry = input_geometry(experiment, inputs["clean"])
     views, labels = stored_views(study, data.cache, data.labels, geometry), data.labels
@@ -143,7 +149,7 @@ def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
 
     return [
         *(row(name, "teacher", store.read) for name, store in stores.items()),
-        row("ensemble", "ensemble", pooled_labels(stores, read_weights(inputs.folder("ensemble")))),
+        row("ensemble", "ensemble", replayed_labels(inputs)),
     ]
 
 

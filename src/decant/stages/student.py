@@ -1,9 +1,8 @@
-"""Stages student and student_alone: the same network, budget and views, with and without the teachers.
+"""Stages student and student_alone: the same network and budget, with and without the teachers.
 
 The stage refit_student distils with another seed, from the soft labels of the refitted teachers on all labelled images.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,17 @@ from torch import Tensor
 from decant.data.views import VERSION as VIEW_VERSION
 from decant.data.views import ViewSet
 from decant.distillation.losses import SOFT_LOSSES
-from decant.distillation.soft_labels import SoftLabelStore
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
-from decant.stages.soft_labels import open_store, pooled_labels, stored_views
+from decant.stages.soft_labels import stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
+from decant.stages.support.ensemble_labels import PooledLabels, ensemble_labels
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, fit_stem, head_settings, new_checkpoint, val_metrics, without_val
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
-from decant.stages.support.weights import Weights, read_weights
 from decant.study import Student, non_defaults
 from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
@@ -35,7 +33,7 @@ VERSION = 5  # 5: as version 4 of a teacher
 RESUMABLE = True
 PARALLEL = True
 ALONE = "student_alone"  # the twin
-OF_DISTILLATION = ("loss", "standardise", "hard_weight", "temperature")  # another value does not train the twin again
+OF_DISTILLATION = ("mode", "unlabelled", "loss", "standardise", "hard_weight", "temperature")  # not of the twin
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
         **non_defaults(student, "recipe", *(OF_DISTILLATION if name == ALONE else ())),
         "weights": [source_digest(source) for source in student.weights],
         "seed": seed_of(experiment, name),
-        "views_stored": study.soft_labels.views,
+        **({"views_stored": study.soft_labels.views} if replays(student, name) else {}),
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
     }
@@ -57,8 +55,9 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `model.safetensors`, `model.json` and `history.csv`.
 
-    The student learns the pooled soft labels of stored views and, with the weight `hard_weight`, the given labels. Its
-    twin starts from the same weights and takes as many steps over the same views, on the given labels alone.
+    The student learns the ensemble's soft labels of views and, with the weight `hard_weight`, the given labels. Its
+    twin starts from the same weights and takes as many steps on the given labels alone. Stored views are seen in turn;
+    without them, the views of each epoch are new.
     """
     study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
     student, seed = resolve(experiment, study.student, geometry), seed_of(experiment, name)
@@ -66,15 +65,17 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     views = stored_views(study, data.cache, data.labels, geometry)
     checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
     fit_stem(checkpoint, views)
+    rows = rows_of(student, name, data)
     if name == ALONE:
-        student = twin_settings(student, len(data.cache), len(data.labels.labelled))
-        rows, criterion = data.labels.labelled, twin_loss(student, views, data)
+        criterion = twin_loss(student, views, data)
         weight = row_weights(data.labels.targets, data.labels.weight, len(checkpoint.classes), student.balance)
     else:
-        rows, criterion = np.arange(len(data.cache)), student_loss(student, views, data, inputs)
+        soft_labels = ensemble_labels(experiment, student, views, inputs)
+        criterion = distillation_loss(student, views, data.labels, len(checkpoint.classes), soft_labels)
         weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
-    stored, metric = study.soft_labels.views, f"val_{study.metric}"
-    task = Task(rows, views, criterion, lambda epoch: epoch % stored, metric=metric, weight=weight)
+    student = with_steps_of_all(student, len(data.cache), len(rows))
+    stored = study.soft_labels.views if replays(student, name) else student.epochs
+    task = Task(rows, views, criterion, lambda epoch: epoch % stored, metric=f"val_{study.metric}", weight=weight)
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.fits_head:
             fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
@@ -95,16 +96,28 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
-    """The twin has the student's seed."""
-    return derived_seed(experiment.study.seed, "student" if name == ALONE else name)
+    """The twin has the student's seed; each repetition has another."""
+    study, purpose = experiment.study, "student" if name == ALONE else name
+    repetition = [study.student.repetition] if study.student.repetition else []
+    return derived_seed(study.seed, purpose, *repetition)
 
 
-def twin_settings(student: Student, images: int, labelled: int) -> Student:
-    """The twin reads labelled images only; more epochs give it as many steps as the student, to half an epoch.
+def replays(student: Student, name: str) -> bool:
+    """True if the stored views are seen again and again."""
+    return name != ALONE and student.mode == "replay"
 
-    Rounded up, a twin of few epochs would train for a good deal longer than the student.
+
+def rows_of(student: Student, name: str, data: TrainingData) -> np.ndarray:
+    """The cache rows to learn from, int64: all, or those with a label."""
+    return data.labels.labelled if name == ALONE or not student.unlabelled else np.arange(len(data.cache))
+
+
+def with_steps_of_all(student: Student, images: int, rows: int) -> Student:
+    """`epochs` counts passes over all images; fewer rows get more epochs, for as many steps to half an epoch.
+
+    Rounded up, a training of few epochs would be a good deal longer than the others.
     """
-    return student.model_copy(update={"epochs": max(1, round(student.epochs * images / max(1, labelled)))})
+    return student.model_copy(update={"epochs": max(1, round(student.epochs * images / max(1, rows)))})
 
 
 def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion:
@@ -113,33 +126,20 @@ def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion
     return supervised_loss(views, labels.targets, labels.weight, classes, student)
 
 
-def student_loss(student: Student, views: ViewSet, data: TrainingData, inputs: Inputs) -> Criterion:
-    """Distillation from the soft labels of the active teachers."""
-    stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
-    weights = read_weights(inputs.folder("ensemble"))
-    return distillation_loss(student, views, data.labels, len(data.manifest.classes), stores, weights)
-
-
 def distillation_loss(
-    student: Student,
-    views: ViewSet,
-    labels: Labels,
-    classes: int,
-    stores: Mapping[str, SoftLabelStore],
-    weights: Weights,
+    student: Student, views: ViewSet, labels: Labels, classes: int, soft_labels: PooledLabels
 ) -> Criterion:
-    """Distillation from the pool of the teachers' stored labels; rows without a label learn from it alone.
+    """Distillation from the ensemble's labels of views; rows without a given label learn from these alone.
 
     The given labels are smoothed and balanced as the twin's. A label's weight in the manifest scales `hard_weight`: the
     teachers take the part of a label that cleaning does not trust.
     """
-    ensemble = pooled_labels(stores, weights)
     known = (labels.targets >= 0) & (labels.weight > 0)
     row_weight = torch.from_numpy(distillation_weights(labels, classes, student.balance)).float()
     hard_weight = torch.from_numpy(student.hard_weight * np.where(known, labels.weight.clip(max=1), 1.0)).float()
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
-        soft = torch.from_numpy(ensemble(view, rows))
+        soft = torch.from_numpy(soft_labels(view, rows))
         hard = smoothed(given_targets(views, labels, classes, rows, view), student.label_smoothing)
         chosen = torch.from_numpy(rows)
         return SOFT_LOSSES[student.loss](

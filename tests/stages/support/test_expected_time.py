@@ -54,6 +54,16 @@ def test_time_grows_with_the_pixels() -> None:
     assert twice == pytest.approx(4 * once)
 
 
+@pytest.mark.parametrize(("mode", "passes"), [("online", 5), ("frozen", 1)])
+def test_teachers_beside_the_student_take_their_time(mode: str, passes: int) -> None:
+    asked = [f"teachers.lite2.input_px={speed.TIMED_PX}", "student.epochs=5"]
+    teachers = 3 * STEP_S * FORWARD_SHARE * 1000
+    assert seconds("student", *asked, f"student.mode={mode}") == pytest.approx(
+        seconds("student", *asked) + passes * teachers
+    )
+    assert seconds("student_alone", *asked, f"student.mode={mode}") == seconds("student_alone", *asked)
+
+
 @pytest.mark.parametrize("student", ["student", "student_alone"])
 def test_a_student_trains_on_all_images_that_have_soft_labels(student: str) -> None:
     counts = Counts(1000, 0, 0, predict=100, unlabelled=10_000)

@@ -12,7 +12,7 @@ from decant.stages import REFIT, STUDENTS
 from decant.stages.support.input_geometry import PROBE_IMAGES, probe_encoder
 from decant.stages.support.sample import is_usable
 from decant.stages.support.speed import Speed
-from decant.study import Data, Study, Teacher, Training
+from decant.study import Data, Student, Study, Teacher, Training
 
 ASKS_FOR_GEOMETRY = "pixels"  # the first stage that does
 CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
@@ -93,7 +93,10 @@ def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> floa
     if family == "soft_labels":
         return fixed + study.soft_labels.views * distilled(study, counts) * speed.forward_s(study.teachers[member])
     if family in STUDENTS:  # the twin takes as many steps as the student
-        return fixed + training_seconds(study.student, distilled(study, counts), counts, speed)
+        images = distilled(study, counts)
+        labelled = images * passes_of_teachers(study.student) if family == "student" else 0
+        teachers = sum(speed.forward_s(teacher) for teacher in study.teachers.values())
+        return fixed + training_seconds(study.student, images, counts, speed) + labelled * teachers
     if family in ("export", "int8"):
         images = counts.val + counts.test + counts.predict + CARD_IMAGES
         return fixed + images * (speed.decode_s + 4 * speed.forward_s(study.student))
@@ -104,6 +107,11 @@ def distilled(study: Study, counts: Counts) -> int:
     """How many images the student learns from, with and without a label."""
     asked = study.soft_labels
     return counts.train + counts.unlabelled * asked.unlabelled + counts.predict * asked.transductive
+
+
+def passes_of_teachers(student: Student) -> int:
+    """How often the teachers label each image while the student is trained."""
+    return {"replay": 0, "online": student.epochs, "frozen": 1}[student.mode]
 
 
 def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from decant.errors import UserError, nearest
 from decant.processes import launched, working_together
-from decant.stages import GRAPH, OF_ACTIVE, REFIT, Stage
+from decant.stages import GRAPH, OF_ACTIVE, REFIT, STORED, Stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Study
@@ -106,9 +106,14 @@ def inputs_of(experiment: Experiment, name: str) -> Inputs:
     """The finished stages that the stage `name` reads."""
 
     def active() -> list[str]:
-        return members(experiment, "soft_labels")
+        return active_members(experiment)
 
     return as_inputs({read: stage_result(experiment, read) for read in names_read(experiment, name, active)})
+
+
+def active_members(experiment: Experiment) -> list[str]:
+    """The active teachers; the ensemble is built where it is missing."""
+    return active_teachers(read_weights(stage_result(experiment, "ensemble").folder))
 
 
 def as_inputs(results: Mapping[str, StageResult]) -> Inputs:
@@ -132,7 +137,9 @@ def names_read(experiment: Experiment, name: str, active: Callable[[], list[str]
 
 
 def stages_of(study: Study, family: str, active: Callable[[], list[str]]) -> list[str]:
-    """The stages of a family, one per teacher or per active teacher."""
+    """The stages of a family, one per teacher or per active teacher; none if the student needs no stored labels."""
+    if family in STORED and study.student.mode != "replay":
+        return []
     teachers = active() if family in OF_ACTIVE else list(study.teachers)
     return [stage_of(study, family, teacher) for teacher in teachers]
 
@@ -145,10 +152,9 @@ def stage_of(study: Study, family: str, teacher: str) -> str:
 
 
 def members(experiment: Experiment, family: str) -> list[str]:
-    """The teachers that have a stage in a family: those of the study, or the active ones."""
-    if family in OF_ACTIVE:
-        return active_teachers(read_weights(stage_result(experiment, "ensemble").folder))
-    return list(experiment.study.teachers)
+    """The teachers that have a stage in a family: those of the study, the active ones, or none."""
+    stages = stages_of(experiment.study, family, lambda: active_members(experiment))
+    return [stage.partition("/")[2] for stage in stages]
 
 
 def declaration(experiment: Experiment, name: str) -> Stage:

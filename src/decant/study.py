@@ -107,6 +107,9 @@ class Data(ImageSource):
         [], description="further sources of images to train on; copies of val, test and predict images are left out"
     )
     limit: int | None = Field(None, ge=2, description="largest number of train images per class, for a quick try")
+    labelled_share: Share = Field(
+        1.0, description="share of train whose labels are used, to study few labels; the other images are unlabelled"
+    )
     download: bool = Field(False, description="cifar10, cifar100: allow the md5-checked download")
     toy: ToyVehicles = Field(ToyVehicles(), description="toy_vehicles: what to draw")
     cache_px: int | None = Field(None, ge=16, description="side of the pixel cache; default: from training sizes")

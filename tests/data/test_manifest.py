@@ -20,6 +20,7 @@ from decant.data.manifest import (
     Manifest,
     build_manifest,
     draw_splits,
+    hide_labels,
     read_manifest,
     row_id,
     write_manifest,
@@ -232,3 +233,14 @@ def test_an_image_without_a_label_is_to_predict_in_test_set_aside_in_val_and_els
     row = build_manifest(source, Data(), 0).rows.set_index("path").loc["new/2.png"]
     assert row["split"] == split
     assert (row["action"], row["reason"].split(":")[0]) == (("drop", "no label") if given == "val" else ("none", ""))
+
+
+def test_hidden_labels_make_unlabelled_rows() -> None:
+    manifest = draw_splits(built(), 0, 0.3, 0.3)
+    assert hide_labels(manifest, 1.0, 0) is manifest
+    before, after = manifest.rows, hide_labels(manifest, 0.01, 0).rows
+    hidden = before["split"] != after["split"]
+    assert hidden.any()
+    assert after[hidden][["given_label", "label"]].isna().all(axis=None)
+    assert set(after["split"][hidden]) == {"unlabelled"} and set(before["split"][hidden]) == {"train"}
+    pd.testing.assert_frame_equal(before[~hidden], after[~hidden])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decant.data.sources.base import Found
-from decant.data.splits import assign_splits, folds, limited, separate_groups
+from decant.data.splits import assign_splits, folds, limited, separate_groups, without_label
 from decant.errors import UserError
 
 
@@ -183,3 +183,22 @@ def test_a_limit_leaves_room_for_the_splits_that_are_drawn_later() -> None:
     rows = table([item.given_label for item in kept], [item.path for item in kept])
     split = assign_splits(rows, 0, 0.15, 0.15)
     assert pd.crosstab(rows["label"], split)["train"].to_dict() == {"a": 14, "b": 14}
+
+
+def test_a_share_of_each_class_keeps_its_label() -> None:
+    rows = table(["a"] * 200 + ["b"] * 100 + ["c"] * 3, splits=["train"] * 303)
+    hidden = without_label(rows, 0.1, 0)
+    assert rows["label"][~hidden].value_counts().to_dict() == {"a": 20, "b": 10, "c": 1}
+    assert set(rows["id"][~hidden]) < set(rows["id"][~without_label(rows, 0.2, 0)])
+    assert set(rows["id"][~hidden]) != set(rows["id"][~without_label(rows, 0.1, 1)])
+    assert not without_label(rows, 1.0, 0).any()
+
+
+@given(rows=tables(), share=st.floats(0.01, 1), seed=st.integers(0, 5))
+@settings(max_examples=60)
+def test_labels_are_hidden_in_train_alone_and_in_whole_groups(rows: pd.DataFrame, share: float, seed: int) -> None:
+    rows["split"] = assign_splits(rows, seed, 0.2, 0.2)
+    hidden = without_label(rows, share, seed)
+    train = rows["split"] == "train"
+    assert not (hidden & ~train).any()
+    assert hidden[train].groupby(rows["group"][train]).nunique().le(1).all()

@@ -23,7 +23,7 @@ from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
 from decant.data.sources.base import Found, Source
 from decant.data.sources.class_names import renamed, shown_names
-from decant.data.splits import assign_splits, limited
+from decant.data.splits import assign_splits, limited, without_label
 from decant.errors import UserError
 from decant.study import Data
 from decant.workspace import replacing
@@ -189,6 +189,15 @@ def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fractio
     """
     split = assign_splits(manifest.rows, seed, val_fraction, test_fraction)
     return Manifest(manifest.rows.assign(split=split), manifest.classes)
+
+
+def hide_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
+    """The manifest in which a share of train alone is labelled; the other rows are unlabelled (`without_label`)."""
+    if share == 1:
+        return manifest
+    rows = manifest.rows.copy()
+    rows.loc[without_label(rows, share, seed), ["split", "given_label", "label"]] = ["unlabelled", None, None]
+    return Manifest(rows, manifest.classes)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

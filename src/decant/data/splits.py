@@ -128,6 +128,23 @@ def limited(items: Sequence[Found], limit: int, val_fraction: float, test_fracti
     return [item for item in items if item.path in chosen]
 
 
+def without_label(rows: pd.DataFrame, share: float, seed: int) -> pd.Series:
+    """Which rows of train lose their label, bool with the index of `rows`: all but a share of each class.
+
+    rows: columns label, split, group, action. Groups stay whole; every class keeps one of the groups in which it is the
+    most frequent.
+    """
+    train = rows["split"] == "train"
+    classes: dict[str, list[Group]] = defaultdict(list)
+    for group in sorted(labelled_groups(rows[train]).values(), key=lambda group: random_key(seed, group.name)):
+        classes[group.main_class].append(group)
+    kept = set()
+    for members in classes.values():
+        wanted = round(share * sum(group.size for group in members))
+        kept |= {group.name for group in take(members, wanted) or members[:1]}
+    return train & ~rows["group"].isin(kept)
+
+
 def in_random_order(items: Iterable[Found], seed: int) -> list[Found]:
     return sorted(items, key=lambda item: random_key(seed, item.path))
 

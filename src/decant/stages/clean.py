@@ -21,7 +21,7 @@ from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.geometry import InputGeometry
 from decant.data.images import decode
-from decant.data.manifest import EXTRA, Manifest, draw_splits, read_manifest, write_manifest
+from decant.data.manifest import EXTRA, Manifest, draw_splits, hide_labels, read_manifest, write_manifest
 from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing, height_width
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
@@ -67,6 +67,8 @@ class Cleaned:
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     study = experiment.study
     fractions = {key: getattr(study.data, key) for key in ("val_fraction", "test_fraction")}
+    if study.data.labelled_share < 1:
+        fractions["labelled_share"] = study.data.labelled_share
     weights = source_digest(encoder_source(experiment))
     manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
     geometry = geometry_settings(encoder_geometry(study, manifest))
@@ -100,6 +102,7 @@ def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Inde
     """
     manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
+    manifest = hide_labels(manifest, study.data.labelled_share, study.seed)
     leaks = leaking(manifest)
     usable = manifest if study.clean.policy == "report" else without(manifest, leaks)
     check_splits(usable)

@@ -145,3 +145,10 @@ def test_what_is_left_follows_the_time_that_was_taken() -> None:
 def test_a_step_is_timed_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert 0 < step_seconds("test_convnext") < 5
+
+
+def test_hidden_labels_are_counted_as_unlabelled() -> None:
+    items = [Found(str(number), "a", "train") for number in range(100)]
+    counts = counted(items, Data(labelled_share=0.1))
+    assert (counts.unlabelled, counts.total) == (counted(items, Data()).train - counts.train, 100)
+    assert counts.train == round(0.1 * counted(items, Data()).train)

@@ -50,7 +50,8 @@ def counted(items: Iterable[Found], data: Data) -> Counts:
     val = of["val"] or round(pool * data.val_fraction)
     test = of["test"] or round(pool * data.test_fraction)
     train = pool - (0 if of["val"] else val) - (0 if of["test"] else test)
-    return Counts(train, val, test, of["predict"], of["unlabelled"])
+    hidden = round(train * (1 - data.labelled_share))
+    return Counts(train - hidden, val, test, of["predict"], of["unlabelled"] + hidden)
 
 
 def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed, probed: int) -> dict[str, float]:

@@ -1,0 +1,188 @@
+"""The referee: the same student trained with and without teachers, in arms with equal steps, over the same seeds."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from decant.benchmarking.teacher_scores import teacher_scores
+from decant.data.manifest import read_manifest
+from decant.data.predictions import read_predictions
+from decant.evaluation.referee import UNKNOWN, Difference, paired_difference, verdict
+from decant.stages.support.experiment import Experiment
+from decant.stages.support.resolve import inputs_of, members, stage_result
+from decant.stages.support.training_data import read_training_data
+from decant.study import Student, Study, Training
+from decant.workspace import record_of
+
+STUDENT, ALONE = "student", "student_alone"
+SELF = "self"  # the teacher of self_distillation
+SMOOTHING = 0.1  # of the arm label_smoothing
+TRIED = {  # what each kind of arm may choose on val, after the study's own value
+    STUDENT: ("hard_weight", (0.1, 0.5, 0.9)),
+    ALONE: ("label_smoothing", (0.1, 0.0, 0.2)),
+}
+Overrides = list[str]
+Make = Callable[[Overrides], Experiment]  # the study with further `key=value` words
+
+
+@dataclass(frozen=True)
+class Arm:
+    """stage: `student` or `student_alone`. overrides: of the study."""
+
+    stage: str
+    overrides: Overrides
+
+
+def arms_of(study: Study, unlabelled: int) -> dict[str, Arm]:
+    """The arms of a study by name. unlabelled: how many of the student's images have no label to trust.
+
+    An arm is left out where it would be another one: `student_in_sample` without folds, `student_unlabelled` without
+    such images. With them, all other arms learn from the labelled images alone.
+    """
+    labelled = ["student.unlabelled=false"] if unlabelled else []
+    folded = [name for name, teacher in study.teachers.items() if teacher.folds]
+    arms = {
+        STUDENT: Arm(STUDENT, ["student.mode=replay", *labelled]),
+        ALONE: Arm(ALONE, []),
+        "label_smoothing": Arm(ALONE, [f"student.label_smoothing={SMOOTHING}"]),
+        "self_distillation": Arm(STUDENT, ["student.mode=replay", *labelled, *its_own_teacher(study.student)]),
+        "online": Arm(STUDENT, ["student.mode=online", *labelled]),
+        "frozen": Arm(STUDENT, ["student.mode=frozen", *labelled]),
+    }
+    if folded:
+        in_sample = [f"teachers.{name}.folds=0" for name in folded]
+        arms["student_in_sample"] = Arm(STUDENT, ["student.mode=replay", *labelled, *in_sample])
+    if unlabelled:
+        arms["student_unlabelled"] = Arm(STUDENT, ["student.mode=replay", "student.unlabelled=true"])
+    return arms
+
+
+def its_own_teacher(student: Student) -> Overrides:
+    """The student's network and training as the only teacher."""
+    shared = student.model_dump(mode="json", include=set(Training.model_fields))
+    return [f"teachers={json.dumps({SELF: shared})}", "ensemble.pooling=equal"]
+
+
+def unlabelled_images(experiment: Experiment) -> int:
+    """How many of the images that the student may see have no label to trust."""
+    data = read_training_data(inputs_of(experiment, ALONE))
+    return len(data.cache) - len(data.labels.labelled)
+
+
+class Referee:
+    """One comparison of arms. make: the study with further words. trials: settings that each kind of arm may try."""
+
+    def __init__(self, make: Make, arms: Mapping[str, Arm], setting: str, trials: int) -> None:
+        self.make, self.arms, self.setting, self.trials = make, arms, setting, trials
+        self.chosen: dict[str, Overrides] = {}
+
+    def rows(self, seeds: int) -> Iterator[dict[str, object]]:
+        """Yield a row of `metrics.csv` per training, seed after seed; ends early when the verdict is known.
+
+        The student and its twin are trained first. A training that is finished is kept.
+        """
+        for kind in TRIED:
+            self.chosen[kind] = self.tuned(kind)
+        for seed in range(seeds):
+            for name in self.arms:
+                yield self.row(name, seed)
+            if self.verdict(seed + 1) != UNKNOWN:
+                return
+
+    def tuned(self, kind: str) -> Overrides:
+        """The setting of the arm `kind` that is best on val by the study's metric, of those that it may try."""
+        key, others = TRIED[kind]
+        arm = self.arms[kind]
+        study = self.make(arm.overrides).study
+        values = list(dict.fromkeys([getattr(study.student, key), *others]))[: self.trials]
+        if len(values) == 1:
+            return []
+        scored = {}
+        for value in values:
+            experiment = self.make([*arm.overrides, f"student.{key}={value}"])
+            on_val = teacher_scores(experiment, arm.stage, "val", tta=False)
+            scored[value] = on_val[study.metric], -on_val["nll"]
+        return [f"student.{key}={max(scored, key=scored.__getitem__)}"]
+
+    def experiment(self, name: str, seed: int) -> Experiment:
+        arm = self.arms[name]
+        return self.make([*self.chosen[arm.stage], *arm.overrides, f"student.repetition={seed}"])
+
+    def row(self, name: str, seed: int) -> dict[str, object]:
+        experiment, stage = self.experiment(name, seed), self.arms[name].stage
+        student, trained = experiment.study.student, stage_result(experiment, stage)
+        history = pd.read_csv(trained.folder / "history.csv")
+        data = read_training_data(inputs_of(experiment, stage))
+        labelled = stage == ALONE or not student.unlabelled
+        rows = len(data.labels.labelled) if labelled else len(data.cache)
+        steps = max(1, rows // student.batch_size)
+        stored = stage == STUDENT and student.mode == "replay"
+        views = min(experiment.study.soft_labels.views, len(history)) if stored else len(history)
+        val, test = (teacher_scores(experiment, stage, split, tta=False) for split in ("val", "test"))
+        return {
+            "setting": self.setting,
+            "arm": name,
+            "student": student.architecture,
+            "init": json.loads((trained.folder / "model.json").read_text(encoding="utf-8"))["card"]["weights"],
+            "seed": seed,
+            "steps": steps * len(history),
+            "views": views,
+            "epoch_s": round(float(np.median(steps * student.batch_size / history["images_per_second"])), 1),
+            "wall_s": round(record_of(trained.folder)["seconds"], 1),
+            "val_accuracy": val["accuracy"],
+            "accuracy": test["accuracy"],
+            "nll": test["nll"],
+        }
+
+    def difference(self, name: str, other: str, seeds: int) -> Difference:
+        """Of accuracy on test, over the first `seeds` seeds."""
+        first = self.experiment(name, 0)
+        manifest = read_manifest(stage_result(first, "clean").folder / "manifest.parquet")
+        rows = manifest.of_split("test")
+        targets, groups = manifest.targets(rows), rows["group"].to_numpy()
+
+        def correct(arm: str) -> np.ndarray:
+            of_seeds = []
+            for seed in range(seeds):
+                folder = stage_result(self.experiment(arm, seed), f"predictions/{self.arms[arm].stage}").folder
+                predicted = read_predictions(folder, "test").aligned(list(rows["id"])).members["identity"]
+                of_seeds.append(predicted.argmax(axis=1) == targets)
+            return np.stack(of_seeds)
+
+        return paired_difference(correct(name), correct(other), groups)
+
+    def verdict(self, seeds: int) -> str:
+        return verdict(self.difference(STUDENT, ALONE, seeds))
+
+    def comparisons(self, seeds: int) -> list[dict[str, object]]:
+        """A row of `comparisons.csv` for the student and each other arm; the one with its twin is the primary one."""
+        rows = []
+        for other in (name for name in self.arms if name != STUDENT):
+            found, primary = self.difference(STUDENT, other, seeds), other == ALONE
+            spent = teacher_seconds(self.experiment(STUDENT, 0)) / 60 if primary else None
+            rows.append(
+                {
+                    "setting": self.setting,
+                    "arm": STUDENT,
+                    "other": other,
+                    "primary": primary,
+                    "seeds": seeds,
+                    "seeds_above_zero": int((found.of_seeds > 0).sum()),
+                    "accuracy_difference": found.mean,
+                    "accuracy_difference_low": found.low,
+                    "accuracy_difference_high": found.high,
+                    "teacher_minutes": spent,
+                    "points_per_teacher_minute": 100 * found.mean / spent if spent else None,
+                    "verdict": verdict(found) if primary else None,
+                }
+            )
+        return rows
+
+
+def teacher_seconds(experiment: Experiment) -> float:
+    """What the student costs more than its twin: the teachers, their predictions on val and their stored labels."""
+    stages = [f"{family}/{name}" for family in ("teachers", "soft_labels") for name in members(experiment, family)]
+    return sum(float(record_of(stage_result(experiment, stage).folder)["seconds"]) for stage in stages)

@@ -1,0 +1,74 @@
+"""benchmarks/distillation.py on the study micro, in a place of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from decant.benchmarking.referee import arms_of
+from decant.errors import UserError
+from decant.evaluation.referee import COMPARISON_COLUMNS, METRIC_COLUMNS, UNKNOWN
+from decant.evaluation.tables import read_results_table
+from decant.study_reading import load_study
+
+Script = Callable[[str], ModuleType]
+SMALL = ["--study", "micro", "--wandb", "disabled", "--set", "data.toy.images=150", "--set", "student.epochs=2"]
+
+
+def test_arms_are_trained_over_seeds_and_compared(script_at: Script, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "tables"
+    words = [*SMALL, "--runs", str(tmp_path / "runs"), "--out", str(out), "--seeds", "2", "--trials", "2"]
+    script = script_at("benchmarks/distillation.py")
+    script.main([*words, "--arms", "frozen"])
+    rows, compared = (read_results_table(out / f"{name}.csv") for name in ("metrics", "comparisons"))
+    assert tuple(rows[0]) == METRIC_COLUMNS and tuple(compared[0]) == COMPARISON_COLUMNS
+    arms = ["student", "student_alone", "frozen"]
+    assert [(row["arm"], row["seed"]) for row in rows] == [(arm, seed) for seed in "01" for arm in arms]
+    of_both = {row["nll"] for row in rows if row["arm"] != "frozen"}
+    assert len(of_both) == 4, "two trainings gave the same network"
+    assert len({row["steps"] for row in rows}) == 1
+    assert [(row["other"], row["primary"]) for row in compared] == [("student_alone", "true"), ("frozen", "false")]
+    assert compared[0]["verdict"] == UNKNOWN and float(compared[0]["teacher_minutes"]) > 0.001
+    by_hand = [
+        sum(float(row["accuracy"]) for row in rows if row["arm"] == arm) / 2 for arm in ("student", "student_alone")
+    ]
+    assert float(compared[0]["accuracy_difference"]) == pytest.approx(by_hand[0] - by_hand[1], abs=2e-4)
+    assert f"verdict after 2 seeds: {UNKNOWN}" in capsys.readouterr().out
+    marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "store").rglob("finished.json")}
+    script.main([*words, "--setting", "again"])
+    assert {path: path.stat().st_mtime_ns for path in marks} == marks, "a finished training was trained again"
+    again = read_results_table(out / "metrics.csv")
+    assert again[: len(rows)] == rows and {row["setting"] for row in again} == {"full", "again"}
+    assert {row["arm"] for row in again} == {*arms, "label_smoothing", "self_distillation", "online", "student_in_sample"}
+
+
+def test_an_unknown_arm_is_a_users_mistake(script_at: Script, tmp_path: Path) -> None:
+    words = [*SMALL, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path), "--arms", "frosen"]
+    with pytest.raises(UserError, match="no arm 'frosen'; did you mean frozen"):
+        script_at("benchmarks/distillation.py").main(words)
+
+
+def test_an_arm_is_left_out_where_it_would_be_another_one() -> None:
+    plain = load_study("micro", ["teachers.convnext.folds=0"])
+    assert not {"student_in_sample", "student_unlabelled"} & set(arms_of(plain, 0))
+    folded = arms_of(load_study("micro", ["teachers.convnext.folds=3"]), 0)
+    assert "teachers.convnext.folds=0" in folded["student_in_sample"].overrides
+    few = arms_of(plain, 7)
+    assert "student.unlabelled=true" in few["student_unlabelled"].overrides
+    assert all("student.unlabelled=false" in few[name].overrides for name in ("student", "online", "frozen"))
+
+
+def test_every_arm_is_a_study_and_no_two_are_the_same() -> None:
+    shown = {}
+    for name, arm in arms_of(load_study("micro", ["teachers.convnext.folds=3"]), 5).items():
+        shown[name] = arm.stage, load_study("micro", ["teachers.convnext.folds=3", *arm.overrides]).model_dump_json()
+    assert len(set(shown.values())) == len(shown)
+
+
+def test_a_student_teaches_itself_with_its_own_recipe() -> None:
+    study = load_study("micro", ["student.views.flip=0.2", "student.hard_weight=0.3"])
+    alone = load_study("micro", arms_of(study, 0)["self_distillation"].overrides)
+    (teacher,) = alone.teachers.values()
+    assert all(getattr(teacher, key) == getattr(study.student, key) for key in ("architecture", "epochs", "views"))

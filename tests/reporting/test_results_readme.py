@@ -24,6 +24,8 @@ from decant.evaluation.metrics import (
     RELIABILITY_COLUMNS,
     SOFT_LABEL_COLUMNS,
 )
+from decant.evaluation.referee import COMPARISON_COLUMNS as ARM_COMPARISON_COLUMNS
+from decant.evaluation.referee import METRIC_COLUMNS as ARM_COLUMNS
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.models import LATENCY_COLUMNS, count_cost
@@ -40,6 +42,8 @@ TABLES = {
     "benchmarks/precision/metrics.csv": PRECISION_COLUMNS,
     "benchmarks/precision/per_class.csv": PER_CLASS_COLUMNS,
     "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
+    "benchmarks/distillation/metrics.csv": ARM_COLUMNS,
+    "benchmarks/distillation/comparisons.csv": ARM_COMPARISON_COLUMNS,
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,
     "benchmarks/precision/soft_labels.csv": SOFT_LABEL_COLUMNS,

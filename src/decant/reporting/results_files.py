@@ -42,6 +42,8 @@ class ResultsFiles:
     near_duplicates: list[Row]
     soft_labels: list[Row]
     accept: list[Row]
+    arms: list[Row]
+    arm_comparisons: list[Row]
     latency: list[Row]
     latency_machine: dict[str, Any]
 
@@ -52,7 +54,7 @@ class ResultsFiles:
 
 def read_results_files(folder: Path) -> ResultsFiles:
     """Read the files below `results/<study>/`. Raises UserError for a file that cannot be read."""
-    precision, latency = folder / "benchmarks" / "precision", folder / "benchmarks" / "latency"
+    precision, latency, distillation = (folder / "benchmarks" / of for of in ("precision", "latency", "distillation"))
     histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
     return ResultsFiles(
         folder=folder,
@@ -76,6 +78,8 @@ def read_results_files(folder: Path) -> ResultsFiles:
         near_duplicates=read_results_table(precision / "near_duplicates.csv"),
         soft_labels=read_results_table(precision / "soft_labels.csv"),
         accept=read_results_table(precision / "accept.csv"),
+        arms=read_results_table(distillation / "metrics.csv"),
+        arm_comparisons=read_results_table(distillation / "comparisons.csv"),
         latency=read_results_table(latency / "metrics.csv"),
         latency_machine=read_object(latency / "machine.json"),
     )

@@ -364,6 +364,9 @@ class Export(Section):
     """Which files are made from the student."""
 
     licence: str = Field("", description="licence of the shipped file as Hugging Face names it, cc-by-4.0 for example")
+    ship: Literal["better", "student"] = Field(
+        "better", description="model that is exported. better: the student or its twin, by the metric on val; student"
+    )
     int8: bool = Field(True, description="make an int8 file too; offered where it is faster and within its budget")
     int8_budget_points: float = Field(
         BUDGET_POINTS, ge=0, le=100, description="points of accuracy on val that int8 may lose"

@@ -47,6 +47,7 @@ STUDY = {
     "ensemble": {"pooling": "equal"},
     "soft_labels": {"views": 3},
     "student": {"views": {"mix": 0.3}, "epochs": 3},
+    "export": {"ship": "student"},
 }
 
 

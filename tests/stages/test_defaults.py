@@ -18,7 +18,7 @@ READ_BY = {  # section -> modules of the stages whose settings hold it
     Ensemble: ("predictions", "ensemble"),
     SoftLabels: ("pixels", "soft_labels", "student"),
     Student: ("student",),
-    Export: ("export", "int8"),
+    Export: ("shipped", "export", "int8"),
     Benchmark: ("latency", "int8"),
 }
 

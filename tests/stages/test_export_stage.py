@@ -131,7 +131,7 @@ def test_the_file_says_how_good_it_is_and_where_it_comes_from(chain: Chain, name
         name: chain.stages[f"teachers/{name}"].fingerprint for name in teachers
     }
     assert sum(one["weight"] for one in teachers.values()) == pytest.approx(1, abs=1e-3)
-    assert said["study"] == "tiny" and said["student"] == chain.stages["student"].fingerprint
+    assert said["study"] == "tiny" and said["student"] == stage_result(chain.experiment, "shipped").fingerprint
     assert said["data_digest"] == chain.experiment.data_digest and said["dtype"] == "fp32"
     assert said["code"] == chain.experiment.workspace.code and said["code_version"] == decant.__version__
 

@@ -13,6 +13,7 @@ import yaml
 
 from decant.data.preprocessing import size_text
 from decant.evaluation.markdown import markdown_table, paragraphs, plain, section
+from decant.evaluation.referee import choice_text
 from decant.evaluation.tables import cell, percent, plural, probability, with_interval
 
 MEGABYTE = 1_000_000
@@ -73,6 +74,11 @@ LIMITS = (
     "for images like those of its training data. Probabilities were calibrated on val and hold for its mixture of "
     "classes."
 )
+
+LEARNED = {
+    "student": "Distilled from an ensemble's probabilities for views of the training images",
+    "student_alone": "Trained on the given labels of the training images alone",
+}
 
 
 def front_matter(metadata: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -170,16 +176,15 @@ def cpu_text(metadata: Mapping[str, str]) -> str:
 
 
 def training_text(metadata: Mapping[str, str]) -> str:
-    """The teachers that the student was distilled from, and the digests that identify them."""
-    teachers = json.loads(metadata["teachers"])
+    """How the model was trained, why it was taken, and the digests that identify it and the student's teachers."""
+    teachers, choice = json.loads(metadata["teachers"]), json.loads(metadata["choice"])
     rows = [
         [name, card["architecture"], card["weights"], card["fingerprint"], cell("weight", card["weight"])]
         for name, card in teachers.items()
     ]
     return paragraphs(
-        "Distilled from an ensemble's probabilities for stored views of the training images, by decant "
-        f"{metadata['code_version']}.",
+        f"{LEARNED[choice['shipped']]}, by decant {metadata['code_version']}. {choice_text(choice)} The teachers:",
         markdown_table(["teacher", "network", "started from", "fingerprint", "weight"], rows, left=4),
-        f"Data {metadata['data_digest'][:16]}, cleaned {metadata['data']}, student {metadata['student']}, "
+        f"Data {metadata['data_digest'][:16]}, cleaned {metadata['data']}, model {metadata['student']}, "
         f"code {metadata['code'] or 'unknown'}.",
     )

@@ -37,9 +37,10 @@ def headline_section(results: ResultsFiles, base: Path) -> str:
 
 
 def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list[str]:
+    owner = "twin's" if results.choice.get("shipped") == "student_alone" else "student's"
     form = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
     sentences = [
-        f"The student's {form} has an accuracy of {with_interval(student, 'accuracy')} and a macro precision of "
+        f"The {owner} {form} has an accuracy of {with_interval(student, 'accuracy')} and a macro precision of "
         f"{with_interval(student, 'precision_macro')} on the {plural(int(student['n']), 'image')} of {split}."
     ]
     others = {"ensemble": "The ensemble", "student_alone": "The same network trained only on the given labels"}
@@ -49,7 +50,7 @@ def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list
     timing = reported_latency(results, student["model"])
     if timing:
         sentences.append(
-            f"The student's median time per image is {timing['p50_ms']} ms on "
+            f"The {form}'s median time per image is {timing['p50_ms']} ms on "
             f"{plural(int(timing['threads']), 'CPU thread')}; the file size is {timing['file_mb']} MB."
         )
     return sentences

@@ -33,6 +33,7 @@ class ResultsFiles:
     pooling: list[Row]
     contributions: list[Row]
     diversity: list[Row]
+    choice: dict[str, Any]
     verification: dict[str, Any]
     int8: dict[str, Any]
     precision: list[Row]
@@ -69,6 +70,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
         pooling=read_results_table(folder / "ensemble" / "pooling.csv"),
         contributions=read_results_table(folder / "ensemble" / "contributions.csv"),
         diversity=read_results_table(folder / "ensemble" / "diversity.csv"),
+        choice=read_object(folder / "export" / "choice.json"),
         verification=read_object(folder / "export" / "verification.json"),
         int8=read_object(folder / "export" / "int8.json"),
         precision=read_results_table(precision / "metrics.csv"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, link, markdown_image, markdown_table, section
+from decant.evaluation.referee import choice_text
 from decant.evaluation.tables import (
     difference,
     is_number,
@@ -307,6 +308,7 @@ def student_section(results: ResultsFiles, base: Path) -> str:
     return section(
         "Distillation and student",
         " ".join(sentences),
+        choice_text(results.choice) if results.choice else "",
         f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
         markdown_table(
             ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],

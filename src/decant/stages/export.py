@@ -1,4 +1,4 @@
-"""Stage export: the student alone as ONNX, scored, described and verified from image file to class on val."""
+"""Stage export: the shipped model as ONNX, scored, described and verified from image file to class on val."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from decant.export.student import export_student
 from decant.export.verification.torch_reference import TorchReference
 from decant.export.verification.verify import verify
 from decant.models.checkpoint import load_checkpoint
+from decant.stages.shipped import read_choice
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import (
@@ -29,8 +30,8 @@ from decant.stages.support.resolve import Inputs
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.workspace import write_json
 
-ORIGIN = ("study", "title", "licence", "student", "data", "data_digest", "teachers", "code")
-VERSION = 10  # 10: log sums decide too which predictions are accepted; 9: a graph for every fit
+ORIGIN = ("study", "title", "licence", "student", "choice", "data", "data_digest", "teachers", "code")
+VERSION = 11  # 11: of the shipped model; 10: log sums decide too which predictions are accepted
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -46,9 +47,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     Raises UserError if the file's predictions are not the student's.
     """
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    checkpoint = load_checkpoint(inputs.folder("student"))
+    checkpoint, choice = load_checkpoint(inputs.folder("shipped")), read_choice(inputs.folder("shipped"))
     file = folder / "student.onnx"
-    temperature = val_temperature(manifest, inputs.folder("predictions/student"))
+    temperature = val_temperature(manifest, inputs.folder(f"predictions/{choice['shipped']}"))
     export_student(checkpoint, folder, temperature, {**origin(experiment, inputs), "dtype": "fp32"})
     write_examples(folder)
     predictions = folder / "predictions"
@@ -69,13 +70,14 @@ def val_temperature(manifest: Manifest, predictions: Path) -> float:
 
 
 def origin(experiment: Experiment, inputs: Inputs) -> dict[str, str]:
-    """Metadata of a student's file: the study, and the digests of data, teachers, student and code."""
+    """Metadata of a file: the study, why this model was taken, and the digests of data, teachers, model and code."""
     study = experiment.study
     return {
         "study": study.name,
         "title": study.title,
         "licence": study.export.licence,
-        "student": inputs["student"].fingerprint,
+        "student": inputs["shipped"].fingerprint,
+        "choice": json.dumps(read_choice(inputs.folder("shipped"))),
         "data": inputs["clean"].fingerprint,
         "data_digest": experiment.data_digest,
         "teachers": json.dumps(described_teachers(inputs), ensure_ascii=False),

@@ -57,7 +57,7 @@ class Speedup:
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     study = experiment.study
     return {
-        **non_defaults(study.export, "int8", "licence"),
+        **non_defaults(study.export, "int8", "licence", "ship"),
         "seed": calibration_seed(experiment),
         "latency_calls": study.benchmark.latency_calls,
     }
@@ -73,7 +73,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """
     asked, study = experiment.study.export, experiment.study
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    checkpoint = load_checkpoint(inputs.folder("student"))
+    checkpoint = load_checkpoint(inputs.folder("shipped"))
     file, fp32 = folder / FILE, inputs.folder("export") / "student.onnx"
     exported = OnnxClassifier(fp32)
     batches = calibration_batches(

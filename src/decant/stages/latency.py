@@ -49,7 +49,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     for engine in set(asked.latency_engines) - set(engines):
         log.info("latency: %s is not installed, so nothing is timed under it", engine)
     size = typical_size(read_manifest(inputs.folder("clean") / "manifest.parquet"))
-    candidates = student_candidates(student_files(inputs), inputs.folder("student"), size)
+    candidates = student_candidates(student_files(inputs), inputs.folder("shipped"), size)
     for teacher, trained in inputs.per_teacher("teachers").items():
         place = folder / "teachers" / teacher
         candidates += teacher_candidates(teacher, model_folders(trained.folder)[0], place, size)

@@ -27,6 +27,7 @@ from decant.processes import launched
 from decant.reporting.figures import render_figures
 from decant.reporting.report import write_readme, write_report, write_root_report
 from decant.stages import STUDENTS
+from decant.stages.shipped import CHOICE
 from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment, git
 from decant.stages.support.input_geometry import chosen_geometry
@@ -41,13 +42,12 @@ log = logging.getLogger(__name__)
 MISTAKES = "mistakes.html"  # contains images
 OWNED = (  # a study's folder may contain tables of other benchmarks too
     "*.json", "submission*.csv", "REPORT.md", MISTAKES, "data/*.*", "clean/*.*", "teachers/*.*", "ensemble/*.*",
-    "export/*.*", "benchmarks/*/*.*",
+    "export/*.*", "benchmarks/precision/*.*", "benchmarks/latency/*.*",
 )  # fmt: skip
 REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
 PRECISION_FILES = (
-    "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "soft_labels.csv",
-    "accept.csv",
+    "metrics.csv", "per_class.csv", "comparisons.csv", "reliability.csv", "near_duplicates.csv", "accept.csv",
 )  # fmt: skip
 
 
@@ -88,6 +88,7 @@ def copy_published(experiment: Experiment, gathered: Path, folder: Path) -> None
     for path in owned_files(gathered):
         if path.name != MISTAKES or experiment.study.data.may_be_shared:
             copy(path, folder / path.relative_to(gathered))
+    write_report(folder, folder / "REPORT.md")  # with the tables of other benchmarks
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
         write_readme(ROOT / "README.md", folder.parent)
@@ -136,8 +137,9 @@ def geometry_of(experiment: Experiment, cleaned: StageResult) -> dict[str, Any]:
 def published_stages(experiment: Experiment) -> list[str]:
     """The stages whose files are published, in the order of the flow."""
     teachers = [f"teachers/{name}" for name in experiment.study.teachers]
-    exported = ["export", "int8"] if experiment.study.export.int8 else ["export"]
-    measured = ["clean", *teachers, "ensemble", *STUDENTS, *exported, "benchmarks/precision", "benchmarks/latency"]
+    exported = ["shipped", "export", "int8"] if experiment.study.export.int8 else ["shipped", "export"]
+    benchmarks = ["benchmarks/precision", "benchmarks/latency"]
+    measured = ["clean", *teachers, "ensemble", *STUDENTS, *exported, *benchmarks]
     return [*measured, *REFITTED] if experiment.study.final == "refit" else measured
 
 
@@ -151,12 +153,14 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
             copy(history, folder / "teachers" / f"{name}.csv")
     for path in (results["ensemble"].folder / "weights.json", *results["ensemble"].folder.glob("*.csv")):
         copy(path, folder / "ensemble" / path.name)
+    copy(results["shipped"].folder / CHOICE, folder / "export" / CHOICE)
     for name in ("verification.json", CARD):
         copy(results["export"].folder / name, folder / "export" / name)
     if "int8" in results:
         copy(results["int8"].folder / "int8.json", folder / "export" / "int8.json")
     precision, latency = results["benchmarks/precision"].folder, results["benchmarks/latency"].folder
-    for name in (*PRECISION_FILES, *(path.name for path in precision.glob("confusion_*.csv"))):
+    further = [path.name for pattern in ("confusion_*.csv", "soft_labels.csv") for path in precision.glob(pattern)]
+    for name in (*PRECISION_FILES, *further):
         copy(precision / name, folder / "benchmarks" / "precision" / name)
     for name in ("metrics.csv", "machine.json"):
         copy(latency / name, folder / "benchmarks" / "latency" / name)

@@ -1,6 +1,7 @@
 """Stages student and student_alone: the same network and budget, with and without the teachers.
 
-The stage refit_student distils with another seed, from the soft labels of the refitted teachers on all labelled images.
+The stage refit_student trains the shipped one of them again with another seed, on all labelled images; a student from
+the soft labels of the refitted teachers.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from decant.data.views import ViewSet
 from decant.distillation.losses import SOFT_LOSSES
 from decant.models.checkpoint import Checkpoint, save_checkpoint
 from decant.seeds import derived_seed
+from decant.stages.shipped import ALONE, read_choice
 from decant.stages.soft_labels import stored_views
 from decant.stages.support.auto_settings import resolve, source_digest
 from decant.stages.support.ensemble_labels import PooledLabels, ensemble_labels
@@ -32,7 +34,6 @@ from decant.training.supervised import class_factors, row_weights, supervised_lo
 VERSION = 5  # 5: as version 4 of a teacher
 RESUMABLE = True
 PARALLEL = True
-ALONE = "student_alone"  # the twin
 OF_DISTILLATION = ("mode", "unlabelled", "loss", "standardise", "hard_weight", "temperature")  # not of the twin
 
 
@@ -43,7 +44,7 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
         **non_defaults(student, "recipe", *(OF_DISTILLATION if name == ALONE else ())),
         "weights": [source_digest(source) for source in student.weights],
         "seed": seed_of(experiment, name),
-        **({"views_stored": study.soft_labels.views} if replays(student, name) else {}),
+        **({"views_stored": study.soft_labels.views} if student.mode == "replay" and name != ALONE else {}),
         "view_version": VIEW_VERSION,
         **geometry_settings(geometry),
     }
@@ -65,8 +66,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     views = stored_views(study, data.cache, data.labels, geometry)
     checkpoint = new_checkpoint(student, data.manifest.classes, seed, geometry.fit)
     fit_stem(checkpoint, views)
-    rows = rows_of(student, name, data)
-    if name == ALONE:
+    alone = name == ALONE or ("shipped" in inputs and read_choice(inputs.folder("shipped"))["shipped"] == ALONE)
+    rows = data.labels.labelled if alone or not student.unlabelled else np.arange(len(data.cache))
+    if alone:
         criterion = twin_loss(student, views, data)
         weight = row_weights(data.labels.targets, data.labels.weight, len(checkpoint.classes), student.balance)
     else:
@@ -74,7 +76,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         criterion = distillation_loss(student, views, data.labels, len(checkpoint.classes), soft_labels)
         weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
     student = with_steps_of_all(student, len(data.cache), len(rows))
-    stored = study.soft_labels.views if replays(student, name) else student.epochs
+    stored = study.soft_labels.views if student.mode == "replay" and not alone else student.epochs
     task = Task(rows, views, criterion, lambda epoch: epoch % stored, metric=f"val_{study.metric}", weight=weight)
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.fits_head:
@@ -100,16 +102,6 @@ def seed_of(experiment: Experiment, name: str) -> int:
     study, purpose = experiment.study, "student" if name == ALONE else name
     repetition = [study.student.repetition] if study.student.repetition else []
     return derived_seed(study.seed, purpose, *repetition)
-
-
-def replays(student: Student, name: str) -> bool:
-    """True if the stored views are seen again and again."""
-    return name != ALONE and student.mode == "replay"
-
-
-def rows_of(student: Student, name: str, data: TrainingData) -> np.ndarray:
-    """The cache rows to learn from, int64: all, or those with a label."""
-    return data.labels.labelled if name == ALONE or not student.unlabelled else np.arange(len(data.cache))
 
 
 def with_steps_of_all(student: Student, images: int, rows: int) -> Student:

@@ -20,7 +20,7 @@ def write_targets(experiment: Experiment, targets: Sequence[str], out: Path | No
     exported = stage_result(experiment, "export").folder / "student.onnx"
     student = ExportedStudent(
         files=[exported, *offered_int8(experiment)],
-        checkpoint=stage_result(experiment, "student").folder,
+        checkpoint=stage_result(experiment, "shipped").folder,
         name=experiment.study.name,
     )
     folders: dict[str, Path] = {}

@@ -14,6 +14,8 @@ from decant.stages import REFIT
 from decant.stages.support.resolve import Inputs
 from decant.training.auxiliary import AuxiliaryLabels
 
+SHIPPED = {f"{REFIT}student": "shipped"}  # whichever of student and twin is trained again
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -43,7 +45,7 @@ def read_training_data(inputs: Inputs, name: str = "") -> TrainingData:
     """Read the results of the stages `clean` and `pixels`. name: of the stage that trains, if it may be a refit."""
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     cache, splits = PixelCache(inputs.folder("pixels")), learned_splits(name)
-    once = name.removeprefix(REFIT)
+    once = SHIPPED.get(name, name.removeprefix(REFIT))
     chosen = inputs.folder(once) if once != name and once in inputs else None
     return TrainingData(manifest, cache, labels_of(manifest, cache, splits), splits, chosen)
 

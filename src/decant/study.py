@@ -365,7 +365,8 @@ class Export(Section):
 
     licence: str = Field("", description="licence of the shipped file as Hugging Face names it, cc-by-4.0 for example")
     ship: Literal["better", "student"] = Field(
-        "better", description="model that is exported. better: the student or its twin, by the metric on val; student"
+        "better",
+        description="what is exported. better: the student or its twin, by the metric on val; student: the student",
     )
     int8: bool = Field(True, description="make an int8 file too; offered where it is faster and within its budget")
     int8_budget_points: float = Field(

@@ -9,6 +9,7 @@ import torch
 from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
+from decant.benchmarking.students import STUDENT_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
 from decant.ensemble.comparison import CONTRIBUTION_COLUMNS, DIVERSITY_COLUMNS, POOLING_COLUMNS
 from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS
@@ -43,6 +44,7 @@ TABLES = {
     "benchmarks/precision/per_class.csv": PER_CLASS_COLUMNS,
     "benchmarks/precision/comparisons.csv": COMPARISON_COLUMNS,
     "benchmarks/distillation/metrics.csv": ARM_COLUMNS,
+    "benchmarks/students/metrics.csv": STUDENT_COLUMNS,
     "benchmarks/distillation/comparisons.csv": ARM_COMPARISON_COLUMNS,
     "benchmarks/precision/reliability.csv": RELIABILITY_COLUMNS,
     "benchmarks/precision/near_duplicates.csv": NEAR_DUPLICATE_COLUMNS,

@@ -17,7 +17,7 @@ from decant.models.checkpoint import load_checkpoint
 from decant.stages import shipped as stage
 from decant.stages import student as student_stage
 from decant.stages.shipped import ALONE, STUDENT, read_choice
-from decant.stages.support.resolve import inputs_of, stage_result
+from decant.stages.support.resolve import Inputs, inputs_of, stage_result
 from decant.study import Study
 
 Chain = Any
@@ -30,7 +30,8 @@ def with_export(study: Study, **change: Any) -> Study:
 def built(chain: Chain, folder: Path, score: dict[str, float], ship: str = "better") -> dict[str, Any]:
     """The stage's result where student and twin have these accuracies on val."""
     values = iter([score[STUDENT], score[ALONE]])
-    inputs = inputs_of(chain.experiment, "shipped")
+    names = ("clean", STUDENT, ALONE, f"predictions/{STUDENT}", f"predictions/{ALONE}")
+    inputs = Inputs({name: stage_result(chain.experiment, name) for name in names})
     experiment = SimpleNamespace(study=with_export(chain.experiment.study, ship=ship))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "scores", lambda *_: {"accuracy": next(values)})
@@ -57,7 +58,8 @@ def test_the_better_one_on_val_is_shipped(
 
 
 def test_the_choice_has_the_scores_on_val(chain: Chain) -> None:
-    choice, manifest = read_choice(stage_result(chain.experiment, "shipped").folder), chain.manifest
+    experiment = replace(chain.experiment, study=with_export(chain.experiment.study, ship="better"))
+    choice, manifest = read_choice(stage_result(experiment, "shipped").folder), chain.manifest
     val = manifest.of_split("val")
     for model in (STUDENT, ALONE):
         folder = stage_result(chain.experiment, f"predictions/{model}").folder
@@ -120,7 +122,6 @@ def test_a_shipped_twin_is_refitted_on_given_labels(
         ),
         (ALONE, "better", -0.05, -0.01, "the twin is shipped: .*the twin is better"),
         (STUDENT, "better", -0.01, 0.05, "the student is shipped: .*neither is shown to be better"),
-        (STUDENT, "student", -0.05, -0.01, "The study asks for the student in any case: .*the twin is better"),
     ],
 )
 def test_the_choice_in_words(shipped: str, ship: str, low: float, high: float, expected: str) -> None:
@@ -129,3 +130,11 @@ def test_the_choice_in_words(shipped: str, ship: str, low: float, high: float, e
     text = choice_text({**choice, "accuracy_difference": (low + high) / 2, **interval})
     assert "precision macro on val" in text and "300 images" in text
     assert re.search(expected, text), text
+
+
+def test_a_student_that_is_shipped_in_any_case_needs_no_twin(chain: Chain) -> None:
+    assert read_choice(stage_result(chain.experiment, "shipped").folder) == {"shipped": STUDENT, "ship": "student"}
+    for name in ("shipped", "export"):
+        assert not [read for read in inputs_of(chain.experiment, name).results if ALONE in read]
+    card = (stage_result(chain.experiment, "export").folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "ships the student in any case; it was not compared with its twin" in card

@@ -64,21 +64,20 @@ def paired_difference(
 
 def choice_text(choice: Mapping[str, Any]) -> str:
     """Which model is shipped and why. choice: the content of `choice.json`."""
-    name, model = choice["metric"].replace("_", " "), "twin" if choice["shipped"] == "student_alone" else "student"
+    if choice["ship"] == "student":
+        return "The study ships the student in any case; it was not compared with its twin."
+    name = choice["metric"].replace("_", " ")
+    model = "twin" if choice["shipped"] == "student_alone" else "student"
     values = {of: short(cell(choice["metric"], choice[of])) for of in ("student", "student_alone")}
-    first = (
-        "The study asks for the student in any case"
-        if choice["ship"] == "student"
-        else f"Of the student and its twin, which learned from the given labels alone, the {model} is shipped"
-    )
-    scores = f"the student's {name} on val is {values['student']}, that of its twin {values['student_alone']}"
     row = {key: cell(key, choice[key]) for key in choice if key.startswith("accuracy_difference")}
     low, high = (choice[f"accuracy_difference_{end}"] for end in ("low", "high"))
     shown = (
         "the student is better" if low > 0 else "the twin is better" if high < 0 else "neither is shown to be better"
     )
     return (
-        f"{first}: {scores}. By the difference in accuracy on the {plural(choice['n'], 'image')} of val, "
+        f"Of the student and its twin, which learned from the given labels alone, the {model} is shipped: the "
+        f"student's {name} on val is {values['student']}, that of its twin {values['student_alone']}. By the "
+        f"difference in accuracy on the {plural(choice['n'], 'image')} of val, "
         f"{difference(row, 'accuracy_difference')}, {shown}."
     )
 

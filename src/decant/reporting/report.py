@@ -11,6 +11,7 @@ from decant.evaluation.markdown import link, markdown_image, markdown_table, par
 from decant.evaluation.tables import thousands, with_interval
 from decant.reporting.exported_file import exported_file_section
 from decant.reporting.figures import PARETO_PNG
+from decant.reporting.frontier import students_section
 from decant.reporting.referee import referee_section
 from decant.reporting.result_sections import headline_section, limits_section, precision_section
 from decant.reporting.results_files import (
@@ -47,6 +48,7 @@ SECTIONS = (
     ensemble_section,
     student_section,
     referee_section,
+    students_section,
     export_section,
     precision_section,
     latency_section,

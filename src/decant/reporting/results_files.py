@@ -43,6 +43,7 @@ class ResultsFiles:
     near_duplicates: list[Row]
     soft_labels: list[Row]
     accept: list[Row]
+    students: list[Row]
     arms: list[Row]
     arm_comparisons: list[Row]
     latency: list[Row]
@@ -80,6 +81,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
         near_duplicates=read_results_table(precision / "near_duplicates.csv"),
         soft_labels=read_results_table(precision / "soft_labels.csv"),
         accept=read_results_table(precision / "accept.csv"),
+        students=read_results_table(folder / "benchmarks" / "students" / "metrics.csv"),
         arms=read_results_table(distillation / "metrics.csv"),
         arm_comparisons=read_results_table(distillation / "comparisons.csv"),
         latency=read_results_table(latency / "metrics.csv"),

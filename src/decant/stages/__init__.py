@@ -2,7 +2,8 @@
 
 A name with NAME stands for one stage per teacher. In `reads`, NAME is the same teacher and `*` means several: every
 teacher of the study, and for the families of OF_ACTIVE the active ones, whose weight in the ensemble is above zero.
-Soft labels are stored for a student that replays them; for other students the families of STORED have no stage.
+Soft labels are stored for a student that replays them; for other students the families of STORED have no stage. The
+stages of OF_CHOICE do not read the twin if the study ships the student in any case.
 
 The stages of a study with `final: refit` begin with REFIT. They have the code of the stage without that prefix, which
 finds its inputs under the names without the prefix, but they learn from train, val and test and predict the images to
@@ -45,6 +46,7 @@ TRAIN_AGAIN = "distill/refit.py"
 STUDENTS = ("student", "student_alone")
 PREDICTED = ("predictions/*", "predictions/student", "predictions/student_alone")
 REFIT = "refit_"
+TWIN, OF_CHOICE = ("student_alone", "predictions/student_alone"), ("shipped", "export")
 STORED = ("soft_labels", "refit_soft_labels")
 OF_ACTIVE = (*STORED, "refit_teachers", "refit_predictions")
 

@@ -27,38 +27,36 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Copy the files of the chosen model, and write `choice.json`: the model, the reason and the difference on val.
 
-    The better one by the study's metric on val is taken, the student if both are equal.
+    The better one by the study's metric on val is taken, the student if both are equal. If the study ships the student
+    in any case, the twin is not looked at.
     """
     study = experiment.study
+    choice: dict[str, Any] = {"shipped": STUDENT, "ship": study.export.ship}
+    if study.export.ship == "better":
+        choice |= compared(inputs, study.metric)
+        choice["shipped"] = ALONE if choice[ALONE] > choice[STUDENT] else STUDENT
+    write_json(folder / CHOICE, choice)
+    for file in FILES:
+        shutil.copyfile(inputs.folder(choice["shipped"]) / file, folder / file)
+
+
+def compared(inputs: Inputs, metric: str) -> dict[str, Any]:
+    """The metric of student and twin on val, and the paired difference of their accuracies."""
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     val = manifest.of_split("val")
     targets, groups, ids = manifest.targets(val), val["group"].to_numpy(), list(val["id"])
-    folders = {model: inputs.folder(f"predictions/{model}") for model in (STUDENT, ALONE)}
-    predictions = {
-        model: read_predictions(folder, "val").aligned(ids).members["identity"] for model, folder in folders.items()
-    }
-    score = {model: scores(values, targets)[study.metric] for model, values in predictions.items()}
-    better = ALONE if score[ALONE] > score[STUDENT] else STUDENT
-    compared = comparison_row(
-        STUDENT,
-        ALONE,
-        "val",
-        targets,
-        predictions[STUDENT].argmax(axis=1),
-        predictions[ALONE].argmax(axis=1),
-        groups=groups,
+    student, alone = (
+        read_predictions(inputs.folder(f"predictions/{model}"), "val").aligned(ids).members["identity"]
+        for model in (STUDENT, ALONE)
     )
-    choice = {
-        "shipped": better if study.export.ship == "better" else STUDENT,
-        "ship": study.export.ship,
-        "metric": study.metric,
-        **{model: rounded(study.metric, value) for model, value in score.items()},
+    row = comparison_row(STUDENT, ALONE, "val", targets, student.argmax(axis=1), alone.argmax(axis=1), groups=groups)
+    return {
+        "metric": metric,
+        STUDENT: rounded(metric, scores(student, targets)[metric]),
+        ALONE: rounded(metric, scores(alone, targets)[metric]),
         "n": len(val),
-        **{key: rounded(key, float(str(value))) for key, value in compared.items() if key.startswith("accuracy")},
+        **{key: rounded(key, float(str(value))) for key, value in row.items() if key.startswith("accuracy")},
     }
-    write_json(folder / CHOICE, choice)
-    for file in FILES:
-        shutil.copyfile(inputs.folder(str(choice["shipped"])) / file, folder / file)
 
 
 def read_choice(folder: Path) -> dict[str, Any]:

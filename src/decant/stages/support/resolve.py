@@ -11,7 +11,7 @@ from typing import Any
 
 from decant.errors import UserError, nearest
 from decant.processes import launched, working_together
-from decant.stages import GRAPH, OF_ACTIVE, REFIT, STORED, Stage
+from decant.stages import GRAPH, OF_ACTIVE, OF_CHOICE, REFIT, STORED, TWIN, Stage
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Study
@@ -126,6 +126,8 @@ def names_read(experiment: Experiment, name: str, active: Callable[[], list[str]
     teacher = name.partition("/")[2]
     for read in declaration(experiment, name).reads:
         family, _, member = read.partition("/")
+        if read in TWIN and name in OF_CHOICE and experiment.study.export.ship == "student":
+            continue
         if read == "int8":
             yield from ["int8"] if experiment.study.export.int8 else []
         elif member == "NAME":

@@ -93,6 +93,12 @@ class Data(ImageSource):
     auxiliary_columns: list[str] = Field(
         [], description="csv, parquet: columns with further labels, for teachers with an auxiliary_weight"
     )
+    cluster_column: str = Field(
+        "", description="csv, parquet: column that names what several images show (a vehicle, a patient, a video)"
+    )
+    cluster_pattern: str = Field(
+        "", description="regular expression on an image's path; what its (…) matches names what several images show"
+    )
     predict: str = Field("", description="csv, folder: folder below `path` with the images to predict")
     sample_submission: str = Field("", description="csv: the sample submission's file name")
     val: str = Field("", description="parquet: val file below `path`")
@@ -114,6 +120,24 @@ class Data(ImageSource):
     toy: ToyVehicles = Field(ToyVehicles(), description="toy_vehicles: what to draw")
     cache_px: int | None = Field(None, ge=16, description="side of the pixel cache; default: from training sizes")
     may_be_shared: bool = Field(False, description="whether images of this data may leave this machine")
+
+    @property
+    def further_columns(self) -> list[str]:
+        """The columns of a table that are read besides id, label and split."""
+        return list(dict.fromkeys([*self.auxiliary_columns, *([self.cluster_column] if self.cluster_column else [])]))
+
+    @field_validator("cluster_pattern")
+    @classmethod
+    def _with_one_group(cls, pattern: str, info: ValidationInfo) -> str:
+        if pattern and info.data.get("cluster_column"):
+            raise ValueError("give cluster_column or cluster_pattern, not both")
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from None
+        if pattern and groups != 1:
+            raise ValueError(f"it has {groups} groups in round brackets; give one, around the name of the cluster")
+        return pattern
 
 
 class Geometry(Section):

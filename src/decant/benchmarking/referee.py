@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from decant.benchmarking.teacher_scores import teacher_scores
-from decant.data.manifest import read_manifest
+from decant.data.manifest import dependent_groups, read_manifest
 from decant.data.predictions import read_predictions
 from decant.evaluation.referee import UNKNOWN, Difference, paired_difference, verdict
 from decant.stages.support.experiment import Experiment
@@ -142,7 +142,7 @@ class Referee:
         first = self.experiment(name, 0)
         manifest = read_manifest(stage_result(first, "clean").folder / "manifest.parquet")
         rows = manifest.of_split("test")
-        targets, groups = manifest.targets(rows), rows["group"].to_numpy()
+        targets, groups = manifest.targets(rows), dependent_groups(rows)
 
         def correct(arm: str) -> np.ndarray:
             of_seeds = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decant.data.manifest import read_manifest
+from decant.data.manifest import dependent_groups, read_manifest
 from decant.data.preprocessing import size_text
 from decant.errors import UserError
 from decant.evaluation.metrics import precision_row
@@ -72,7 +72,7 @@ def scored(experiment: Experiment, predictions: Path, split: str) -> dict[str, o
     """The columns of the precision table, of the predictions in a folder."""
     manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
     log_probabilities, _, targets = labelled_predictions(manifest, predictions, split)
-    groups = manifest.of_split(split)["group"].to_numpy()
+    groups = dependent_groups(manifest.of_split(split))
     return precision_row("student", "student", split, log_probabilities, targets, groups=groups)
 
 

@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from decant.data.class_checks import counted_reasons, warn_of_classes, without_repeats
 from decant.data.decoder_warnings import recorded_warnings, taken_warnings
@@ -49,7 +51,8 @@ SCHEMA = pa.schema(
 COLUMNS = SCHEMA.names
 EXTRA = "extra"  # column of a study with extra sources: 0, or the number of the row's extra source
 AUXILIARY = "auxiliary."  # begins the columns of a study with auxiliary columns: labels, None where missing
-MAY_BE_NONE = {"given_label", "label", "split"}
+CLUSTER = "cluster"  # in a study with clusters: what several images show, None if unknown
+MAY_BE_NONE = {"given_label", "label", "split", CLUSTER}
 WARNING = "warning: "  # begins the reason of an image that is used although its decoder warned of it
 BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # per task of the pool
 Progress = Callable[..., Iterator["tuple[str, Look]"]]
@@ -72,7 +75,8 @@ class Look(NamedTuple):
 class Manifest:
     """rows: a table with COLUMNS, one row per image, `id` unique. classes: the class names by their index.
 
-    Where the study has extra sources or auxiliary columns, COLUMNS are followed by EXTRA and by AUXILIARY + name.
+    Where the study has extra sources, auxiliary columns or clusters, COLUMNS are followed by EXTRA, by AUXILIARY + name
+    and by CLUSTER.
     Text columns contain str, or None where a label or a split is missing; `weight` is float64, `width` and `height`
     are int64 (0 for a broken file).
     """
@@ -111,6 +115,24 @@ class Manifest:
         return np.array([index.get(label, -1) for label in rows["label"]], dtype=np.int64)
 
 
+def dependent_groups(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """[n], equal for rows that depend on one another: near duplicates and images of one cluster, also through others.
+
+    Intervals draw these groups, and drawn splits and folds keep them whole.
+    """
+    groups = rows["group"].to_numpy(dtype=str)
+    if CLUSTER not in rows:
+        return groups
+    cluster = rows[CLUSTER].where(rows[CLUSTER].notna(), "row " + rows["id"]).to_numpy(dtype=str)
+    group_names, group = np.unique(groups, return_inverse=True)
+    cluster_names, of_cluster = np.unique(cluster, return_inverse=True)
+    nodes = len(group_names) + len(cluster_names)
+    edges = coo_array((np.ones(len(rows)), (group, len(group_names) + of_cluster)), shape=(nodes, nodes))
+    component = connected_components(edges, directed=False)[1][group]
+    _, first = np.unique(component, return_index=True)
+    return groups[first[np.unique(component, return_inverse=True)[1]]]
+
+
 def row_id(key: str) -> str:
     """The id of a row: the first 16 hex digits of the SHA-256 of its source-relative path or row key."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -135,20 +157,20 @@ def build_manifest(
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
         extras = [limited(of_one, data.limit, 0, 0, seed) for of_one in extras]
     look_of = looks_of(source, [*items, *chain(*extras)], workers, progress)
-    table = rows_of(items, look_of, data.auxiliary_columns)
+    table = rows_of(items, look_of, data.further_columns)
     classes = trainable_classes(table, names)
     tables = [without_untrainable(table, classes)]
     if len(classes) < 2:
         raise UserError(too_few_classes(tables[0], classes))
     warn_of_classes(tables[0], classes)
     for extra, of_one in zip(data.extra, extras, strict=True):
-        tables.append(without_untrainable(rows_of(of_one, look_of, data.auxiliary_columns), classes))
+        tables.append(without_untrainable(rows_of(of_one, look_of, data.further_columns), classes))
         log_extra(extra, tables[-1])
     whole = pd.concat(tables, ignore_index=True)
     if data.extra:
         whole[EXTRA] = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
     count_warnings(whole)
-    return Manifest(whole, classes)
+    return Manifest(with_clusters(whole, data.cluster_column, data.cluster_pattern), classes)
 
 
 def looks_of(source: Source, items: Sequence[Found], workers: int, progress: Progress | None) -> dict[str, Look]:
@@ -182,12 +204,27 @@ def without_untrainable(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataF
     return table
 
 
+def with_clusters(table: pd.DataFrame, column: str, pattern: str) -> pd.DataFrame:
+    """The table with the column CLUSTER, from an auxiliary column or from the paths; as it is if both are empty.
+
+    Raises UserError if no two images share a cluster: then the key says nothing.
+    """
+    if not (column or pattern):
+        return table
+    names = table[AUXILIARY + column] if column else table["path"].str.extract(pattern, expand=False)
+    if not names.dropna().duplicated().any():
+        key = f"cluster_column ({column})" if column else f"cluster_pattern ({pattern})"
+        raise UserError(f"data.{key}: no two images share a cluster; name another column or pattern, or remove the key")
+    return table.assign(**{CLUSTER: names.astype(object).where(names.notna(), None)})
+
+
 def draw_splits(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> Manifest:
     """The manifest with a split in every row: missing splits are drawn (`assign_splits`).
 
     Call it once, after duplicates are grouped: drawn splits cannot be distinguished from given splits later.
     """
-    split = assign_splits(manifest.rows, seed, val_fraction, test_fraction)
+    rows = manifest.rows.assign(group=dependent_groups(manifest.rows))
+    split = assign_splits(rows, seed, val_fraction, test_fraction)
     return Manifest(manifest.rows.assign(split=split), manifest.classes)
 
 
@@ -196,7 +233,8 @@ def hide_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
     if share == 1:
         return manifest
     rows = manifest.rows.copy()
-    rows.loc[without_label(rows, share, seed), ["split", "given_label", "label"]] = ["unlabelled", None, None]
+    hidden = without_label(rows.assign(group=dependent_groups(rows)), share, seed)
+    rows.loc[hidden, ["split", "given_label", "label"]] = ["unlabelled", None, None]
     return Manifest(rows, manifest.classes)
 
 
@@ -234,7 +272,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"the manifest lacks the columns {missing}")
     if rows["id"].duplicated().any():
         raise ValueError(f"ids occur twice in the manifest: {rows['id'][rows['id'].duplicated()].tolist()[:3]}")
-    further = [column for column in rows.columns if column == EXTRA or column.startswith(AUXILIARY)]
+    further = [column for column in rows.columns if column in (EXTRA, CLUSTER) or column.startswith(AUXILIARY)]
     columns = [*COLUMNS, *sorted(further)]
     return pd.DataFrame({column: typed(rows[column], field_of(column)) for column in columns}, columns=columns)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from decant.data.manifest import Manifest, read_manifest
+from decant.data.manifest import Manifest, dependent_groups, read_manifest
 from decant.data.predictions import SPLITS, Predictions, read_predictions, write_predictions
 from decant.ensemble.calibration import apply_temperature, fit_temperature
 from decant.ensemble.comparison import (
@@ -69,7 +69,7 @@ def val_predictions(manifest: Manifest, predicted: Mapping[str, Path]) -> tuple[
     """Each teacher's log-probabilities of val, the means over TTA members, with targets and groups."""
     val = manifest.of_split("val")
     members = {name: read_predictions(path, "val").aligned(list(val["id"])).mean() for name, path in predicted.items()}
-    return members, manifest.targets(val), val["group"].to_numpy()
+    return members, manifest.targets(val), dependent_groups(val)
 
 
 def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tuple[Weights, dict[str, object]]:

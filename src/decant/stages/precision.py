@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from decant.data.manifest import Manifest, read_manifest
+from decant.data.manifest import Manifest, dependent_groups, read_manifest
 from decant.data.predictions import read_predictions
 from decant.evaluation.acceptance import accept_row
 from decant.evaluation.intervals import comparison_row
@@ -93,7 +93,7 @@ def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:
 def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
     """The rows of each table for one split, by the table's name; confusions for test alone."""
     rows = manifest.of_split(split)
-    targets, groups = manifest.targets(rows), rows["group"].to_numpy()
+    targets, groups = manifest.targets(rows), dependent_groups(rows)
     predictions = {name: model.log_probabilities(split, list(rows["id"])) for name, model in models.items()}
     repeated, in_train = repeated_in_train(manifest, rows)
     tables: dict[str, Rows] = {

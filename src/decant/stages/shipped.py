@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from decant.data.manifest import read_manifest
+from decant.data.manifest import dependent_groups, read_manifest
 from decant.data.predictions import read_predictions
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.scores import scores
@@ -44,7 +44,7 @@ def compared(inputs: Inputs, metric: str) -> dict[str, Any]:
     """The metric of student and twin on val, and the paired difference of their accuracies."""
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     val = manifest.of_split("val")
-    targets, groups, ids = manifest.targets(val), val["group"].to_numpy(), list(val["id"])
+    targets, groups, ids = manifest.targets(val), dependent_groups(val), list(val["id"])
     student, alone = (
         read_predictions(inputs.folder(f"predictions/{model}"), "val").aligned(ids).members["identity"]
         for model in (STUDENT, ALONE)

@@ -66,9 +66,10 @@ def open_extra(extra: ExtraSource, number: int, data_root: Path, work: Path) -> 
 
 def open_one(data: Data, data_root: Path, work: Path, seed: int) -> Source:
     """Open the main source alone."""
-    if data.auxiliary_columns and data.source not in WITH_COLUMNS:
+    if data.further_columns and data.source not in WITH_COLUMNS:
+        key = "auxiliary_columns" if data.auxiliary_columns else "cluster_column"
         raise UserError(
-            f"data.auxiliary_columns names columns, but a source of the kind {data.source} has none; use "
+            f"data.{key} names a column, but a source of the kind {data.source} has none; use "
             f"{' or '.join(WITH_COLUMNS)}, or remove the key"
         )
     splits = None
@@ -109,7 +110,7 @@ def open_table(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         sample_submission=data.sample_submission,
         class_file=data.class_file,
         encoding=data.table_encoding,
-        auxiliary_columns=tuple(data.auxiliary_columns),
+        auxiliary_columns=tuple(data.further_columns),
     )
     return TableSource(container_of(data, folders), folders.data_root, layout, splits)
 
@@ -123,7 +124,7 @@ def open_parquet(data: Data, folders: SourceFolders, splits: Splits) -> Source:
         label_column=data.label_column,
         class_file=data.class_file,
         encoding=data.table_encoding,
-        auxiliary_columns=tuple(data.auxiliary_columns),
+        auxiliary_columns=tuple(data.further_columns),
     )
     return ParquetSource(locate(folders.data_root, data.path, "the data set"), folders.data_root, layout, splits)
 

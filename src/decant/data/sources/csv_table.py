@@ -14,7 +14,7 @@ from decant.data.sources.base import Found, split_of_cell
 from decant.data.sources.class_names import name_classes, whole_numbers
 from decant.data.sources.file_lookup import FileLookup
 from decant.data.sources.folder import ContainerSource
-from decant.data.sources.tables import need_columns, read_table
+from decant.data.sources.tables import FURTHER, need_columns, read_table
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def rows_of(table: str, content: bytes, layout: TableLayout) -> list[Row]:
         del columns["label_column"]
     need_columns(list(cells[0]), {key: column for key, column in columns.items() if column}, table)
     for column in layout.auxiliary_columns if "label_column" in columns else ():
-        need_columns(list(cells[0]), {"auxiliary_columns": column}, table)
+        need_columns(list(cells[0]), {FURTHER: column}, table)
     labels = [row.get(layout.label_column, "") for row in cells]
     table_split = split_of_table(table) if several else None
     if table_split == "unlabelled":

@@ -17,7 +17,7 @@ from decant.data.images import BrokenImage
 from decant.data.layout import split_of_name
 from decant.data.sources.base import BaseSource, Found, locate
 from decant.data.sources.class_names import class_lines, name_classes
-from decant.data.sources.tables import as_label, need_columns
+from decant.data.sources.tables import FURTHER, as_label, need_columns
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class ParquetSource(BaseSource):
         """The labels of each row in the auxiliary columns; None where a val or test file lacks a column."""
         columns = self.layout.auxiliary_columns
         for column in columns if split == "train" else ():
-            need_columns(schema.names, {"auxiliary_columns": column}, f"{self.where / name}")
+            need_columns(schema.names, {FURTHER: column}, f"{self.where / name}")
         missing = [None] * pq.read_metadata(self.where / name).num_rows if columns else []
         cells = [self._cells(name, schema, column) if column in schema.names else missing for column in columns]
         return list(zip(*cells, strict=True))

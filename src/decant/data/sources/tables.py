@@ -212,6 +212,9 @@ def csv_reader(lines: Sequence[str], delimiter: str) -> Any:
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
 
 
+FURTHER = "auxiliary_columns (or data.cluster_column)"  # the keys of columns that are read besides the usual ones
+
+
 def need_columns(columns: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
     """Raise UserError, with the existing columns, if one is missing. wanted: key of the study -> column."""
     for key, column in wanted.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from decant.data.manifest import AUXILIARY, Manifest, read_manifest
+from decant.data.manifest import AUXILIARY, Manifest, dependent_groups, read_manifest
 from decant.data.pixels import PixelCache
 from decant.errors import UserError
 from decant.stages import REFIT
@@ -62,7 +62,7 @@ def labels_of(manifest: Manifest, cache: PixelCache, splits: Sequence[str] = ("t
     targets = np.full(len(cache), -1, dtype=np.int64)
     weight, group = np.zeros(len(cache)), np.full(len(cache), "", dtype=object)
     targets[rows] = manifest.targets(learned)
-    weight[rows], group[rows] = learned["weight"], learned["group"]
+    weight[rows], group[rows] = learned["weight"], dependent_groups(learned)
     return Labels(targets, weight, group, np.flatnonzero((targets >= 0) & (weight > 0)))
 
 

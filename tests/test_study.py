@@ -374,5 +374,5 @@ def test_help_lists_every_key_once_with_its_description():
 
 def test_help_tells_the_defaults():
     lines = describe()
-    assert "  student.temperature (1.0): T of Hinton et al. (2015)" in lines
+    assert "  student.temperature (1.0): T of Hinton et al. (2015); or [first, last epoch], linear between" in lines
     assert any(line.startswith("  name: ") for line in lines)

@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=16)]
 InputSize = Side | tuple[Side, Side]  # of a square, or height and width
 Share = Annotated[float, Field(gt=0, le=1)]
+ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 Policy = Literal["report", "duplicates", "conservative", "aggressive"]  # of cleaning
 
 
@@ -373,8 +374,12 @@ class Student(Training):
         "symmetric and bounded",
     )
     standardise: bool = Field(False, description="standardise logits before they are compared (Sun et al. 2024)")
-    hard_weight: float = Field(0.1, ge=0, le=1, description="weight of the cross-entropy with the given label")
-    temperature: float = Field(1.0, gt=0, description="T of Hinton et al. (2015)")
+    hard_weight: ZeroToOne | tuple[ZeroToOne, ZeroToOne] = Field(
+        0.1, description="weight of the cross-entropy with the given label; or [first, last epoch], linear between"
+    )
+    temperature: Positive | tuple[Positive, Positive] = Field(
+        1.0, description="T of Hinton et al. (2015); or [first, last epoch], linear between"
+    )
 
     @field_validator("head")
     @classmethod

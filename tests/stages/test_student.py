@@ -13,7 +13,7 @@ from decant.models.backbones import head_of
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import student as stage
 from decant.stages.soft_labels import open_store, stored_views
-from decant.stages.student import distillation_loss, given_targets, with_steps_of_all
+from decant.stages.student import at_epoch, distillation_loss, given_targets, with_steps_of_all
 from decant.stages.support.ensemble_labels import pooled_labels
 from decant.stages.support.resolve import stage_result
 from decant.stages.support.training_data import Labels
@@ -249,3 +249,35 @@ def test_permuted_soft_labels_are_noticed(chain: Chain) -> None:
     rows = np.arange(20)
     answers = torch.from_numpy(np.log(probe.read(0, rows)))
     assert criterion(answers[:, [1, 2, 0]], rows, 0).item() > 0.05
+
+
+def test_hard_weight_and_temperature_may_change_over_the_epochs() -> None:
+    student = Student(epochs=5, hard_weight=(0.9, 0.1), temperature=(4.0, 2.0))
+    found = [at_epoch(student, epoch) for epoch in range(5)]
+    assert [one.hard_weight for one in found] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
+    assert [one.temperature for one in found] == pytest.approx([4.0, 3.5, 3.0, 2.5, 2.0])
+    fixed = Student(epochs=1, hard_weight=0.3, temperature=2.0)
+    assert at_epoch(fixed, 0) == fixed
+    assert at_epoch(Student(epochs=1, hard_weight=(0.9, 0.1)), 0).hard_weight == 0.9
+
+
+def test_the_loss_of_an_epoch_has_its_hard_weight(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = chain.experiment.study
+    student = study.student.model_copy(update={"hard_weight": (1.0, 0.0), "epochs": 3, "unlabelled": False})
+    experiment = replace(chain.experiment, study=study.model_copy(update={"student": student}))
+    tasks: list[Any] = []
+
+    def train(classifier: Any, task: Any, *rest: Any) -> Any:
+        tasks.append(task)
+        raise RuntimeError("training")
+
+    monkeypatch.setattr(stage, "train", train)
+    with pytest.raises(RuntimeError, match="training"):
+        stage_result(experiment, "student")
+    (task,), rows = tasks, chain.data.labels.labelled[:20]
+    logits, losses = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), []
+    for epoch in (0, 1, 2):
+        losses.append(task.at(epoch).criterion(logits, rows, 0).item())
+    given = stage.twin_loss(student, task.views, chain.data)(logits, rows, 0).item()
+    assert losses[0] == pytest.approx(given, rel=1e-4)
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, rel=1e-4) and losses[0] != losses[2]

@@ -212,6 +212,16 @@ def test_every_epoch_uses_the_view_of_view_of_epoch(
     assert drawn == [view for epoch in range(5) for view in [epoch % 2] * 3]
 
 
+def test_each_epoch_has_its_criterion(network_of: Networks, task_of: Tasks, folder: Path) -> None:
+    settings = PLAIN.model_copy(update={"epochs": 3})
+    task = task_of(settings)
+    changing = replace(
+        task, criterion_of_epoch=lambda epoch: lambda logits, rows, view: 0 * logits.sum() + float(epoch)
+    )
+    run(network_of(settings), changing, settings, folder)
+    assert [float(row["loss"]) for row in history(folder)] == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_a_user_error_with_advice(
     network_of: Networks, task_of: Tasks, folder: Path, bad: float

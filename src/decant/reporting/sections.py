@@ -297,7 +297,9 @@ def student_section(results: ResultsFiles, base: Path) -> str:
             + (f" for {plural(views, 'stored view')} per image." if views else ".")
         )
     if "hard_weight" in settings:
-        sentences.append(f"The weight of the given label in its loss is {settings['hard_weight']}.")
+        first, last = in_first_and_last_epoch(settings["hard_weight"])
+        changes = f" in the first epoch and {last} in the last one" if first != last else ""
+        sentences.append(f"The weight of the given label in its loss is {first}{changes}.")
     soft = next((row for row in results.soft_labels if row["kind"] == "ensemble"), None)
     if soft and soft["accuracy"]:
         sentences.append(
@@ -317,6 +319,11 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         if compared
         else "",
     )
+
+
+def in_first_and_last_epoch(value: Any) -> tuple[float, float]:
+    """A setting that may be one number or a pair."""
+    return (value[0], value[1]) if isinstance(value, list) else (value, value)
 
 
 def _comparison_cells(row: Row) -> list[str]:

@@ -4,6 +4,7 @@ The stage refit_student trains the shipped one of them again with another seed, 
 the soft labels of the refitted teachers.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,21 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     fit_stem(checkpoint, views)
     alone = name == ALONE or ("shipped" in inputs and read_choice(inputs.folder("shipped"))["shipped"] == ALONE)
     rows = data.labels.labelled if alone or not student.unlabelled else np.arange(len(data.cache))
+    student = with_steps_of_all(student, len(data.cache), len(rows))
+    metric = f"val_{study.metric}"
     if alone:
-        criterion = twin_loss(student, views, data)
         weight = row_weights(data.labels.targets, data.labels.weight, len(checkpoint.classes), student.balance)
+        task = Task(rows, views, twin_loss(student, views, data), metric=metric, weight=weight)
     else:
         soft_labels = ensemble_labels(experiment, student, views, inputs)
-        criterion = distillation_loss(student, views, data.labels, len(checkpoint.classes), soft_labels)
+
+        def criterion_of(epoch: int) -> Criterion:
+            return distillation_loss(at_epoch(student, epoch), views, data.labels, len(checkpoint.classes), soft_labels)
+
+        stored = study.soft_labels.views if student.mode == "replay" else student.epochs
         weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
-    student = with_steps_of_all(student, len(data.cache), len(rows))
-    stored = study.soft_labels.views if student.mode == "replay" and not alone else student.epochs
-    task = Task(rows, views, criterion, lambda epoch: epoch % stored, metric=f"val_{study.metric}", weight=weight)
+        task = Task(rows, views, criterion_of(0), lambda epoch: epoch % stored, metric=metric, weight=weight)
+        task = replace(task, criterion_of_epoch=criterion_of)
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.fits_head:
             fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
@@ -112,6 +118,17 @@ def with_steps_of_all(student: Student, images: int, rows: int) -> Student:
     return student.model_copy(update={"epochs": max(1, round(student.epochs * images / max(1, rows)))})
 
 
+def at_epoch(student: Student, epoch: int) -> Student:
+    """The student with the hard weight and the temperature of an epoch, counted from 0."""
+    share = epoch / max(1, student.epochs - 1)
+
+    def value(given: float | tuple[float, float]) -> float:
+        return given[0] + share * (given[1] - given[0]) if isinstance(given, tuple) else given
+
+    numbers = {"hard_weight": value(student.hard_weight), "temperature": value(student.temperature)}
+    return student.model_copy(update=numbers)
+
+
 def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion:
     """Cross-entropy with the given labels."""
     labels, classes = data.labels, len(data.manifest.classes)
@@ -124,7 +141,7 @@ def distillation_loss(
     """Distillation from the ensemble's labels of views; rows without a given label learn from these alone.
 
     The given labels are smoothed and balanced as the twin's. A label's weight in the manifest scales `hard_weight`: the
-    teachers take the part of a label that cleaning does not trust.
+    teachers take the part of a label that cleaning does not trust. student: of one epoch.
     """
     known = (labels.targets >= 0) & (labels.weight > 0)
     row_weight = torch.from_numpy(distillation_weights(labels, classes, student.balance)).float()

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ class Task:
 
     probability: float [n], how often a row is drawn if it is not once per epoch. augment: changes uint8 views [B, 3,
     height, width] further, with torch's random numbers. metric: of `Evaluate`, chooses the best epoch. weight: float
-    [len(cache)], the weight of each row in the mean that the criterion is; None: all the same.
+    [len(cache)], the weight of each row in the mean that the criterion is; None: all the same. criterion_of_epoch: the
+    criterion of an epoch, counted from 0, where it changes.
     """
 
     rows: np.ndarray
@@ -61,6 +62,11 @@ class Task:
     augment: Augment = lambda views: views
     metric: str = "val_accuracy"
     weight: np.ndarray | None = None
+    criterion_of_epoch: Callable[[int], Criterion] | None = None
+
+    def at(self, epoch: int) -> "Task":
+        """The task in an epoch."""
+        return self if self.criterion_of_epoch is None else replace(self, criterion=self.criterion_of_epoch(epoch))
 
     def share(self, some: np.ndarray, all_: np.ndarray) -> float:
         """The part that `some` rows of `all_` have in the weighted mean over `all_`."""
@@ -105,13 +111,13 @@ def train(
         train_layers(classifier.backbone, frozen_at(settings, epoch))
         training_mode(classifier, settings.freeze_norm)
         batches = epoch_rows(task.rows, settings.batch_size, seed, epoch, task.probability)
-        losses = []
+        losses, now = [], task.at(epoch)
         with fast_layers(classifier, pairs, device):
             for index, batch in enumerate(rendered(task, batches, epoch, settings)):
                 number = epoch * epoch_steps + index
                 set_rate(optimizer, settings.learning_rate * rate_at(settings, number, steps, epoch_steps))
                 random = step_seed(seed, number, team().rank)
-                losses.append(train_step(classifier, optimizer, task, batch, micro, random, dtype))
+                losses.append(train_step(classifier, optimizer, now, batch, micro, random, dtype))
                 averaged.update(classifier, number)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         rate = epoch_steps * len(batches[0]) / (time.monotonic() - started)

@@ -220,6 +220,14 @@ def test_the_ensemble_is_compared_with_each_teacher_and_each_two_teachers_are(ch
     for split in ("test", "val"):
         rows = table[(table["split"] == split) & (table["model"] != "student_onnx")]
         assert list(zip(rows["model"], rows["other"], strict=True)) == [
+            ("student", "student_alone"),
             *(("ensemble", name) for name in ("convnext", "convnext_tta", "probe", "probe_tta")),
             ("convnext", "probe"),
         ]
+
+
+def test_one_comparison_is_the_primary_one(chain: Chain) -> None:
+    table = pd.read_csv(chain.stages["precision"].folder / "comparisons.csv")
+    primary = table[table["primary"]]
+    assert set(zip(primary["model"], primary["other"], strict=True)) == {("student", "student_alone")}
+    assert list(primary["split"]) == ["test", "val"]

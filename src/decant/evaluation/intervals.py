@@ -23,7 +23,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 DRAWN_NUMBERS = 10**7  # held in memory at a time
 COMPARISON_COLUMNS = (
-    "model", "other", "split", "n",
+    "model", "other", "primary", "split", "n",
     "accuracy_difference", "accuracy_difference_low", "accuracy_difference_high",
     "precision_macro_difference", "precision_macro_difference_low", "precision_macro_difference_high",
     "only_model_right", "only_other_right", "mcnemar_p",
@@ -70,18 +70,21 @@ def comparison_row(
     resamples: int = RESAMPLES,
     seed: int = 0,
     groups: Groups | None = None,
+    *,
+    primary: bool = False,
 ) -> dict[str, object]:
     """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
 
     Differences are `model` − `other`. Both predictions for an image are drawn together. groups: [n], as in
-    `bootstrap_intervals`.
+    `bootstrap_intervals`. primary: the question was asked before any result was seen.
     """
     if not len(targets) == len(model_predictions) == len(other_predictions):
         raise ValueError(f"{model} and {other} must have predictions for the same {len(targets)} images")
     triples = np.stack([targets, model_predictions, other_predictions], axis=1)
     distinct, distinct_counts = _cells(triples)
     cells, counts = _resampled_cells(triples, resamples, seed, groups)
-    row: dict[str, object] = {"model": model, "other": other, "split": split, "n": len(targets)}
+    row: dict[str, object] = {"model": model, "other": other, "primary": primary, "split": split}
+    row["n"] = len(targets)
     for name, measure in (("accuracy", _accuracy), ("precision_macro", _precision_macro)):
         observed = _difference(measure, distinct, distinct_counts[None])[0]
         low, high = _percentiles(_difference(measure, cells, counts))

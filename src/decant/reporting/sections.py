@@ -290,11 +290,12 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         return ""
     sentences = []
     if settings.get("architecture"):
-        views = results.study.get("soft_labels", {}).get("views")
+        views, mode = results.study.get("soft_labels", {}).get("views"), settings.get("mode", "replay")
+        labelled = {"online": " for new views in each epoch", "frozen": ", one per image"}.get(mode, "")
         sentences.append(
             f"The student is a {settings['architecture']} with an input of {size_of(results, 'student')} px. It was "
             f"trained for {plural(int(settings.get('epochs', 0)), 'epoch')} on the ensemble's soft labels"
-            + (f" for {plural(views, 'stored view')} per image." if views else ".")
+            + (f" for {plural(views, 'stored view')} per image." if views and mode == "replay" else f"{labelled}.")
         )
     if "hard_weight" in settings:
         first, last = in_first_and_last_epoch(settings["hard_weight"])
@@ -311,6 +312,7 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         "Distillation and student",
         " ".join(sentences),
         choice_text(results.choice) if results.choice else "",
+        _primary_sentence(results, split),
         f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
         markdown_table(
             ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
@@ -319,6 +321,18 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         if compared
         else "",
     )
+
+
+def _primary_sentence(results: ResultsFiles, split: str) -> str:
+    """The one comparison that was asked for before any result was seen."""
+    for row in results.comparisons:
+        if row.get("primary") == "true" and row["split"] == split:
+            return (
+                f"The primary comparison is that of the student with its twin: the difference in accuracy on {split} "
+                f"is {difference(row, 'accuracy_difference')}, with one training of each. All other comparisons are "
+                "exploratory."
+            )
+    return ""
 
 
 def in_first_and_last_epoch(value: Any) -> tuple[float, float]:

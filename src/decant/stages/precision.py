@@ -31,9 +31,10 @@ from decant.stages.support.onnx_predictions import labelled_predictions, read_ac
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import read_training_data
 
-VERSION = 7  # 7: intervals of groups; 6: comparisons of ensemble and teachers; 5: log sums; 4: accept.csv
+VERSION = 8  # 8: the primary comparison; 7: intervals of groups; 6: comparisons of ensemble and teachers
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
+PRIMARY = ("student", "student_alone")  # the comparison that the project is about
 
 Rows = list[dict[str, object]]
 
@@ -110,18 +111,23 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
             tables["accept"].append(accept_row(*key, *found, read_acceptance(model.predictions.parent)))
     for name, other in compared(models):
         pair = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
-        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair, groups=groups))
+        first = (name, other) == PRIMARY
+        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair, groups=groups, primary=first))
     for name in DRAWN if split == "test" else ():
         tables[f"confusion_{name}"] = confusion_rows(confusion(predictions[name], targets), classes)
     return tables
 
 
 def compared(models: dict[str, Model]) -> list[tuple[str, str]]:
-    """The pairs of models in `comparisons.csv`: what is shipped with all others, the ensemble with each teacher, and
-    each two teachers without test-time augmentation."""
+    """The pairs of models in `comparisons.csv`.
+
+    The student with its twin, what is shipped with all others, the ensemble with each teacher, and each two teachers
+    without test-time augmentation.
+    """
     teachers = [name for name, model in models.items() if model.kind == "teacher"]
     alone = [name for name in teachers if not models[name].augmented]
     return [
+        PRIMARY,
         *((SHIPPED, name) for name in models if name != SHIPPED),
         *(("ensemble", name) for name in teachers),
         *combinations(alone, 2),

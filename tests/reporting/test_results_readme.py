@@ -9,6 +9,7 @@ import torch
 from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
+from decant.benchmarking.soft_label_speed import MEMORY_COLUMNS, SPEED_COLUMNS
 from decant.benchmarking.students import STUDENT_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
 from decant.ensemble.comparison import CONTRIBUTION_COLUMNS, DIVERSITY_COLUMNS, POOLING_COLUMNS
@@ -64,6 +65,8 @@ TABLES = {
     "export/predict.csv": RATE_COLUMNS,
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
     "training/ablations.csv": ABLATION_COLUMNS,
+    "training/soft_labels.csv": SPEED_COLUMNS,
+    "training/soft_label_memory.csv": MEMORY_COLUMNS,
     "training/effects.csv": EFFECT_COLUMNS,
     "cifar10/benchmarks/from_scratch.csv": FROM_SCRATCH_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,

@@ -2,10 +2,10 @@
 
 The student and its twin (the given labels alone) may each try some settings on val with the first seed. Further seeds
 are trained until the interval of their difference on test leaves zero, or is too narrow for a difference that matters.
-Finished trainings are kept; rows of other settings (--setting) stay in the tables.
+Finished trainings are kept; rows of other arms (--arms) and of other settings (--setting) stay in the tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from decant.benchmarking.referee import ALONE, STUDENT, Referee, arms_of, unlabelled_images
@@ -46,15 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in set(given.arms or []) - set(arms):
         raise UserError(f"study {study.name} has no arm {name!r}; {nearest(name, list(arms))}")
     chosen = {name: arm for name, arm in arms.items() if name in (STUDENT, ALONE, *(given.arms or arms))}
-    referee = Referee(make, chosen, given.setting, given.trials)
+    referee = Referee(make, chosen, given.setting, given.trials, given.seeds)
     out = (given.out or given.results / study.name / "benchmarks" / "distillation").expanduser().resolve()
-    others = {name: others_of(out / f"{name}.csv", given.setting) for name in ("metrics", "comparisons")}
+    others = {
+        name: others_of(out / f"{name}.csv", given.setting, column, chosen)
+        for name, column in (("metrics", "arm"), ("comparisons", "other"))
+    }
     rows = []
-    for row in referee.rows(given.seeds):
+    for row in referee.rows():
         rows.append(row)
         print("{arm}, seed {seed}: accuracy {accuracy:.4f}, nll {nll:.4f}, {wall_s} s".format(**row), flush=True)
         write_results_table([*others["metrics"], *rows], out / "metrics.csv", METRIC_COLUMNS)
-    seeds = len(rows) // len(chosen)
+    seeds = len(rows) // len(referee.arms)
     compared = referee.comparisons(seeds)
     write_results_table([*others["comparisons"], *compared], out / "comparisons.csv", COMPARISON_COLUMNS)
     record_measurement(
@@ -66,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"verdict after {seeds} seeds: {primary['verdict']}; tables: {out}")
 
 
-def others_of(path: Path, setting: str) -> list[dict[str, object]]:
-    """The rows of other settings in an earlier table."""
-    return [dict(row) for row in read_results_table(path) if row["setting"] != setting]
+def others_of(path: Path, setting: str, column: str, arms: Collection[str]) -> list[dict[str, object]]:
+    """The rows of other settings and of other arms in an earlier table. column: names the arm."""
+    return [dict(row) for row in read_results_table(path) if row["setting"] != setting or row[column] not in arms]
 
 
 if __name__ == "__main__":

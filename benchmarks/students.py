@@ -7,11 +7,19 @@ to fp32 and int8, and all files are timed in turns. Finished trainings are kept.
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.benchmarking.students import STUDENT_COLUMNS, overrides, read_students, student_row, with_times
+from decant.benchmarking.referee import pinned, require_same_inputs
+from decant.benchmarking.students import (
+    STUDENT_COLUMNS,
+    overrides,
+    read_students,
+    student_row,
+    with_times,
+)
 from decant.errors import UserError, nearest
 from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.frontier import draw_frontier
 from decant.stages.support.command import experiment_of, parser, run
+from decant.stages.support.experiment import Experiment
 from decant.stages.support.provenance import record_measurement
 from decant.study_files import ROOT
 
@@ -31,10 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in chosen:
         if name not in known:
             raise UserError(f"{given.file} has no student {name!r}; {nearest(name, list(known))}")
-    experiments = {}
-    for name in chosen:
-        given.set = [*asked, f"name={study.name}_students", *overrides(known[name])]
-        experiments[name] = experiment_of(given)
+
+    def make(words: list[str]) -> Experiment:
+        given.set = [*asked, f"name={study.name}_students", *words]
+        return experiment_of(given)
+
+    with_same_pixels = pinned(make)
+    experiments = {name: with_same_pixels(overrides(known[name])) for name in chosen}
+    for name, experiment in experiments.items():
+        require_same_inputs(f"student {name}", experiment, with_same_pixels(["student.mode=replay"]))
     rows = []
     for name, experiment in experiments.items():
         rows.append(student_row(experiment, name))

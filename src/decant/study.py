@@ -119,8 +119,16 @@ class Data(ImageSource):
     )
     download: bool = Field(False, description="cifar10, cifar100: allow the md5-checked download")
     toy: ToyVehicles = Field(ToyVehicles(), description="toy_vehicles: what to draw")
-    cache_px: int | None = Field(None, ge=16, description="side of the pixel cache; default: from training sizes")
+    cache_px: InputSize | None = Field(
+        None, description="side of the pixel cache, or [height, width]; default: from training sizes"
+    )
     may_be_shared: bool = Field(False, description="whether images of this data may leave this machine")
+
+    @model_validator(mode="after")
+    def _labels_of_one_source(self) -> "Data":
+        if self.extra and self.labelled_share < 1:
+            raise ValueError("labelled_share hides labels of the main source alone; remove the key extra, or give 1")
+        return self
 
     @property
     def further_columns(self) -> list[str]:
@@ -360,8 +368,8 @@ class Student(Training):
     recipe: str = Field("", description="file in distill/recipes, without .yaml, or a path with it")
     mode: Literal["replay", "online", "frozen"] = Field(
         "replay",
-        description="whose soft labels are learned. replay: stored views'; online: new views' each epoch, by teachers "
-        "that run beside the student; frozen: the whole image's, for new views each epoch",
+        description="where soft labels come from. replay: stored, of stored views; online: from teachers that run "
+        "beside the student, of new views each epoch; frozen: computed once, of whole images, for new views each epoch",
     )
     unlabelled: bool = Field(True, description="learn from images without a label too")
     repetition: int = Field(

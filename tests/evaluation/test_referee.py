@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from decant.evaluation.referee import DISTIL, DO_NOT, UNKNOWN, Difference, paired_difference, verdict
+from decant.evaluation.referee import DISTIL, DO_NOT, UNKNOWN, Difference, level_of_looks, paired_difference, verdict
 
 
 def answers(rates: list[float], n: int, seed: int) -> np.ndarray:
@@ -29,30 +30,47 @@ def test_one_seed_has_the_interval_of_its_images() -> None:
 
 
 def test_images_that_depend_on_one_another_widen_the_interval() -> None:
-    one, two = (np.repeat(answers([0.9, 0.9, 0.9], 100, seed), 10, axis=1) for seed in (0, 1))
+    one, two = (np.repeat(answers([0.9], 100, seed), 10, axis=1) for seed in (0, 1))
     alone = paired_difference(one, two, np.arange(1000))
     together = paired_difference(one, two, np.repeat(np.arange(100), 10))
-    assert together.high - together.low > 1.7 * (alone.high - alone.low)
+    assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 
-def test_the_spread_of_few_seeds_is_not_understated() -> None:
-    # Without images to vary, the variance is that of the mean of S seeds: the sample variance / S.
-    gains = [0.0, 0.1, 0.2, 0.3]
-    n = 4000
+def test_the_interval_of_seeds_alone_is_students() -> None:
+    gains, n = [0.0, 0.1, 0.2, 0.3], 4000
     one = np.stack([np.arange(n) < gain * n for gain in gains])
     found = paired_difference(one, np.zeros_like(one), np.zeros(n))  # one group: images do not vary
-    deviation = np.std(gains, ddof=1) / np.sqrt(len(gains))
-    assert (found.high - found.low) / (2 * 1.96 * deviation) == pytest.approx(1, abs=0.12)
+    half = stats.t.ppf(0.975, 3) * np.std(gains, ddof=1) / 2
+    assert (found.low, found.high) == pytest.approx((0.15 - half, 0.15 + half), rel=1e-6)
 
 
-def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
-    random, covered = np.random.default_rng(0), 0
-    for trial in range(150):
-        seeds = 0.05 + 0.02 * random.standard_normal(6)
-        one, two = answers(list(0.7 + seeds), 300, 2 * trial), answers([0.7] * 6, 300, 2 * trial + 1)
-        found = paired_difference(one, two, np.arange(300), seed=trial)
+@pytest.mark.parametrize(("of_seeds", "seeds", "n"), [(0.03, 3, 2000), (0.0, 3, 300), (0.01, 5, 1000)])
+def test_the_interval_covers_the_true_difference_as_often_as_it_says(of_seeds: float, seeds: int, n: int) -> None:
+    random, covered, trials = np.random.default_rng(0), 0, 200
+    for trial in range(trials):
+        rates = 0.75 + of_seeds * random.standard_normal(seeds)
+        found = paired_difference(
+            answers(list(rates), n, 2 * trial), answers([0.7] * seeds, n, 2 * trial + 1), np.arange(n)
+        )
         covered += found.low <= 0.05 <= found.high
-    assert 0.86 <= covered / 150 <= 1
+    assert covered / trials >= 0.92
+
+
+def test_looking_after_each_seed_is_seldom_wrong() -> None:
+    random, wrong, trials, most = np.random.default_rng(1), 0, 200, 5
+    for _ in range(trials):
+        rates = 0.7 + 0.03 * random.standard_normal((2, most))
+        one, two = (random.random((most, 1000)) < of[:, None] for of in rates)
+        verdicts = [
+            verdict(paired_difference(one[:seeds], two[:seeds], np.arange(1000), level_of_looks(most)))
+            for seeds in range(3, most + 1)
+        ]
+        wrong += DISTIL in verdicts
+    assert wrong / trials <= 0.05
+
+
+def test_more_looks_need_a_higher_level() -> None:
+    assert [level_of_looks(seeds) for seeds in (1, 3, 4, 7)] == pytest.approx([0.95, 0.95, 0.975, 0.99])
 
 
 @pytest.mark.parametrize(
@@ -62,6 +80,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
         (0.001, 0.02, 2, UNKNOWN),
         (-0.02, -0.001, 3, DO_NOT),
         (-0.002, 0.002, 3, DO_NOT),
+        (0.0004, 0.0016, 3, DO_NOT),
         (-0.001, 0.01, 5, UNKNOWN),
         (-0.01, 0.01, 5, UNKNOWN),
     ],

@@ -77,6 +77,7 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
         ({"blocks": [0, 2, 2, 3, 3, 4, 1]}, "give 7 numbers from 1"),
         ({"blocks": [1, 2, 2, 3, 3, 5, 1]}, "give 7 numbers from 1"),
         ({"width": 0}, "width is 0; give a share"),
+        ({"width": 1.5}, "width is 1.5; give a share"),
     ],
 )
 def test_a_cut_that_leaves_nothing_is_a_users_mistake(model_args: dict[str, Any], message: str) -> None:

@@ -54,7 +54,7 @@ def test_the_root_table_has_a_column_per_model_of_the_headline(study: Path) -> N
     for name, model in (
         ("best teacher", "lite2"),
         ("student alone", "student_alone"),
-        ("student ONNX", "student_onnx"),
+        ("ONNX file", "student_onnx"),
     ):
         assert cells[name].startswith(f"{accuracy[model]} (")
 

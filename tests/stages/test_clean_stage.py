@@ -1,10 +1,12 @@
 """What cleaning may look at: labels of val and test decide nothing about train."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from decant.data.manifest import COLUMNS, Manifest, row_id
+from decant.data.manifest import CLUSTER, COLUMNS, Manifest, row_id
 from decant.errors import UserError
 from decant.stages.clean import (
     Looks,
@@ -13,6 +15,7 @@ from decant.stages.clean import (
     check_splits,
     clean_manifest,
     judged_labels,
+    warn_of_clusters,
 )
 from decant.study_reading import load_study
 
@@ -117,3 +120,20 @@ def test_extra_sources_without_a_usable_image_are_a_user_error() -> None:
         check_extra_is_usable(rows)
     check_extra_is_usable(rows.assign(action=["none", "drop"]))
     check_extra_is_usable(rows[:0])
+
+
+def test_given_splits_that_divide_clusters_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    rows = pd.DataFrame(
+        {
+            "action": "none",
+            "split": ["train", "test", "train", "train", "predict"],
+            CLUSTER: ["car", "car", "bus", "bus", "bus"],
+        }
+    )
+    manifest = SimpleNamespace(kept=lambda: rows)
+    warn_of_clusters(manifest)  # type: ignore[arg-type]
+    assert "1 of 2 clusters have images in several of train, val and test" in caplog.text
+    caplog.clear()
+    warn_of_clusters(SimpleNamespace(kept=lambda: rows[2:]))  # type: ignore[arg-type]
+    warn_of_clusters(SimpleNamespace(kept=lambda: rows.drop(columns=CLUSTER)))  # type: ignore[arg-type]
+    assert not caplog.text

@@ -20,10 +20,12 @@ from decant.stages.soft_labels import open_store
 from decant.stages.support import speed
 from decant.stages.support.chain import Chain as Progress
 from decant.stages.support.chain import require_images_to_predict
+from decant.stages.support.experiment import Experiment
 from decant.stages.support.plan import plan
 from decant.stages.support.resolve import inputs_of, stage_result, stages_of
 from decant.stages.support.training_data import TrainingData, read_training_data
 from decant.stages.support.weights import read_weights
+from decant.study_reading import load_study
 from decant.workspace import StageResult
 
 Chain = Any
@@ -37,6 +39,17 @@ def data_of(chain: Chain, name: str) -> TrainingData:
 def labelled(chain: Chain) -> set[str]:
     """Content keys of the labelled images of train, val and test that were not set aside."""
     return set(chain.manifest.of_split("train", "val", "test")["content"])
+
+
+@pytest.mark.parametrize("ship", ["student", "better"])
+def test_a_student_with_a_fitted_head_is_refitted(
+    data_root: Path, study_file: Path, tmp_path_factory: pytest.TempPathFactory, ship: str
+) -> None:
+    """Its head takes the strength of regularisation that was chosen on val."""
+    short = ["teachers.convnext.epochs=1", "soft_labels.views=1", "student.epochs=1", "final=refit"]
+    study = load_study(str(study_file), [*short, "student.head=probe", f"export.ship={ship}"])
+    experiment = Experiment(study, data_root, tmp_path_factory.mktemp("fitted") / "runs", wandb="disabled")
+    assert len(load_checkpoint(stage_result(experiment, "refit_student").folder).classes) == 3
 
 
 def test_no_choice_and_no_score_reads_a_refit() -> None:

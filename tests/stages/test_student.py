@@ -121,10 +121,20 @@ def test_the_twin_sees_at_least_as_many_images_and_less_than_an_epoch_more(chain
 
 
 @pytest.mark.parametrize(
-    ("images", "labelled", "epochs"), [(100, 100, 8), (110, 100, 9), (104, 100, 8), (150, 50, 24), (9, 0, 72)]
+    ("images", "labelled", "epochs"),
+    [
+        (100, 100, 8),
+        (110, 100, 9),
+        (104, 100, 8),
+        (150, 50, 24),
+        (9, 0, 8),
+        (1000, 100, 80),
+        (1000, 60, 133),
+        (109, 65, 13),
+    ],
 )
 def test_fewer_rows_get_more_epochs(images: int, labelled: int, epochs: int) -> None:
-    assert with_steps_of_all(Student(epochs=8), images, labelled).epochs == epochs
+    assert with_steps_of_all(Student(epochs=8, batch_size=10), images, labelled).epochs == epochs
 
 
 @pytest.fixture

@@ -9,15 +9,18 @@ import pandas as pd
 
 from decant.benchmarking.teacher_scores import teacher_scores
 from decant.data.manifest import dependent_groups, read_manifest
+from decant.data.pixels import PixelCache
 from decant.data.predictions import read_predictions
-from decant.evaluation.referee import UNKNOWN, Difference, paired_difference, verdict
+from decant.errors import UserError
+from decant.evaluation.referee import UNKNOWN, Difference, level_of_looks, paired_difference, verdict
+from decant.stages.shipped import ALONE, STUDENT
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import inputs_of, members, stage_result
 from decant.stages.support.training_data import read_training_data
 from decant.study import Student, Study, Training
 from decant.workspace import record_of
 
-STUDENT, ALONE = "student", "student_alone"
 SELF = "self"  # the teacher of self_distillation
 SMOOTHING = 0.1  # of the arm label_smoothing
 TRIED = {  # what each kind of arm may choose on val, after the study's own value
@@ -39,8 +42,8 @@ class Arm:
 def arms_of(study: Study, unlabelled: int) -> dict[str, Arm]:
     """The arms of a study by name. unlabelled: how many of the student's images have no label to trust.
 
-    An arm is left out where it would be another one: `student_in_sample` without folds, `student_unlabelled` without
-    such images. With them, all other arms learn from the labelled images alone.
+    An arm is left out where it would equal another one: `student_in_sample` without folds, `student_unlabelled`
+    without such images. With such images, all other arms learn from the labelled ones alone.
     """
     labelled = ["student.unlabelled=false"] if unlabelled else []
     folded = [name for name, teacher in study.teachers.items() if teacher.folds]
@@ -66,6 +69,25 @@ def its_own_teacher(student: Student) -> Overrides:
     return [f"teachers={json.dumps({SELF: shared})}", "ensemble.pooling=equal"]
 
 
+def pinned(make: Make) -> Make:
+    """`make` with the pixel cache of the plain study, so that all arms see the same pixels whatever their networks."""
+    pixels = PixelCache(stage_result(make([]), "pixels").folder).levels[0].shape[1:3]
+    return lambda words: make([f"data.cache_px={json.dumps(list(map(int, pixels)))}", *words])
+
+
+def require_same_inputs(name: str, experiment: Experiment, plain: Experiment) -> None:
+    """Raise UserError if the networks of an arm or a student would see other pixels or another part of an image."""
+    seen = [
+        (input_geometry(of, stage_result(of, "clean")), stage_result(of, "pixels").fingerprint)
+        for of in (experiment, plain)
+    ]
+    if seen[0] != seen[1]:
+        raise UserError(
+            f"{name}: its networks would change the geometry of the study's inputs, and all trainings with it; set "
+            "geometry.fit and geometry.aspect in the study (its geometry.json has the values)"
+        )
+
+
 def unlabelled_images(experiment: Experiment) -> int:
     """How many of the images that the student may see have no label to trust."""
     data = read_training_data(inputs_of(experiment, ALONE))
@@ -73,24 +95,39 @@ def unlabelled_images(experiment: Experiment) -> int:
 
 
 class Referee:
-    """One comparison of arms. make: the study with further words. trials: settings that each kind of arm may try."""
+    """One comparison of arms. make: the study with further words. seeds: at most.
 
-    def __init__(self, make: Make, arms: Mapping[str, Arm], setting: str, trials: int) -> None:
-        self.make, self.arms, self.setting, self.trials = make, arms, setting, trials
+    trials: how many settings the student and its twin may try on val. The other arms with teachers take what the
+    student chose, those without what its twin chose.
+    """
+
+    def __init__(self, make: Make, arms: Mapping[str, Arm], setting: str, trials: int, seeds: int) -> None:
+        self.make, self.setting, self.trials, self.seeds = pinned(make), setting, trials, seeds
+        self.arms = dict(arms)
         self.chosen: dict[str, Overrides] = {}
 
-    def rows(self, seeds: int) -> Iterator[dict[str, object]]:
+    def rows(self) -> Iterator[dict[str, object]]:
         """Yield a row of `metrics.csv` per training, seed after seed; ends early when the verdict is known.
 
         The student and its twin are trained first. A training that is finished is kept.
         """
         for kind in TRIED:
             self.chosen[kind] = self.tuned(kind)
-        for seed in range(seeds):
+        self.arms = {name: self.arms[name] for name in self.different()}
+        for name in self.arms:
+            require_same_inputs(f"arm {name}", self.experiment(name, 0), self.make([]))
+        for seed in range(self.seeds):
             for name in self.arms:
                 yield self.row(name, seed)
             if self.verdict(seed + 1) != UNKNOWN:
                 return
+
+    def different(self) -> list[str]:
+        """The arms without those that are the same study as an arm before: a twin that chose the smoothing of 0.1."""
+        seen: dict[tuple[str, str], str] = {}
+        for name, arm in self.arms.items():
+            seen.setdefault((arm.stage, self.experiment(name, 0).study.model_dump_json()), name)
+        return list(seen.values())
 
     def tuned(self, kind: str) -> Overrides:
         """The setting of the arm `kind` that is best on val by the study's metric, of those that it may try."""
@@ -102,10 +139,10 @@ class Referee:
             return []
         scored = {}
         for value in values:
-            experiment = self.make([*arm.overrides, f"student.{key}={value}"])
+            experiment = self.make([*arm.overrides, f"student.{key}={json.dumps(value)}"])
             on_val = teacher_scores(experiment, arm.stage, "val", tta=False)
             scored[value] = on_val[study.metric], -on_val["nll"]
-        return [f"student.{key}={max(scored, key=scored.__getitem__)}"]
+        return [f"student.{key}={json.dumps(max(scored, key=scored.__getitem__))}"]
 
     def experiment(self, name: str, seed: int) -> Experiment:
         arm = self.arms[name]
@@ -127,6 +164,7 @@ class Referee:
             "arm": name,
             "student": student.architecture,
             "init": json.loads((trained.folder / "model.json").read_text(encoding="utf-8"))["card"]["weights"],
+            "chosen": " ".join(self.chosen[self.arms[name].stage]),
             "seed": seed,
             "steps": steps * len(history),
             "views": views,
@@ -152,7 +190,7 @@ class Referee:
                 of_seeds.append(predicted.argmax(axis=1) == targets)
             return np.stack(of_seeds)
 
-        return paired_difference(correct(name), correct(other), groups)
+        return paired_difference(correct(name), correct(other), groups, level_of_looks(self.seeds))
 
     def verdict(self, seeds: int) -> str:
         return verdict(self.difference(STUDENT, ALONE, seeds))
@@ -174,6 +212,7 @@ class Referee:
                     "accuracy_difference": found.mean,
                     "accuracy_difference_low": found.low,
                     "accuracy_difference_high": found.high,
+                    "level": level_of_looks(self.seeds),
                     "teacher_minutes": spent,
                     "points_per_teacher_minute": 100 * found.mean / spent if spent else None,
                     "verdict": verdict(found) if primary else None,
@@ -183,6 +222,6 @@ class Referee:
 
 
 def teacher_seconds(experiment: Experiment) -> float:
-    """What the student costs more than its twin: the teachers, their predictions on val and their stored labels."""
+    """What the student costs more than its twin: the training of the teachers and their stored labels."""
     stages = [f"{family}/{name}" for family in ("teachers", "soft_labels") for name in members(experiment, family)]
     return sum(float(record_of(stage_result(experiment, stage).folder)["seconds"]) for stage in stages)

@@ -1,6 +1,7 @@
 """Students of several architectures distilled from the same soft labels: how accurate, how fast, how large."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from decant.timing.process import Inputs as TimedInputs
 from decant.timing.quoted import QUOTED_THREADS
 from decant.workspace import record_of
 
+log = logging.getLogger(__name__)
 STUDENT_COLUMNS = (
     "student", "architecture", "init", "input_px", "parameters_millions", "gmacs", "epochs", "train_s",
     "val_accuracy", "accuracy", "accuracy_low", "accuracy_high", "p50_ms", "file_mb",
@@ -40,7 +42,12 @@ def read_students(path: Path) -> dict[str, dict[str, Any]]:
 
 def overrides(keys: Mapping[str, Any]) -> list[str]:
     """A student as `key=value` words for the study. It is exported in any case; its twin is not trained."""
-    return ["export.ship=student", "export.int8=true", *(f"student.{key}={json.dumps(keys[key])}" for key in keys)]
+    return [
+        "export.ship=student",
+        "export.int8=true",
+        "student.mode=replay",
+        *(f"student.{key}={json.dumps(keys[key])}" for key in keys),
+    ]
 
 
 def student_row(experiment: Experiment, name: str) -> dict[str, object]:
@@ -59,7 +66,8 @@ def student_row(experiment: Experiment, name: str) -> dict[str, object]:
         "epochs": student.epochs,
         "train_s": record_of(trained)["seconds"],
     }
-    for file, prefix in zip(files_of(experiment).values(), ("", "int8_"), strict=True):
+    for dtype, file in files_of(experiment).items():
+        prefix = "" if dtype == "fp32" else f"{dtype}_"
         val, test = (scored(experiment, file.parent / "predictions", split) for split in ("val", "test"))
         row |= {f"{prefix}val_accuracy": val["accuracy"], f"{prefix}accuracy": test["accuracy"]}
         row[f"{prefix}file_mb"] = file_mb(file)
@@ -77,11 +85,13 @@ def scored(experiment: Experiment, predictions: Path, split: str) -> dict[str, o
 
 
 def files_of(experiment: Experiment) -> dict[str, Path]:
-    """The fp32 and the int8 file."""
-    return {
-        "fp32": stage_result(experiment, "export").folder / "student.onnx",
-        "int8": stage_result(experiment, "int8").folder / INT8_FILE,
-    }
+    """The fp32 and the int8 file, the latter if it passes its checks."""
+    files = {"fp32": stage_result(experiment, "export").folder / "student.onnx"}
+    try:
+        files["int8"] = stage_result(experiment, "int8").folder / INT8_FILE
+    except UserError as error:
+        log.warning("no int8 file: %s", error)
+    return files
 
 
 def with_times(rows: Sequence[dict[str, object]], experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
@@ -97,6 +107,6 @@ def with_times(rows: Sequence[dict[str, object]], experiments: Mapping[str, Expe
     timed = measure_candidates(candidates, [1], [QUOTED_THREADS], asked.latency_calls, rounds=asked.latency_rounds)
     times = {str(row["model"]): value_of(row, "p50_ms") for row in timed}
     return [
-        {**row, "p50_ms": times[f"{row['student']}/fp32"], "int8_p50_ms": times[f"{row['student']}/int8"]}
+        {**row, "p50_ms": times[f"{row['student']}/fp32"], "int8_p50_ms": times.get(f"{row['student']}/int8")}
         for row in rows
     ]

@@ -38,6 +38,8 @@ def cut_state(
 
 def cut(network: nn.Module, blocks: Sequence[int] | None, width: float) -> nn.Module:
     """The network without some blocks and channels, in place. Raises UserError if nothing would be left of a stage."""
+    if not 0 < width <= 1:
+        raise UserError(f"model_args.width is {width}; give a share of the channels, above 0 and at most 1")
     if blocks is not None:
         shorten(cast(nn.Sequential, network.blocks), blocks)
     if width < 1:
@@ -62,8 +64,6 @@ def narrow(network: nn.Module, width: float) -> None:
     """
     import torch_pruning  # here, because it takes a second
 
-    if not 0 < width < 1:
-        raise UserError(f"model_args.width is {width}; give a share of the channels, above 0 and at most 1")
     kept: Any = network
     torch_pruning.pruner.MagnitudePruner(
         network.eval(),

@@ -20,7 +20,7 @@ ARMS = {
 MEANING = {
     "distil": "Distillation pays: the interval is above zero.",
     "do not distil": "Distillation does not pay: the interval is below zero, or too close to it to matter.",
-    "not enough evidence": "That is not enough evidence: the interval contains zero and differences that matter.",
+    "not enough evidence": "That is not enough evidence: more seeds are needed.",
 }
 
 
@@ -41,8 +41,8 @@ def _of_setting(results: ResultsFiles, setting: str, named: bool) -> list[str]:
     sentences = [
         f"{where} {plural(int(primary['seeds']), 'seed')} of {rows[0]['student']} (weights: {rows[0]['init']}), with "
         f"{rows[0]['steps']} steps each, the accuracy of the student minus that of its twin is "
-        f"{difference(primary, 'accuracy_difference')} on test. The interval covers "
-        "seeds and groups of near duplicates.",
+        f"{difference(primary, 'accuracy_difference')} on test. The interval covers other seeds of both and other "
+        "images, for these teachers; another training of the teachers would vary further.",
         MEANING[primary["verdict"]],
         f"The teachers and their labels took {short(primary['teacher_minutes'], 1)} minutes.",
     ]

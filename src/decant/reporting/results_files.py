@@ -155,7 +155,7 @@ HEADLINE_MODELS: dict[str, Callable[[ResultsFiles, str], Row | None]] = {
     "best teacher": best_teacher,
     "ensemble": lambda results, split: of_kind(results, "ensemble", split),
     "student alone": lambda results, split: of_kind(results, "student_alone", split),
-    "student ONNX": student_row,
+    "ONNX file": student_row,
 }
 
 

@@ -21,7 +21,16 @@ from decant.cleaning.policy import apply_policy
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.geometry import InputGeometry
 from decant.data.images import decode
-from decant.data.manifest import EXTRA, Manifest, draw_splits, hide_labels, read_manifest, write_manifest
+from decant.data.manifest import (
+    CLUSTER,
+    EXTRA,
+    Manifest,
+    dependent_groups,
+    draw_splits,
+    hide_labels,
+    read_manifest,
+    write_manifest,
+)
 from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing, height_width
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
@@ -102,6 +111,7 @@ def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Inde
     """
     manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
+    warn_of_clusters(manifest)
     manifest = hide_labels(manifest, study.data.labelled_share, study.seed)
     leaks = leaking(manifest)
     usable = manifest if study.clean.policy == "report" else without(manifest, leaks)
@@ -112,6 +122,20 @@ def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Inde
     odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
     return Cleaned(*apply_policy(manifest, issues, study.clean.policy), judged)
+
+
+def warn_of_clusters(manifest: Manifest) -> None:
+    """Log a warning if given splits divide clusters: what such images show leaks from train into val or test."""
+    rows = manifest.kept()
+    if CLUSTER not in rows:
+        return
+    splits = rows[rows["split"].isin(["train", "val", "test"])].groupby(CLUSTER)["split"].nunique()
+    if divided := int((splits > 1).sum()):
+        log.warning(
+            "%d of %d clusters have images in several of train, val and test, as the given splits divide them; give "
+            "splits that keep clusters whole, or none, so that they are drawn",
+            divided, len(splits),
+        )  # fmt: skip
 
 
 def with_extra(
@@ -304,7 +328,8 @@ def judged_labels(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed
     live = np.asarray(rows["action"] != "drop") & (targets >= 0)
     train = np.flatnonzero(live & np.asarray(rows["split"] == "train"))
     other = np.flatnonzero(live & np.asarray(rows["split"].isin(["val", "test"])))
-    groups, ids = rows["group"].to_numpy(), rows["id"].to_numpy()
+    groups: Any = dependent_groups(rows)
+    ids = rows["id"].to_numpy()
     classes = len(manifest.classes)
     probabilities = np.zeros((len(rows), classes))
     probabilities[train] = out_of_fold(looks.features[train], targets[train], groups[train], classes, k, seed)

@@ -57,7 +57,7 @@ def trainable(study: Study, manifest: Manifest, splits: Sequence[str] = ("train"
 def cache_px(study: Study, rows: pd.DataFrame, geometry: InputGeometry) -> InputPx:
     """Side, or height and width, of the cache: enough for the largest training input, and not more than images have."""
     if study.data.cache_px:
-        return study.data.cache_px
+        return as_input_px(height_width(study.data.cache_px))
     inputs = [height_width(geometry.input_px(part.input_px)) for part in (*study.teachers.values(), study.student)]
     longest = int(rows[["width", "height"]].max(axis=1).quantile(0.9))
     largest = np.max(inputs, axis=0)

@@ -10,18 +10,20 @@ from decant.data.predictions import read_predictions
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.scores import scores
 from decant.evaluation.tables import rounded
+from decant.stages import STUDENTS
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import Inputs
 from decant.workspace import write_json
 
 VERSION = 1
-STUDENT, ALONE = "student", "student_alone"
-FILES = ("model.safetensors", "model.json", "history.csv")
+STUDENT, ALONE = STUDENTS
+FILES = ("model.safetensors", "model.json", "history.csv", "regularisation.csv")  # the last of a fitted head alone
 CHOICE = "choice.json"
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    return {"metric": experiment.study.metric, "ship": experiment.study.export.ship}
+    ship = experiment.study.export.ship
+    return {"ship": ship, **({"metric": experiment.study.metric} if ship == "better" else {})}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
@@ -36,8 +38,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         choice |= compared(inputs, study.metric)
         choice["shipped"] = ALONE if choice[ALONE] > choice[STUDENT] else STUDENT
     write_json(folder / CHOICE, choice)
-    for file in FILES:
-        shutil.copyfile(inputs.folder(choice["shipped"]) / file, folder / file)
+    for source in (inputs.folder(choice["shipped"]) / file for file in FILES):
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
 
 
 def compared(inputs: Inputs, metric: str) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Stages student and student_alone: the same network and budget, with and without the teachers.
 
-The stage refit_student trains the shipped one of them again with another seed, on all labelled images; a student from
-the soft labels of the refitted teachers.
+The stage refit_student trains the shipped one of them again with another seed, on all labelled images. A student then
+learns the soft labels of the refitted teachers.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
 from decant.training.supervised import class_factors, row_weights, supervised_loss, view_targets
 
-VERSION = 5  # 5: as version 4 of a teacher
+VERSION = 6  # 6: steps of the twin counted in whole batches; 5: as version 4 of a teacher
 RESUMABLE = True
 PARALLEL = True
 OF_DISTILLATION = ("mode", "unlabelled", "loss", "standardise", "hard_weight", "temperature")  # not of the twin
@@ -80,10 +79,17 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         def criterion_of(epoch: int) -> Criterion:
             return distillation_loss(at_epoch(student, epoch), views, data.labels, len(checkpoint.classes), soft_labels)
 
-        stored = study.soft_labels.views if student.mode == "replay" else student.epochs
+        different = study.soft_labels.views if student.mode == "replay" else student.epochs
         weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
-        task = Task(rows, views, criterion_of(0), lambda epoch: epoch % stored, metric=metric, weight=weight)
-        task = replace(task, criterion_of_epoch=criterion_of)
+        task = Task(
+            rows,
+            views,
+            criterion_of(0),
+            lambda epoch: epoch % different,
+            metric=metric,
+            weight=weight,
+            criterion_of_epoch=criterion_of,
+        )
     with experiment.track(name, settings(experiment, name, inputs)) as track:
         if student.fits_head:
             fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
@@ -113,9 +119,10 @@ def seed_of(experiment: Experiment, name: str) -> int:
 def with_steps_of_all(student: Student, images: int, rows: int) -> Student:
     """`epochs` counts passes over all images; fewer rows get more epochs, for as many steps to half an epoch.
 
-    Rounded up, a training of few epochs would be a good deal longer than the others.
+    An epoch has whole batches alone. Rounded up, a training of few epochs would be a good deal longer than the others.
     """
-    return student.model_copy(update={"epochs": max(1, round(student.epochs * images / max(1, rows)))})
+    of_all, of_rows = (max(1, count // student.batch_size) for count in (images, rows))
+    return student.model_copy(update={"epochs": max(1, round(student.epochs * of_all / of_rows))})
 
 
 def at_epoch(student: Student, epoch: int) -> Student:

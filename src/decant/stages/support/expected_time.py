@@ -95,9 +95,9 @@ def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> floa
         return fixed + study.soft_labels.views * distilled(study, counts) * speed.forward_s(study.teachers[member])
     if family in STUDENTS:  # the twin takes as many steps as the student
         images = distilled(study, counts)
-        labelled = images * passes_of_teachers(study.student) if family == "student" else 0
+        passes = passes_of_teachers(study.student) if family == "student" else 0
         teachers = sum(speed.forward_s(teacher) for teacher in study.teachers.values())
-        return fixed + training_seconds(study.student, images, counts, speed) + labelled * teachers
+        return fixed + training_seconds(study.student, images, counts, speed) + passes * images * teachers
     if family in ("export", "int8"):
         images = counts.val + counts.test + counts.predict + CARD_IMAGES
         return fixed + images * (speed.decode_s + 4 * speed.forward_s(study.student))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from decant.data.geometry import SQUARE, InputGeometry, aspect_of
 from decant.data.geometry_choice import Shapes, candidates, described, fit_to, shapes_of
-from decant.data.manifest import Manifest, read_manifest
+from decant.data.manifest import Manifest, dependent_groups, read_manifest
 from decant.data.preprocessing import height_width, size_text
 from decant.errors import UserError
 from decant.evaluation.scores import scores
@@ -209,7 +209,7 @@ def probe_score(experiment: Experiment, manifest: Manifest, classifier: Classifi
     chosen = subsample(np.arange(len(rows)), targets, PROBE_IMAGES, seed)
     rows, targets = rows.iloc[chosen], targets[chosen]
     seen = features(experiment, classifier, rows, geometry)
-    probabilities = out_of_fold(seen, targets, list(rows["group"]), len(manifest.classes), PROBE_FOLDS, seed)
+    probabilities = out_of_fold(seen, targets, list(dependent_groups(rows)), len(manifest.classes), PROBE_FOLDS, seed)
     log_probabilities = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return float(scores(log_probabilities, targets)[experiment.study.metric])
 

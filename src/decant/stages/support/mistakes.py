@@ -43,7 +43,7 @@ def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, en
 
     title = experiment.study.title or experiment.study.name
     summary = (
-        f"The exported student is wrong on {thousands(len(found))} of {plural(len(rows), 'test image')}. "
+        f"The exported model is wrong on {thousands(len(found))} of {plural(len(rows), 'test image')}. "
         "Each card shows the label and both answers with their probabilities."
     )
     pairs = [

@@ -52,7 +52,8 @@ def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, s
     file = followed(file or workspace.folder / "export" / LATEST / "student.onnx")
     metadata = metadata_of(file)
     cleaned = stage_folder(workspace, "clean", metadata.get("data"), "manifest.parquet")
-    checkpoint = stage_folder(workspace, "shipped", metadata.get("student"), "model.json")
+    trained = "shipped" if "choice" in metadata or not metadata else "student"  # files from before there was a choice
+    checkpoint = stage_folder(workspace, trained, metadata.get("student"), "model.json")
     images = images_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
     fp32 = fp32_of(workspace, metadata)
     return OfStudy(file, checkpoint, fp32, experiment.study.export.int8_budget_points, images)

@@ -15,6 +15,7 @@ from decant.study_files import ROOT
 FOLDERS = ("research", "ensembles", "distill", "benchmarks")
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
 WITHOUT_A_STUDY = (
+    "benchmarks/soft_labels.py",
     "benchmarks/cleaning.py",
     "benchmarks/cold_start.py",
     "benchmarks/export_time.py",

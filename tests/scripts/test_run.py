@@ -240,7 +240,8 @@ def test_another_pooling_runs_only_what_depends_on_it_and_no_teacher(copied: Mic
     changed = {stage for stage in before if after[stage] != before[stage]}
     assert set(after) == set(before) | labelling  # a teacher that was not active before labels views now
     assert changed == {
-        "ensemble", "student", "predictions/student", "export", "int8", "benchmarks/precision", "benchmarks/latency"
+        "ensemble", "student", "predictions/student", "shipped", "export", "int8", "benchmarks/precision",
+        "benchmarks/latency",
     }  # fmt: skip
     assert all(before[stage] < after[stage] for stage in changed)  # what was there stays
     now = copied.files()
@@ -310,7 +311,7 @@ def test_the_plan_of_a_change_names_what_would_run_and_the_time_of_earlier_runs(
     *lines, total, _ = capsys.readouterr().out.splitlines()
     waiting = {line.split()[0] for line in lines if "to run" in line}
     assert waiting == {
-        "student", "student_alone", "predictions/student", "predictions/student_alone", "export", "int8",
+        "student", "student_alone", "predictions/student", "predictions/student_alone", "shipped", "export", "int8",
         "benchmarks/precision", "benchmarks/latency",
     }  # fmt: skip
     assert "by earlier runs" in total and "unknown" not in total

@@ -42,8 +42,8 @@ def test_the_student_is_the_one_that_the_file_was_made_from(script_at: At, micro
     """A newer student that lies as `latest` beside it is another one."""
     runs = tmp_path / "runs"
     shutil.copytree(micro.place / "runs", runs, symlinks=True)
-    (student,) = [path for path in (runs / "store" / "student").iterdir() if path.is_dir()]
-    point_latest(runs / "micro" / "student", (runs / "micro" / "student_alone" / "latest").resolve())
+    (student,) = [path for path in (runs / "store" / "shipped").iterdir() if path.is_dir()]
+    point_latest(runs / "micro" / "shipped", (runs / "micro" / "student_alone" / "latest").resolve())
     script_at("distill/verify_onnx.py").main(["--study", "micro", "--runs", str(runs)])
     student.rename(student.parent / "gone")
     with pytest.raises(UserError, match=r"which the file was made from"):

@@ -91,6 +91,6 @@ def test_a_student_of_labelled_images_alone_takes_as_many_steps(chain: Chain, mo
     monkeypatch.setattr(stage, "train", train)
     with pytest.raises(RuntimeError, match="training"):
         stage_result(experiment, "student")
-    labelled, images = chain.data.labels.labelled, len(chain.data.cache)
+    labelled, batch = chain.data.labels.labelled, study.student.batch_size
     assert seen[0][1].rows.tolist() == labelled.tolist()
-    assert seen[0][2].epochs == round(20 * images / len(labelled)) > 20
+    assert seen[0][2].epochs == round(20 * (len(chain.data.cache) // batch) / (len(labelled) // batch)) > 20

@@ -60,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = len(rows) // len(referee.arms)
     compared = referee.comparisons(seeds)
     write_results_table([*others["comparisons"], *compared], out / "comparisons.csv", COMPARISON_COLUMNS)
-    record_measurement(
-        out, ["metrics.csv", "comparisons.csv"], {"name": plain.study.student.architecture, "digest": ""}
-    )
+    tables = [f"{name}.csv, setting {given.setting}" for name in ("metrics", "comparisons")]
+    record_measurement(out, tables, {"name": plain.study.student.architecture, "digest": ""})
     for written in read_results_table(out / "comparisons.csv")[-len(compared) :]:
         print(f"student - {written['other']}: {difference(written, 'accuracy_difference')}")
     (primary,) = (row for row in compared if row["primary"])

@@ -217,10 +217,23 @@ def pooled(
     if not len(stores) == len(weights) == len(temperatures):
         raise ValueError(f"{len(stores)} stores, {len(weights)} weights, {len(temperatures)} temperatures")
     used = [m for m, weight in enumerate(weights) if weight != 0]
-    with np.errstate(divide="ignore"):
-        logs = [np.log(stores[m].read(view, rows)) for m in used]
     of_used = [weights[m] for m in used], [temperatures[m] for m in used]
-    mixture: Probabilities = np.exp(pool(logs, *of_used, temperature, log_linear=log_linear))
+    read = [stores[m].read(view, rows) for m in used]
+    return pooled_probabilities(read, *of_used, temperature, log_linear=log_linear)
+
+
+def pooled_probabilities(
+    probabilities: Sequence[Probabilities],
+    weights: Sequence[float],
+    temperatures: Sequence[float],
+    temperature: float = 1.0,
+    *,
+    log_linear: bool = False,
+) -> Probabilities:
+    """As `decant.ensemble.pooling.pool`, of probabilities instead of their logarithms: float32 [n, K]."""
+    with np.errstate(divide="ignore"):
+        logs = [np.log(values) for values in probabilities]
+    mixture: Probabilities = np.exp(pool(logs, weights, temperatures, temperature, log_linear=log_linear))
     return mixture
 
 

@@ -42,9 +42,8 @@ def paired_difference(
 
     correct, other: bool [S, n], whether each seed's model is right about an image. groups: [n], equal for images that
     depend on one another. The variance of the mean is that over seeds plus that over groups, the interval is Student's
-    t with the degrees of freedom of Satterthwaite (1946). A bootstrap of few seeds reaches hardly further than from the
-    worst to the best one: with three, its 95 % interval missed the truth in a fifth of simulated comparisons. One seed
-    gives the uncertainty of the images alone.
+    t with the degrees of freedom of Satterthwaite (1946). A bootstrap of few seeds would be too narrow: it hardly
+    reaches further than from the worst seed to the best one. One seed gives the uncertainty of the images alone.
     """
     seeds = len(correct)
     _, group = np.unique(groups, return_inverse=True)

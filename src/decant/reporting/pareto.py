@@ -51,7 +51,7 @@ def pareto(
     ax.set_xlim(low / 1.6, high * 1.7)
     span = max(max(accuracy) - min(accuracy), 0.01)
     ax.set_ylim(min(accuracy) - 0.2 * span, max(accuracy) + 0.45 * span)
-    ax.set_xlabel(f"{x_label} (logarithmic; further left is faster)")
+    ax.set_xlabel(f"{x_label} (logarithmic; further left is better)")
     ax.set_ylabel(y_label)
     plain_axes(ax, grid="both")
     texts = [f"{plain_text(model)}\n{size:.3g} MB" for model, size in zip(models, size_mb, strict=True)]

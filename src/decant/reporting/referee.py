@@ -40,7 +40,7 @@ def _of_setting(results: ResultsFiles, setting: str, named: bool) -> list[str]:
     where = f"Setting {setting}: over" if named else "Over"
     sentences = [
         f"{where} {plural(int(primary['seeds']), 'seed')} of {rows[0]['student']} (weights: {rows[0]['init']}), with "
-        f"{rows[0]['steps']} steps each, the accuracy of the student minus that of its twin is "
+        f"{_steps(rows)} steps each, the accuracy of the student minus that of its twin is "
         f"{difference(primary, 'accuracy_difference')} on test. The interval covers other seeds of both and other "
         "images, for these teachers; another training of the teachers would vary further.",
         MEANING[primary["verdict"]],
@@ -49,6 +49,12 @@ def _of_setting(results: ResultsFiles, setting: str, named: bool) -> list[str]:
     header = ["arm", "learns", "seeds", "views", "val", "accuracy", "NLL", "minutes", "student minus it"]
     table = [_cells(name, [row for row in rows if row["arm"] == name], compared.get(name)) for name in _arms(rows)]
     return [" ".join(sentences), markdown_table(header, table, left=2)]
+
+
+def _steps(rows: list[Row]) -> str:
+    """ "300", or "298 to 300" where the arms' last epochs end at different steps."""
+    low, high = (limit(int(row["steps"]) for row in rows) for limit in (min, max))
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _arms(rows: list[Row]) -> list[str]:

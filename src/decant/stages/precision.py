@@ -34,7 +34,7 @@ from decant.stages.support.training_data import read_training_data
 VERSION = 8  # 8: the primary comparison; 7: intervals of groups; 6: comparisons of ensemble and teachers
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
-PRIMARY = ("student", "student_alone")  # the comparison that the project is about
+PRIMARY = STUDENTS  # the comparison that the project is about
 
 Rows = list[dict[str, object]]
 

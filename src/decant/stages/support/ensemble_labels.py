@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from decant.data.views import ViewSet
-from decant.distillation.soft_labels import SoftLabelStore, pooled
-from decant.ensemble.pooling import pool
+from decant.distillation.soft_labels import SoftLabelStore, pooled, pooled_probabilities
 from decant.stages.soft_labels import open_store
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.labelling import Labeller
@@ -77,9 +76,6 @@ def frozen_labels(labellers: Mapping[str, Labeller], weights: Weights, views: Vi
 def pool_of(weights: Weights, teachers: Collection[str], probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """float32 [n, K]: the pool of some teachers' probabilities for views, [n, K] each."""
     of = weights_of(weights, teachers)
-    with np.errstate(divide="ignore"):
-        logs = [np.log(values) for values in probabilities]
-    pooled: np.ndarray = np.exp(
-        pool(logs, of.weights, of.view_temperatures, of.view_temperature, log_linear=of.log_linear)
+    return pooled_probabilities(
+        probabilities, of.weights, of.view_temperatures, of.view_temperature, log_linear=of.log_linear
     )
-    return pooled

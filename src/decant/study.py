@@ -359,7 +359,11 @@ class SoftLabels(Section):
 
     views: int = Field(8, ge=1, description="stored views per image")
     unlabelled: bool = Field(True, description="label unlabelled rows too")
-    transductive: bool = Field(False, description="label the images to predict too; the report says so")
+    transductive: bool = Field(
+        False,
+        description="the student learns the soft labels of the images to predict too, with final: refit only the "
+        "refitted one; the report says so",
+    )
 
 
 class Student(Training):

@@ -205,6 +205,8 @@ def test_training_on_the_images_to_predict_is_reported(study: Path) -> None:
     settings["soft_labels"]["transductive"] = True
     (study / "study.json").write_text(json.dumps(settings))
     assert sentence in report_text(study, study)
+    (study / "study.json").write_text(json.dumps({**settings, "final": "refit"}))
+    assert "The refitted student, the submissions' model, was also trained" in report_text(study, study)
 
 
 def test_submissions_of_models_whose_accuracy_cannot_be_measured_are_reported(study: Path) -> None:

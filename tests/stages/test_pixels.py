@@ -78,6 +78,16 @@ def test_photos_to_predict_are_cached_only_where_the_study_is_transductive(
     assert stage_result(transductive, "pixels").fingerprint != stage_result(chain.experiment, "pixels").fingerprint
 
 
+def test_with_a_refit_the_images_to_predict_are_in_its_cache_alone(
+    chain: Chain, variant: Callable[..., Experiment]
+) -> None:
+    study = variant("soft_labels", transductive=True).study.model_copy(update={"final": "refit"})
+    experiment = replace(chain.experiment, study=study)
+    assert stage_result(experiment, "pixels").fingerprint == stage_result(chain.experiment, "pixels").fingerprint
+    refitted = PixelCache(stage_result(experiment, "refit_pixels").folder)
+    assert set(refitted.contents) == contents(chain, "train", "val", "test", "unlabelled", "predict")
+
+
 def test_leaving_out_unlabelled_photos_makes_another_cache(chain: Chain, variant: Callable[..., Experiment]) -> None:
     without = variant("soft_labels", unlabelled=False)
     assert set(cache_of(without).contents) == contents(chain, "train")

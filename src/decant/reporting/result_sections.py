@@ -232,7 +232,8 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
             f"Numbers per class are uncertain for classes with fewer than {FEW_IMAGES} images of {split}: {names}."
         )
     if results.study.get("soft_labels", {}).get("transductive"):
-        lines.append("The student was also trained on the teachers' soft labels of the images to predict.")
+        which = "refitted student, the submissions' model," if results.study.get("final") == "refit" else "student"
+        lines.append(f"The {which} was also trained on the teachers' soft labels of the images to predict.")
     if results.study.get("final") == "refit":
         lines.append(
             "The submissions come from models that were trained once more, with the same recipes, on all labelled "

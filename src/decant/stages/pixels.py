@@ -1,6 +1,6 @@
 """Stage pixels: every image that training may read, decoded once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from decant.data.preprocessing import InputPx, as_input_px, height_width
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.resolve import Inputs
-from decant.stages.support.training_data import learned_splits
+from decant.stages.support.training_data import learned_splits, learns_from_predict
 from decant.study import Study
 from decant.tracking import progress
 
@@ -24,20 +24,20 @@ SPARE = 1.25  # cache pixels per pixel of the largest training input: a typical 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
     rows = trainable(experiment.study, read_manifest(inputs.folder("clean") / "manifest.parquet"))
-    asked = experiment.study.soft_labels
-    px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
-    return {"px": px, "unlabelled": asked.unlabelled, "transductive": asked.transductive}
+    study, transductive = experiment.study, learns_from_predict(experiment.study, name)
+    px = cache_px(study, rows, input_geometry(experiment, inputs["clean"]))
+    return {"px": px, "unlabelled": study.soft_labels.unlabelled, "transductive": transductive}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Write the pixel cache of train, of the unlabelled rows and, if the study is transductive, of those to predict.
+    """Write the pixel cache of train, of unlabelled images and, if the models may learn from them, of those to predict.
 
     That of a refit also contains val and test, at the same size.
     """
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     rows = trainable(experiment.study, manifest)
     px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
-    unique = trainable(experiment.study, manifest, learned_splits(name)).drop_duplicates("content")
+    unique = trainable(experiment.study, manifest, name).drop_duplicates("content")
     content = dict(zip(unique["id"], unique["content"], strict=True))
 
     def encoded() -> Iterator[tuple[str, bytes]]:
@@ -47,11 +47,11 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     build_pixel_cache(folder, encoded(), list(unique["content"]), px)
 
 
-def trainable(study: Study, manifest: Manifest, splits: Sequence[str] = ("train",)) -> pd.DataFrame:
-    """The manifest rows whose pixels training may read: val and test only if they are among `splits`."""
-    asked = study.soft_labels
-    extra = (["unlabelled"] if asked.unlabelled else []) + (["predict"] if asked.transductive else [])
-    return manifest.of_split(*splits, *extra)
+def trainable(study: Study, manifest: Manifest, name: str = "pixels") -> pd.DataFrame:
+    """The manifest rows whose pixels training may read, from the stage `name`."""
+    unlabelled = ["unlabelled"] if study.soft_labels.unlabelled else []
+    to_predict = ["predict"] if learns_from_predict(study, name) else []
+    return manifest.of_split(*learned_splits(name), *unlabelled, *to_predict)
 
 
 def cache_px(study: Study, rows: pd.DataFrame, geometry: InputGeometry) -> InputPx:

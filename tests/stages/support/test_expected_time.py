@@ -79,6 +79,18 @@ def test_a_student_trains_on_all_images_that_have_soft_labels(student: str) -> N
         assert stage_seconds(study, student, counts, SPEED) - fixed == pytest.approx(epochs * epoch)
 
 
+def test_with_a_refit_the_images_to_predict_take_time_in_the_refit_alone() -> None:
+    asked = ["soft_labels.transductive=true", "final=refit"]
+    plain, transductive = (load_study("cifar10", words) for words in (asked[1:], asked))
+    counts = Counts(1000, 100, 100, predict=500)
+
+    def longer(name: str) -> float:
+        return stage_seconds(transductive, name, counts, SPEED) / stage_seconds(plain, name, counts, SPEED)
+
+    assert longer("student") == longer("soft_labels/lite1") == 1
+    assert longer("refit_student") > 1.2 and longer("refit_soft_labels/lite1") > 1.2
+
+
 def test_every_head_that_is_fitted_takes_time() -> None:
     student = Student(input_px=speed.TIMED_PX, epochs=1)
     clip = "open_clip:ViT-B-32-quickgelu/openai"

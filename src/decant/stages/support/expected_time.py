@@ -12,6 +12,7 @@ from decant.stages import REFIT, STUDENTS
 from decant.stages.support.input_geometry import PROBE_IMAGES, probe_encoder
 from decant.stages.support.sample import is_usable
 from decant.stages.support.speed import Speed
+from decant.stages.support.training_data import learns_from_predict
 from decant.study import Data, Student, Study, Teacher, Training
 
 ASKS_FOR_GEOMETRY = "pixels"  # the first stage that does
@@ -74,8 +75,9 @@ def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
 
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
     if name.startswith(REFIT):
-        labelled = counts.train + counts.val + counts.test
-        return stage_seconds(study, name.removeprefix(REFIT), replace(counts, train=labelled, val=0, test=0), speed)
+        labelled = replace(counts, train=counts.train + counts.val + counts.test, val=0, test=0)
+        once = study.model_copy(update={"final": "none"})
+        return stage_seconds(once, name.removeprefix(REFIT), labelled, speed)
     family, _, member = name.partition("/")
     fixed = SECONDS_OF.get(name, 2.0)
     decoding = counts.total * speed.decode_s
@@ -106,8 +108,8 @@ def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> floa
 
 def distilled(study: Study, counts: Counts) -> int:
     """How many images the student learns from, with and without a label."""
-    asked = study.soft_labels
-    return counts.train + counts.unlabelled * asked.unlabelled + counts.predict * asked.transductive
+    unlabelled = counts.unlabelled * study.soft_labels.unlabelled
+    return counts.train + unlabelled + counts.predict * learns_from_predict(study, "student")
 
 
 def passes_of_teachers(student: Student) -> int:

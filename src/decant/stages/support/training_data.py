@@ -12,6 +12,7 @@ from decant.data.pixels import PixelCache
 from decant.errors import UserError
 from decant.stages import REFIT
 from decant.stages.support.resolve import Inputs
+from decant.study import Study
 from decant.training.auxiliary import AuxiliaryLabels
 
 SHIPPED = {f"{REFIT}student": "shipped"}  # whichever of student and twin is trained again
@@ -53,6 +54,15 @@ def read_training_data(inputs: Inputs, name: str = "") -> TrainingData:
 def learned_splits(name: str) -> Sequence[str]:
     """The splits whose labels a stage learns from."""
     return ("train", "val", "test") if name.startswith(REFIT) else ("train",)
+
+
+def learns_from_predict(study: Study, name: str) -> bool:
+    """True if a stage's models may learn soft labels of the images to predict.
+
+    With a refit these are the refitted models alone: the others are measured and shipped, and stay models that never
+    saw the images to predict.
+    """
+    return study.soft_labels.transductive and (study.final != "refit" or name.startswith(REFIT))
 
 
 def labels_of(manifest: Manifest, cache: PixelCache, splits: Sequence[str] = ("train",)) -> Labels:

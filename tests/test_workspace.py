@@ -23,6 +23,7 @@ from decant.workspace import (
     followed,
     locked,
     point_latest,
+    record_of,
     replacing,
     write_csv,
     write_json,
@@ -143,6 +144,23 @@ def test_the_record_of_a_stage_says_what_it_was_made_from(chain):
         "version": 1,
     }
     assert record["seconds"] >= 0
+
+
+@pytest.mark.parametrize(("resumable", "seconds"), [(False, 0), (True, 60)])
+def test_the_time_of_a_resumed_stage_includes_interrupted_attempts(tmp_path, resumable, seconds):
+    workspace = Workspace(tmp_path, "study")
+
+    def interrupted(folder):
+        (folder / "half").write_text("half")
+        later = time.time() + 60
+        os.utime(folder / "half", (later, later))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workspace.stage("student", {}, [], 1, interrupted, resumable)
+    done = workspace.stage("student", {}, [], 1, lambda folder: None, resumable)
+    assert record_of(done.folder)["seconds"] == pytest.approx(seconds, abs=5)
+    assert [path.name for path in done.folder.parent.glob(".*attempt*")] == []
 
 
 @pytest.mark.parametrize("resumable", [False, True])

@@ -114,9 +114,11 @@ class Workspace:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         log.info("%s: %s", result.name, folder)
-        started = time.monotonic()
+        earlier, started = interrupted_seconds(folder) if resumable else 0.0, time.monotonic()
+        write_json(attempt_of(folder), {"earlier_s": earlier, "started": time.time()})
         build(folder)
-        seconds = round(time.monotonic() - started, 1)
+        attempt_of(folder).unlink(missing_ok=True)
+        seconds = round(earlier + time.monotonic() - started, 1)
         record = {
             "stage": result.name,
             "fingerprint": result.fingerprint,
@@ -186,6 +188,20 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def interrupted_seconds(folder: Path) -> float:
+    """How long interrupted attempts to build a stage took: from the start of each to the last file that it wrote."""
+    if not attempt_of(folder).is_file():
+        return 0.0
+    attempt = json.loads(attempt_of(folder).read_text(encoding="utf-8"))
+    last_file = max((path.stat().st_mtime for path in files_of(folder)), default=0.0)
+    return float(attempt["earlier_s"]) + max(0.0, last_file - float(attempt["started"]))
+
+
+def attempt_of(folder: Path) -> Path:
+    """The file beside a stage's folder that exists while it is built: when that began, and what was spent before."""
+    return folder.with_name(f".{folder.name}.attempt.json")
 
 
 def files_of(folder: Path) -> list[Path]:

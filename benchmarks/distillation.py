@@ -12,8 +12,7 @@ from decant.benchmarking.referee import ALONE, STUDENT, Referee, arms_of, unlabe
 from decant.errors import UserError, nearest
 from decant.evaluation.referee import COMPARISON_COLUMNS, METRIC_COLUMNS
 from decant.evaluation.tables import difference, read_results_table, write_results_table
-from decant.stages.support.command import at_least_one, experiment_of, parser, run
-from decant.stages.support.experiment import Experiment
+from decant.stages.support.command import at_least_one, experiment_of, parser, run, variants_of
 from decant.stages.support.provenance import record_measurement
 
 EXAMPLE = (
@@ -35,12 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, help="folder of the tables (default: results/<study>/benchmarks/distillation)"
     )
     given = options.parse_args(arguments)
-    asked, study = list(given.set), experiment_of(given).study
-
-    def make(words: list[str]) -> Experiment:
-        given.set = [*asked, f"name={study.name}_distillation", *words]
-        return experiment_of(given)
-
+    study, make = experiment_of(given).study, variants_of(given, "distillation")
     plain = make([])
     arms = arms_of(plain.study, unlabelled_images(plain))
     for name in set(given.arms or []) - set(arms):

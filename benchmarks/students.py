@@ -18,8 +18,7 @@ from decant.benchmarking.students import (
 from decant.errors import UserError, nearest
 from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.frontier import draw_frontier
-from decant.stages.support.command import experiment_of, parser, run
-from decant.stages.support.experiment import Experiment
+from decant.stages.support.command import experiment_of, parser, run, variants_of
 from decant.stages.support.provenance import record_measurement
 from decant.study_files import ROOT
 
@@ -34,17 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--out", type=Path, help="folder of table and figure (default:"
                          " results/<study>/benchmarks/students)")  # fmt: skip
     given = options.parse_args(arguments)
-    asked, study, known = list(given.set), experiment_of(given).study, read_students(given.file)
+    study, known = experiment_of(given).study, read_students(given.file)
     chosen = list(known) if given.students is None else list(dict.fromkeys(given.students))
     for name in chosen:
         if name not in known:
             raise UserError(f"{given.file} has no student {name!r}; {nearest(name, list(known))}")
 
-    def make(words: list[str]) -> Experiment:
-        given.set = [*asked, f"name={study.name}_students", *words]
-        return experiment_of(given)
-
-    with_same_pixels = pinned(make)
+    with_same_pixels = pinned(variants_of(given, "students"))
     experiments = {name: with_same_pixels(overrides(known[name])) for name in chosen}
     for name, experiment in experiments.items():
         require_same_inputs(f"student {name}", experiment, with_same_pixels(["student.mode=replay"]))

@@ -1,7 +1,7 @@
 """The referee: the same student trained with and without teachers, in arms with equal steps, over the same seeds."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ TRIED = {  # what each kind of arm may choose on val, after the study's own valu
     ALONE: ("label_smoothing", (0.1, 0.0, 0.2)),
 }
 Overrides = list[str]
-Make = Callable[[Overrides], Experiment]  # the study with further `key=value` words
+Make = Callable[[Sequence[str]], Experiment]  # the study with further `key=value` words
 
 
 @dataclass(frozen=True)

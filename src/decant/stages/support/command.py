@@ -82,6 +82,16 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     )
 
 
+def variants_of(options: argparse.Namespace, suffix: str) -> Callable[[Sequence[str]], Experiment]:
+    """A function that takes further `key=value` words for the study and returns the experiment STUDY_SUFFIX."""
+    name = f"name={experiment_of(options).study.name}_{suffix}"
+
+    def variant(words: Sequence[str]) -> Experiment:
+        return experiment_of(argparse.Namespace(**{**vars(options), "set": [*options.set, name, *words]}))
+
+    return variant
+
+
 def common_words(options: argparse.Namespace) -> list[str]:
     """The command line that gives another script the same common options."""
     words = ["--study", options.study, "--runs", str(options.runs), "--results", str(options.results)]

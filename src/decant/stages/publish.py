@@ -25,7 +25,8 @@ from decant.evaluation.metrics import class_count_rows
 from decant.evaluation.tables import write_results_table
 from decant.processes import launched
 from decant.reporting.figures import render_figures
-from decant.reporting.report import write_readme, write_report, write_root_report
+from decant.reporting.report import write_report
+from decant.reporting.root_report import write_readme, write_root_report
 from decant.stages import STUDENTS
 from decant.stages.shipped import CHOICE
 from decant.stages.support.checkpoints import model_folders

@@ -8,7 +8,7 @@ from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
 from decant.evaluation.tables import joined, plural, short, thousands
 from decant.reporting.figures import CLASSES_PNG
-from decant.reporting.pictures import SAMPLES, SUSPECTS, where_the_pictures_are
+from decant.reporting.pictures import SAMPLES, VIEWS, where_the_pictures_are
 from decant.reporting.reasons import reasons
 from decant.reporting.results_files import ResultsFiles, splits_in_order
 from decant.reporting.sections import absent_classes
@@ -51,7 +51,7 @@ def data_analysis(results: ResultsFiles, base: Path) -> str:
             {
                 "Images per class and split": results.folder / CLASSES_PNG,
                 "Sample images": results.folder / SAMPLES,
-                "Labels in doubt, suggested class in brackets": results.folder / SUSPECTS,
+                "An image, and its views in training": results.folder / VIEWS,
             },
         ),
     )

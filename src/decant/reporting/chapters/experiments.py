@@ -86,14 +86,11 @@ def _views(study: Mapping[str, Any]) -> str:
 
 
 def _settings(results: ResultsFiles) -> str:
-    """One row per setting in which a network differs from nothing, one column per trained network."""
+    """A row per trained network; only the settings that do something in one of them."""
     trained = {name: of for name, of in networks(results.study).items() if of.get("kind") != "probe"}
-    rows = [
-        [label, *(_value(of.get(key)) for of in trained.values())]
-        for key, label in SETTINGS.items()
-        if any(of.get(key) for of in trained.values())
-    ]
-    return markdown_table(["setting", *trained], rows) if rows else ""
+    used = {key: label for key, label in SETTINGS.items() if any(of.get(key) for of in trained.values())}
+    rows = [[name, *(_value(of.get(key)) for key in used)] for name, of in trained.items()]
+    return markdown_table(["network", *used.values()], rows) if rows and used else ""
 
 
 def _value(value: object) -> str:

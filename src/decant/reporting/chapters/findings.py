@@ -52,7 +52,7 @@ def findings(results: ResultsFiles, base: Path) -> str:
             base,
             {
                 "Worst mistakes: label, then both answers": results.folder / WORST,
-                "What speaks for the answer (Grad-CAM)": results.folder / ACTIVATION,
+                "What speaks for the answer (LayerCAM)": results.folder / ACTIVATION,
             },
         ),
         _uncertainty(results, split),

@@ -51,15 +51,20 @@ def _weak_classes(results: ResultsFiles, model: str, split: str) -> Iterator[str
 
 
 def _commonest_confusions(rows: list[Row]) -> list[str]:
-    """ "Coupe for Convertible (11)": a label, the prediction and how often, the commonest first."""
+    """ "Coupe taken for Convertible (11)": a label, the prediction and how often, the commonest first."""
+    first = confusions(rows)[:WEAKEST]
+    return [f"{plain(target)} taken for {plain(predicted)} ({count})" for count, target, predicted in first]
+
+
+def confusions(rows: list[Row]) -> list[tuple[int, str, str]]:
+    """(images, label, prediction) of all wrong predictions of a confusion matrix, the commonest first."""
     pairs = [
         (int(count), row["target"], predicted)
         for row in rows
         for predicted, count in row.items()
         if predicted not in ("target", row["target"]) and count.isdecimal() and int(count)
     ]
-    first = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:WEAKEST]
-    return [f"{plain(target)} taken for {plain(predicted)} ({count})" for count, target, predicted in first]
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))
 
 
 def _labels(results: ResultsFiles) -> Iterator[str]:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from decant.evaluation.markdown import figure_row, markdown_table, plain, section
+from decant.evaluation.markdown import markdown_table, plain, section
 from decant.evaluation.tables import joined
-from decant.reporting.pictures import VIEWS
 from decant.reporting.reasons import networks, reasons
 from decant.reporting.results_files import ResultsFiles
 from decant.reporting.sections import size_of
@@ -31,7 +30,6 @@ def preprocessing(results: ResultsFiles, base: Path) -> str:
         "Data Preprocessing",
         SAME_EVERYWHERE,
         markdown_table(["step", "setting", "because"], steps, left=3),
-        figure_row(base, {"An image, and its views in training": results.folder / VIEWS}),
     )
 
 

@@ -23,7 +23,7 @@ PREAMBLE = """
 #show raw: set text(font: "DejaVu Sans Mono", size: 0.82em)
 #show raw.where(block: false): it => it.text.replace("/", "/\\u{200b}").replace("_", "_\\u{200b}")
 #let picture(path, caption) = (path, caption)
-#let pictures(..all) = {
+#let pictures-at(heights) = (..all) => {
   let of = all.pos()
   block(above: 0.6em, below: 0.6em, grid(
     columns: of.map(_ => 1fr), column-gutter: 0.5cm, row-gutter: 0.25em, align: center + horizon,
@@ -41,13 +41,14 @@ PREAMBLE = """
   ))
 }
 """
-HEIGHTS = "#let heights = (3.3cm, 4.6cm, 3.4cm)  // of pictures: one, two or three side by side\n"
+HEIGHTS = "#let pictures = pictures-at((3.3cm, 4.6cm, 3.4cm))\n"  # of one, two or three pictures side by side
 MOST_PAGES = 2  # of the report, before its appendix
 TYPE_SIZES = (9, 8.5, 8, 7.5)  # points, the first in which the report has so many pages
 LAST_PAGE = "#context [#metadata(counter(page).get().first()) <last-page>]"
 APPENDIX = """
 #pagebreak()
 #set text(size: 8.5pt)
+#let pictures = pictures-at((6cm, 5cm, 4cm))
 """
 
 
@@ -65,7 +66,7 @@ def write_pdf(report: str, appendix: str, folder: Path, vectors: dict[str, Path]
         for font in (Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("DejaVuSans*.ttf"):
             shutil.copy(font, fonts)  # for scripts that Typst's own fonts lack
         for size in TYPE_SIZES:
-            front = f"#let type-size = {size}pt\n{HEIGHTS}{PREAMBLE}{body}\n{LAST_PAGE}\n"
+            front = f"#let type-size = {size}pt\n{PREAMBLE}{HEIGHTS}{body}\n{LAST_PAGE}\n"
             source.write_text(front, encoding="utf-8")
             (pages,) = json.loads(
                 typst.query(

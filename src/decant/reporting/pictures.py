@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from decant.evaluation.markdown import link, markdown_image, paragraphs, section
+from decant.evaluation.markdown import figure_row, link, section
 from decant.reporting.results_files import ResultsFiles
 
 FOLDER = "pictures"
@@ -22,12 +22,8 @@ CAPTIONS = {
 
 def pictures_section(results: ResultsFiles, base: Path) -> str:
     """All pictures of the study's images, one below the other; "" where there are none."""
-    shown = [
-        paragraphs(f"{caption}:", markdown_image(results.folder / file, base, caption))
-        for file, caption in CAPTIONS.items()
-        if (results.folder / file).is_file()
-    ]
-    return section("Pictures", *shown)
+    rows = [figure_row(base, {caption: results.folder / file}) for file, caption in CAPTIONS.items()]
+    return section("Pictures", *rows)
 
 
 def where_the_pictures_are(results: ResultsFiles, base: Path) -> str:

@@ -1,5 +1,6 @@
 """Charts that PowerPoint can edit: images per class, courses of training, accuracy against time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pptx.chart.data import CategoryChartData, XyChartData
@@ -10,70 +11,69 @@ from pptx.util import Inches, Pt
 from decant.evaluation.tables import number
 from decant.reporting.figures import pareto_rows
 from decant.reporting.plots import BLUE, GREEN, KIND_STYLE, ORANGE, PURPLE, SKY, VERMILION
-from decant.reporting.results_files import ResultsFiles, main_split, splits_in_order
+from decant.reporting.results_files import ResultsFiles, splits_in_order
 from decant.reporting.transfer import courses
 
 MOST_CLASSES = 16  # whose names are readable on a slide
 COLOURS = (BLUE, SKY, ORANGE, GREEN, PURPLE, VERMILION)
 SMALLEST = 18
+Points = list[tuple[float, float]]
 
 
-def add_class_chart(slide: Any, results: ResultsFiles, *place: float) -> bool:
-    """Images per class, stacked by split; of many classes the largest. place: left, top, width, height in inches."""
+def class_counts(results: ResultsFiles) -> dict[str, dict[str, int]]:
+    """Split -> class -> images, the largest classes first; {} without counts."""
     rows = [row for row in results.class_counts if row["class"]]
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["class"]] = totals.get(row["class"], 0) + int(row["images"])
-    if not totals:
-        return False
     classes = sorted(totals, key=lambda name: (-totals[name], name))[:MOST_CLASSES]
+    images = {(row["split"], row["class"]): int(row["images"]) for row in rows}
+    splits = splits_in_order([row["split"] for row in rows])
+    return {split: {name: images.get((split, name), 0) for name in classes} for split in splits}
+
+
+def add_class_chart(slide: Any, counts: Mapping[str, Mapping[str, int]], *place: float) -> None:
+    """Images per class, stacked by split. place: left, top, width, height in inches."""
     data = CategoryChartData()
-    data.categories = classes
-    for split in splits_in_order([row["split"] for row in rows]):
-        counts = {row["class"]: int(row["images"]) for row in rows if row["split"] == split}
-        data.add_series(split, [counts.get(name, 0) for name in classes])
+    data.categories = list(next(iter(counts.values())))
+    for split, of_split in counts.items():
+        data.add_series(split, list(of_split.values()))
     chart = _added(slide, XL_CHART_TYPE.COLUMN_STACKED, place, data)
     for colour, series in zip(COLOURS, chart.plots[0].series, strict=False):
         series.format.fill.solid()
         series.format.fill.fore_color.rgb = RGBColor.from_string(colour.lstrip("#"))
     chart.plots[0].gap_width = 40
-    return True
 
 
-def add_course_chart(slide: Any, results: ResultsFiles, *place: float) -> bool:
-    """Accuracy on val against minutes of training, a line per teacher; against epochs where times are unknown."""
-    lines: dict[str, list[tuple[float, float]]] = courses(results)
-    label = "minutes of training"
-    if not lines:
-        label = "epoch"
-        lines = {
-            name: [(number(row["epoch"]), number(row["val_accuracy"])) for row in rows if row.get("val_accuracy")]
-            for name, rows in results.histories.items()
-        }
-    lines = {name: points for name, points in lines.items() if len(points) > 1}
-    if not lines:
-        return False
+def course_lines(results: ResultsFiles) -> dict[str, Points]:
+    """Trained teacher -> (minutes, accuracy on val) after each epoch; {} where times are unknown."""
+    return {name: points for name, points in courses(results).items() if len(points) > 1}
+
+
+def add_course_chart(slide: Any, lines: Mapping[str, Points], *place: float) -> None:
+    """Accuracy on val against minutes of training, a line per teacher."""
     chart = _scatter(slide, XL_CHART_TYPE.XY_SCATTER_LINES, place, lines)
-    _titled(chart, label, "accuracy on val")
-    return True
+    _titled(chart, "minutes of training", "accuracy on val")
 
 
-def add_speed_chart(slide: Any, results: ResultsFiles, *place: float) -> bool:
-    """Accuracy against median time, a point per model."""
+def speed_points(results: ResultsFiles) -> dict[str, tuple[str, Points]]:
+    """Model -> its kind and (median ms per image, accuracy); {} for fewer than two models."""
     pairs = pareto_rows(results)
-    if len(pairs) < 2:
-        return False
     points = {row["model"]: [(number(timing["p50_ms"]), number(row["accuracy"]))] for row, timing in pairs}
-    chart = _scatter(slide, XL_CHART_TYPE.XY_SCATTER, place, points)
-    for (row, _), series in zip(pairs, chart.plots[0].series, strict=True):
+    return {row["model"]: (row["kind"], points[row["model"]]) for row, _ in pairs} if len(pairs) > 1 else {}
+
+
+def add_speed_chart(slide: Any, models: Mapping[str, tuple[str, Points]], *place: float) -> None:
+    """Accuracy against median time, a point per model."""
+    chart = _scatter(slide, XL_CHART_TYPE.XY_SCATTER, place, {name: points for name, (_, points) in models.items()})
+    for (kind, _), series in zip(models.values(), chart.plots[0].series, strict=True):
         series.marker.size = 14
         series.marker.format.fill.solid()
-        series.marker.format.fill.fore_color.rgb = RGBColor.from_string(KIND_STYLE[row["kind"]][0].lstrip("#"))
-    _titled(chart, "median time per image, ms", f"accuracy on {main_split(results)}")
-    return True
+        series.marker.format.fill.fore_color.rgb = RGBColor.from_string(KIND_STYLE[kind][0].lstrip("#"))
+    _titled(chart, "median time per image, ms", "accuracy")
 
 
-def _scatter(slide: Any, kind: Any, place: tuple[float, ...], lines: dict[str, list[tuple[float, float]]]) -> Any:
+def _scatter(slide: Any, kind: Any, place: tuple[float, ...], lines: Mapping[str, Points]) -> Any:
     data = XyChartData()
     for name, points in lines.items():
         series = data.add_series(name)

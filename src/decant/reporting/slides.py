@@ -1,6 +1,6 @@
 """Slides of a study: about ten, with the report's tables, native charts and findings, in type for a projector."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -27,7 +27,14 @@ from decant.reporting.results_files import (
     read_results_files,
     student_row,
 )
-from decant.reporting.slide_charts import add_class_chart, add_course_chart, add_speed_chart
+from decant.reporting.slide_charts import (
+    add_class_chart,
+    add_course_chart,
+    add_speed_chart,
+    class_counts,
+    course_lines,
+    speed_points,
+)
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 TOP, BOTTOM = 1.35, 7.0  # of what stands below a title, inches
@@ -56,7 +63,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     base = results.folder
     _title(deck, results, content_of(abstract(results, base)).lead)
     data = content_of(data_analysis(results, base))
-    _chart(deck, "Data", data.lead, results, add_class_chart)
+    _chart(deck, "Data", data.lead, class_counts(results), add_class_chart)
     _tabled(deck, "Cleaning", data.tables, "observed", ("observed", "done", "images"))
     _picture(deck, CAPTIONS[SAMPLES], base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
@@ -64,7 +71,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     columns = ("network", "architecture", "start", "px", "10⁶ weights", "MB")
     _tabled(deck, "Architecture", networks.tables, "network", columns, networks.lead)
     training = content_of(experiments(results, base))
-    _chart(deck, "Training", training.lead, results, add_course_chart)
+    _chart(deck, "Training", training.lead, course_lines(results), add_course_chart)
     _tabled(
         deck,
         "What was tried",
@@ -75,7 +82,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     found = content_of(findings(results, base))
     _tabled(deck, "Results", found.tables, "model", (*found.tables[0][0][:6], "p50 ms") if found.tables else ())
     _confusion(deck, results)
-    _chart(deck, "Accuracy against time", "", results, add_speed_chart)
+    _chart(deck, "Accuracy against time", "", speed_points(results), add_speed_chart)
     _picture(deck, CAPTIONS[WORST], base / WORST)
     _picture(deck, CAPTIONS[ACTIVATION], base / ACTIVATION)
     _listed(deck, "Key findings", found.items)
@@ -167,16 +174,17 @@ def _listed(deck: Any, title: str, items: Sequence[str]) -> None:
         _text(_slide(deck, title), fitting(items, 12), TOP, BOTTOM - TOP, bullets=True)
 
 
-def _chart(deck: Any, title: str, lead: str, results: ResultsFiles, add: Any) -> None:
-    """A slide with a native chart below a short text; only the text where there is nothing to draw."""
+def _chart(deck: Any, title: str, lead: str, data: Mapping[str, Any], add: Callable[..., None]) -> None:
+    """A slide with a native chart of `data` below a short text; none if there is neither."""
+    if not lead and not data:
+        return
     slide = _slide(deck, title)
     lines = fitting([lead], 3) if lead else []
     below = TOP + 0.42 * sum(map(_lines, lines)) + (0.25 if lines else 0)
-    drawn = add(slide, results, MARGIN, below, WIDTH - 2 * MARGIN, BOTTOM - below)
     if lines:
         _text(slide, lines, TOP, below - TOP)
-    elif not drawn:
-        deck.slides._sldIdLst.remove(deck.slides._sldIdLst[-1])  # pptx has no public way to take a slide back
+    if data:
+        add(slide, data, MARGIN, below, WIDTH - 2 * MARGIN, BOTTOM - below)
 
 
 def _tabled(deck: Any, title: str, tables: Sequence[Rows], first: str, columns: Sequence[str], lead: str = "") -> None:

@@ -11,14 +11,8 @@ from pathlib import Path
 from decant.errors import UserError
 from decant.evaluation.tables import plural
 from decant.reporting.figures import render_figures
-from decant.reporting.report import (
-    REPORT,
-    stale_reports,
-    study_folders,
-    write_readme,
-    write_report,
-    write_root_report,
-)
+from decant.reporting.report import REPORT, write_report
+from decant.reporting.root_report import stale_reports, study_folders, write_readme, write_root_report
 from decant.stages import GRAPH, REFIT, reads_in_table
 from decant.stages.support.command import run
 from decant.stages.support.flow import FlowStage, flow_svg

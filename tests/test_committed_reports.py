@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from decant.reporting.report import stale_reports
+from decant.reporting.root_report import stale_reports
 
 
 def test_no_committed_report_is_stale(repository: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decant.study import Ensemble, Student, Teacher
-from decant.study_files import RECIPE_FOLDERS, study_files
+from decant.study import Ensemble, Student, Teacher, keys_of_reason
+from decant.study_files import RECIPE_FOLDERS, read_yaml, study_files
 from decant.study_reading import load_study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -35,6 +35,23 @@ def test_every_shipped_study_begins_with_what_it_is(path):
 def test_every_shipped_recipe_is_valid_by_itself_and_says_what_it_is(kind, path):
     RECIPES[kind, path].model_validate(yaml.safe_load(path.read_text()))
     assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize(("kind", "path"), RECIPES, ids=lambda value: getattr(value, "stem", value))
+def test_every_shipped_recipe_gives_reasons_for_its_choices(kind, path):
+    recipe = RECIPES[kind, path].model_validate(yaml.safe_load(path.read_text()))
+    explained = {key for keys in recipe.why for key in keys_of_reason(keys)}
+    assert explained & {"architecture", "tta"}
+    assert all(reason.endswith(".") and len(reason.split()) > 2 for reason in recipe.why.values())
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_study_gives_a_reason_where_a_network_deviates_from_its_recipe(path):
+    raw = read_yaml(path)
+    networks = {**raw.get("teachers", {}), "student": raw.get("student")}
+    for name, network in networks.items():
+        explained = {key for keys in (network or {}).get("why", {}) for key in keys_of_reason(keys)}
+        assert set(network or {}) - {"recipe", "why"} <= explained, name
 
 
 def test_every_photo_study_has_a_variant_for_a_gpu():

@@ -252,7 +252,7 @@ def test_an_unknown_key_names_itself_and_the_nearest_one(project, override, unkn
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones(project):
     message = project.error("base", "ensemble.zzz=1")
-    assert message == "study base: unknown key ensemble.zzz; known: pooling, recipe, tta"
+    assert message == "study base: unknown key ensemble.zzz; known: pooling, recipe, tta, why"
 
 
 def test_an_unknown_key_of_a_file_or_of_a_recipe_is_an_error_too(project):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from decant.budget import BUDGET_POINTS
+from decant.errors import nearest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it becomes a folder
 RESERVED = ("ensemble", "student", "student_alone", "student_onnx", "student_onnx_int8")
@@ -30,6 +31,43 @@ class Section(BaseModel):
     """A frozen part of a study; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(Section):
+    """A section whose values a person chooses, beside the reasons.
+
+    Reasons are in no dump of a section, so that they can change no fingerprint; `documented` alone contains them.
+    """
+
+    why: dict[str, str] = Field(
+        {}, exclude=True, description="one or several keys of this section, with commas -> why they have these values"
+    )
+
+    @field_validator("why")
+    @classmethod
+    def _of_keys_of_this_section(cls, why: dict[str, str]) -> dict[str, str]:
+        known = sorted(set(cls.model_fields) - {"why"})
+        for key in (key for keys in why for key in keys_of_reason(keys) if key not in known):
+            raise ValueError(f"it has no key {key}; {nearest(key, known)}")
+        return why
+
+
+def keys_of_reason(keys: str) -> list[str]:
+    """The keys that a reason is for: "head, views" gives ["head", "views"]."""
+    return [key.strip() for key in keys.split(",")]
+
+
+def documented(section: Section) -> dict[str, Any]:
+    """All values of a section and of those inside it, ready for JSON, and the reasons where some are given."""
+    values = section.model_dump(mode="json")
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            values[name] = documented(value)
+        elif isinstance(value, dict) and any(isinstance(inner, Section) for inner in value.values()):
+            values[name] = {key: documented(inner) for key, inner in value.items()}
+    reasons = getattr(section, "why", {})
+    return {**values, "why": reasons} if reasons else values
 
 
 def non_defaults(section: Section, *exclude: str) -> dict[str, Any]:
@@ -84,7 +122,7 @@ class ExtraSource(ImageSource):
     )
 
 
-class Data(ImageSource):
+class Data(Choice, ImageSource):
     """Where the images are and how they are labelled."""
 
     source: Literal["folder", "csv", "parquet", "cifar10", "cifar100", "toy_vehicles"] = Field(
@@ -149,7 +187,7 @@ class Data(ImageSource):
         return pattern
 
 
-class Geometry(Section):
+class Geometry(Choice):
     """How images of any shape become the inputs of all networks."""
 
     fit: Literal["auto", "crop", "stretch", "pad"] = Field(
@@ -170,7 +208,7 @@ class Encoder(Section):
     input_px: InputSize = Field(96, description="side of the input, or [height, width], pixels")
 
 
-class Clean(Section):
+class Clean(Choice):
     """How faults in the data are looked for, and which are acted on."""
 
     policy: Policy = Field(
@@ -210,7 +248,7 @@ class Views(Section):
         return self
 
 
-class Training(Section):
+class Training(Choice):
     """The keys that teachers and the student share."""
 
     architecture: str = Field("tf_efficientnet_lite0", description="timm model name")
@@ -342,7 +380,7 @@ class Teacher(Training):
         return folds
 
 
-class Ensemble(Section):
+class Ensemble(Choice):
     """How the teachers are combined."""
 
     recipe: str = Field("", description="file in ensembles/recipes, without .yaml, or a path with it")
@@ -354,7 +392,7 @@ class Ensemble(Section):
     )
 
 
-class SoftLabels(Section):
+class SoftLabels(Choice):
     """Which views the teachers label for the student."""
 
     views: int = Field(8, ge=1, description="stored views per image")
@@ -401,7 +439,7 @@ class Student(Training):
         return head
 
 
-class Export(Section):
+class Export(Choice):
     """Which files are made from the student."""
 
     licence: str = Field("", description="licence of the shipped file as Hugging Face names it, cc-by-4.0 for example")
@@ -435,7 +473,7 @@ class Benchmark(Section):
     )
 
 
-class Study(Section):
+class Study(Choice):
     """One experiment, from photos to a verified ONNX file."""
 
     name: str = Field(pattern=NAME, description="name of the study and of its folders in runs/ and results/")

@@ -1,6 +1,8 @@
 """The YAML of a study: its own file, those that it extends, its recipes and the overrides, as one mapping."""
 
 import difflib
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +80,26 @@ def read_extended(path: Path, root: Path, seen: tuple[Path, ...] = ()) -> dict[s
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Deep merge. A null in `over` stands until `without_nulls`, so that it removes the key of a recipe too."""
-    merged = dict(base)
+    """Deep merge. A null in `over` stands until `without_nulls`, so that it removes the key of a recipe too.
+
+    A reason in `base` for a value that `over` replaces is left out.
+    """
+    merged = without_reasons(base, over)
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("class_names", "splits"):
             merged[key] = merge(merged[key], value)
         else:
             merged[key] = value
     return merged
+
+
+def without_reasons(section: dict[str, Any], replaced: Iterable[str]) -> dict[str, Any]:
+    """A copy of the section; of its `why`, the reasons for replaced values are left out."""
+    why, keys = section.get("why"), set(replaced)
+    if not isinstance(why, dict):
+        return dict(section)
+    kept = {of: reason for of, reason in why.items() if not keys & {key.strip() for key in str(of).split(",")}}
+    return {**section, "why": kept}
 
 
 def without_nulls(raw: dict[str, Any]) -> dict[str, Any]:
@@ -132,12 +146,13 @@ def set_key(raw: dict[str, Any], override: str) -> None:
     teachers = raw.get("teachers") or {}
     if parents[:1] == ["teachers"] and len(parents) > 1 and parents[1] not in teachers and last != "recipe":
         raise UserError(f"--set {override}: no teacher {parents[1]}; {nearest(parents[1], sorted(teachers))}")
+    raw.update(without_reasons(raw, path.split(".")[:1]))
     section = raw
-    for parent in parents:
+    for parent, child in pairwise(path.split(".")):
         below = section.get(parent) or {}
         if not isinstance(below, dict):
             raise UserError(f"--set {override}: {parent} is a value and has no keys below it")
-        section[parent] = dict(below)  # a copy: YAML aliases share one mapping
+        section[parent] = without_reasons(below, [child])  # a copy: YAML aliases share one mapping
         section = section[parent]
     try:
         section[last] = yaml.safe_load(text)

@@ -7,11 +7,11 @@ import numpy as np
 from decant.ensemble.comparison import contribution_rows, diversity_rows, pooling_rows
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.tables import short, write_results_table
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 
 
 def ensemble_text(study: Path) -> str:
-    return report_text(study, study).split("## Ensemble")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## Ensemble")[1].split("\n## ")[0]
 
 
 def test_the_tables_of_the_stage_are_shown(study: Path) -> None:

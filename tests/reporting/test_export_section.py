@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 
 
 def export_section(study: Path, **entries: object) -> str:
     """The section on the ONNX file after these entries are written into verification.json."""
     path = study / "export" / "verification.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
-    return report_text(study, study).split("## The ONNX file")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## The ONNX file")[1].split("\n## ")[0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from decant.benchmarking.number_formats import FORMAT_COLUMNS
 from decant.evaluation.tables import write_results_table
 from decant.reporting.exported_file import exported_file_section
-from decant.reporting.report import is_root_stale, write_root_report
+from decant.reporting.root_report import is_root_stale, write_root_report
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.prediction_rate import RATE_COLUMNS

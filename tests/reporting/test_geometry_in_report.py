@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 
 GEOMETRY = {
     "fit": "stretch",
@@ -16,7 +16,7 @@ GEOMETRY = {
 
 def test_the_decided_geometry_its_reason_and_sizes_are_in_the_report(study: Path) -> None:
     (study / "geometry.json").write_text(json.dumps(GEOMETRY))
-    text = report_text(study, study)
+    text = appendix_text(study, study)
     data = text.split("## The task and the data")[1].split("\n## ")[0]
     assert str(GEOMETRY["description"]) in data and "probes preferred it" in data
     assert "input of 80x144 px" in text
@@ -26,5 +26,5 @@ def test_the_decided_geometry_its_reason_and_sizes_are_in_the_report(study: Path
 
 def test_a_study_of_an_older_version_shows_the_sizes_that_it_asked_for(study: Path) -> None:
     asked = json.loads((study / "study.json").read_text())["student"]["input_px"]
-    text = report_text(study, study)
+    text = appendix_text(study, study)
     assert f"input of {asked} px" in text and "Input of all networks" not in text

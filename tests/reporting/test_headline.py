@@ -8,7 +8,7 @@ import pytest
 
 from decant.errors import UserError
 from decant.evaluation.tables import short
-from decant.reporting.report import headline, report_text
+from decant.reporting.report import headline
 from decant.reporting.results_files import best_teacher, read_results_files, reported_latency
 
 
@@ -69,13 +69,3 @@ def test_the_quoted_time_is_for_one_image_on_two_threads_with_preprocessing(stud
     row = reported_latency(read_results_files(study), template["model"])
     assert row is not None and row["p50_ms"] == "4"
     assert reported_latency(read_results_files(study), "unknown") is None
-
-
-def test_the_headline_repeats_the_numbers_of_the_tables(study: Path) -> None:
-    text = report_text(study, study).split("\n## ")[0]
-    for model in ("student_onnx", "ensemble", "student_alone"):
-        row = row_of(study, model, split="test")
-        interval = f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–{short(row['accuracy_high'])})"
-        assert text.count(interval) >= 2  # in the sentence and in the table
-    timing = row_of(study, "student_onnx", "latency", batch_size="1")
-    assert f"is {timing['p50_ms']} ms" in text and f"is {timing['file_mb']} MB" in text

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from decant.evaluation.tables import short
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 
 
 def precision_text(study: Path) -> str:
-    return report_text(study, study).split("## Benchmarks: precision")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## Benchmarks: precision")[1].split("\n## ")[0]
 
 
 def change_study(study: Path, **changes: object) -> None:

@@ -8,7 +8,7 @@ from decant.benchmarking.referee import arms_of
 from decant.evaluation.referee import COMPARISON_COLUMNS, DISTIL, DO_NOT, METRIC_COLUMNS, UNKNOWN
 from decant.evaluation.tables import write_results_table
 from decant.reporting.referee import ARMS, MEANING
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 from decant.study_reading import load_study
 
 ACCURACIES = {"student": [0.91, 0.93, 0.92], "student_alone": [0.90, 0.90, 0.90]}
@@ -34,11 +34,11 @@ def write_arms(study: Path, verdict: str, settings: tuple[str, ...] = ("full",))
 
 
 def section_text(study: Path) -> str:
-    return report_text(study, study).split("## Does distillation pay?")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## Does distillation pay?")[1].split("\n## ")[0]
 
 
 def test_without_the_tables_there_is_no_section(study: Path) -> None:
-    assert "Does distillation pay?" not in report_text(study, study)
+    assert "Does distillation pay?" not in appendix_text(study, study)
 
 
 @pytest.mark.parametrize("verdict", [DISTIL, DO_NOT, UNKNOWN])

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,18 @@ import pytest
 from decant.errors import UserError
 from decant.evaluation.tables import short
 from decant.reporting.figures import render_figures
-from decant.reporting.report import is_stale, report_text, write_report
+from decant.reporting.report import APPENDIX, appendix_text, is_stale, report_text, write_report
 from decant.reporting.sections import absent_classes
 
+CHAPTERS = [
+    "Abstract",
+    "Data Analysis and Cleaning",
+    "Data Preprocessing",
+    "Model Architecture",
+    "Training and Experimentation",
+    "Results and Key Findings",
+    "Future Work",
+]
 SECTIONS = [
     "The task and the data",
     "Cleaning",
@@ -38,13 +48,13 @@ def headings(text: str) -> list[str]:
 
 
 def test_a_full_study_has_every_section_in_order(study: Path) -> None:
-    text = report_text(study, study)
-    assert text.startswith("# Toy vehicles\n")
-    assert headings(text) == SECTIONS
+    assert report_text(study, study).startswith("# Toy vehicles\n")
+    assert headings(report_text(study, study)) == CHAPTERS
+    assert headings(appendix_text(study, study)) == SECTIONS
 
 
 def test_issues_are_counted_per_issue_and_actions_per_image(study: Path) -> None:
-    section = report_text(study, study).split("## Cleaning")[1].split("\n## ")[0]
+    section = appendix_text(study, study).split("## Cleaning")[1].split("\n## ")[0]
     assert "| issue | issues found |" in section and "| action | images |" in section
 
 
@@ -55,7 +65,7 @@ def test_commits_are_named_with_the_stages_that_they_built(study: Path) -> None:
     }
     provenance = json.loads((study / "provenance.json").read_text())
     (study / "provenance.json").write_text(json.dumps(provenance | {"stages_built_by": built_by}))
-    lines = report_text(study, study).split("## Provenance")[1].splitlines()
+    lines = appendix_text(study, study).split("## Provenance")[1].splitlines()
     assert "- Commit at publishing: `abc1234`" in lines
     assert (
         "- Commits that built the stages: `abc` (clean, teachers, benchmarks/precision), "
@@ -74,13 +84,13 @@ def test_the_total_time_is_shown_with_the_slowest_stages(study: Path) -> None:
     }
     provenance = json.loads((study / "provenance.json").read_text())
     (study / "provenance.json").write_text(json.dumps(provenance | {"seconds": seconds}))
-    (line,) = [line for line in report_text(study, study).splitlines() if line.startswith("- Minutes: 32 ")]
+    (line,) = [line for line in appendix_text(study, study).splitlines() if line.startswith("- Minutes: 32 ")]
     assert line.endswith(" teachers/lite2 20.0, teachers/lite0 10.0, student 1.5, clean 0.5, export 0.1")
 
 
 def test_the_latency_table_has_the_rows_of_the_csv_at_the_quoted_setting(study: Path) -> None:
     left_out = ("kind", "batch_size", "threads", "calls", "processes", "p50_low_ms", "p50_high_ms")
-    section = report_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
+    section = appendix_text(study, study).split("## Benchmarks: latency")[1].split("\n## ")[0]
     table = section.partition("Images per second")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
     expected = [
@@ -93,8 +103,9 @@ def test_the_latency_table_has_the_rows_of_the_csv_at_the_quoted_setting(study: 
     assert "The ensemble takes 6.4 times as long" in section  # (6 + 14.4) ms against 3.2 ms
 
 
-def test_every_decimal_of_the_report_comes_from_a_file(study: Path) -> None:
-    text = report_text(study, study)
+@pytest.mark.parametrize("text_of", [report_text, appendix_text])
+def test_every_decimal_of_the_report_comes_from_a_file(study: Path, text_of: Callable[[Path, Path], str]) -> None:
+    text = text_of(study, study)
     known = set()
     for path in study.rglob("*"):
         if path.suffix in (".csv", ".json"):
@@ -120,8 +131,9 @@ def test_every_decimal_of_the_report_comes_from_a_file(study: Path) -> None:
 def test_a_section_without_its_files_is_left_out(study: Path, missing: str, section: str) -> None:
     path = study / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    text = report_text(study, study)
+    text = appendix_text(study, study)
     assert headings(text) == [name for name in SECTIONS if name != section]
+    text += report_text(study, study)
     assert "None" not in text and "nan" not in text.lower().replace("provenance", "")
 
 
@@ -141,17 +153,17 @@ def test_a_missing_or_damaged_study_is_a_user_error(study: Path, tmp_path: Path)
 def test_an_incomplete_list_of_issues_gives_the_total(study: Path) -> None:
     counts = study / "clean" / "metrics.json"
     counts.write_text(json.dumps({"issues": {"label": 1}, "kept": 9}))
-    assert "All issues with their scores and actions: [clean/issues.csv](clean/issues.csv)." in report_text(
-        study, study
-    )
+    listed = "All issues with their scores and actions: [clean/issues.csv](clean/issues.csv)."
+    assert listed in appendix_text(study, study)
     counts.write_text(json.dumps({"issues": {"label": 2058, "odd": 3}}))
-    assert "1 of 2,061 issues" in report_text(study, study)
+    assert "1 of 2,061 issues" in appendix_text(study, study)
 
 
 def test_figures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
-    assert "![" not in report_text(study, study)
+    assert "![" not in report_text(study, study) + appendix_text(study, study)
     written = render_figures(study)
-    text = report_text(study, study)
+    assert "![" in report_text(study, study)
+    text = appendix_text(study, study)
     linked = {study / path for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)}
     assert linked == set(written)
     names = [path.relative_to(study).as_posix() for path in written]
@@ -168,7 +180,8 @@ def test_figures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
 def test_links_are_relative_to_the_folder_of_the_report(study: Path) -> None:
     render_figures(study)
     root = study.parent.parent
-    for path in re.findall(r"\]\(([^)]+)\)", report_text(study, root)):
+    (root / APPENDIX).touch()
+    for path in re.findall(r"\]\(([^)]+)\)", report_text(study, root) + appendix_text(study, root)):
         assert (root / path).exists(), path
 
 
@@ -194,7 +207,7 @@ def test_a_study_without_a_labelled_test_split_is_named_as_such(study: Path) -> 
     table = study / "benchmarks" / "precision" / "metrics.csv"
     table.write_text(table.read_text(encoding="utf-8").replace(",test,", ",predict,"), encoding="utf-8")
     text = report_text(study, study)
-    assert "on the 150 images of predict" in text
+    assert "on 150 images of predict" in text
     assert "no labelled test split" in text
 
 
@@ -210,7 +223,7 @@ def test_training_on_the_images_to_predict_is_reported(study: Path) -> None:
 
 
 def test_submissions_of_models_whose_accuracy_cannot_be_measured_are_reported(study: Path) -> None:
-    sentence = "accuracy of those models cannot be measured"
+    sentence = "refitted models, whose accuracy cannot be measured"
     assert sentence not in report_text(study, study)
     settings = json.loads((study / "study.json").read_text())
     (study / "study.json").write_text(json.dumps({**settings, "final": "refit"}))
@@ -218,10 +231,10 @@ def test_submissions_of_models_whose_accuracy_cannot_be_measured_are_reported(st
 
 
 def test_the_accuracy_of_the_soft_labels_is_reported(study: Path) -> None:
-    text = report_text(study, study)
+    text = appendix_text(study, study)
     assert "share of 0.667 of the stored views" in text and "mean probability of the given label is 0.567" in text
     (study / "benchmarks" / "precision" / "soft_labels.csv").unlink()
-    assert "of the stored views" not in report_text(study, study)
+    assert "of the stored views" not in appendix_text(study, study)
 
 
 def test_a_val_that_lacks_classes_is_said_with_what_rests_on_it() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from decant.evaluation.tables import short, write_results_table
-from decant.reporting.report import (
+from decant.reporting.results_files import headline_rows, of_kind, read_results_files
+from decant.reporting.root_report import (
     README_MARKS,
     is_root_stale,
     readme_text,
@@ -16,7 +17,6 @@ from decant.reporting.report import (
     studies_table,
     write_root_report,
 )
-from decant.reporting.results_files import headline_rows, of_kind, read_results_files
 
 
 def test_the_root_report_has_one_row_per_study_with_results(study: Path) -> None:

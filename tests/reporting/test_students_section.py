@@ -7,7 +7,7 @@ import pytest
 from decant.benchmarking.students import STUDENT_COLUMNS
 from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.frontier import FIGURES, FOLDER, draw_frontier
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 
 STUDENTS = {"slow": (0.90, 5.0), "fast": (0.85, 1.0), "worse": (0.84, 3.0)}  # val accuracy, ms
 
@@ -23,7 +23,7 @@ def students(study: Path) -> Path:
 
 
 def section_text(study: Path) -> str:
-    return report_text(study, study).split("## Other students")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## Other students")[1].split("\n## ")[0]
 
 
 def test_the_undominated_students_are_named(students: Path) -> None:
@@ -39,4 +39,4 @@ def test_figures_are_shown_once_they_are_drawn(students: Path) -> None:
 
 
 def test_without_the_table_there_is_no_section(study: Path) -> None:
-    assert "Other students" not in report_text(study, study)
+    assert "Other students" not in appendix_text(study, study)

@@ -8,7 +8,7 @@ import pytest
 
 from decant.evaluation.tables import ratio, write_results_table
 from decant.reporting.figures import pareto_rows
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 from decant.reporting.results_files import read_results_files, reported_latency
 from decant.reporting.times import dominating, latency_section
 from decant.timing.models import LATENCY_COLUMNS
@@ -275,7 +275,7 @@ def test_the_quoted_time_is_in_onnx_runtime_if_it_was_measured(study: Path) -> N
     assert {model: row and row["p50_ms"] for model, row in quoted.items()} == {
         "student_onnx": "3.20", "lite2": "14.4", "ensemble": "12.8",
     }  # fmt: skip
-    assert "is 3.20 ms for one image" in report_text(study, study)
+    assert "is 3.20 ms for one image" in appendix_text(study, study)
 
 
 @pytest.mark.parametrize(("threads", "quoted"), [([1, 2, 16], 2), ([1], 1), ([4, 8], 8)])

@@ -6,7 +6,7 @@ import pytest
 
 from decant.evaluation.ablations import ABLATION_COLUMNS, effect_rows
 from decant.evaluation.tables import difference, write_results_table
-from decant.reporting.report import root_report_text
+from decant.reporting.root_report import root_report_text
 from decant.reporting.training_tables import training_section
 
 SPEED = {

@@ -10,7 +10,7 @@ import pytest
 from decant.evaluation.intervals import comparison_row
 from decant.evaluation.tables import write_results_table
 from decant.reporting.figures import render_figures
-from decant.reporting.report import report_text
+from decant.reporting.report import appendix_text
 from decant.reporting.results_files import read_results_files
 from decant.reporting.transfer import COURSES_PNG, courses
 
@@ -43,7 +43,7 @@ def set_folds(study: Path, folds: int) -> None:
 
 
 def teachers_text(study: Path) -> str:
-    return report_text(study, study).split("## Teachers")[1].split("\n## ")[0]
+    return appendix_text(study, study).split("## Teachers")[1].split("\n## ")[0]
 
 
 def test_the_time_of_an_epoch_follows_from_its_speed(both: Path) -> None:

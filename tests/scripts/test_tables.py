@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from decant.evaluation.tables import read_results_table, write_results_table
-from decant.reporting.report import README_MARKS
+from decant.reporting.root_report import README_MARKS
 from decant.stages.support.command import run
 
 At = Callable[[str], ModuleType]
@@ -47,7 +47,9 @@ def test_an_edited_table_makes_every_report_stale_that_shows_it(
     table = results / "demo" / "benchmarks" / "precision" / "metrics.csv"
     rows = [row | {"accuracy": "0.1234"} for row in read_results_table(table)]
     write_results_table(rows, table)
-    assert stale(results, script_at, caplog) == [Path("results/demo/REPORT.md"), Path("REPORT.md"), Path("README.md")]
+    assert stale(results, script_at, caplog) == [
+        *(Path("results/demo") / name for name in ("REPORT.md", "APPENDIX.md")), Path("REPORT.md"), Path("README.md"),
+    ]  # fmt: skip
 
 
 def test_a_image_that_is_missing_makes_its_report_stale_and_another_drawing_does_not(
@@ -57,4 +59,4 @@ def test_a_image_that_is_missing_makes_its_report_stale_and_another_drawing_does
     figure.write_bytes(b"drawn with other fonts")
     script_at("benchmarks/tables.py").main(["--results", str(results), "--check"])
     figure.unlink()
-    assert stale(results, script_at, caplog) == [Path("results/demo/REPORT.md")]
+    assert stale(results, script_at, caplog) == [Path("results/demo/REPORT.md"), Path("results/demo/APPENDIX.md")]

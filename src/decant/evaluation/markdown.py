@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -19,6 +19,15 @@ def paragraphs(*parts: str) -> str:
 def markdown_image(file: Path, base: Path, caption: str) -> str:
     """A Markdown image with a path relative to the folder `base`; "" if the file is missing."""
     return f"![{caption}]({link(file, base)})" if file.is_file() else ""
+
+
+def figure_row(base: Path, figures: Mapping[str, Path]) -> str:
+    """A table with one row of images, their captions above; "" if all are missing. figures: caption -> file."""
+    present = {caption: file for caption, file in figures.items() if file.is_file()}
+    if not present:
+        return ""
+    images = [markdown_image(file, base, caption) for caption, file in present.items()]
+    return markdown_table(list(present), [images], left=len(present))
 
 
 def link(file: Path, base: Path) -> str:

@@ -1,5 +1,6 @@
 """The figures of a study, each drawn from a file in `results/<study>/` and written beside it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +37,24 @@ PARETO_PNG = "benchmarks/latency/pareto.png"
 CALIBRATION_KINDS = ("ensemble", "student_alone", "student_onnx")
 
 
-def render_figures(results_folder: Path) -> list[Path]:
-    """Draw every figure whose numbers exist and return the paths of the figures."""
+def render_figures(results_folder: Path, into: Path | None = None, suffix: str = ".png") -> list[Path]:
+    """Draw every figure whose numbers exist and return the paths of the figures.
+
+    into: the folder below which they are written, by default the results folder. suffix: .png, or .svg for vectors.
+    """
     results = read_results_files(results_folder)
+
+    def at(png: str) -> Path:
+        return ((into or results_folder) / png).with_suffix(suffix)
+
     return [
-        *_class_balance(results),
-        *_learning_curves(results),
-        *_courses(results),
-        *_confusions(results),
-        *_reliability(results),
-        *_accuracy(results),
-        *_pareto(results),
+        *_class_balance(results, at),
+        *_learning_curves(results, at),
+        *_courses(results, at),
+        *_confusions(results, at),
+        *_reliability(results, at),
+        *_accuracy(results, at),
+        *_pareto(results, at),
     ]
 
 
@@ -58,7 +66,7 @@ def confusion_png(model: str) -> str:
     return f"benchmarks/precision/confusion_{model}.png"
 
 
-def _class_balance(results: ResultsFiles) -> list[Path]:
+def _class_balance(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     labelled = [row for row in results.class_counts if row["class"]]
     if not labelled:
         return []
@@ -66,42 +74,42 @@ def _class_balance(results: ResultsFiles) -> list[Path]:
         split: {row["class"]: int(row["images"]) for row in labelled if row["split"] == split}
         for split in splits_in_order([row["split"] for row in labelled])
     }
-    class_balance(counts, results.folder / CLASSES_PNG)
-    return [results.folder / CLASSES_PNG]
+    class_balance(counts, at(CLASSES_PNG))
+    return [at(CLASSES_PNG)]
 
 
-def _learning_curves(results: ResultsFiles) -> list[Path]:
+def _learning_curves(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     written = []
     for teacher, rows in results.histories.items():
         history = {column: [_number_or_nan(row[column]) for row in rows] for column in rows[0]}
         if not metrics_by_split(history):
             continue  # the history of a probe has no epochs
-        learning_curves(history, results.folder / curves_png(teacher), teacher)
-        written.append(results.folder / curves_png(teacher))
+        learning_curves(history, at(curves_png(teacher)), teacher)
+        written.append(at(curves_png(teacher)))
     return written
 
 
-def _courses(results: ResultsFiles) -> list[Path]:
+def _courses(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     of_teacher = courses(results)
     if not of_teacher:
         return []
-    accuracy_by_minutes(of_teacher, from_random_weights(results), results.folder / COURSES_PNG)
-    return [results.folder / COURSES_PNG]
+    accuracy_by_minutes(of_teacher, from_random_weights(results), at(COURSES_PNG))
+    return [at(COURSES_PNG)]
 
 
-def _confusions(results: ResultsFiles) -> list[Path]:
+def _confusions(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     written, split = [], main_split(results)
     for table in sorted((results.folder / "benchmarks" / "precision").glob("confusion_*.csv")):
         rows = read_results_table(table)
         classes = [row["target"] for row in rows]
         matrix = np.array([[int(row[name]) for name in classes] for row in rows], dtype=np.int64)
         model = table.stem.removeprefix("confusion_")
-        confusion_matrix(matrix, classes, results.folder / confusion_png(model), f"{model} on {split}")
-        written.append(results.folder / confusion_png(model))
+        confusion_matrix(matrix, classes, at(confusion_png(model)), f"{model} on {split}")
+        written.append(at(confusion_png(model)))
     return written
 
 
-def _reliability(results: ResultsFiles) -> list[Path]:
+def _reliability(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     split = main_split(results)
     bins = {
         kind: [
@@ -114,11 +122,11 @@ def _reliability(results: ResultsFiles) -> list[Path]:
     bins = {kind: points for kind, points in bins.items() if points}
     if not bins:
         return []
-    reliability(bins, results.folder / RELIABILITY_PNG)
-    return [results.folder / RELIABILITY_PNG]
+    reliability(bins, at(RELIABILITY_PNG))
+    return [at(RELIABILITY_PNG)]
 
 
-def _accuracy(results: ResultsFiles) -> list[Path]:
+def _accuracy(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     rows = [row for row in results.precision if row["split"] == main_split(results)]
     if not rows:
         return []
@@ -128,13 +136,13 @@ def _accuracy(results: ResultsFiles) -> list[Path]:
         [row["kind"] for row in rows],
         [number(row["accuracy"]) for row in rows],
         [(number(row["accuracy_low"]), number(row["accuracy_high"])) for row in rows],
-        results.folder / ACCURACY_PNG,
+        at(ACCURACY_PNG),
         label=f"accuracy on {main_split(results)}",
     )
-    return [results.folder / ACCURACY_PNG]
+    return [at(ACCURACY_PNG)]
 
 
-def _pareto(results: ResultsFiles) -> list[Path]:
+def _pareto(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     pairs = pareto_rows(results)
     if len(pairs) < 2:
         return []
@@ -145,11 +153,11 @@ def _pareto(results: ResultsFiles) -> list[Path]:
         [number(row["accuracy"]) for row, _ in pairs],
         [number(timing["p50_ms"]) for _, timing in pairs],
         [number(timing["file_mb"] or "0") for _, timing in pairs],
-        results.folder / PARETO_PNG,
+        at(PARETO_PNG),
         x_label=f"p50 latency, ms, at batch {first['batch_size']} on {first['threads']} threads",
         y_label=f"accuracy on {main_split(results)}",
     )
-    return [results.folder / PARETO_PNG]
+    return [at(PARETO_PNG)]
 
 
 def pareto_rows(results: ResultsFiles) -> list[tuple[Row, Row]]:

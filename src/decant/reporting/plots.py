@@ -1,4 +1,6 @@
-"""Figures of results. Each function draws one figure and writes it as PNG; the same values give the same bytes.
+"""Figures of results. Each function draws one figure and writes it as PNG, or as SVG at a path that ends in .svg.
+
+The same values give the same bytes.
 
 Colours are Okabe and Ito's (2008), which colour-blind people can distinguish; each kind of model keeps its colour and
 marker in all figures.
@@ -12,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
@@ -335,7 +338,11 @@ def save(figure: Figure, path: Path, title: str) -> None:
         figure.suptitle(title.replace("$", r"\$"), fontsize=11, color=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     with any_script():
-        figure.savefig(path, metadata={"Software": None})  # without matplotlib's version, for equal bytes
+        if path.suffix == ".svg":
+            with rc_context({"svg.hashsalt": path.stem}):
+                figure.savefig(path, metadata={"Date": None, "Creator": None})
+        else:
+            figure.savefig(path, metadata={"Software": None})  # without matplotlib's version, for equal bytes
 
 
 @contextmanager

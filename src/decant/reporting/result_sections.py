@@ -1,4 +1,4 @@
-"""The sections on results: headline, precision, limits. Each is "" without its files."""
+"""The appendix on results: precision, limits. Each is "" without its files."""
 
 from pathlib import Path
 
@@ -10,61 +10,14 @@ from decant.reporting.results_files import (
     Row,
     headline_rows,
     main_split,
-    of_kind,
-    reported_latency,
     student_row,
+    transductive_text,
 )
 
 MANY_CLASSES = 25
 CALIBRATED_KINDS = ("ensemble", "student_onnx", "student_onnx_int8")
 SUBSETS = {"all": "all", "with_duplicate": "with a duplicate", "without_duplicate": "without"}
 FEW_IMAGES = 20  # with fewer images, a class's precision or an interval is not reliable
-
-
-def headline_section(results: ResultsFiles, base: Path) -> str:
-    """The result in a few sentences and one table."""
-    split = main_split(results)
-    student = student_row(results, split)
-    if student is None:
-        return ""
-    return paragraphs(
-        " ".join(_headline_sentences(results, split, student)),
-        markdown_table(
-            ["model", "accuracy (95 % interval)", "macro precision", "p50 ms", "file MB"],
-            [_headline_cells(results, row) for row in headline_rows(results, split)],
-        ),
-    )
-
-
-def _headline_sentences(results: ResultsFiles, split: str, student: Row) -> list[str]:
-    owner = "twin's" if results.choice.get("shipped") == "student_alone" else "student's"
-    form = "ONNX file" if student["kind"].startswith("student_onnx") else "network"
-    sentences = [
-        f"The {owner} {form} has an accuracy of {with_interval(student, 'accuracy')} and a macro precision of "
-        f"{with_interval(student, 'precision_macro')} on the {plural(int(student['n']), 'image')} of {split}."
-    ]
-    others = {"ensemble": "The ensemble", "student_alone": "The same network trained only on the given labels"}
-    for kind, name in others.items():
-        if row := of_kind(results, kind, split):
-            sentences.append(f"{name} has an accuracy of {with_interval(row, 'accuracy')}.")
-    timing = reported_latency(results, student["model"])
-    if timing:
-        sentences.append(
-            f"The {form}'s median time per image is {timing['p50_ms']} ms on "
-            f"{plural(int(timing['threads']), 'CPU thread')}; the file size is {timing['file_mb']} MB."
-        )
-    return sentences
-
-
-def _headline_cells(results: ResultsFiles, row: Row) -> list[str]:
-    timing = reported_latency(results, row["model"]) or {}
-    return [
-        row["model"],
-        with_interval(row, "accuracy"),
-        with_interval(row, "precision_macro"),
-        timing.get("p50_ms") or "–",
-        timing.get("file_mb") or "–",
-    ]
 
 
 def precision_section(results: ResultsFiles, base: Path) -> str:
@@ -232,8 +185,7 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
             f"Numbers per class are uncertain for classes with fewer than {FEW_IMAGES} images of {split}: {names}."
         )
     if results.study.get("soft_labels", {}).get("transductive"):
-        which = "refitted student, the submissions' model," if results.study.get("final") == "refit" else "student"
-        lines.append(f"The {which} was also trained on the teachers' soft labels of the images to predict.")
+        lines.append(transductive_text(results))
     if results.study.get("final") == "refit":
         lines.append(
             "The submissions come from models that were trained once more, with the same recipes, on all labelled "

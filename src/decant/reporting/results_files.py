@@ -8,6 +8,7 @@ from typing import Any
 
 from decant.errors import UserError
 from decant.evaluation.tables import number, read_results_table
+from decant.reporting.reasons import with_reasons
 from decant.timing.quoted import QUOTED_THREADS
 
 Row = dict[str, str]
@@ -48,6 +49,7 @@ class ResultsFiles:
     arm_comparisons: list[Row]
     latency: list[Row]
     latency_machine: dict[str, Any]
+    effects: list[Row]  # of changes of this study's teachers, from training/effects.csv beside the study's folder
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
     histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
     return ResultsFiles(
         folder=folder,
-        study=read_object(folder / "study.json"),
+        study=with_reasons(read_object(folder / "study.json"), folder),
         provenance=read_object(folder / "provenance.json"),
         geometry=read_object(folder / "geometry.json"),
         class_counts=read_results_table(folder / "data" / "classes.csv"),
@@ -86,6 +88,9 @@ def read_results_files(folder: Path) -> ResultsFiles:
         arm_comparisons=read_results_table(distillation / "comparisons.csv"),
         latency=read_results_table(latency / "metrics.csv"),
         latency_machine=read_object(latency / "machine.json"),
+        effects=[
+            row for row in read_results_table(folder.parent / "training" / "effects.csv") if row["study"] == folder.name
+        ],
     )
 
 
@@ -159,6 +164,16 @@ HEADLINE_MODELS: dict[str, Callable[[ResultsFiles, str], Row | None]] = {
 }
 
 
+def owner(results: ResultsFiles) -> str:
+    """Whose network is exported: "student" or "twin"."""
+    return "twin" if results.choice.get("shipped") == "student_alone" else "student"
+
+
+def confusion_rows(results: ResultsFiles, model: str) -> list[Row]:
+    """The model's confusion matrix: a row per label with the column `target` and one per predicted class; or []."""
+    return read_results_table(results.folder / "benchmarks" / "precision" / f"confusion_{model}.csv")
+
+
 def int8_is_offered(results: ResultsFiles) -> bool:
     """True if the int8 file is offered, or if no decision was recorded."""
     return bool(results.int8.get("offered", True))
@@ -193,3 +208,9 @@ def read_object(path: Path) -> dict[str, Any]:
         found = type(content).__name__
         raise UserError(f"{path}: expected a JSON object, not {found}; run the stage again that writes this file")
     return content
+
+
+def transductive_text(results: ResultsFiles) -> str:
+    """A sentence on which student learned from the images to predict, for a study that is transductive."""
+    which = "refitted student, the submissions' model," if results.study.get("final") == "refit" else "student"
+    return f"The {which} was also trained on the teachers' soft labels of the images to predict."

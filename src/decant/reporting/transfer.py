@@ -5,6 +5,7 @@ from pathlib import Path
 
 from decant.evaluation.markdown import markdown_image
 from decant.evaluation.tables import difference, minutes, number, plural, short, with_interval
+from decant.reporting.paired import reversed_row
 from decant.reporting.results_files import ResultsFiles, Row, best_teacher, main_split
 
 COURSES_PNG = "teachers/courses.png"
@@ -90,7 +91,7 @@ def _difference(results: ResultsFiles, first: str, second: str, split: str) -> l
     for row in results.comparisons:
         if row["split"] != split or {row["model"], row["other"]} != {first, second}:
             continue
-        shown = row if row["model"] == first else _reversed(row)
+        shown = row if row["model"] == first else reversed_row(row)
         low, high = (number(shown[f"accuracy_difference_{end}"]) for end in ("low", "high"))
         if low <= 0 <= high:
             verdict = "the images do not show which of the two is better"
@@ -98,16 +99,6 @@ def _difference(results: ResultsFiles, first: str, second: str, split: str) -> l
             verdict = f"{first if low > 0 else second} is better on these images"
         return [f"The difference on the same images is {difference(shown, 'accuracy_difference')}: {verdict}."]
     return []
-
-
-def _reversed(row: Row) -> Row:
-    """The same comparison seen from the other model."""
-    value, low, high = (0.0 - number(row[f"accuracy_difference{end}"]) for end in ("", "_low", "_high"))
-    return {
-        "accuracy_difference": str(value),
-        "accuracy_difference_low": str(high),
-        "accuracy_difference_high": str(low),
-    }
 
 
 def _first_epoch(histories: Mapping[str, list[Row]], pretrained: str, scratch: list[str]) -> list[str]:

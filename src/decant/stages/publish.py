@@ -25,7 +25,9 @@ from decant.evaluation.metrics import class_count_rows
 from decant.evaluation.tables import write_results_table
 from decant.processes import launched
 from decant.reporting.figures import render_figures
-from decant.reporting.report import write_readme, write_report, write_root_report
+from decant.reporting.pictures import FOLDER as PICTURES
+from decant.reporting.report import APPENDIX, REPORT, write_report
+from decant.reporting.root_report import write_readme, write_root_report
 from decant.stages import STUDENTS
 from decant.stages.shipped import CHOICE
 from decant.stages.support.checkpoints import model_folders
@@ -33,16 +35,18 @@ from decant.stages.support.experiment import Experiment, git
 from decant.stages.support.input_geometry import chosen_geometry
 from decant.stages.support.mistakes import study_mistakes
 from decant.stages.support.onnx_predictions import CARD
+from decant.stages.support.pictures import write_pictures
 from decant.stages.support.provenance import PROVENANCE, command, digest, short_path
 from decant.stages.support.resolve import stage_result
+from decant.study import documented
 from decant.study_files import ROOT
 from decant.workspace import StageResult, record_of, replacing, write_json
 
 log = logging.getLogger(__name__)
-MISTAKES = "mistakes.html"  # contains images
+MISTAKES = "mistakes.html"  # contains images, as the pictures do
 OWNED = (  # a study's folder may contain tables of other benchmarks too
-    "*.json", "submission*.csv", "REPORT.md", MISTAKES, "data/*.*", "clean/*.*", "teachers/*.*", "ensemble/*.*",
-    "export/*.*", "benchmarks/precision/*.*", "benchmarks/latency/*.*",
+    "*.json", "submission*.csv", REPORT, APPENDIX, MISTAKES, f"{PICTURES}/*.jpg", "data/*.*", "clean/*.*",
+    "teachers/*.*", "ensemble/*.*", "export/*.*", "benchmarks/precision/*.*", "benchmarks/latency/*.*",
 )  # fmt: skip
 REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
@@ -86,9 +90,10 @@ def copy_published(experiment: Experiment, gathered: Path, folder: Path) -> None
     """Replace the published files by the gathered ones, and in the checkout write the root report and the README."""
     forget(folder)
     for path in owned_files(gathered):
-        if path.name != MISTAKES or experiment.study.data.may_be_shared:
+        shows_images = path.name == MISTAKES or path.parent.name == PICTURES
+        if not shows_images or experiment.study.data.may_be_shared:
             copy(path, folder / path.relative_to(gathered))
-    write_report(folder, folder / "REPORT.md")  # with the tables of other benchmarks
+    write_report(folder, folder / REPORT)  # with the tables of other benchmarks
     if folder.parent == ROOT / "results":
         write_root_report(folder.parent, ROOT / "REPORT.md")
         write_readme(ROOT / "README.md", folder.parent)
@@ -98,14 +103,19 @@ def gather(experiment: Experiment, study_files: list[Path]) -> Path:
     """Copy the stages' small results, draw the figures and write the report; return runs/<study>/results."""
     folder = experiment.workspace.folder / "results"
     results = {name: stage_result(experiment, name) for name in published_stages(experiment)}
+    pixels = stage_result(experiment, "pixels")
     if launched().leads:
-        write_results(experiment, study_files, results, folder)
+        write_results(experiment, study_files, results, pixels, folder)
     launched().wait()
     return folder
 
 
 def write_results(
-    experiment: Experiment, study_files: list[Path], results: Mapping[str, StageResult], folder: Path
+    experiment: Experiment,
+    study_files: list[Path],
+    results: Mapping[str, StageResult],
+    pixels: StageResult,
+    folder: Path,
 ) -> None:
     """Write everything that `gather` collects."""
     forget(folder)
@@ -114,11 +124,12 @@ def write_results(
     write_class_counts(manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
     write_mistakes(experiment, manifest, results, folder / MISTAKES)
-    write_json(folder / "study.json", experiment.study.model_dump(mode="json"))
+    write_pictures(experiment, manifest, results, pixels, folder)
+    write_json(folder / "study.json", documented(experiment.study))
     write_json(folder / "geometry.json", geometry_of(experiment, results["clean"]))
     write_json(folder / PROVENANCE, provenance(experiment, study_files, list(results.values())))
     render_figures(folder)
-    write_report(folder, folder / "REPORT.md")
+    write_report(folder, folder / REPORT)
 
 
 def geometry_of(experiment: Experiment, cleaned: StageResult) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def numbers(path: Path, key: str, values: Values, own: Any) -> FloatDistribution
 def values_of(section: Section, prefix: str = "") -> dict[str, Any]:
     """Key -> value of a section and of those inside it: `views.mix`, for example."""
     values: dict[str, Any] = {}
-    for name in type(section).model_fields:
+    for name in (key for key in type(section).model_fields if key != "why"):
         value = getattr(section, name)
         values |= values_of(value, f"{prefix}{name}.") if isinstance(value, Section) else {f"{prefix}{name}": value}
     return values

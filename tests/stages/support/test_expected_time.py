@@ -26,7 +26,7 @@ def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seconds(name: str, *overrides: str) -> float:
-    """Of a stage of traffic_vehicles at the side at which steps are timed, without what does not depend on the study."""
+    """Of a stage of traffic_vehicles at the side at which steps are timed, without what every study takes."""
     sides = [f"{key}.input_px={speed.TIMED_PX}" for key in ("student", "teachers.lite1", "teachers.probe")]
     study = load_study("traffic_vehicles", [*sides, *overrides])
     return stage_seconds(study, name, COUNTS, SPEED) - stage_seconds(study, name, Counts(0, 0, 0), SPEED)

@@ -1,0 +1,46 @@
+"""Class-activation maps: which regions of an image speak for an answer."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from captum.attr import LayerGradientXActivation
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from decant.models.classifier import Classifier
+
+SMALLEST_MAP = 4  # cells a side: a coarser map shows no place
+
+
+def activation_maps(classifier: Classifier, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64] | None:
+    """LayerCAM (Jiang et al. 2021): gradient times activation of a convolution, where positive, summed over channels.
+
+    images: float32 [B, 3, H, W] in [0, 1]. classes: int64 [B], the answers to explain. Returns float64 [B, H, W] in
+    [0, 1], the highest value of each map 1; None for a network without convolutions that keep a map of places.
+    """
+    layer = mapped_layer(classifier, images[:1])
+    if layer is None:
+        return None
+    found = LayerGradientXActivation(classifier, layer).attribute(images, target=classes)
+    heat = found.detach().clamp(min=0).sum(dim=1, keepdim=True)
+    heat = F.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    highest = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    return (heat / highest).double().cpu().numpy()
+
+
+def mapped_layer(classifier: nn.Module, image: Tensor) -> nn.Module | None:
+    """The last convolution whose output is at least SMALLEST_MAP cells wide and high."""
+    called: list[nn.Module] = []
+
+    def note(module: nn.Module, _: object, output: Tensor) -> None:
+        if min(output.shape[-2:]) >= SMALLEST_MAP:
+            called.append(module)
+
+    hooks = [part.register_forward_hook(note) for part in classifier.modules() if isinstance(part, nn.Conv2d)]
+    try:
+        with torch.no_grad():
+            classifier(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called[-1] if called else None

@@ -1,0 +1,1 @@
+"""The seven sections of a study's report, one module each."""

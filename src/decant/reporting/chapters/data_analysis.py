@@ -1,0 +1,138 @@
+"""Data Analysis and Cleaning: what was observed, what was done with it and why."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decant.data.sources import SOURCES
+from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
+from decant.evaluation.tables import joined, plural, short, thousands
+from decant.reporting.figures import CLASSES_PNG
+from decant.reporting.pictures import SAMPLES, VIEWS, where_the_pictures_are
+from decant.reporting.reasons import reasons
+from decant.reporting.results_files import ResultsFiles, splits_in_order
+from decant.reporting.sections import absent_classes
+
+WHY = {  # issue -> why something is done with it
+    "broken": "a file that cannot be decoded teaches nothing",
+    "extra_leak": "a copy of an image that is scored must not be trained on",
+    "extra_copy": "the main source has the same file with its label",
+    "exact_duplicate": "a repeated image would count twice",
+    "conflict": "the same file has two labels, and nobody knows which is right",
+    "leak": "a copy in a stricter split would make scores too high",
+    "near_duplicate": "kept, but in one split as a whole, and counted as one in intervals",
+    "label": "a doubtful label can also be a rare but true one, so people decide about most of them",
+    "odd": "an unusual image may still be a right one",
+    "warning": "the decoder read the image in spite of damaged metadata",
+}
+ACTIONS = {  # action -> what was done, after a count
+    "drop": "set aside",
+    "downweight": "kept without their label's weight",
+    "relabel": "relabelled",
+    "group": "grouped",
+    "review": "listed for review",
+    "suggest": "listed",
+    "none": "left as they are",
+}
+
+
+def data_analysis(results: ResultsFiles, base: Path) -> str:
+    if not results.class_counts and not results.clean_metrics:
+        return ""
+    issues = _issue_rows(results.clean_metrics)
+    return section(
+        "Data Analysis and Cleaning",
+        " ".join([*_observed(results), *_cleaned(results), _noise(results.clean_metrics)]).strip(),
+        _splits(results),
+        markdown_table(["observed", "done", "because", "images"], issues, left=3) if issues else "",
+        " ".join([_policy(results), where_the_pictures_are(results, base)]).strip(),
+        figure_row(
+            base,
+            {
+                "Images per class and split": results.folder / CLASSES_PNG,
+                "Sample images": results.folder / SAMPLES,
+                "An image, and its views in training": results.folder / VIEWS,
+            },
+        ),
+    )
+
+
+def _observed(results: ResultsFiles) -> list[str]:
+    """How many images and classes there are, how uneven the classes are, and which splits lack some."""
+    if not results.class_counts:
+        return []
+    source = SOURCES.get(str(results.study.get("data", {}).get("source")))
+    counts: dict[str, int] = {}
+    for row in results.class_counts:
+        if row["class"] and row["split"] == "train":
+            counts[row["class"]] = counts.get(row["class"], 0) + int(row["images"])
+    classes = {row["class"] for row in results.class_counts if row["class"]}
+    total = sum(int(row["images"]) for row in results.class_counts)
+    begin = f"{capitalised(source.caption)}: " if source else ""
+    sentences = [f"{begin}{plural(total, 'image')}, {plural(len(classes), 'class', 'classes')}."]
+    if len(counts) > 1:
+        largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+        if counts[largest] == counts[smallest]:
+            sentences.append(f"Each class has {plural(counts[largest], 'image')} of train.")
+        else:
+            sentences.append(
+                f"In train the largest class, {plain(largest)}, has {plural(counts[largest], 'image')}, the smallest, "
+                f"{plain(smallest)}, {thousands(counts[smallest])}."
+            )
+    return sentences + absent_classes(results.class_counts, classes)
+
+
+def _cleaned(results: ResultsFiles) -> list[str]:
+    counts = results.clean_metrics
+    if "found" not in counts or "kept" not in counts:
+        return []
+    set_aside = counts.get("set_aside", counts["found"] - counts["kept"])
+    found = plural(counts["found"], "found image")
+    return [f"Cleaning set {thousands(set_aside)} of {found} aside; no file was changed."]
+
+
+def _noise(clean_metrics: Mapping[str, Any]) -> str:
+    noise = clean_metrics.get("label_noise", {}).get("train")
+    if not noise or noise.get("rate") is None:
+        return ""
+    names = {"from_joint": "predictions", "from_duplicates": "duplicates"}
+    rates = {
+        name: tuple(short(str(noise[key][end])) for end in ("rate", "low", "high"))
+        for key, name in names.items()
+        if noise.get(key)
+    }
+    sources = [f"from {name} {rate} ({low}–{high})" for name, (rate, low, high) in rates.items()]
+    more = f": {joined(sources)}" if sources else ""
+    return f"The estimated share of wrong labels in train is {short(str(noise['rate']))}{more}."
+
+
+def _splits(results: ResultsFiles) -> str:
+    images: dict[str, int] = {}
+    for row in results.class_counts:
+        images[row["split"]] = images.get(row["split"], 0) + int(row["images"])
+    splits = splits_in_order(list(images))
+    if not splits:
+        return ""
+    return markdown_table(["kept images of", *splits], [["images", *(thousands(images[split]) for split in splits)]])
+
+
+def _issue_rows(clean_metrics: Mapping[str, Any]) -> list[list[str]]:
+    """Issue, count, what was done with how many, and why."""
+    counts, actions = clean_metrics.get("issues", {}), clean_metrics.get("issue_actions", {})
+    rows = []
+    for issue, count in counts.items():
+        done = {name: images for name, images in actions.get(issue, {}).items() if images}
+        texts = [
+            ACTIONS.get(action, action) if len(done) == 1 else f"{thousands(images)} {ACTIONS.get(action, action)}"
+            for action, images in done.items()
+        ]
+        rows.append([issue.replace("_", " "), joined(texts) if texts else "–", WHY.get(issue, "–"), thousands(count)])
+    return sorted(rows, key=lambda row: -int(row[-1].replace(",", "")))
+
+
+def _policy(results: ResultsFiles) -> str:
+    policy = results.study.get("clean", {}).get("policy")
+    issues = results.folder / "clean" / "issues.csv"
+    sentences = [f"The cleaning policy is `{policy}`."] if policy else []
+    sentences += [plain(reason) for reason in reasons(results.study, ["clean"]).values()]
+    return " ".join(sentences) if issues.is_file() or sentences else ""

@@ -1,0 +1,127 @@
+"""The report as one HTML page: light and dark, for print too, and without anything from another file or server."""
+
+import base64
+import re
+from html import escape
+from itertools import pairwise
+from mimetypes import guess_type
+from pathlib import Path
+from urllib.parse import unquote
+
+from markdown_it.token import Token
+
+from decant.reporting.markdown_tokens import parser, plain_text
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #fff; --line: #d0d7de; --head: #0b4f7d;
+  --stripe: #f6f8fa; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --line: #3d444d;
+  --head: #7cc4f5; --stripe: #161b22; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 62rem; padding: 1.5rem 1rem 4rem; overflow-wrap: break-word; }
+h1 { line-height: 1.2; } h2 { color: var(--head); margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
+nav { font-size: .9rem; color: var(--soft); } nav a { margin-right: .9rem; display: inline-block; }
+a { color: var(--head); }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .88rem; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
+th { border-bottom: 2px solid var(--line); } tbody tr:nth-child(even) { background: var(--stripe); }
+.right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr));
+  margin: 1rem 0; }
+figure { margin: 0 auto; width: 100%; max-width: 44rem; break-inside: avoid; }
+figcaption { font-size: .85rem; color: var(--soft); text-align: center; }
+figure > img { display: block; width: 100%; height: auto; max-height: 34rem; margin: auto; background: #fff;
+  border-radius: .4rem; object-fit: contain; }
+code { font-size: .88em; background: var(--stripe); padding: 0 .25em; border-radius: .25em; }
+@media print { :root { --ink: #000; --soft: #333; --paper: #fff; --line: #bbb; --head: #0b4f7d; --stripe: #f6f8fa; }
+  body { font-size: 9.5pt; line-height: 1.35; max-width: none; padding: 0; } nav { display: none; }
+  h2 { margin-top: 1rem; } .scroll { overflow: visible; } table { font-size: 7.4pt; } th, td { padding: .1rem .3rem; }
+  tr { break-inside: avoid; }
+  h2 { break-after: avoid; } .pictures { grid-template-columns: repeat(auto-fit, minmax(6cm, 1fr)); }
+  figure > img { max-height: 7cm; } .appendix { break-before: page; } }
+"""
+
+
+def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]) -> str:
+    """The page as HTML.
+
+    folder: where the files are that the Markdown links; images are put into the page, other links are shown as text.
+    vectors: path in the Markdown -> the figure as SVG.
+    """
+    title = report.partition("\n")[0].removeprefix("# ")
+    inside = _Inlined(folder, vectors)
+    body, more = inside.html(report), inside.html(appendix)
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
+    links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in headings)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f'<nav aria-label="sections">{links}<a href="#appendix">Appendix</a></nav>\n'
+        f'<main>{body}</main>\n<section class="appendix" id="appendix">{more}</section>\n</body></html>\n'
+    )
+
+
+class _Inlined:
+    """Markdown to HTML with the images inside."""
+
+    def __init__(self, folder: Path, vectors: dict[str, Path]) -> None:
+        self.folder, self.vectors = folder, vectors
+        self.shown: dict[str, str] = {}
+
+    def html(self, markdown: str) -> str:
+        markdown_it = parser()
+        tokens = markdown_it.parse(markdown)
+        for token in tokens:
+            self._changed(token)
+        text = str(markdown_it.renderer.render(_with_anchors(tokens), markdown_it.options, {}))
+        text = text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+        text = re.sub(
+            r'<div class="scroll"><table>\s*<thead>\s*<tr>((?:(?!</table>).)*?<img.*?)</table></div>',
+            _pictures,
+            text,
+            flags=re.S,
+        )
+        text = re.sub(r"<p>(<img [^>]*>)</p>", lambda found: f'<div class="pictures">{_figure(found[1])}</div>', text)
+        return re.sub(r'<img src="([^"]*)" alt="([^"]*)" ?/?>', self._image, text)
+
+    def _changed(self, token: Token) -> None:
+        """Right-aligned cells by a class, as the page allows no other style; links to files as text."""
+        if token.type in ("th_open", "td_open"):
+            token.attrs = {"class": "right"} if "right" in str(token.attrs.pop("style", "")) else {}
+        for child in token.children or []:
+            if child.type == "link_open" and "://" not in str(child.attrs["href"]):
+                child.tag, child.attrs = "span", {}
+            elif child.type == "link_close":
+                child.tag = "span" if token.content.count("://") == 0 else "a"
+
+    def _image(self, found: re.Match[str]) -> str:
+        """The image as SVG inside the page, or as a data URI."""
+        target, caption = unquote(found[1]), found[2]
+        vector = self.vectors.get(target)
+        source = vector or self.folder / target
+        if not source.is_file():
+            return f"<em>{caption}: not here</em>"
+        kind = guess_type(source.name)[0] or "image/png"
+        data = base64.b64encode(source.read_bytes()).decode("ascii")
+        return f'<img src="data:{kind};base64,{data}" alt="{caption}" loading="lazy">'
+
+
+def _with_anchors(tokens: list[Token]) -> list[Token]:
+    for opened, inline in pairwise(tokens):
+        if opened.type == "heading_open" and opened.tag == "h2":
+            opened.attrs["id"] = re.sub(r"\W+", "-", plain_text(inline).lower()).strip("-")
+    return tokens
+
+
+def _pictures(found: re.Match[str]) -> str:
+    """A table of images as figures with captions."""
+    images = re.findall(r"<img [^>]*>", found[0])
+    return f'<div class="pictures">{"".join(map(_figure, images))}</div>'
+
+
+def _figure(image: str) -> str:
+    caption = re.search(r'alt="([^"]*)"', image)
+    return f"<figure>{image}<figcaption>{caption[1] if caption else ''}</figcaption></figure>"

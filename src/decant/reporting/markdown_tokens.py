@@ -1,0 +1,42 @@
+"""Markdown as tokens: the part of CommonMark, with tables, that reports are written in."""
+
+from collections.abc import Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+
+def parser() -> MarkdownIt:
+    """CommonMark with tables; HTML in the text is not passed on."""
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def tokens_of(markdown: str) -> list[Token]:
+    return parser().parse(markdown)
+
+
+def table_rows(tokens: Sequence[Token]) -> list[list[Token]]:
+    """The cells of a table, row by row, the header first: each an inline token."""
+    rows: list[list[Token]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append(token)
+    return rows
+
+
+def is_picture(token: Token) -> bool:
+    """True if an inline token contains an image alone."""
+    return [child.type for child in token.children or []] == ["image"]
+
+
+def is_picture_table(tokens: Sequence[Token]) -> bool:
+    """True if a table has one row, and that of images: captions are in its header."""
+    rows = table_rows(tokens)
+    return len(rows) == 2 and all(is_picture(cell) for cell in rows[1])
+
+
+def plain_text(token: Token) -> str:
+    """The text of an inline token without its marks."""
+    return "".join(child.content for child in token.children or [])

@@ -1,0 +1,37 @@
+"""The pictures of a study: photos, so they are in a report only where the study's images may be shown."""
+
+from pathlib import Path
+
+from decant.evaluation.markdown import figure_row, link, section
+from decant.reporting.results_files import ResultsFiles
+
+FOLDER = "pictures"
+SAMPLES, DUPLICATES, SUSPECTS, VIEWS, WORST, TYPICAL, ACTIVATION = (
+    f"{FOLDER}/{name}.jpg" for name in ("samples", "duplicates", "suspects", "views", "worst", "typical", "activation")
+)
+CAPTIONS = {
+    SAMPLES: "Sample images per class",
+    DUPLICATES: "Copies and near duplicates that cleaning found, in pairs",
+    SUSPECTS: "Labels in doubt: given label, suggested class in brackets",
+    VIEWS: "An image, then views of it in training",
+    WORST: "The worst mistakes on test: label, then the exported file's and the ensemble's answers",
+    TYPICAL: "Typical mistakes of the commonest confusions on test",
+    ACTIVATION: "What speaks for the answer (LayerCAM, Jiang et al. 2021), beside the image",
+}
+
+
+def pictures_section(results: ResultsFiles, base: Path) -> str:
+    """All pictures of the study's images, one below the other; "" where there are none."""
+    rows = [figure_row(base, {caption: results.folder / file}) for file, caption in CAPTIONS.items()]
+    return section("Pictures", *rows)
+
+
+def where_the_pictures_are(results: ResultsFiles, base: Path) -> str:
+    """A sentence with a link to the page of mistakes, or where a run writes the pictures that are not here."""
+    page = results.folder / "mistakes.html"
+    if (results.folder / SAMPLES).is_file() or page.is_file():
+        more = f"[{link(page, base)}]({link(page, base)})" if page.is_file() else ""
+        return f"Mistakes with their images: {more}." if more else ""
+    if results.study.get("data", {}).get("may_be_shared", False):
+        return ""
+    return f"The study's images may not be shown here; a run draws them in `runs/{results.name}/results/{FOLDER}/`."

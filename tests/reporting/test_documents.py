@@ -1,0 +1,115 @@
+"""The report as HTML, PDF and slides, of an invented study with awkward class names."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pypdfium2
+import pytest
+from PIL import Image
+from pptx import Presentation
+from pptx.util import Pt
+
+from decant.reporting.documents import write_documents
+from decant.reporting.figures import render_figures
+from decant.reporting.report import report_text
+from decant.reporting.typst_markup import typst_markup
+
+
+@pytest.fixture(scope="module")
+def documents(study_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """File name -> path."""
+    render_figures(study_template)
+    folder = tmp_path_factory.mktemp("documents")
+    return {path.name: path for path in write_documents(study_template, folder, pdf=True, slides=True)}
+
+
+def pages(pdf: Path) -> list[str]:
+    document = pypdfium2.PdfDocument(pdf)
+    try:
+        return [page.get_textpage().get_text_range() for page in document]
+    finally:
+        document.close()
+
+
+def test_the_pdf_has_the_seven_sections_on_at_most_two_pages_before_the_appendix(
+    documents: dict[str, Path], study_template: Path
+) -> None:
+    texts = pages(documents["report.pdf"])
+    first = next(number for number, text in enumerate(texts) if "Appendix:" in text)
+    assert first <= 2
+    front = "\n".join(texts[:first])
+    titles = re.findall(r"^## (.*)$", report_text(study_template, study_template), flags=re.MULTILINE)
+    assert len(titles) == 7 and all(title in front for title in titles)
+
+
+def test_every_class_name_is_in_the_pdf_as_the_user_wrote_it(documents: dict[str, Path]) -> None:
+    text = "\n".join(pages(documents["report.pdf"]))
+    assert all(name in text for name in ("bus & $coach$", "truck|lorry", "грузовик"))
+
+
+def test_the_page_loads_nothing_and_contains_its_figures_as_vectors(documents: dict[str, Path]) -> None:
+    page = documents["report.html"].read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]*)"', page)
+    assert sources and all(source.startswith("data:image/") for source in sources)
+    assert any(source.startswith("data:image/svg+xml") for source in sources)
+    assert "<script" not in page and "http" not in re.sub(r'src="[^"]*"', "", page)
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+    assert page.count("<h2") >= 17 and "truck|lorry" in page
+
+
+def test_html_in_a_class_name_is_shown_and_not_obeyed(study: Path, tmp_path: Path) -> None:
+    settings = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**settings, "title": "<script>alert(1)</script>"}))
+    (page,) = write_documents(study, tmp_path)
+    assert "<script>" not in page.read_text(encoding="utf-8")
+
+
+def test_about_ten_slides_have_native_tables_and_charts_in_large_type(documents: dict[str, Path]) -> None:
+    deck = Presentation(str(documents["slides.pptx"]))
+    assert 8 <= len(deck.slides) <= 14
+    shapes = [shape for slide in deck.slides for shape in slide.shapes]
+    assert sum(shape.has_chart for shape in shapes) >= 2 and sum(shape.has_table for shape in shapes) >= 3
+    runs = [
+        paragraph.font.size for shape in shapes if shape.has_text_frame for paragraph in shape.text_frame.paragraphs
+    ]
+    cells = [cell for shape in shapes if shape.has_table for row in shape.table.rows for cell in row.cells]
+    runs += [paragraph.font.size for cell in cells for paragraph in cell.text_frame.paragraphs]
+    assert runs and all(size >= Pt(18) for size in runs)
+    assert all(shape.chart.font.size >= Pt(18) for shape in shapes if shape.has_chart)
+
+
+def test_every_shape_lies_on_its_slide(documents: dict[str, Path]) -> None:
+    deck = Presentation(str(documents["slides.pptx"]))
+    for shape in (shape for slide in deck.slides for shape in slide.shapes):
+        assert shape.left >= 0 and shape.top >= 0
+        assert shape.left + shape.width <= deck.slide_width and shape.top + shape.height <= deck.slide_height
+
+
+def test_a_study_without_results_still_has_documents(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    written = write_documents(tmp_path / "empty", tmp_path / "out", pdf=True, slides=True)
+    assert [path.name for path in written] == ["report.html", "report.pdf", "slides.pptx"]
+
+
+def test_photos_are_in_the_documents_where_they_are_in_the_results(study: Path, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "JPEG")
+    (study / "pictures").mkdir()
+    (study / "pictures" / "samples.jpg").write_bytes(file.getvalue())
+    written = write_documents(study, tmp_path, slides=True)
+    assert "data:image/jpeg;base64," in written[0].read_text(encoding="utf-8")
+    pictures = [
+        shape for slide in Presentation(str(written[1])).slides for shape in slide.shapes if shape.shape_type == 13
+    ]
+    assert len(pictures) == 1
+
+
+@pytest.mark.parametrize("text", ["#panic()", "$x$", "a_b*c", '"quoted"', "back\\slash", "<tag>", "@ref", "1 - 2"])
+def test_marks_of_typst_in_a_text_are_text(text: str) -> None:
+    escaped = re.sub(r"([\\`*_<$\[\]|])", r"\\\1", text)
+    markup = typst_markup(escaped, lambda _: "")
+    literals = [json.loads(part) for part in re.findall(r'#("(?:[^"\\]|\\.)*");', markup)]
+    assert "".join(literals) == text
+    assert re.sub(r'#"(?:[^"\\]|\\.)*";', "", markup) == ""

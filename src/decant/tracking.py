@@ -163,6 +163,24 @@ def wandb_run(mode: Mode, folder: Path, job: Job) -> Iterator[Log]:
             end_service()
 
 
+def from_server(ask: Callable[[], str]) -> str | None:
+    """Return what a call to W&B's server gives; None, with a warning, if it fails or does not answer in time."""
+    answers: list[str] = []
+
+    def call() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:
+            warn_once("server", f"W&B's server did not do what was asked: {error}")
+
+    thread = Thread(target=call, name="wandb", daemon=True)
+    thread.start()
+    thread.join(LONGEST_WAIT_S)
+    if thread.is_alive():
+        warn_once("server", f"W&B's server did not answer within {LONGEST_WAIT_S} s")
+    return answers[0] if answers else None
+
+
 class StartedRun:
     """A W&B run and the thread that talks to it. mode: how it was started in the end."""
 

@@ -91,7 +91,7 @@ class Job:
 
 
 class Log:
-    """A W&B run. Its methods return at once and never raise; a thread hands the values to W&B in this order."""
+    """A W&B run. A thread hands the values to W&B in the order of the calls, which do not wait for it."""
 
     def __init__(self, job: Job, online: Callable[[], bool] = lambda: False) -> None:
         self.job, self.online = job, online
@@ -103,7 +103,7 @@ class Log:
         self.calls.put(lambda run: run.log(values))
 
     def record(self, record: Record) -> None:
-        """The results of a finished stage."""
+        """The results of a finished stage. Raises what `images` raises."""
         images = {name: ask() for name, ask in record.images.items()} if self.job.share else {}
         for name, rows in record.tables.items():
             self.calls.put(partial(log_table, name=name, rows=rows, images=images.get(name, ())))
@@ -178,6 +178,7 @@ def from_server(ask: Callable[[], str]) -> str | None:
     thread.join(LONGEST_WAIT_S)
     if thread.is_alive():
         warn_once("server", f"W&B's server did not answer within {LONGEST_WAIT_S} s")
+        end_service()
     return answers[0] if answers else None
 
 

@@ -7,16 +7,23 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from decant.stages.support.experiment import Experiment, project_of
 from decant.stages.support.resolve import artifacts_read
-from decant.stages.support.tracked import read_rows, scores_of
+from decant.stages.support.tracked import read_rows, replay, scores_of
+from decant.tracking import Log
+from decant.training.resume import FILE
 
 pytest.importorskip("wandb")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RECORDED = ("clean", "ensemble", "soft_labels/convnext", "export", "benchmarks/precision")
+SHARED = ("clean", "benchmarks/precision")
+TRAINED, MORE_EPOCHS = ("teachers/convnext",), "teachers.convnext.epochs=3"
 RUN = """if True:
     import sys
     from pathlib import Path
@@ -24,15 +31,13 @@ RUN = """if True:
     from decant.stages.support.resolve import inputs_of, record, stage_result
     from decant.study_reading import load_study
 
-    study, data, runs, share, *stages = sys.argv[1:]
-    changes = [f"data.may_be_shared={share}"]
-    experiment = Experiment(load_study(study, changes), Path(data), Path(runs), wandb="offline")
+    study, data, runs, change, *stages = sys.argv[1:]
+    experiment = Experiment(load_study(study, change.split()), Path(data), Path(runs), wandb="offline")
     for stage in stages:
-        result = stage_result(experiment, stage)
-        record(experiment, stage, inputs_of(experiment, stage), result.folder)
-    epochs = "teachers.convnext.epochs=3"
-    stage_result(Experiment(load_study(study, [*changes, epochs]), Path(data), Path(runs), wandb="offline"),
-                 "teachers/convnext")
+        if stage == "teachers/convnext":
+            stage_result(experiment, stage)
+        else:
+            record(experiment, stage, inputs_of(experiment, stage), stage_result(experiment, stage).folder)
 """
 
 
@@ -55,7 +60,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for record in self.records["summary"]:
-            merged |= record["update"]
+            merged |= record.get("update", {})
         return merged
 
     @property
@@ -97,19 +102,19 @@ def tracked(
     tmp_path_factory: Any,
     repository: Path,
 ) -> Tracked:
-    """Stages of the finished chain given to W&B anew, and a teacher that is trained with it."""
-    share = request.param
+    """Stages of the finished chain given to W&B anew and, of the private study, a teacher that is trained with it."""
+    share = f"data.may_be_shared={str(request.param).lower()}"
     runs = tmp_path_factory.mktemp("tracked") / "runs"
     shutil.copytree(chain.experiment.runs, runs, symlinks=True)
-    words = [str(study_file), str(data_root), str(runs), str(share).lower(), *RECORDED]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUN, *words],
-        env={**os.environ, "PYTHONPATH": str(repository / "src")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "W&B" not in done.stderr, done.stderr
+    asked = [(share, SHARED)] if request.param else [(share, RECORDED), (f"{share} {MORE_EPOCHS}", TRAINED)]
+    for change, stages in asked:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", RUN, str(study_file), str(data_root), str(runs), change, *stages],
+            env={**os.environ, "PYTHONPATH": str(repository / "src")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and "W&B" not in done.stderr, done.stderr
     folder = runs / "tiny" / "wandb"
     found = [read_run(path) for path in sorted(folder.glob("offline-run-*"))]
     return Tracked(folder, {run.name: run for run in found}, runs / "store")
@@ -259,6 +264,32 @@ def test_trouble_with_the_records_of_a_stage_does_not_fail_it(
     assert (stage_result(again, "ensemble").folder / "weights.json").is_file()
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == ["ensemble: W&B did not get all of its results: no space left on device"]
+
+
+class Noted:
+    """Notes the rows that a W&B run is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+def test_a_continued_training_gives_w_and_b_its_earlier_epochs(tmp_path: Path) -> None:
+    epochs, noted = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}], Noted()
+    save_file({"weight": torch.zeros(1)}, tmp_path / FILE, metadata={"history": json.dumps(epochs)})
+    replay(cast(Log, noted), tmp_path)
+    assert noted.rows == epochs
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_a_training_that_starts_anew_has_no_earlier_epochs(tmp_path: Path, content: bytes | None) -> None:
+    noted = Noted()
+    if content is not None:
+        (tmp_path / FILE).write_bytes(content)
+    replay(cast(Log, noted), tmp_path)
+    assert noted.rows == []
 
 
 def history(folder: Path, accuracies: list[float]) -> None:

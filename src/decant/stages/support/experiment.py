@@ -108,12 +108,13 @@ def job_of(study: Study, stage: str, settings: Mapping[str, Any], reads: Sequenc
     """
     family, _, model = stage.partition("/")
     teacher = [f"teacher:{model}"] if model in study.teachers else []
+    repetition = [f"repetition:{study.student.repetition}"] if study.student.repetition and not teacher else []
     return Job(
         project=project_of(study.name),
         name=f"{stage}/{part}" if part else stage,
         group=model if teacher else stage,
         kind=family if teacher else stage,
-        tags=[f"stage:{family if teacher else stage}", *teacher, f"seed:{study.seed}"],
+        tags=[f"stage:{family if teacher else stage}", *teacher, f"seed:{study.seed}", *repetition],
         config={
             "stage": stage,
             "part": part,

@@ -486,6 +486,39 @@ def test_a_real_full_disk_does_not_fail_the_run_and_is_told_once(tmp_path, repos
     assert any("the disk is full" in line for line in lines) and len(set(lines)) == len(lines), done.stderr
 
 
+LISTENED_RUN = """if True:
+    import sys
+
+    def heard(event, given):
+        if event in ("socket.getaddrinfo", "socket.connect"):
+            address = given[0] if event == "socket.getaddrinfo" else given[1]
+            host = address[0] if isinstance(address, tuple) else address
+            if host not in ("127.0.0.1", "localhost") and not str(host).startswith(("/", "\\0")):
+                print("asked", host, flush=True)
+
+    sys.addaudithook(heard)
+    from pathlib import Path
+    from decant import tracking
+
+    with tracking.wandb_run("offline", Path(sys.argv[1]), tracking.Job("decant", "run")) as log:
+        log.metrics({"loss": 0.25})
+        log.record(tracking.Record(tables={"t": [{"a": 1}]}, artifacts=[tracking.Artifact("a", "model", "0", {})]))
+"""
+
+
+def test_a_real_offline_run_asks_no_other_machine(tmp_path, repository):
+    """Not even for reports of errors and of use."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LISTENED_RUN, str(tmp_path)],
+        env={**env, "PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+
+
 HANGING_RUN = """if True:
     import logging, os, signal, subprocess, sys, time
     from pathlib import Path

@@ -147,6 +147,7 @@ def wandb_run(mode: Mode, folder: Path, job: Job) -> Iterator[Log]:
         yield Silent()
         return
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else offline runs too send reports, and wait for them
     started = StartedRun(mode, folder, job)
     tracked = Log(job, lambda: started.mode == "online")
     tracked.use_reads()

@@ -24,7 +24,7 @@ def test_help_lists_every_command_with_what_its_script_does(capsys: pytest.Captu
     command.main(["--help"])
     lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()[2:]]
     assert [name for name, _ in lines] == list(COMMANDS)
-    asked = "run clean train combine soft-labels distill export verify predict plan report".split()
+    asked = "run clean train combine soft-labels distill export verify predict plan report review".split()
     assert set(asked) <= set(COMMANDS)
     assert dict(lines)["clean"].startswith("Examine")
 

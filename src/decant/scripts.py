@@ -23,6 +23,7 @@ COMMANDS = {  # name -> script, options that the name stands for
     "precision": ("benchmarks/precision.py",),
     "latency": ("benchmarks/latency.py",),
     "report": ("benchmarks/report.py",),
+    "review": ("research/wandb_report.py",),
 }
 
 

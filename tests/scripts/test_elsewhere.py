@@ -44,11 +44,11 @@ def test_it_gives_what_the_chain_gives(ended: tuple[Path, "subprocess.CompletedP
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_an_offline_run_a_training_lies_below_the_run_folder(
+def test_an_offline_run_per_stage_lies_below_the_run_folder(
     ended: tuple[Path, "subprocess.CompletedProcess[str]"],
 ) -> None:
     runs = sorted((ended[0] / "runs" / "micro" / "wandb").glob("offline-run-*"))
-    assert len(runs) == 2  # one for each fold
+    assert len(runs) == 3  # the cleaned data, and one for each fold
     assert all(list(run.glob("*.wandb")) for run in runs)
     # No server was reached, and none was waited for.
     assert "not available" not in ended[1].stderr

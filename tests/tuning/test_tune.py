@@ -180,7 +180,7 @@ def failing(error: Exception, number: int) -> Callable[..., dict[str, float]]:
     """Stands for `train_trial`; the trial with this number fails."""
 
     def train(experiment: Any, name: str, teacher: Any, folder: Path, after_epoch: Any, job: str) -> dict[str, float]:
-        if job == f"{name}/trial{number}":
+        if job == f"trial{number}":
             raise error
         return {"val_accuracy": 0.5, "val_nll": 1.0}
 

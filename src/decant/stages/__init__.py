@@ -19,6 +19,9 @@ Each stage is a module of this package with
     RESUMABLE = True                           if `build` continues in a folder that an interruption left
     repair(experiment, name, inputs, folder)   if the stage has files outside `folder`: called once per process for the
                                                finished stage, without its lock, to make again what was lost of them
+    records(experiment, name, inputs, folder)  what W&B gets of a stage that was built, read from its files: one
+                                               `tracking.Record` per run; a training opens its run itself
+    artifacts(name, folder, share)             the small files that stand for the stage in W&B's lineage
 
 A stage reads nothing but its `inputs`: the results of the stages that the table names. `support/resolve.py` finds them.
 `publish.py` is no stage and has no row in the table: it copies the small results of the finished stages.

@@ -1,5 +1,6 @@
 """Stage clean: what is in the data, what is wrong with it, what is done about it, and the split of each row."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -35,6 +36,7 @@ from decant.data.pool import batched, parallel
 from decant.data.preprocessing import Preprocessing, height_width
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
 from decant.errors import UserError
+from decant.evaluation.metrics import class_count_rows
 from decant.models.backbones import build_classifier
 from decant.models.inference import features_of, for_inference
 from decant.models.out_of_fold import out_of_fold, possible_folds, probe_probabilities
@@ -43,8 +45,9 @@ from decant.stages.support.auto_settings import source_digest
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import encoder_geometry, encoder_source, geometry_settings
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, flat
 from decant.study import Study, non_defaults
-from decant.tracking import progress
+from decant.tracking import Artifact, Record, progress
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
@@ -102,6 +105,20 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
     noise = {part: label_noise_metrics(judged) for part, judged in cleaned.judged.items()}
     write_json(folder / "metrics.json", {**cleaning_metrics(cleaned.manifest, cleaned.issues), "label_noise": noise})
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    kept = read_manifest(folder / "manifest.parquet").kept()
+    classes = class_count_rows(list(kept["split"]), list(kept["label"]))
+    own = artifacts(name, folder, experiment.study.data.may_be_shared)
+    yield Record(summary=flat(metrics), tables={"classes": classes}, artifacts=own)
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    """The numbers of the data; the manifest, which names the files, only if they may be shared."""
+    files = ["metrics.json", "manifest.parquet", "issues.csv"] if share else ["metrics.json"]
+    return [artifact("data", "dataset", folder, files)]
 
 
 def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Index) -> Cleaned:

@@ -1,6 +1,7 @@
 """Stage ensemble: temperatures and a weight for each teacher, fitted on val, and the pooled predictions."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from decant.evaluation.scores import scores
 from decant.evaluation.tables import write_results_table
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, flat, read_rows
 from decant.stages.support.weights import Weights
+from decant.tracking import Artifact, Record
 from decant.workspace import write_json
 
 VERSION = 3  # 3: temperature of the pool, tables; 2: soft labels have a temperature of their own
@@ -56,6 +59,22 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             contributions = contribution_rows(*val, pooling, weights.weights)
             write_results_table(contributions, folder / "contributions.csv", CONTRIBUTION_COLUMNS)
             write_results_table(diversity_rows(*val[:2]), folder / "diversity.csv", DIVERSITY_COLUMNS)
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    weights = json.loads((folder / "weights.json").read_text(encoding="utf-8"))
+    rows = [{"teacher": teacher, **flat(row)} for teacher, row in weights["teachers"].items()]
+    tables = {path.stem: read_rows(path) for path in sorted(folder.glob("*.csv"))}
+    summary = {f"val_{metric}": value for metric, value in weights["val"].items()}
+    yield Record(
+        summary={**summary, "pooling": weights["pooling"], "temperature": weights["temperature"]},
+        tables={"weights": rows, **tables},
+        artifacts=artifacts(name, folder, experiment.study.data.may_be_shared),
+    )
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return [artifact(name, "ensemble", folder, ["weights.json", *(path.name for path in sorted(folder.glob("*.csv")))])]
 
 
 def chosen_method(asked: str, members: Members, targets: np.ndarray, groups: np.ndarray) -> str:

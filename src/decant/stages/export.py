@@ -1,7 +1,7 @@
 """Stage export: the shipped model as ONNX, scored, described and verified from image file to class on val."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from decant.stages.support.onnx_predictions import (
     write_onnx_predictions,
 )
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, flat
 from decant.stages.support.weights import active_teachers, read_weights
+from decant.tracking import Artifact, Record
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "choice", "data", "data_digest", "teachers", "code")
@@ -60,6 +62,17 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     report = verify(file, images, TorchReference(checkpoint), labels=labels)
     write_json(folder / "verification.json", report)
     refuse(file, report)
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    report = json.loads((folder / "verification.json").read_text(encoding="utf-8"))
+    summary = {"file_mb": (folder / "student.onnx").stat().st_size / 1e6, **flat(report)}
+    yield Record(summary=summary, artifacts=artifacts(name, folder, experiment.study.data.may_be_shared))
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    described = ["classes.txt", "preprocessing.json", "accept.json", "MODEL_CARD.md", "verification.json"]
+    return [artifact("student-onnx", "model", folder, ["student.onnx", *described])]
 
 
 def val_temperature(manifest: Manifest, predictions: Path) -> float:

@@ -30,12 +30,13 @@ from decant.stages.support.onnx_predictions import (
     write_onnx_predictions,
 )
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, flat
 from decant.study import non_defaults
 from decant.timing.models import file_mb, measure_speedups, onnx_candidate, value_of
 from decant.timing.process import Inputs as TimedInputs
 from decant.timing.profiler import kernel_times
 from decant.timing.quoted import QUOTED_THREADS
-from decant.tracking import progress
+from decant.tracking import Artifact, Record, progress
 from decant.workspace import write_json
 
 VERSION = 8  # 8: log sums decide too which predictions are accepted; 7: crop, stretch or pad
@@ -100,6 +101,15 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     speed = timed(files, timed_inputs, study.benchmark.latency_calls)
     verdict = offer(report, speed, asked.int8_budget_points, file_mb(file))
     write_json(folder / "int8.json", {**verdict, **profiled(files, timed_inputs), **machine.cpu()})
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    summary = {"file_mb": file_mb(folder / FILE), **flat(read_offer(folder))}
+    yield Record(summary=summary, artifacts=artifacts(name, folder, experiment.study.data.may_be_shared))
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return [artifact("student-onnx-int8", "model", folder, [FILE, "accept.json", "int8.json", "verification.json"])]
 
 
 def calibration_seed(experiment: Experiment) -> int:

@@ -1,7 +1,7 @@
 """Stage benchmarks/latency: how long each model takes here, in fresh processes, without test-time augmentation."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from decant.stages.support.checkpoints import model_folders
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import typical_size
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, read_rows
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Benchmark, non_defaults
 from decant.timing.models import (
@@ -29,6 +30,7 @@ from decant.timing.models import (
 )
 from decant.timing.process import Inputs as TimedInputs
 from decant.timing.quoted import quoted_threads
+from decant.tracking import Artifact, Record
 from decant.workspace import write_json
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,15 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     rows += ensemble_rows(rows, active_teachers(read_weights(inputs.folder("ensemble"))))
     write_results_table(rows, folder / "metrics.csv", LATENCY_COLUMNS)
     write_json(folder / "machine.json", {**machine.description(), "picture_px": list(size)})
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    rows = read_rows(folder / "metrics.csv")
+    yield Record(tables={"latency": rows}, artifacts=artifacts(name, folder, experiment.study.data.may_be_shared))
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return [artifact(name, "tables", folder, ["metrics.csv", "machine.json"])]
 
 
 def timed_settings(asked: Benchmark) -> Benchmark:

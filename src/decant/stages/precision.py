@@ -1,5 +1,6 @@
 """Stage benchmarks/precision: all models of a study scored in the same way, on val and on test."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -29,11 +30,14 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import input_geometry
 from decant.stages.support.onnx_predictions import labelled_predictions, read_acceptance
 from decant.stages.support.resolve import Inputs
+from decant.stages.support.tracked import artifact, mistake_table, read_rows
 from decant.stages.support.training_data import read_training_data
+from decant.tracking import Artifact, Images, Record, Row
 
 VERSION = 8  # 8: the primary comparison; 7: intervals of groups; 6: comparisons of ensemble and teachers
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
+COMPARED = ("metrics", "comparisons", "soft_labels", "accept")  # tables of all models
 PRIMARY = STUDENTS  # the comparison that the project is about
 
 Rows = list[dict[str, object]]
@@ -73,6 +77,60 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         tables["soft_labels"] = soft_labels
     for table, rows in tables.items():
         write_results_table(rows, folder / f"{table}.csv")
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    """One record of the comparisons, and one per model: its rows, its per-class table, its confusions on test.
+
+    The record of the exported file also has its worst mistakes on test.
+    """
+    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    models, per_class = scored_models(list(experiment.study.teachers), inputs), read_rows(folder / "per_class.csv")
+    tables = {table: read_rows(folder / f"{table}.csv") for table in COMPARED}
+    own = artifacts(name, folder, experiment.study.data.may_be_shared)
+    yield Record(tables={table: rows for table, rows in tables.items() if rows}, artifacts=own)
+    for model, rows in rows_of_models(tables["metrics"]).items():
+        mistakes, images = mistakes_of(experiment, manifest, models) if model == SHIPPED else ([], list)
+        confusions = read_rows(folder / f"confusion_{model}.csv")
+        classes = [row for row in per_class if row["model"] == model]
+        yield Record(
+            part=model,
+            summary=summary_of(rows),
+            tables={"per_class": classes, **({"mistakes": mistakes} if mistakes else {})},
+            confusions={"confusion": confusions} if confusions else {},
+            images={"mistakes": images} if mistakes else {},
+        )
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return [artifact(name, "tables", folder, [path.name for path in sorted(folder.glob("*.csv"))])]
+
+
+def rows_of_models(metrics: Rows) -> dict[str, Rows]:
+    """Model -> its rows."""
+    models: dict[str, Rows] = {}
+    for row in metrics:
+        models.setdefault(str(row["model"]), []).append(row)
+    return models
+
+
+def summary_of(rows: Rows) -> dict[str, object]:
+    """The rows of one model as one: `kind`, and `test/accuracy`, `val/accuracy` and so on."""
+    scores = {
+        f"{row['split']}/{column}": value
+        for row in rows
+        for column, value in row.items()
+        if column not in ("model", "kind", "split")
+    }
+    return {"kind": rows[0]["kind"], **scores}
+
+
+def mistakes_of(experiment: Experiment, manifest: Manifest, models: Mapping[str, Model]) -> tuple[list[Row], Images]:
+    """The worst mistakes of the exported file on test, beside the ensemble's answers; none without test images."""
+    ids = list(manifest.of_split("test")["id"])
+    if not ids:
+        return [], list
+    return mistake_table(experiment, manifest, {name: models[name].log_probabilities("test", ids) for name in DRAWN})
 
 
 def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:

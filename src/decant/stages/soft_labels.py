@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from decant.stages.support.labelling import Labeller
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.training_data import Labels, read_training_data
 from decant.study import Study, non_defaults
-from decant.tracking import progress
+from decant.tracking import Artifact, Record, progress
 from decant.workspace import fingerprint, locked, write_json
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,19 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         )
         label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
     write_json(folder / "store.json", {"folder": store_folder.name, "views": study.soft_labels.views})
+
+
+def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
+    store = folder_of_store(folder)
+    size_mb = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
+    summary = {"views": experiment.study.soft_labels.views, "size_mb": round(size_mb, 3)}
+    yield Record(summary=summary, artifacts=artifacts(name, folder, experiment.study.data.may_be_shared))
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    """The header of the store, without the labels."""
+    files = {"store.json": folder / "store.json", "header.json": folder_of_store(folder) / "header.json"}
+    return [Artifact(name.replace("/", "-"), "soft_labels", folder.name, files)]
 
 
 def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:

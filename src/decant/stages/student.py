@@ -24,9 +24,11 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, fit_stem, head_settings, new_checkpoint, val_metrics, without_val
-from decant.stages.support.resolve import Inputs
+from decant.stages.support.resolve import Inputs, artifacts_read
+from decant.stages.support.tracked import model_artifacts, replay, trained_record
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
 from decant.study import Student, non_defaults
+from decant.tracking import Artifact
 from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
 from decant.training.supervised import class_factors, row_weights, supervised_loss, view_targets
@@ -90,9 +92,10 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             weight=weight,
             criterion_of_epoch=criterion_of,
         )
-    with experiment.track(name, settings(experiment, name, inputs)) as track:
+    with experiment.track(name, settings(experiment, name, inputs), artifacts_read(experiment, name)) as tracked:
+        replay(tracked, folder)
         if student.fits_head:
-            fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, track)
+            fit_head(experiment, student, data, checkpoint, data.labels.labelled, folder, folder, tracked.metrics)
         trained = train(
             checkpoint.classifier,
             task,
@@ -102,11 +105,16 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             val_metrics(experiment, data, checkpoint.preprocessing),
             student.dtype,
             experiment.device,
-            track,
+            tracked.metrics,
         )
-    save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+        save_checkpoint(folder, Checkpoint(trained, checkpoint.classes, checkpoint.preprocessing, checkpoint.card))
+        tracked.record(trained_record(name, folder, "", student.keep, study.metric))
     remove_features(folder)
     remove_resume(folder)
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return model_artifacts(name, folder)
 
 
 def seed_of(experiment: Experiment, name: str) -> int:

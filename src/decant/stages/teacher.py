@@ -24,10 +24,11 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.features import remove_features
 from decant.stages.support.input_geometry import geometry_settings, input_geometry
 from decant.stages.support.network import fit_head, fit_stem, head_settings, new_checkpoint, val_metrics, without_val
-from decant.stages.support.resolve import Inputs
+from decant.stages.support.resolve import Inputs, artifacts_read
+from decant.stages.support.tracked import model_artifacts, replay, trained_record
 from decant.stages.support.training_data import Labels, TrainingData, auxiliary_labels, read_training_data
 from decant.study import Teacher, non_defaults
-from decant.tracking import Log
+from decant.tracking import Artifact, Metrics
 from decant.training.augmentation import rand_augment
 from decant.training.auxiliary import narrow, of_first_outputs, widen, with_auxiliary
 from decant.training.loop import Task, train
@@ -68,14 +69,21 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         model_folder = folder / part if part else folder
         if not (model_folder / "model.json").is_file():  # else this fold was finished before an interruption
             log.info("%s %s: %d images", name, part or "", len(rows))
-            with experiment.track(f"{name}{part}", settings(experiment, name, inputs)) as track:
+            described = settings(experiment, name, inputs), artifacts_read(experiment, name), part
+            with experiment.track(name, *described) as tracked:
+                replay(tracked, model_folder)
                 views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, part), rows, geometry)
-                checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, track)
-            save_checkpoint(model_folder, checkpoint)
+                checkpoint = train_one(experiment, teacher, data, views, seed, model_folder, folder, tracked.metrics)
+                save_checkpoint(model_folder, checkpoint)
+                tracked.record(trained_record(name, folder, part, teacher.keep, experiment.study.metric))
         remove_resume(model_folder)
     remove_features(folder)
     if teacher.folds:
         write_json(folder / "folds.json", fold_of_content(data.cache.contents, data.labels, parts))
+
+
+def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
+    return model_artifacts(name, folder)
 
 
 def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry: InputGeometry) -> Teacher:
@@ -126,7 +134,7 @@ def train_one(
     seed: int,
     folder: Path,
     features_folder: Path,
-    track: Log,
+    track: Metrics,
 ) -> Checkpoint:
     """Train one network on the given labels of the images that `views` may mix. features_folder: as for `fit_head`."""
     checkpoint = started(experiment, teacher, data, views, seed, folder, features_folder, track)
@@ -157,7 +165,7 @@ def started(
     seed: int,
     folder: Path,
     features_folder: Path,
-    track: Log,
+    track: Metrics,
 ) -> Checkpoint:
     """The network before training: its weights loaded or random, its stem and its head fitted where this is asked.
 
@@ -204,9 +212,9 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs) -> li
     data = read_training_data(inputs, name)
     views = ViewSet.of(data.cache, teacher.views, derived_seed(seed, ""), data.labels.labelled, geometry)
     with (
-        experiment.track(f"{name}-rates", settings(experiment, name, inputs)) as track,
+        experiment.track(name, settings(experiment, name, inputs), part="rates") as tracked,
         TemporaryDirectory() as folder,  # features of other settings must not be found
     ):
-        checkpoint = started(experiment, teacher, data, views, seed, Path(folder), Path(folder), track)
+        checkpoint = started(experiment, teacher, data, views, seed, Path(folder), Path(folder), tracked.metrics)
         task = task_of(experiment, teacher, data, views)
         return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)

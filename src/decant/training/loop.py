@@ -26,7 +26,7 @@ from decant.models.folded_norms import Pairs, foldable_pairs, folded_norms
 from decant.models.padded_depthwise import padded_depthwise
 from decant.processes import Team, team
 from decant.study import Training
-from decant.tracking import Log, progress
+from decant.tracking import Metrics, progress
 from decant.training.averaging import Averaged, Kept, best_epoch
 from decant.training.layers import train_layers, training_mode
 from decant.training.number_format import autocast
@@ -84,7 +84,7 @@ def train(
     evaluate: Evaluate,
     dtype: str,
     device: torch.device,
-    track: Log,
+    track: Metrics,
 ) -> Classifier:
     """Train in place and return the network to use: averaged if `ema_share` is set, of the epochs that `keep` names.
 

@@ -47,15 +47,15 @@ def train_trial(
     data = read_training_data(inputs)
     ((part, rows),) = teacher_stage.training_parts(data.labels, 0, seed).items()
     views = ViewSet.of(data.cache, resolved.views, derived_seed(seed, part), rows, geometry)
-    with experiment.track(job, teacher_stage.settings(experiment, stage, inputs)) as track:
+    with experiment.track(f"tuning/{name}", teacher_stage.settings(experiment, stage, inputs), part=job) as tracked:
 
-        def tracked(row: dict[str, Any]) -> None:
-            track(row)
+        def after_row(row: dict[str, Any]) -> None:
+            tracked.metrics(row)
             if "epoch" in row:  # other rows are those of a probe's regularisation
                 after_epoch(row, resolved.epochs)
 
         try:
-            checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, folder, tracked)
+            checkpoint = teacher_stage.train_one(experiment, resolved, data, views, seed, folder, folder, after_row)
         except Stopped:
             return None
     return val_metrics(experiment, data, checkpoint.preprocessing)(checkpoint.classifier)

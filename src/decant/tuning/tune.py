@@ -99,7 +99,7 @@ def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> No
 
 def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Subject, limits: Limits) -> Outcome:
     """Train a trial. Raises UserError if the trial is the recipe and cannot be trained; another one is PRUNED then."""
-    folder, job = search.trial_folder(trial.number), f"{subject.teacher}/trial{trial.number}"
+    folder, job = search.trial_folder(trial.number), f"trial{trial.number}"
     known = reported_epochs(search, trial.number)
     stops: list[Outcome] = []
 

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from decant.data.sources import Source, open_source, toy_vehicles_folder
 from decant.processes import launched
 from decant.study import Study
 from decant.study_files import ROOT
-from decant.tracking import Log, Mode, wandb_run
+from decant.tracking import Artifact, Job, Log, Mode, wandb_run
 from decant.workspace import StageResult, Undecided, Workspace, locked
 
 CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
@@ -88,12 +88,48 @@ class Experiment:
         for path, data in self.source.read(list(ids)):
             yield ids[path], data
 
-    def track(self, job: str, config: dict[str, Any]) -> AbstractContextManager[Log]:
-        """A W&B run for one training, as a function that logs metrics."""
-        name = f"{self.study.name}/{job}"
-        shared = self.study.data.may_be_shared
-        mode = self.wandb if launched().leads else "disabled"
-        return wandb_run(mode, self.workspace.folder, "decant", name, config, share_code=shared)
+    @property
+    def tracks(self) -> bool:
+        """True if this process writes W&B runs."""
+        return self.wandb != "disabled" and launched().leads
+
+    def track(
+        self, stage: str, settings: Mapping[str, Any], reads: Sequence[Artifact] = (), part: str = ""
+    ) -> AbstractContextManager[Log]:
+        """A W&B run of a stage or of a part of it: a fold, or a scored model. settings, reads: of the stage."""
+        mode = self.wandb if self.tracks else "disabled"
+        return wandb_run(mode, self.workspace.folder, job_of(self.study, stage, settings, reads, part))
+
+
+def job_of(study: Study, stage: str, settings: Mapping[str, Any], reads: Sequence[Artifact], part: str) -> Job:
+    """What W&B shows of a run: a project per study, a group per model, tags for stage, teacher and seed.
+
+    config: `settings`, which decide the result, without what equals a default, and `study`, the whole resolved study.
+    """
+    family, _, model = stage.partition("/")
+    teacher = [f"teacher:{model}"] if model in study.teachers else []
+    repetition = [f"repetition:{study.student.repetition}"] if study.student.repetition and not teacher else []
+    return Job(
+        project=project_of(study.name),
+        name=f"{stage}/{part}" if part else stage,
+        group=model if teacher else stage,
+        kind=family if teacher else stage,
+        tags=[f"stage:{family if teacher else stage}", *teacher, f"seed:{study.seed}", *repetition],
+        config={
+            "stage": stage,
+            "part": part,
+            "seed": study.seed,
+            "settings": dict(settings),
+            "study": study.model_dump(mode="json"),
+        },
+        reads=reads,
+        share=study.data.may_be_shared,
+    )
+
+
+def project_of(study: str) -> str:
+    """The W&B project of a study."""
+    return f"decant-{study}"
 
 
 def code_version() -> str:

@@ -26,7 +26,7 @@ from decant.stages.support.features import read_features
 from decant.stages.support.predicted import predicted
 from decant.stages.support.training_data import TrainingData, distinct_rows
 from decant.study import Training
-from decant.tracking import Log
+from decant.tracking import Metrics
 from decant.training.loop import Evaluate, network_input
 from decant.workspace import write_csv
 
@@ -86,7 +86,7 @@ def fit_head(
     rows: np.ndarray,
     folder: Path,
     features_folder: Path,
-    track: Log,
+    track: Metrics,
 ) -> None:
     """Write a logistic regression on features of images and of their mirror images into the checkpoint's head.
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from decant.stages import GRAPH, OF_ACTIVE, OF_CHOICE, REFIT, STORED, TWIN, Stag
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.weights import active_teachers, read_weights
 from decant.study import Study
+from decant.tracking import Artifact
 from decant.workspace import FINISHED, StageResult
 
+log = logging.getLogger(__name__)
 BUILDING, DONE = "building", "done"  # what the first of several processes tells the others about a stage
 
 
@@ -50,9 +53,11 @@ def stage_result(experiment: Experiment, name: str) -> StageResult:
     """
     if name not in experiment.finished:
         code, inputs = code_of(experiment, name), inputs_of(experiment, name)
+        built = []
 
         def build(folder: Path) -> None:
             code.build(experiment, name, inputs, folder)
+            built.append(folder)
 
         reads = outside_reads(experiment, name) + list(inputs.results.values())
         made_from = name, code.settings(experiment, name, inputs), reads, code.VERSION
@@ -62,6 +67,8 @@ def stage_result(experiment: Experiment, name: str) -> StageResult:
             result = experiment.workspace.stage(*made_from, with_others, resumable)
             if hasattr(code, "repair"):
                 code.repair(experiment, name, inputs, result.folder)
+            if built:
+                record(experiment, name, inputs, result.folder)
             launched().same(DONE)
         else:
             result = experiment.workspace.used[name] = experiment.workspace.located(*made_from)
@@ -171,6 +178,38 @@ def declaration(experiment: Experiment, name: str) -> Stage:
         known = list(experiment.study.teachers)
         raise UserError(f"no teacher {teacher!r} in {experiment.study.name}; {nearest(teacher, known)}")
     return exact[f"{family}/NAME"]
+
+
+def record(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
+    """Give W&B the records of a stage that was built. Trouble with them is logged: the stage is finished without."""
+    code = code_of(experiment, name)
+    if not experiment.tracks or not hasattr(code, "records"):
+        return
+    try:
+        settings, reads = code.settings(experiment, name, inputs), artifacts_read(experiment, name)
+        for one in code.records(experiment, name, inputs, folder):
+            with experiment.track(name, settings, reads, one.part) as tracked:
+                tracked.record(one)
+    except Exception as error:
+        log.warning("%s: W&B did not get all of its results: %s", name, error)
+
+
+def artifacts_read(experiment: Experiment, name: str) -> list[Artifact]:
+    """The artifacts of the stages that a stage reads; of a stage without artifacts, those of the stages that it reads.
+
+    Empty if nothing is tracked.
+    """
+    if not experiment.tracks:
+        return []
+    found: dict[str, Artifact] = {}
+    for read in names_read(experiment, name, lambda: active_members(experiment)):
+        code, result = code_of(experiment, read), experiment.finished.get(read)
+        if hasattr(code, "artifacts") and result is not None:
+            own = code.artifacts(read, result.folder, experiment.study.data.may_be_shared)
+        else:
+            own = artifacts_read(experiment, read)
+        found |= {artifact.label: artifact for artifact in own}
+    return list(found.values())
 
 
 def outside_reads(experiment: Experiment, name: str) -> list[StageResult | str]:

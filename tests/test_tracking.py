@@ -50,10 +50,10 @@ class FakeRun:
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch):
+def forgetful(monkeypatch, tmp_path):
     """A process that has warned of nothing yet, and whose variables are not changed."""
     monkeypatch.setattr(tracking, "_warned", set())
-    monkeypatch.setenv("WANDB_DATA_DIR", "")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "artifacts"))
 
 
 @pytest.fixture

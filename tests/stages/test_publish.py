@@ -174,8 +174,11 @@ def test_the_page_of_mistakes_leaves_the_runs_only_if_the_images_may_be_shared(
     )
     gathered = tmp_path / "gathered"
     gathered.mkdir()
-    for name in ("mistakes.html", "REPORT.md"):
+    (gathered / "pictures").mkdir()
+    for name in ("mistakes.html", "REPORT.md", "pictures/samples.jpg", "report.html"):
         (gathered / name).write_text("written", encoding="utf-8")
     monkeypatch.setattr(publish, "gather", lambda experiment, study_files: gathered)
     folder = publish.publish(experiment, [])
     assert (folder / "REPORT.md").is_file() and (folder / "mistakes.html").is_file() == may_be_shared
+    assert (folder / "pictures" / "samples.jpg").is_file() == may_be_shared
+    assert (folder / "APPENDIX.md").is_file() and not (folder / "report.html").exists()

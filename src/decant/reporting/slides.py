@@ -19,7 +19,7 @@ from decant.reporting.chapters.findings import findings
 from decant.reporting.chapters.future_work import confusions, future_work
 from decant.reporting.chapters.preprocessing import preprocessing
 from decant.reporting.markdown_tokens import is_picture_table, plain_text, table_rows, tokens_of
-from decant.reporting.pictures import ACTIVATION, CAPTIONS, SAMPLES, WORST
+from decant.reporting.pictures import ACTIVATION, SAMPLES, WORST
 from decant.reporting.results_files import (
     ResultsFiles,
     confusion_rows,
@@ -65,7 +65,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     data = content_of(data_analysis(results, base))
     _chart(deck, "Data", data.lead, class_counts(results), add_class_chart)
     _tabled(deck, "Cleaning", data.tables, "observed", ("observed", "done", "images"))
-    _picture(deck, CAPTIONS[SAMPLES], base / SAMPLES)
+    _picture(deck, "Sample images per class", base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
     networks = content_of(architecture(results, base))
     columns = ("network", "architecture", "start", "px", "10⁶ weights", "MB")
@@ -83,8 +83,8 @@ def write_slides(results_folder: Path, out: Path) -> None:
     _tabled(deck, "Results", found.tables, "model", (*found.tables[0][0][:6], "p50 ms") if found.tables else ())
     _confusion(deck, results)
     _chart(deck, "Accuracy against time", "", speed_points(results), add_speed_chart)
-    _picture(deck, CAPTIONS[WORST], base / WORST)
-    _picture(deck, CAPTIONS[ACTIVATION], base / ACTIVATION)
+    _picture(deck, "Worst mistakes: label, then both answers", base / WORST)
+    _picture(deck, "What speaks for the answer (LayerCAM)", base / ACTIVATION)
     _listed(deck, "Key findings", found.items)
     _listed(deck, "Future work", content_of(future_work(results, base)).items)
     deck.save(str(out))
@@ -238,11 +238,11 @@ def _confusion(deck: Any, results: ResultsFiles) -> None:
         return
     names = [row["target"] for row in rows]
     if len(names) > MOST_CLASSES_IN_A_MATRIX:
-        slide = _slide(deck, f"Commonest confusions of {student['model']} on {student['split']}")
+        slide = _slide(deck, f"Commonest confusions on {student['split']}")
         found = [[target, predicted, str(count)] for count, target, predicted in confusions(rows)]
         _table(slide, [["label", "prediction", "images"], *found], TOP)
         return
-    slide = _slide(deck, f"Labels (rows) and predictions of {student['model']} on {student['split']}")
+    slide = _slide(deck, f"Confusions on {student['split']}: a row per label, a column per prediction")
     cells = [[name if len(name) < 9 else f"{name[:7]}…" for name in row] for row in ([""] + names,)]
     cells += [[row["target"][:14], *(row[name] if row[name] != "0" else "" for name in names)] for row in rows]
     _shaded(_table(slide, cells, TOP))

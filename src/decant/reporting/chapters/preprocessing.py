@@ -22,7 +22,7 @@ def preprocessing(results: ResultsFiles, base: Path) -> str:
     steps = [
         ["decode", "RGB, turned as EXIF says", "networks see what a viewer shows"],
         *_resize(results),
-        ["scale", "mean and deviation of the pretrained weights", "the weights expect this range"],
+        ["scale", "mean and deviation that the network's weights expect", "weights fit the range that they were trained on"],
         *_views(results.study),
         *_splits(results),
     ]

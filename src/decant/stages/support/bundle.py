@@ -14,13 +14,22 @@ from decant.stages.support.experiment import Experiment
 from decant.study_files import ROOT
 from decant.workspace import LATEST
 
-FILES = ("student.onnx", "classes.txt", "preprocessing.json", "accept.json", "MODEL_CARD.md", "example.py")
+FILES = (
+    "student.onnx",
+    "student_bare.onnx",
+    "classes.txt",
+    "preprocessing.json",
+    "accept.json",
+    "MODEL_CARD.md",
+    "example.py",
+)
 INT8 = "student_int8.onnx"
 SCRIPTS = ("distill/verify_onnx.py", "distill/predict.py")
 COMMANDS, RESULTS = "commands.sh", "results"
-DEMANDS = {  # what is asked for -> the files that answer it, the first that exist
+DEMANDS = {  # what is asked for -> the files that answer it, as far as they exist
     "the classifier": ("student.onnx",),
     "a smaller classifier, for 8-bit arithmetic": (INT8,),
+    "its network without the preprocessing, to verify it": ("student_bare.onnx",),
     "the names of the classes, in the order of the outputs": ("classes.txt",),
     "the preprocessing, which the file contains": ("preprocessing.json",),
     "thresholds for predictions that can be trusted": ("accept.json",),

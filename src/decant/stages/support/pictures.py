@@ -138,10 +138,10 @@ def write_mistakes(manifest: Manifest, answers: dict[str, Path], read: Read, fol
     found = mistakes(said["file"], manifest.targets(rows))
     typical = [mistake for pair in commonest_confusions(found, PAIRS) for mistake in pair[: SHOWN // PAIRS]]
     for shown, name in ((found[:SHOWN], WORST), (typical, TYPICAL)):
-        write_sheet(_mistaken(manifest, rows, shown, said, read), 4, folder / name)
+        write_sheet(mistaken_tiles(manifest, rows, shown, said, read), 4, folder / name)
 
 
-def _mistaken(
+def mistaken_tiles(
     manifest: Manifest, rows: pd.DataFrame, shown: Sequence[Mistake], said: dict[str, np.ndarray], read: Read
 ) -> list[Tile]:
     images = read(rows.iloc[[mistake.row for mistake in shown]])

@@ -55,6 +55,7 @@ def create_app(models: Sequence[ServedModel], options: AppOptions) -> Flask:
         app.register_blueprint(blueprint)
     app.before_request(start_clock)
     app.after_request(finish)
+    app.teardown_request(close_files)
     app.register_error_handler(Refused, refused_response)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, failure)
@@ -189,7 +190,7 @@ def measured_now(served: Served) -> dict[tuple[str, metrics.Labels], float]:
         now["decant_batches_total", (("images", str(size)),)] = count
     for model in served.models:
         now["decant_model_loads_total", (("model", model.name),)] = model.loads
-        now["decant_model_fault", (("model", model.name),)] = bool(model.fault)
+        now["decant_model_fault", (("model", model.name),)] = int(bool(model.fault))
     return now
 
 
@@ -212,6 +213,11 @@ def finish(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def close_files(_: BaseException | None) -> None:
+    """Close the temporary files of a form."""
+    request.close()
 
 
 def refused_response(error: Refused) -> tuple[Response, int]:

@@ -52,7 +52,7 @@ class Metrics:
         for name in sorted({name for name, _ in values}):
             lines += heading(name, "counter" if name.endswith("_total") else "gauge")
             rows = sorted((labels, value) for (named, labels), value in values.items() if named == name)
-            lines += [f"{name}{braces(labels)} {value:.17g}" for labels, value in rows]
+            lines += [f"{name}{braces(labels)} {value}" for labels, value in rows]
         return "\n".join([*lines, *histogram("decant_request_seconds", buckets, seconds), ""])
 
 
@@ -62,7 +62,7 @@ def histogram(name: str, buckets: list[int], seconds: float) -> list[str]:
     for limit, count in zip([*map(str, BUCKETS_S), "+Inf"], buckets, strict=True):
         total += count
         lines.append(f'{name}_bucket{{le="{limit}"}} {total}')
-    return [*lines, f"{name}_sum {seconds:.17g}", f"{name}_count {total}"]
+    return [*lines, f"{name}_sum {seconds}", f"{name}_count {total}"]
 
 
 def heading(name: str, kind: str) -> list[str]:

@@ -140,7 +140,7 @@ def decoded(upload: Upload, limits: Limits, budget: PixelBudget) -> Iterator[np.
     except BrokenImage as error:
         raise refused(error, limits) from None
     if width * height > limits.pixels:
-        raise too_many_pixels(f"{width} x {height} pixels", limits)
+        raise too_many_pixels(limits, f"{width} x {height} pixels, ")
     with budget.reserved(width * height, limits.seconds):
         try:
             image = decode(upload.content)
@@ -152,12 +152,13 @@ def decoded(upload: Upload, limits: Limits, budget: PixelBudget) -> Iterator[np.
 def refused(error: BrokenImage, limits: Limits) -> Refused:
     """The refusal of an image that cannot be decoded."""
     if isinstance(error, TooManyPixels):
-        return too_many_pixels(str(error).partition(", more than")[0], limits)
+        return too_many_pixels(limits)
     if isinstance(error, NotAnImage):
         return Refused(415, "not_an_image", str(error))
     return Refused(422, "broken_image", str(error))
 
 
-def too_many_pixels(what: str, limits: Limits) -> Refused:
+def too_many_pixels(limits: Limits, size: str = "") -> Refused:
     """The refusal of an image that is too large to decode."""
-    return Refused(413, "too_many_pixels", f"{what}, more than the {limits.pixels / MEGA:g} megapixels of this server")
+    limit = f"{size}more than the {limits.pixels / MEGA:g} megapixels that this server reads"
+    return Refused(413, "too_many_pixels", limit)

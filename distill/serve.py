@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         type=above_zero,
         default=default.pixels / MEGA,
         metavar="N",
-        help="of an image; each takes up to 40 MB of memory (default: %(default)g)",
+        help="of an image; each takes up to 30 MB of memory (default: %(default)g)",
     )
     options.add_argument(
         "--max-files", type=at_least_one, default=default.files, metavar="N", help="of a request (default: %(default)s)"

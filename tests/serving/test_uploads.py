@@ -2,7 +2,6 @@
 
 import io
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,9 @@ from PIL import Image
 from werkzeug.test import EnvironBuilder
 
 from decant.data.images import decode
-from decant.serving.batching import Busy
+from decant.serving.memory import PixelBudget
 from decant.serving.uploads import (
     Limits,
-    PixelBudget,
     Refused,
     Upload,
     decoded,
@@ -32,8 +30,12 @@ PIXELS = 10_000
 LIMITS = Limits(pixels=PIXELS)
 
 
+def area(height: int, width: int) -> int:
+    return height * width
+
+
 def refusal(content: bytes, name: str = "a.png", limits: Limits = LIMITS) -> Refused:
-    with pytest.raises(Refused) as raised, decoded(Upload(name, content), limits, PixelBudget(limits.pixels)):
+    with pytest.raises(Refused) as raised, decoded(Upload(name, content), limits, PixelBudget(limits.pixels), area):
         pass
     return raised.value
 
@@ -46,7 +48,7 @@ def declared_png(width: int, height: int) -> bytes:
 
 
 def test_an_image_within_the_limits_is_what_decode_returns(photo: np.ndarray, encode: Encode) -> None:
-    with decoded(Upload("a", encode(photo)), LIMITS, PixelBudget(PIXELS)) as image:
+    with decoded(Upload("a", encode(photo)), LIMITS, PixelBudget(PIXELS), area) as image:
         np.testing.assert_array_equal(image, photo)
 
 
@@ -92,39 +94,11 @@ def test_pixels_are_free_again_after_a_refusal_and_after_an_error(photo: np.ndar
     budget = PixelBudget(PIXELS)
     content = encode(photo)
     for _ in range(3):
-        with pytest.raises(Refused), decoded(Upload("a", content[:-100]), LIMITS, budget):
+        with pytest.raises(Refused), decoded(Upload("a", content[:-100]), LIMITS, budget, area):
             pass
-        with pytest.raises(KeyError), decoded(Upload("a", content), LIMITS, budget):
+        with pytest.raises(KeyError), decoded(Upload("a", content), LIMITS, budget, area):
             raise KeyError
     with budget.reserved(PIXELS, timeout_s=0.1):
-        pass
-
-
-def test_the_budget_bounds_the_pixels_in_flight(photo: np.ndarray) -> None:
-    budget, now, most = PixelBudget(10), 0, 0
-    lock = threading.Lock()
-
-    def take() -> None:
-        nonlocal now, most
-        with budget.reserved(4, timeout_s=30):
-            with lock:
-                now += 4
-                most = max(most, now)
-            threading.Event().wait(0.01)
-            with lock:
-                now -= 4
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 8
-
-
-def test_who_waits_too_long_for_the_budget_is_told_so() -> None:
-    budget = PixelBudget(10)
-    with budget.reserved(10, timeout_s=1), pytest.raises(Busy, match="try again"), budget.reserved(1, timeout_s=0.01):
         pass
 
 

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.serving.batching import Batches, Busy
+from decant.serving.memory import PixelBudget, counted_pixels
 from decant.serving.metrics import Metrics
 from decant.serving.served_model import ServedModel
-from decant.serving.uploads import MEGA, Limits, PixelBudget, Refused, Upload, decoded
+from decant.serving.uploads import MEGA, Limits, Refused, Upload, check_size, decoded
 
 MAX_ARRAYS = 32  # images in one request of an inference protocol, as in the target triton
 
@@ -54,7 +56,7 @@ class Answers:
     def __init__(self, limits: Limits, workers: int) -> None:
         self.limits = limits
         self.batches = Batches(workers)
-        self.budget = PixelBudget(limits.pixels)
+        self.budget = PixelBudget(limits.counted_pixels)
         self.metrics = Metrics()
 
     def answer(self, model: ServedModel, upload: Upload, keep_image: bool = False) -> Answer:
@@ -62,7 +64,7 @@ class Answers:
         started = time.perf_counter()
         classifier = model.classifier  # the same one throughout, also if the file is replaced meanwhile
         try:
-            with decoded(upload, self.limits, self.budget) as image:
+            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
                 ((probabilities, logits),) = self.batches.predict(classifier, [image], self.limits.seconds)
         except (Busy, BrokenFile) as error:
             answer = Answer(upload.name, refused=server_fault(error))
@@ -80,14 +82,16 @@ class Answers:
 
         Raises Refused for images above the limit, and if the file fails or too many images wait.
         """
+        classifier = model.classifier
         count, height, width, _ = images.shape
-        pixels = count * height * width
-        if count > MAX_ARRAYS or pixels > self.limits.pixels:
+        counted = count * counted_pixels(classifier, height, width)
+        if count > MAX_ARRAYS or count * height * width > self.limits.pixels:
             limit = f"{MAX_ARRAYS} images and {self.limits.pixels / MEGA:g} megapixels"
             raise Refused(413, "too_many_pixels", f"{count} images of {width} x {height} pixels, more than {limit}")
+        check_size(height, width, counted, self.limits)
         try:
-            with self.budget.reserved(pixels, self.limits.seconds):
-                found = self.batches.predict(model.classifier, list(images), self.limits.seconds)
+            with self.budget.reserved(counted, self.limits.seconds):
+                found = self.batches.predict(classifier, list(images), self.limits.seconds)
         except (Busy, BrokenFile) as error:
             raise server_fault(error) from None
         self.metrics.count("decant_images_total", by=count, model=model.name, outcome="predicted")

@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -18,6 +19,7 @@ from decant.serving.uploads import Limits
 log = logging.getLogger(__name__)
 THREADS_PER_WORKER = 8  # most of them wait for a prediction, which they need in order to be computed in batches
 CONNECTIONS = 500
+DRAINED_PARTS = 200  # of 8 kB, at most, of a refused request
 IN_MEMORY_BYTES = 128_000  # of a request's body; a longer one goes to a temporary file
 
 
@@ -38,6 +40,16 @@ class TimedChannel(HTTPChannel):
         if self.request is not before:
             self.begun = time.monotonic()
         return done
+
+    def handle_close(self) -> None:
+        """Close the connection, after what has arrived on it: with unread bytes the client would lose its answer."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                for _ in range(DRAINED_PARTS):
+                    if not self.socket.recv(self.adj.recv_bytes):
+                        break
+        super().handle_close()
 
     def refuse_late_request(self, limit_s: float) -> None:
         """Answer a request that has been on its way for longer with status 408, and close the connection."""

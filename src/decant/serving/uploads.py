@@ -1,7 +1,6 @@
 """What clients send: its limits, the images in it, and the reasons for which one is refused."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,7 +11,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 
 from decant.data.images import RAW_EXTENSIONS, BrokenImage, NotAnImage, TooManyPixels, decode, header_size
-from decant.serving.batching import Busy
+from decant.serving.memory import PHOTO_WIDENESS, PixelBudget
 
 FIELDS = ("file", "files")  # names of the form's fields that contain images
 MAX_NAME = 200  # characters of a file's name that are kept
@@ -22,7 +21,7 @@ IMAGE_BODIES = ("image/", "application/octet-stream")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may contain. pixels: per image; an image takes up to 40 bytes of memory per pixel.
+    """What one request may contain. pixels: per image; each takes up to 30 bytes of memory.
 
     seconds: for receiving a request, and again for the wait until its images are decoded and predicted.
     """
@@ -31,6 +30,11 @@ class Limits:
     pixels: int = 12_600_000  # the photos of most phones, 4096 x 3072
     files: int = 20
     seconds: float = 30.0
+
+    @property
+    def counted_pixels(self) -> int:
+        """The limit of `decant.serving.memory.counted_pixels`, of an image and of all that are in memory at once."""
+        return round(self.pixels * PHOTO_WIDENESS)
 
 
 @dataclass(frozen=True)
@@ -47,39 +51,6 @@ class Refused(Exception):
     def __init__(self, status: int, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.status, self.kind, self.reason = status, kind, reason
-
-
-class PixelBudget:
-    """How many pixels are decoded and predicted at once: the memory must not grow with the number of clients."""
-
-    def __init__(self, pixels: int) -> None:
-        self._free = pixels
-        self._turn = threading.Lock()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def reserved(self, pixels: int, timeout_s: float) -> Iterator[None]:
-        """Hold that many pixels, at most all of them. Raises Busy if they are not free in time."""
-        if not self._turn.acquire(timeout=timeout_s):  # in turn, so that small images do not starve a large one
-            raise busy(timeout_s)
-        try:
-            with self._changed:
-                if not self._changed.wait_for(lambda: self._free >= pixels, timeout_s):
-                    raise busy(timeout_s)
-                self._free -= pixels
-        finally:
-            self._turn.release()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += pixels
-                self._changed.notify_all()
-
-
-def busy(timeout_s: float) -> Busy:
-    """The error of a budget that is not free in time."""
-    return Busy(f"no memory was free within {timeout_s:g} s: too many images wait; try again later")
 
 
 def limit_decoders(limits: Limits) -> None:
@@ -127,10 +98,13 @@ def shown_name(name: str) -> str:
 
 
 @contextmanager
-def decoded(upload: Upload, limits: Limits, budget: PixelBudget) -> Iterator[np.ndarray]:
+def decoded(
+    upload: Upload, limits: Limits, budget: PixelBudget, counted: Callable[[int, int], int]
+) -> Iterator[np.ndarray]:
     """The upright image uint8 [H, W, 3], whose pixels are taken from the budget until the block ends.
 
-    Raises Refused with the reason: 413 too many pixels, 415 not an image, 422 empty, truncated or damaged. Raises Busy.
+    counted: from height and width to the pixels that its memory counts as. Raises Refused with the reason: 413 too many
+    pixels, 415 not an image, 422 empty, truncated or damaged. Raises Busy.
     """
     raw = RAW_EXTENSIONS.get(PurePath(upload.name).suffix.lower().lstrip("."))
     if raw:
@@ -139,14 +113,24 @@ def decoded(upload: Upload, limits: Limits, budget: PixelBudget) -> Iterator[np.
         width, height = header_size(upload.content)
     except BrokenImage as error:
         raise refused(error, limits) from None
-    if width * height > limits.pixels:
-        raise too_many_pixels(limits, f"{width} x {height} pixels, ")
-    with budget.reserved(width * height, limits.seconds):
+    check_size(height, width, counted(height, width), limits)
+    with budget.reserved(counted(height, width), limits.seconds):
         try:
             image = decode(upload.content)
         except BrokenImage as error:
             raise refused(error, limits) from None
         yield image
+
+
+def check_size(height: int, width: int, counted: int, limits: Limits) -> None:
+    """Raise Refused for an image with too many pixels, or too wide a one."""
+    if width * height > limits.pixels:
+        raise too_many_pixels(limits, f"{width} x {height} pixels, ")
+    if counted > limits.counted_pixels:
+        wide = (
+            f"{width} x {height} pixels are too wide for this model: they take as much memory as {counted / MEGA:.0f}"
+        )
+        raise Refused(413, "too_many_pixels", f"{wide} megapixels; crop or shrink the image")
 
 
 def refused(error: BrokenImage, limits: Limits) -> Refused:

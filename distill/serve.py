@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)"
     )
-    options.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    options.add_argument("--port", type=port_number, default=8000, help="0 takes a free one (default: %(default)s)")
     options.add_argument(
         "--max-mb",
         type=above_zero,
@@ -119,6 +119,13 @@ def at_least_one(text: str) -> int:
     """The value of a count."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def port_number(text: str) -> int:
+    """The value of --port."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
     return int(text)
 
 

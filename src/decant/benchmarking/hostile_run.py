@@ -44,6 +44,8 @@ def run_hostile(
         if hostile.slow:
             waiting.append((hostile, connection))
         else:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
             status, body = received(connection)
             fault = fault_of(hostile, status, body, classifier)
             outcomes.append(Outcome(hostile.kind, status, fault, is_right(server.predict(good), classifier, expected)))
@@ -65,13 +67,9 @@ def sent(port: int, request: bytes) -> socket.socket:
 def received(connection: socket.socket) -> tuple[int, bytes]:
     """Status and body of the answer; 0 and nothing if there is none."""
     content = b""
-    with connection:
-        try:
-            connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65536):
-                content += part
-        except OSError:
-            pass
+    with connection, suppress(OSError):
+        while part := connection.recv(65536):
+            content += part
     head, _, body = content.partition(b"\r\n\r\n")
     words = head.split(maxsplit=2)
     return (int(words[1]) if len(words) > 1 and words[1].isdigit() else 0), body

@@ -2,9 +2,10 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,7 +20,8 @@ from decant.serving.uploads import Limits
 log = logging.getLogger(__name__)
 THREADS_PER_WORKER = 8  # most of them wait for a prediction, which they need in order to be computed in batches
 CONNECTIONS = 500
-DRAINED_PARTS = 200  # of 8 kB, at most, of a refused request
+LINGERING = threading.Semaphore(32)  # refused connections that are still read
+LINGER_S = 3.0
 IN_MEMORY_BYTES = 128_000  # of a request's body; a longer one goes to a temporary file
 
 
@@ -33,22 +35,19 @@ class TimedChannel(HTTPChannel):
 
     request: Any
     begun = 0.0
+    refused = False  # before all of the request was read
 
     def received(self, data: bytes) -> bool:
         before = self.request
         done: bool = super().received(data)
         if self.request is not before:
             self.begun = time.monotonic()
+        self.refused = self.refused or any(request.error for request in self.requests)
         return done
 
     def handle_close(self) -> None:
-        """Close the connection, after what has arrived on it: with unread bytes the client would lose its answer."""
-        if self.socket is not None:
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
-                for _ in range(DRAINED_PARTS):
-                    if not self.socket.recv(self.adj.recv_bytes):
-                        break
+        if self.refused and self.socket is not None and LINGERING.acquire(blocking=False):
+            threading.Thread(target=linger, args=(self.socket.dup(),), daemon=True).start()
         super().handle_close()
 
     def refuse_late_request(self, limit_s: float) -> None:
@@ -64,15 +63,26 @@ class TimedChannel(HTTPChannel):
         self.server.add_task(self)
 
 
+def linger(connection: socket.socket) -> None:
+    """Read what a refused client still sends, for a while: closed at once, the client would lose the reason."""
+    ends = time.monotonic() + LINGER_S
+    with connection, suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(1)
+        while time.monotonic() < ends and connection.recv(65_536):
+            pass
+    LINGERING.release()
+
+
 class TimedServer(TcpWSGIServer):
     """waitress' server with `TimedChannel`. waitress alone closes only connections on which nothing arrives at all."""
 
     channel_class = TimedChannel
 
     def maintenance(self, now: float) -> None:
-        super().maintenance(now)
         for channel in list(self.active_channels.values()):
             channel.refuse_late_request(self.adj.channel_timeout)
+        super().maintenance(now)  # closes those that are silent without having begun a request
 
 
 def server_of(app: Callable[..., Any], host: str, port: int, workers: int, limits: Limits) -> TimedServer:
@@ -102,10 +112,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """A bound socket. Raises UserError if the address is unknown or taken."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
+        with ExitStack() as closing:
+            bound = closing.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            closing.pop_all()  # it stays open
+    except OSError as error:
         raise UserError(f"cannot listen on {host} port {port}: {error}; give another --host or --port") from None
     return bound
 

@@ -18,7 +18,7 @@ os.environ["MPLBACKEND"] = "Agg"
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["exported_students"]  # fixtures of the tests of export and timing
+pytest_plugins = ["exported_students", "browsers"]  # fixtures of export, timing and serving
 
 # A deadline would assert a time; a fixed seed gives every run the same examples.
 settings.register_profile("decant", deadline=None, derandomize=True, database=None)

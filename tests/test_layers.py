@@ -15,6 +15,7 @@ PACKAGES = [
     "stages",
     "reporting",
     "timing",
+    "serving",
     "export",
     "distillation",
     "ensemble",
@@ -23,6 +24,7 @@ PACKAGES = [
     "cleaning",
     "data",
     "evaluation",
+    "pages",
 ]
 FOUNDATIONS = ["study", "study_reading", "workspace", "tracking", "machine", "seeds", "processes"]
 
@@ -89,6 +91,9 @@ def test_every_module_may_import_the_errors(skeleton: Path) -> None:
         ("reporting", "stages"),
         ("export", "timing"),
         ("timing", "reporting"),
+        ("export", "serving"),
+        ("serving", "timing"),
+        ("pages", "data"),
         ("data", "evaluation"),
         ("evaluation", "data"),
         ("stages", "tuning"),

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> script, options that the name stands for
     "export": ("distill/export_onnx.py",),
     "verify": ("distill/verify_onnx.py",),
     "predict": ("distill/predict.py",),
+    "serve": ("distill/serve.py",),
     "refit": ("distill/refit.py",),
     "precision": ("benchmarks/precision.py",),
     "latency": ("benchmarks/latency.py",),

@@ -21,9 +21,11 @@ WITHOUT_A_STUDY = (
     "benchmarks/export_time.py",
     "benchmarks/predict.py",
     "benchmarks/preprocessing.py",
+    "benchmarks/serving.py",
     "benchmarks/tables.py",
     "benchmarks/training.py",
     "distill/predict.py",
+    "distill/serve.py",
     "distill/verify_onnx.py",
     "research/draw_toy_vehicles.py",
 )

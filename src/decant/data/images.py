@@ -18,6 +18,7 @@ MAX_PIXELS = 80_000_000
 # Listed, because Pillow would otherwise try every decoder on an untrusted file, including Ghostscript.
 FORMATS = "JPEG MPO PNG GIF BMP DIB WEBP TIFF PPM TGA ICO PCX SGI JPEG2000 AVIF HEIF".split()
 EXIF_ORIENTATION = 0x0112
+GREY_ROWS = 64  # of a deep grey image that are converted at once
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,6 +55,7 @@ BRANDS = dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"
 BRANDS |= {b"crx ": RAW, **dict.fromkeys((b"avif", b"avis"), AVIF)}
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 JPEG_XL_START = b"\0\0\0\x0cJXL \r\n"
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
 
 
@@ -63,6 +65,14 @@ warnings.filterwarnings("ignore", module=DECODERS)
 
 class BrokenImage(Exception):
     """The file cannot be decoded; the message gives the reason in words fit for a manifest row."""
+
+
+class NotAnImage(BrokenImage):
+    """The file's content is no image, or one of a format that is not read."""
+
+
+class TooManyPixels(BrokenImage):
+    """The image has more than MAX_PIXELS pixels, or more than Pillow's own limit."""
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -101,12 +111,12 @@ def opened_image(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise BrokenImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
+                raise TooManyPixels(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} (an image bomb?)")
             yield image
     except BrokenImage:
         raise
     except Exception as error:  # damaged files make decoders raise nearly anything: struct.error, IndexError ...
-        raise BrokenImage(reason(data, error)) from error
+        raise kind_of_error(data, error)(reason(data, error)) from error
 
 
 def looks_like_image(head: bytes) -> bool:
@@ -133,9 +143,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(eight_bits(np.asarray(image))).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
-        layer = image.convert("RGBA")
+        layer = image if image.mode == "RGBA" and "transparency" not in image.info else image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def eight_bits(values: NDArray) -> NDArray[np.uint8]:
@@ -144,13 +154,21 @@ def eight_bits(values: NDArray) -> NDArray[np.uint8]:
     Integers are 16-bit greys (0 … 65535 becomes 0 … 255), whatever type Pillow stores them in. Floats have no
     agreed range: 0 … 1 if none is above 1, else 0 … 255, else 0 … 65535.
     """
-    grey = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
     if np.issubdtype(values.dtype, np.integer):
         scale = 257.0
     else:
-        brightest = float(grey.max(initial=0.0))
+        brightest = max((float(finite(rows).max(initial=0.0)) for rows in values), default=0.0)
         scale = 1 / 255 if brightest <= 1 else 1.0 if brightest <= 255 else 257.0
-    return np.clip(np.rint(grey / scale), 0, 255).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), GREY_ROWS):  # in float64 the whole image would take ten times its memory
+        rows = finite(values[start : start + GREY_ROWS])
+        levels[start : start + GREY_ROWS] = np.clip(np.rint(rows / scale), 0, 255)
+    return levels
+
+
+def finite(values: NDArray) -> NDArray[np.float64]:
+    """The values as float64, with 0 for those that are not finite."""
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def orientation(image: Image.Image) -> int:
@@ -170,13 +188,20 @@ def reason(data: bytes, error: Exception) -> str:
     """The reason why a file cannot be decoded, short and without the decoder's internal terms."""
     if not data:
         return "empty file"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+    if isinstance(error, BOMBS):
         return f"more than {MAX_PIXELS} pixels (an image bomb?)"
     if isinstance(error, UnidentifiedImageError):
         kind = kind_of_file(data)
         return f"not read: {kind}" if kind else "not an image, or one of an unknown format"
     text = str(error).strip() or type(error).__name__
     return "the file is truncated" if "truncated" in text.lower() else f"damaged: {text}"
+
+
+def kind_of_error(data: bytes, error: Exception) -> type[BrokenImage]:
+    """The class of the BrokenImage for what Pillow raised."""
+    if isinstance(error, BOMBS):
+        return TooManyPixels
+    return NotAnImage if data and isinstance(error, UnidentifiedImageError) else BrokenImage
 
 
 def kind_of_file(data: bytes) -> str:

@@ -1,0 +1,128 @@
+"""Sends hostile requests to a running server, a good one after each, and judges the answers."""
+
+import json
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decant.benchmarking.hostile_uploads import Hostile
+from decant.benchmarking.server_process import ServerProcess
+from decant.data.images import BrokenImage, decode
+from decant.export.runtime import OnnxClassifier
+
+HOSTILE_COLUMNS = (
+    "kind", "requests", "refused", "answered", "failed", "statuses", "good_answered", "peak_rss_mb",
+)  # fmt: skip
+PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request. status: 0 if there was no answer. fault: "" if the answer is as it must be."""
+
+    kind: str
+    status: int
+    fault: str
+    good_after: bool
+
+
+def run_hostile(
+    server: ServerProcess, classifier: OnnxClassifier, model: str, requests: Iterable[Hostile], good: bytes
+) -> list[Outcome]:
+    """Send the requests one after the other. Slow clients keep their connections while the others are served; their
+    answers are read at the end. model: its name in the addresses. good: an image that must be answered after each.
+    """
+    expected = classifier.predict(decode(good))[0]
+    outcomes: list[Outcome] = []
+    waiting: list[tuple[Hostile, socket.socket]] = []
+    for hostile in requests:
+        connection = sent(server.port, hostile.request.replace(b"MODEL", model.encode(), 1))
+        if hostile.slow:
+            waiting.append((hostile, connection))
+        else:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            status, body = received(connection)
+            fault = fault_of(hostile, status, body, classifier)
+            outcomes.append(Outcome(hostile.kind, status, fault, is_right(server.predict(good), classifier, expected)))
+    for hostile, connection in waiting:
+        status, body = received(connection)
+        good_after = is_right(server.predict(good), classifier, expected)
+        outcomes.append(Outcome(hostile.kind, status, fault_of(hostile, status, body, classifier), good_after))
+    return outcomes
+
+
+def sent(port: int, request: bytes) -> socket.socket:
+    """A connection on which the request was sent, or the part of it that the server took."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was sent; the answer can be read
+        connection.sendall(request)
+    return connection
+
+
+def received(connection: socket.socket) -> tuple[int, bytes]:
+    """Status and body of the answer; 0 and nothing if there is none."""
+    content = b""
+    with connection, suppress(OSError):
+        while part := connection.recv(65536):
+            content += part
+    head, _, body = content.partition(b"\r\n\r\n")
+    words = head.split(maxsplit=2)
+    return (int(words[1]) if len(words) > 1 and words[1].isdigit() else 0), body
+
+
+def fault_of(hostile: Hostile, status: int, body: bytes, classifier: OnnxClassifier) -> str:
+    """Why the answer is not what it must be; "" if it is."""
+    if 400 <= status < 500:
+        return "" if has_reason(body) else f"{status} without a reason"
+    if status != 200:
+        return f"status {status}"
+    try:
+        expected = classifier.predict(decode(hostile.image or b""))[0]
+    except BrokenImage as error:
+        return f"an answer for what is no image: {error}"
+    return "" if is_right((status, json.loads(body)), classifier, expected) else "a wrong answer"
+
+
+def has_reason(body: bytes) -> bool:
+    """Whether the body has a reason: one of the app's JSON, or a text of waitress."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return len(body.split()) > 3
+    return bool(answer.get("reason") or answer.get("error") or answer["predictions"][0]["reason"])
+
+
+def is_right(answer: tuple[int, Mapping[str, Any]], classifier: OnnxClassifier, expected: np.ndarray) -> bool:
+    """Whether the answer has these probabilities."""
+    status, content = answer
+    if status != 200:
+        return False
+    shares = {entry["class"]: entry["probability"] for entry in content["predictions"][0]["classes"]}
+    return bool(np.allclose([shares[name] for name in classifier.classes], expected, atol=1e-4))
+
+
+def hostile_rows(outcomes: Sequence[Outcome], peak_rss_mb: float) -> list[dict[str, object]]:
+    """One row per kind with HOSTILE_COLUMNS, and one for all, which has the memory."""
+    kinds = [*dict.fromkeys(outcome.kind for outcome in outcomes), "all"]
+    rows: list[dict[str, object]] = []
+    for kind in kinds:
+        of_kind = [outcome for outcome in outcomes if kind in (outcome.kind, "all")]
+        right = [outcome for outcome in of_kind if not outcome.fault]
+        rows.append(
+            {
+                "kind": kind,
+                "requests": len(of_kind),
+                "refused": sum(outcome.status != 200 for outcome in right),
+                "answered": sum(outcome.status == 200 for outcome in right),
+                "failed": len(of_kind) - len(right),
+                "statuses": " ".join(map(str, sorted({outcome.status for outcome in of_kind}))),
+                "good_answered": sum(outcome.good_after for outcome in of_kind),
+                "peak_rss_mb": peak_rss_mb if kind == "all" else None,
+            }
+        )
+    return rows

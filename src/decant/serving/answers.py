@@ -1,0 +1,130 @@
+"""From an uploaded image to its answer: decoded within the limits, predicted with others that wait."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from decant.export.runtime import BrokenFile, OnnxClassifier
+from decant.serving.batching import Batches, Busy
+from decant.serving.memory import PixelBudget, counted_pixels
+from decant.serving.metrics import Metrics
+from decant.serving.served_model import ServedModel
+from decant.serving.uploads import MEGA, Limits, Refused, Upload, check_size, decoded
+
+MAX_ARRAYS = 32  # images in one request of an inference protocol, as in the target triton
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The prediction for one image, or why there is none.
+
+    classes: names with probabilities, the highest first. accept: None if the file has no thresholds. seconds: from the
+    image's bytes to its prediction, with waiting. probabilities, logits: float32 [K] in the file's order. image: uint8
+    [H, W, 3].
+    """
+
+    name: str
+    classes: Sequence[tuple[str, float]] = ()
+    accept: bool | None = None
+    seconds: float = 0.0
+    refused: Refused | None = None
+    probabilities: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    image: np.ndarray | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON: a refused image has its status, kind and reason."""
+        if self.refused is not None:
+            return {"name": self.name, **refusal(self.refused)}
+        return {
+            "name": self.name,
+            "class": self.classes[0][0],
+            "probability": self.classes[0][1],
+            "accept": self.accept,
+            "classes": [{"class": name, "probability": probability} for name, probability in self.classes],
+            "milliseconds": round(self.seconds * 1000, 1),
+        }
+
+
+class Answers:
+    """Answers uploads with any of the served models; counts what it does in `metrics`."""
+
+    def __init__(self, limits: Limits, workers: int) -> None:
+        self.limits = limits
+        self.batches = Batches(workers)
+        self.budget = PixelBudget(limits.counted_pixels)
+        self.metrics = Metrics()
+
+    def answer(self, model: ServedModel, upload: Upload, keep_image: bool = False) -> Answer:
+        """Never raises for what a client sent: the answer then contains the refusal."""
+        started = time.perf_counter()
+        classifier = model.classifier  # the same one throughout, also if the file is replaced meanwhile
+        try:
+            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
+                ((probabilities, logits),) = self.batches.predict(classifier, [image], self.limits.seconds)
+        except (Busy, BrokenFile) as error:
+            answer = Answer(upload.name, refused=server_fault(error))
+        except Refused as error:
+            answer = Answer(upload.name, refused=error)
+        else:
+            seconds = time.perf_counter() - started
+            answer = found(classifier, upload.name, probabilities, logits, seconds, image if keep_image else None)
+        kind = answer.refused.kind if answer.refused else "predicted"
+        self.metrics.count("decant_images_total", model=model.name, outcome=kind)
+        return answer
+
+    def answer_arrays(self, model: ServedModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K] of the present file.
+
+        Raises Refused for images above the limit, and if the file fails or too many images wait.
+        """
+        classifier = model.classifier
+        count, height, width, _ = images.shape
+        counted = count * counted_pixels(classifier, height, width)
+        if count > MAX_ARRAYS or count * height * width > self.limits.pixels:
+            limit = f"{MAX_ARRAYS} images and {self.limits.pixels / MEGA:g} megapixels"
+            raise Refused(413, "too_many_pixels", f"{count} images of {width} x {height} pixels, more than {limit}")
+        check_size(height, width, counted, self.limits)
+        try:
+            with self.budget.reserved(counted, self.limits.seconds):
+                found = self.batches.predict(classifier, list(images), self.limits.seconds)
+        except (Busy, BrokenFile) as error:
+            raise server_fault(error) from None
+        self.metrics.count("decant_images_total", by=count, model=model.name, outcome="predicted")
+        return np.stack([probabilities for probabilities, _ in found]), np.stack([logits for _, logits in found])
+
+
+def found(
+    classifier: OnnxClassifier,
+    name: str,
+    probabilities: np.ndarray,
+    logits: np.ndarray,
+    seconds: float,
+    image: np.ndarray | None,
+) -> Answer:
+    """The answer with this prediction."""
+    order = np.argsort(-probabilities, kind="stable")
+    return Answer(
+        name,
+        [(classifier.classes[index], float(probabilities[index])) for index in order],
+        classifier.accepts(probabilities, logits),
+        seconds,
+        probabilities=probabilities,
+        logits=logits,
+        image=image,
+    )
+
+
+def server_fault(error: Busy | BrokenFile) -> Refused:
+    """The refusal of an image that was in order."""
+    busy = isinstance(error, Busy)
+    return Refused(503 if busy else 500, "busy" if busy else "broken_model", str(error))
+
+
+def refusal(refused: Refused) -> dict[str, Any]:
+    """A refusal as JSON."""
+    return {"status": refused.status, "kind": refused.kind, "reason": refused.reason}

@@ -1,0 +1,244 @@
+"""The app: its page, `POST /predict`, and what programs ask of a server beside it."""
+
+import base64
+import csv
+import io
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Flask, Response, abort, g, jsonify, request
+from PIL import Image
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from decant.data.pool import parallel
+from decant.export.image_predictions import COLUMNS, ImagePrediction, cells
+from decant.pages import asset, page
+from decant.serving import metrics, openapi
+from decant.serving.answers import Answer, Answers, refusal
+from decant.serving.protocols import kserve, tensorflow
+from decant.serving.samples import Samples, ToySamples
+from decant.serving.served import EXTENSION, Served, served
+from decant.serving.served_model import ServedModel
+from decant.serving.uploads import MEGA, Limits, Refused, Upload, limit_decoders, uploads_in
+
+log = logging.getLogger(__name__)
+STARTED = time.time()
+PREVIEW_PX = 240
+BODY_KINDS = {413: "too_many_bytes", 404: "not_found", 405: "wrong_method"}
+routes = Blueprint("app", __name__)
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """limits: of a request. workers: predictions at once. samples: images to try. embed_in: see Served."""
+
+    limits: Limits = field(default_factory=Limits)
+    workers: int = 1
+    samples: Samples = field(default_factory=ToySamples)
+    embed_in: str = ""
+
+
+def create_app(models: Sequence[ServedModel], options: AppOptions) -> Flask:
+    """The app that serves these models, the first one by default."""
+    app = Flask("decant", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    app.config["MAX_CONTENT_LENGTH"] = options.limits.bytes
+    limit_decoders(options.limits)
+    answers = Answers(options.limits, options.workers)
+    app.extensions[EXTENSION] = Served(models, answers, options.samples, options.embed_in)
+    for blueprint in (routes, kserve.routes, tensorflow.routes):
+        app.register_blueprint(blueprint)
+    app.before_request(start_clock)
+    app.after_request(finish)
+    app.teardown_request(close_files)
+    app.register_error_handler(Refused, refused_response)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, failure)
+    return app
+
+
+@routes.get("/")
+def empty_page() -> str:
+    return page_with([])
+
+
+@routes.post("/")
+def page_of_form() -> Response | tuple[str, int]:
+    """The page with the answers of its form, for browsers without JavaScript."""
+    try:
+        model = served().model(request.form.get("model"))
+        sample = request.form.get("sample")
+        uploads = [served().samples.upload(sample)] if sample else uploads_in(request, served().limits)
+        answers = answers_for(model, uploads, keep_image=True)
+    except (Refused, RequestEntityTooLarge) as error:
+        refused = error if isinstance(error, Refused) else too_many_bytes()
+        return page_with([], problem=refused.reason), refused.status
+    return page_with(answers, model.name), status_of(answers)
+
+
+@routes.post("/predict")
+def predict() -> tuple[Response, int]:
+    """The predictions for the images of a form, or for the one image that is the body."""
+    model = served().model(request.form.get("model") or request.args.get("model"))
+    answers = answers_for(model, uploads_in(request, served().limits))
+    status = status_of(answers)
+    if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
+        return Response(table(model, answers), mimetype="text/csv"), status
+    return jsonify({"model": model.name, "predictions": [answer.to_dict() for answer in answers]}), status
+
+
+@routes.get("/healthz")
+def health() -> dict[str, Any]:
+    models = {model.name: {"loads": model.loads, "fault": model.fault} for model in served().models}
+    return {"status": "ok", "models": models}
+
+
+@routes.get("/metrics")
+def metrics_text() -> Response:
+    return Response(served().answers.metrics.text(measured_now(served())), content_type=metrics.CONTENT_TYPE)
+
+
+@routes.get("/openapi.json")
+def description() -> dict[str, Any]:
+    return openapi.description([model.name for model in served().models], served().limits)
+
+
+@routes.get("/static/<name>")
+def static_file(name: str) -> Response:
+    found = asset(name)
+    if found is None:
+        abort(404)
+    content, kind = found
+    return Response(content, content_type=kind)
+
+
+@routes.get("/samples/<name>")
+def sample_image(name: str) -> Response:
+    upload = served().samples.upload(name)
+    content = served().samples.thumbnail(name) if "small" in request.args else upload.content
+    return Response(content, mimetype="image/jpeg" if "small" in request.args else "application/octet-stream")
+
+
+def answers_for(model: ServedModel, uploads: Sequence[Upload], keep_image: bool = False) -> list[Answer]:
+    """The answers in the order of the uploads; several are decoded at once."""
+    answer = partial(served().answers.answer, model, keep_image=keep_image)
+    if len(uploads) == 1:
+        return [answer(uploads[0])]
+    return list(parallel(answer, uploads, workers=served().answers.batches.workers))
+
+
+def status_of(answers: Sequence[Answer]) -> int:
+    """200 if any image has a prediction, else the status of the first one."""
+    refused = [answer.refused.status for answer in answers if answer.refused]
+    return refused[0] if len(refused) == len(answers) else 200
+
+
+def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") -> str:
+    """The page, with answers below its form."""
+    models = [(model.name, model.title, model.classifier.classes) for model in served().models]
+    limits = served().limits
+    return page(
+        models=models,
+        chosen=chosen or models[0][0],
+        samples=served().samples.names,
+        answers=[(answer, preview(answer.image)) for answer in answers],
+        problem=problem,
+        max_bytes=limits.bytes,
+        max_pixels=limits.pixels,
+        sends_images=True,
+    )
+
+
+def preview(image: np.ndarray | None) -> str:
+    """A small copy of the image within the page itself: a data address; "" for no image."""
+    if image is None:
+        return ""
+    small = Image.fromarray(image)
+    small.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def table(model: ServedModel, answers: Sequence[Answer]) -> str:
+    """The answers as the CSV that `distill/predict.py` writes."""
+    classes = model.classifier.classes
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(f"p({name})" for name in classes)])
+    for answer in answers:
+        reason = answer.refused.reason if answer.refused else ""
+        writer.writerow(cells(ImagePrediction(answer.name, answer.probabilities, answer.accept, reason), classes))
+    return text.getvalue()
+
+
+def measured_now(served: Served) -> dict[tuple[str, metrics.Labels], float]:
+    """The metrics that are read when they are asked for."""
+    now: dict[tuple[str, metrics.Labels], float] = {
+        ("decant_waiting_images", ()): served.answers.batches.waiting,
+        ("process_start_time_seconds", ()): STARTED,
+    }
+    resident = metrics.resident_bytes()
+    if resident:
+        now["process_resident_memory_bytes", ()] = resident
+    for size, count in dict(served.answers.batches.sizes).items():
+        now["decant_batches_total", (("images", str(size)),)] = count
+    for model in served.models:
+        now["decant_model_loads_total", (("model", model.name),)] = model.loads
+        now["decant_model_fault", (("model", model.name),)] = int(bool(model.fault))
+    return now
+
+
+def start_clock() -> None:
+    g.started = time.perf_counter()
+
+
+def finish(response: Response) -> Response:
+    """Count the request, and add the headers that keep the page from anything that is not its own."""
+    address = request.url_rule.rule if request.url_rule else "unknown"
+    answers = served().answers
+    answers.metrics.count("decant_requests_total", address=address, status=str(response.status_code))
+    answers.metrics.observe(time.perf_counter() - g.started)
+    frames = served().embed_in or "'none'"
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        f"form-action 'self'; base-uri 'none'; frame-ancestors {frames}"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def close_files(_: BaseException | None) -> None:
+    """Close the temporary files of a form."""
+    request.close()
+
+
+def refused_response(error: Refused) -> tuple[Response, int]:
+    return jsonify({"error": error.reason, **refusal(error)}), error.status
+
+
+def http_error(error: HTTPException) -> tuple[Response, int]:
+    """Werkzeug's refusals, such as an unknown address, in the form of our own."""
+    status = error.code or 500
+    if status == 413:
+        return refused_response(too_many_bytes())
+    return refused_response(Refused(status, BODY_KINDS.get(status, "bad_request"), error.description or error.name))
+
+
+def too_many_bytes() -> Refused:
+    """The refusal of a body that is longer than the limit, or has too long fields."""
+    limit = served().limits.bytes / MEGA
+    return Refused(413, "too_many_bytes", f"the request is too large: more than {limit:g} MB, or too many fields")
+
+
+def failure(error: Exception) -> tuple[Response, int]:
+    """What nobody expected: logged, and told without its details."""
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return refused_response(Refused(500, "failure", "the server failed; its log has the reason"))

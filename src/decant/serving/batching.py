@@ -1,0 +1,111 @@
+"""Predictions for requests that come at the same time: those that wait are computed in batches."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from decant.export.runtime import OnnxClassifier
+
+MAX_IMAGES = 8  # per batch; more are not faster on a CPU, and the first would wait for the last
+MAX_BATCH_PIXELS = 2_000_000  # the graph takes 30 bytes of memory per pixel
+Answer = tuple[np.ndarray, np.ndarray]  # probabilities [K], logits [K]
+
+
+class Busy(Exception):
+    """There was no answer within the time limit, because too many images wait."""
+
+
+@dataclass(eq=False)  # two of them are never the same image
+class Waiting:
+    """An image that waits for its prediction."""
+
+    classifier: OnnxClassifier
+    image: np.ndarray
+    answer: Future[Answer] = field(default_factory=Future)
+
+    def goes_with(self, other: "Waiting") -> bool:
+        """Whether both may be in one batch: the same file, which is not int8 (see `batch_size`), and the same size."""
+        return self.classifier is other.classifier and self.image.shape == other.image.shape
+
+
+class Batches:
+    """Computes predictions in `workers` threads. Each takes the image that waits longest, with others of its size.
+
+    sizes: how many batches of each size were computed.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.sizes: dict[int, int] = {}
+        self._queue: deque[Waiting] = deque()
+        self._changed = threading.Condition()
+        for number in range(workers):
+            threading.Thread(target=self._work, name=f"predict-{number}", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that no thread has begun with."""
+        return len(self._queue)
+
+    def predict(self, classifier: OnnxClassifier, images: Sequence[np.ndarray], timeout_s: float) -> list[Answer]:
+        """Predict uint8 images [H, W, 3] of any sizes: probabilities [K] and logits [K] of each.
+
+        Raises Busy after `timeout_s`, BrokenFile if the file fails, and ValueError for another shape or type.
+        """
+        asked = [Waiting(classifier, image) for image in images]
+        with self._changed:
+            self._queue.extend(asked)
+            self._changed.notify(len(asked))
+        ends = time.monotonic() + timeout_s
+        try:
+            return [waiting.answer.result(max(0.0, ends - time.monotonic())) for waiting in asked]
+        except TimeoutError:
+            raise Busy(f"no prediction within {timeout_s:g} s: too many images wait; try again later") from None
+        finally:
+            for waiting in asked:
+                waiting.answer.cancel()  # changes nothing for those that are computed
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue)
+                batch = take_batch(self._queue)
+                self.sizes[len(batch)] = self.sizes.get(len(batch), 0) + 1
+            compute([waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()])
+
+
+def take_batch(queue: deque[Waiting]) -> list[Waiting]:
+    """Remove the first of the queue, and others that go with it in their order."""
+    first = queue.popleft()
+    room = batch_size(first) - 1
+    others = [waiting for waiting in queue if room and first.goes_with(waiting)][:room]
+    for waiting in others:
+        queue.remove(waiting)
+    return [first, *others]
+
+
+def batch_size(waiting: Waiting) -> int:
+    """The largest batch for this image. An int8 file may predict another class in a batch than alone."""
+    if waiting.classifier.dtype == "int8":
+        return 1
+    height, width = waiting.image.shape[:2]
+    return max(1, min(MAX_IMAGES, MAX_BATCH_PIXELS // max(1, height * width)))
+
+
+def compute(batch: list[Waiting]) -> None:
+    """Predict a batch and give each image its answer, or the error."""
+    if not batch:
+        return
+    try:
+        probabilities, logits = batch[0].classifier.predict_batch(np.stack([waiting.image for waiting in batch]))
+    except Exception as error:  # any: a thread that ended would leave all later requests without an answer
+        for waiting in batch:
+            waiting.answer.set_exception(error)
+        return
+    for waiting, answer in zip(batch, zip(probabilities, logits, strict=True), strict=True):
+        waiting.answer.set_result(answer)

@@ -26,10 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder to write to, with several targets one sub-folder per target (default: runs/<study>/export/latest "
         "for onnx, else runs/<study>/targets/<target>)",
     )
+    options.add_argument(
+        "--web-runtime",
+        type=Path,
+        metavar="DIR",
+        help="for the target web: node_modules/onnxruntime-web/dist, from npm install onnxruntime-web",
+    )
     given = options.parse_args(arguments)
     experiment = experiment_of(given)
     out = given.out.expanduser().resolve() if given.out else None
-    folders = write_targets(experiment, given.target or ["onnx"], out)
+    folders = write_targets(experiment, given.target or ["onnx"], out, given.web_runtime)
     for target, folder in folders.items():
         print(f"ONNX file: {folder / 'student.onnx'}" if target == "onnx" else f"{target}: {folder}")
     if experiment.study.export.int8:

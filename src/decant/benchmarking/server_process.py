@@ -48,9 +48,16 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(model: Path, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
+def running_server(model: Path, options: Sequence[str] = (), name: str = "") -> Iterator[ServerProcess]:
     """Start the server on a free port; it ends with the block. Raises UserError if it does not start."""
-    words = [sys.executable, str(script_path("distill/serve.py")), str(model), "--port", "0", *options]
+    words = [
+        sys.executable,
+        str(script_path("distill/serve.py")),
+        f"{name}={model}" if name else str(model),
+        "--port",
+        "0",
+        *options,
+    ]
     started = time.monotonic()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:

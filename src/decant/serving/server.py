@@ -17,7 +17,6 @@ from waitress.utilities import BadRequest
 from decant.errors import UserError
 from decant.serving.uploads import Limits
 
-log = logging.getLogger(__name__)
 THREADS_PER_WORKER = 8  # most of them wait for a prediction, which they need in order to be computed in batches
 CONNECTIONS = 500
 LINGERING = threading.Semaphore(32)  # refused connections that are still read
@@ -90,6 +89,7 @@ def server_of(app: Callable[..., Any], host: str, port: int, workers: int, limit
 
     port: 0 takes a free one; `effective_port` of the server names it. Raises UserError if the address cannot be used.
     """
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits
     listening = listening_socket(host, port)
     adjustments = Adjustments(
         sockets=[listening],

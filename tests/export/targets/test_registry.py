@@ -16,8 +16,12 @@ for absent in ("torch", "timm"):
     sys.modules[absent] = None  # so that importing it fails
 from pathlib import Path
 from decant.export.targets import TARGETS, ExportedStudent
+from decant.export.targets.web import RUNTIME
 source, out = map(Path, sys.argv[1:])
-student = ExportedStudent([source / "student.onnx"], source / "no checkpoint", "toys")
+(out / "dist").mkdir(parents=True)
+for name in RUNTIME:
+    (out / "dist" / name).touch()
+student = ExportedStudent([source / "student.onnx"], source / "no checkpoint", "toys", out / "dist")
 for target in TARGETS:
     if target != "timm":
         assert any(TARGETS[target](student, out / target).iterdir()), target

@@ -14,12 +14,14 @@ class ExportedStudent:
     """The files of a student that targets are made from.
 
     files: ONNX files: `student.onnx` (fp32) first, then files that can replace it, such as int8. checkpoint: folder of
-    the student's checkpoint; only the target timm reads it. name: of the study.
+    the student's checkpoint; only the target timm reads it. name: of the study. web_runtime: the folder `dist` of
+    onnxruntime-web, which the target web copies.
     """
 
     files: Sequence[Path]
     checkpoint: Path
     name: str
+    web_runtime: Path | None = None
 
 
 def write_onnx(student: ExportedStudent, folder: Path) -> Path:
@@ -54,9 +56,18 @@ def write_triton(student: ExportedStudent, folder: Path) -> Path:
     return write_triton_folder(student.files[0], folder, student.name)
 
 
+def write_web(student: ExportedStudent, folder: Path) -> Path:
+    """The first file with a page that runs it in a browser. Raises UserError without onnxruntime-web."""
+    from decant.export.targets.web import write_web_folder
+
+    write_web_folder(student.files[0], folder, student.web_runtime)
+    return folder
+
+
 TARGETS: Mapping[str, Callable[[ExportedStudent, Path], Path]] = {
     "onnx": write_onnx,
     "timm": write_timm,
     "transformersjs": write_transformersjs,
     "triton": write_triton,
+    "web": write_web,
 }

@@ -10,18 +10,21 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.resolve import stage_result
 
 
-def write_targets(experiment: Experiment, targets: Sequence[str], out: Path | None = None) -> dict[str, Path]:
+def write_targets(
+    experiment: Experiment, targets: Sequence[str], out: Path | None = None, web_runtime: Path | None = None
+) -> dict[str, Path]:
     """Write each target of TARGETS; return target -> folder. The student is exported first if it is not yet.
 
     out: the folder to write to, with several targets a sub-folder of it for each; default
     `runs/<study>/targets/<target>/`, and for onnx the export stage's own folder. Raises UserError for a folder that
-    contains something else and for a student that a target cannot hold.
+    contains something else and for a student that a target cannot hold. web_runtime: see ExportedStudent.
     """
     exported = stage_result(experiment, "export").folder / "student.onnx"
     student = ExportedStudent(
         files=[exported, *offered_int8(experiment)],
         checkpoint=stage_result(experiment, "shipped").folder,
         name=experiment.study.name,
+        web_runtime=web_runtime,
     )
     folders: dict[str, Path] = {}
     for target in dict.fromkeys(targets):

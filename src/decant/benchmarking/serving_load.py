@@ -1,0 +1,121 @@
+"""The app under load, beside decoding and predicting the same images in one process without a server."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decant.benchmarking.server_process import ServerProcess, running_server
+from decant.cores import usable_cores
+from decant.data.images import decode
+from decant.export.runtime import OnnxClassifier
+
+LOAD_COLUMNS = (
+    "connections", "seconds", "requests", "errors", "requests_per_second", "bare_per_second", "bare_alone_per_second",
+    "to_bare", "p50_ms", "p90_ms", "p99_ms", "p99_to_p50", "first_answer_s", "page_kb", "peak_rss_mb",
+)  # fmt: skip
+
+
+def load_row(model: Path, photos: Path, connections: int, seconds: float) -> dict[str, object]:
+    """Measure the app with images in `photos` that are sent again and again; keys are LOAD_COLUMNS.
+
+    In both arms the load generator runs beside what is measured: first against the app as fast as it answers, then at
+    the same rate against itself, beside the bare loop. `bare_alone_per_second` is the loop without the generator.
+    """
+    images = [path.read_bytes() for path in sorted(photos.iterdir())]
+    with running_server(model) as server:
+        server.predict(images[0])
+        first_answer_s = time.monotonic() - server.started
+        page_kb = page_bytes(server) / 1000
+        warm_up(server, images)
+        load = finished({"port": server.port, "connections": connections, "seconds": seconds, "folder": str(photos)})
+        peak_rss_mb = server.peak_rss_mb()
+    rate = len(load["ms"]) / load["seconds"]
+    alone = bare_rate(model, images, seconds / 4)
+    dry = {"rate": max(rate, 1.0), "connections": connections, "seconds": seconds + 5, "folder": str(photos)}
+    with generator(dry):
+        time.sleep(1)
+        bare = bare_rate(model, images, seconds)
+    p50, p90, p99 = np.percentile(load["ms"], (50, 90, 99)).tolist() if load["ms"] else (np.nan,) * 3
+    return {
+        "connections": connections,
+        "seconds": f"{seconds:g}",
+        "requests": len(load["ms"]),
+        "errors": load["errors"],
+        "requests_per_second": rate,
+        "bare_per_second": bare,
+        "bare_alone_per_second": alone,
+        "to_bare": rate / bare,
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p99_ms": p99,
+        "p99_to_p50": p99 / p50,
+        "first_answer_s": first_answer_s,
+        "page_kb": f"{page_kb:.1f}",
+        "peak_rss_mb": peak_rss_mb,
+    }
+
+
+def bare_rate(model: Path, images: list[bytes], seconds: float) -> float:
+    """Images per second of a loop that decodes and predicts them one after the other on all usable cores."""
+    classifier = OnnxClassifier(model, threads=usable_cores())
+    for image in images:  # untimed
+        classifier.predict(decode(image))
+    count, began = 0, time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        classifier.predict(decode(images[count % len(images)]))
+        count += 1
+    return count / passed
+
+
+def warm_up(server: ServerProcess, images: list[bytes]) -> None:
+    """Untimed requests."""
+    for image in images:
+        server.predict(image)
+
+
+def page_bytes(server: ServerProcess) -> int:
+    """The page with everything that it loads."""
+    page = got(server, "/")
+    addresses = set(re.findall(rb'(?:src|href)="((?:static|samples)/[^"]+)"', page))
+    parts = [got(server, "/" + address.decode().replace("&amp;", "&")) for address in addresses]
+    modules = {name for part in parts for name in re.findall(rb"from '\./([\w.]+)'", part)}
+    return len(page) + sum(map(len, parts)) + sum(len(got(server, f"/static/{name.decode()}")) for name in modules)
+
+
+def got(server: ServerProcess, address: str) -> bytes:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", address)
+    content = connection.getresponse().read()
+    connection.close()
+    return content
+
+
+@contextmanager
+def generator(options: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """The load generator as a process, which is stopped at the end of the block."""
+    words = [sys.executable, "-m", "decant.benchmarking.load_generator", json.dumps(options)]
+    source = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finished(options: dict[str, Any]) -> dict[str, Any]:
+    """What the generator printed at its end."""
+    with generator(options) as process:
+        printed, _ = process.communicate()
+    result: dict[str, Any] = json.loads(printed)
+    return result

@@ -143,6 +143,7 @@ def study_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for e in range(1, 9)
     ]
     write_results_table(history, folder / "teachers" / "lite2.csv")
+    write_results_table(history, folder / "student" / "student.csv")
     weights = {"lite0": {"weight": 0.31, "temperature": 1.2}, "lite2": {"weight": 0.69, "temperature": 0.9}}
     write_json(folder / "ensemble" / "weights.json", {"pooling": "convex", "teachers": weights})
     write_json(

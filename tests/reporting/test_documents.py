@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pypdfium2
@@ -20,9 +21,10 @@ from decant.reporting.typst_markup import typst_markup
 @pytest.fixture(scope="module")
 def documents(study_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """File name -> path."""
-    render_figures(study_template)
     folder = tmp_path_factory.mktemp("documents")
-    return {path.name: path for path in write_documents(study_template, folder, pdf=True, slides=True)}
+    results = Path(shutil.copytree(study_template, folder / "demo"))
+    render_figures(results)
+    return {path.name: path for path in write_documents(results, folder, pdf=True, slides=True)}
 
 
 def pages(pdf: Path) -> list[str]:

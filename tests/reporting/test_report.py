@@ -170,6 +170,7 @@ def test_figures_are_in_the_report_once_they_are_drawn(study: Path) -> None:
     assert names == [
         "data/classes.png",
         "teachers/lite2.png",
+        "student/student.png",
         "benchmarks/precision/confusion_student_onnx.png",
         "benchmarks/precision/reliability.png",
         "benchmarks/precision/accuracy.png",

@@ -30,6 +30,7 @@ from decant.reporting.results_files import (
 )
 from decant.reporting.transfer import COURSES_PNG, courses, from_random_weights
 
+STUDENTS = ("student", "student_alone")
 CLASSES_PNG = "data/classes.png"
 ACCURACY_PNG = "benchmarks/precision/accuracy.png"
 RELIABILITY_PNG = "benchmarks/precision/reliability.png"
@@ -58,8 +59,8 @@ def render_figures(results_folder: Path, into: Path | None = None, suffix: str =
     ]
 
 
-def curves_png(teacher: str) -> str:
-    return f"teachers/{teacher}.png"
+def curves_png(network: str) -> str:
+    return f"{'student' if network in STUDENTS else 'teachers'}/{network}.png"
 
 
 def confusion_png(model: str) -> str:
@@ -80,12 +81,12 @@ def _class_balance(results: ResultsFiles, at: Callable[[str], Path]) -> list[Pat
 
 def _learning_curves(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
     written = []
-    for teacher, rows in results.histories.items():
+    for network, rows in {**results.histories, **results.student_histories}.items():
         history = {column: [_number_or_nan(row[column]) for row in rows] for column in rows[0]}
         if not metrics_by_split(history):
             continue  # the history of a probe has no epochs
-        learning_curves(history, at(curves_png(teacher)), teacher)
-        written.append(at(curves_png(teacher)))
+        learning_curves(history, at(curves_png(network)), network)
+        written.append(at(curves_png(network)))
     return written
 
 

@@ -30,6 +30,7 @@ class ResultsFiles:
     clean_metrics: dict[str, Any]
     issues: list[Row]
     histories: dict[str, list[Row]]  # teacher → epochs
+    student_histories: dict[str, list[Row]]  # student and student_alone → epochs
     weights: dict[str, Any]
     pooling: list[Row]
     contributions: list[Row]
@@ -59,7 +60,6 @@ class ResultsFiles:
 def read_results_files(folder: Path) -> ResultsFiles:
     """Read the files below `results/<study>/`. Raises UserError for a file that cannot be read."""
     precision, latency, distillation = (folder / "benchmarks" / of for of in ("precision", "latency", "distillation"))
-    histories = {path.stem: read_results_table(path) for path in sorted((folder / "teachers").glob("*.csv"))}
     return ResultsFiles(
         folder=folder,
         study=with_reasons(read_object(folder / "study.json"), folder),
@@ -68,7 +68,8 @@ def read_results_files(folder: Path) -> ResultsFiles:
         class_counts=read_results_table(folder / "data" / "classes.csv"),
         clean_metrics=read_object(folder / "clean" / "metrics.json"),
         issues=read_results_table(folder / "clean" / "issues.csv"),
-        histories={name: rows for name, rows in histories.items() if rows and "epoch" in rows[0]},
+        histories=_histories(folder / "teachers"),
+        student_histories=_histories(folder / "student"),
         weights=read_object(folder / "ensemble" / "weights.json"),
         pooling=read_results_table(folder / "ensemble" / "pooling.csv"),
         contributions=read_results_table(folder / "ensemble" / "contributions.csv"),
@@ -92,6 +93,12 @@ def read_results_files(folder: Path) -> ResultsFiles:
             row for row in read_results_table(folder.parent / "training" / "effects.csv") if row["study"] == folder.name
         ],
     )
+
+
+def _histories(folder: Path) -> dict[str, list[Row]]:
+    """Name of a network -> its epochs; a table without epochs is left out."""
+    tables = {path.stem: read_results_table(path) for path in sorted(folder.glob("*.csv"))}
+    return {name: rows for name, rows in tables.items() if rows and "epoch" in rows[0]}
 
 
 def image_count(results: ResultsFiles) -> int:

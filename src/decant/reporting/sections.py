@@ -313,6 +313,10 @@ def student_section(results: ResultsFiles, base: Path) -> str:
         " ".join(sentences),
         choice_text(results.choice) if results.choice else "",
         _primary_sentence(results, split),
+        *(
+            markdown_image(results.folder / curves_png(name), base, f"Learning curves of {name}")
+            for name in results.student_histories
+        ),
         f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
         markdown_table(
             ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],

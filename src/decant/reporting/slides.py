@@ -43,6 +43,8 @@ SMALLEST = 18
 CHARACTERS = 95  # of that type on a line across the slide, in a wide font
 MOST_CLASSES_IN_A_MATRIX = 12
 MORE = "… more in the report"
+NETWORK = ("network", "architecture", "start", "px", "10⁶ weights", "MB")  # columns of the report's tables
+TRIED = ("tried", "compared with", "result (95 % interval)", "verdict")
 Rows = list[list[str]]
 
 
@@ -68,17 +70,10 @@ def write_slides(results_folder: Path, out: Path) -> None:
     _picture(deck, "Sample images per class", base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
     networks = content_of(architecture(results, base))
-    columns = ("network", "architecture", "start", "px", "10⁶ weights", "MB")
-    _tabled(deck, "Architecture", networks.tables, "network", columns, networks.lead)
+    _tabled(deck, "Architecture", networks.tables, "network", NETWORK, networks.lead)
     training = content_of(experiments(results, base))
     _chart(deck, "Training", training.lead, course_lines(results), add_course_chart)
-    _tabled(
-        deck,
-        "What was tried",
-        training.tables,
-        "tried",
-        ("tried", "compared with", "result (95 % interval)", "verdict"),
-    )
+    _tabled(deck, "What was tried", training.tables, "tried", TRIED)
     found = content_of(findings(results, base))
     _tabled(deck, "Results", found.tables, "model", (*found.tables[0][0][:6], "p50 ms") if found.tables else ())
     _confusion(deck, results)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 MISTAKES = "mistakes.html"  # contains images, as the pictures do
 OWNED = (  # a study's folder may contain tables of other benchmarks too
     "*.json", "submission*.csv", REPORT, APPENDIX, MISTAKES, f"{PICTURES}/*.jpg", "data/*.*", "clean/*.*",
-    "teachers/*.*", "ensemble/*.*", "export/*.*", "benchmarks/precision/*.*", "benchmarks/latency/*.*",
+    "teachers/*.*", "student/*.*", "ensemble/*.*", "export/*.*", "benchmarks/precision/*.*", "benchmarks/latency/*.*",
 )  # fmt: skip
 REFITTED = ("refit_ensemble", "refit_predictions/student")  # whose predictions are handed in, with `final: refit`
 MAX_ISSUES = 2000  # per type
@@ -162,6 +162,8 @@ def copy_stage_files(experiment: Experiment, results: Mapping[str, StageResult],
         history = model_folders(results[f"teachers/{name}"].folder)[0] / "history.csv"
         if history.is_file():
             copy(history, folder / "teachers" / f"{name}.csv")
+    for name in STUDENTS:
+        copy(results[name].folder / "history.csv", folder / "student" / f"{name}.csv")
     for path in (results["ensemble"].folder / "weights.json", *results["ensemble"].folder.glob("*.csv")):
         copy(path, folder / "ensemble" / path.name)
     copy(results["shipped"].folder / CHOICE, folder / "export" / CHOICE)

@@ -172,7 +172,12 @@ def _not_helpful(results: ResultsFiles, tried: list[list[str]]) -> str:
 
 
 def _curves(results: ResultsFiles) -> dict[str, Path]:
+    """The courses of all teachers, or the curves of two, and the student's curves."""
     courses = results.folder / COURSES_PNG
     if courses.is_file():
-        return {"Accuracy on val against minutes of training": courses}
-    return {f"Learning curves of {name}": results.folder / curves_png(name) for name in list(results.histories)[:2]}
+        figures = {"Teachers: accuracy on val against minutes": courses}
+    else:
+        figures = {
+            f"Learning curves of {name}": results.folder / curves_png(name) for name in list(results.histories)[:2]
+        }
+    return figures | {"Learning curves of the student": results.folder / curves_png("student")}

@@ -22,7 +22,11 @@ def preprocessing(results: ResultsFiles, base: Path) -> str:
     steps = [
         ["decode", "RGB, turned as EXIF says", "networks see what a viewer shows"],
         *_resize(results),
-        ["scale", "mean and deviation that the network's weights expect", "weights fit the range that they were trained on"],
+        [
+            "scale",
+            "mean and deviation that the network's weights expect",
+            "weights fit the range that they were trained on",
+        ],
         *_views(results.study),
         *_splits(results),
     ]

@@ -182,6 +182,8 @@ def test_nothing_is_wider_than_the_window(page: Browser, photos: list[Path], sch
     page.choose("#file", *photos)
     shown(page, 3)
     assert page.run("return document.documentElement.scrollWidth") <= width
+    heights = page.run("return [...document.querySelectorAll('#results .number')].map((cell) => cell.offsetHeight)")
+    assert max(heights) < 40  # the percentages do not break into several lines
 
 
 @pytest.fixture(scope="module")

@@ -69,13 +69,12 @@ class _Inlined:
 
     def __init__(self, folder: Path, vectors: dict[str, Path]) -> None:
         self.folder, self.vectors = folder, vectors
-        self.shown: dict[str, str] = {}
 
     def html(self, markdown: str) -> str:
         markdown_it = parser()
         tokens = markdown_it.parse(markdown)
         for token in tokens:
-            self._changed(token)
+            without_styles_and_file_links(token)
         text = str(markdown_it.renderer.render(_with_anchors(tokens), markdown_it.options, {}))
         text = text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
         text = re.sub(
@@ -87,16 +86,6 @@ class _Inlined:
         text = re.sub(r"<p>(<img [^>]*>)</p>", lambda found: f'<div class="pictures">{_figure(found[1])}</div>', text)
         return re.sub(r'<img src="([^"]*)" alt="([^"]*)" ?/?>', self._image, text)
 
-    def _changed(self, token: Token) -> None:
-        """Right-aligned cells by a class, as the page allows no other style; links to files as text."""
-        if token.type in ("th_open", "td_open"):
-            token.attrs = {"class": "right"} if "right" in str(token.attrs.pop("style", "")) else {}
-        for child in token.children or []:
-            if child.type == "link_open" and "://" not in str(child.attrs["href"]):
-                child.tag, child.attrs = "span", {}
-            elif child.type == "link_close":
-                child.tag = "span" if token.content.count("://") == 0 else "a"
-
     def _image(self, found: re.Match[str]) -> str:
         """The image as SVG inside the page, or as a data URI."""
         target, caption = unquote(found[1]), found[2]
@@ -106,7 +95,22 @@ class _Inlined:
             return f"<em>{caption}: not here</em>"
         kind = guess_type(source.name)[0] or "image/png"
         data = base64.b64encode(source.read_bytes()).decode("ascii")
-        return f'<img src="data:{kind};base64,{data}" alt="{caption}" loading="lazy">'
+        return f'<img src="data:{kind};base64,{data}" alt="{caption}">'
+
+
+def without_styles_and_file_links(token: Token) -> None:
+    """Give right-aligned cells a class in place of a style, and show links to files, which are elsewhere, as text."""
+    if token.type in ("th_open", "td_open"):
+        token.attrs = {"class": "right"} if "right" in str(token.attrs.pop("style", "")) else {}
+    tag = "a"
+    for child in token.children or []:
+        if child.type == "link_open" and "://" not in str(child.attrs["href"]):
+            child.attrs = {}
+            tag = "span"
+        if child.type in ("link_open", "link_close"):
+            child.tag = tag
+        if child.type == "link_close":
+            tag = "a"
 
 
 def _with_anchors(tokens: list[Token]) -> list[Token]:

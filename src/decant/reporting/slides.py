@@ -9,6 +9,7 @@ from typing import Any
 from markdown_it.token import Token
 from pptx import Presentation
 from pptx.dml.color import RGBColor
+from pptx.enum.text import PP_ALIGN
 from pptx.util import Inches, Pt
 
 from decant.reporting.chapters.abstract import abstract
@@ -120,7 +121,7 @@ def _slide(deck: Any, title: str) -> Any:
         shape.text_frame.text = title
         shape.text_frame.paragraphs[0].font.size = Pt(32)
         shape.text_frame.paragraphs[0].font.bold = True
-        shape.text_frame.paragraphs[0].alignment = 1  # left
+        shape.text_frame.paragraphs[0].alignment = PP_ALIGN.LEFT
     return slide
 
 

@@ -139,7 +139,9 @@ def test_publishing_copies_what_the_run_left(copied: Micro, tmp_path: Path) -> N
     left, published = copied.results, tmp_path / "results" / "micro"
     names = {str(path.relative_to(left)) for path in left.rglob("*") if path.is_file()}
     assert "REPORT.md" in names and "benchmarks/precision/metrics.csv" in names
-    assert names == {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
+    copies = {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
+    assert names - {"report.html"} == copies
+    assert "report.html" in names  # made from the rest at any time, so it is not published
     assert (left / "REPORT.md").read_bytes() == (published / "REPORT.md").read_bytes()
 
 

@@ -1,6 +1,9 @@
 """The preprocessing graph compared with the evaluation transform and with Pillow."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +82,22 @@ def test_long_images_match_pillow_which_crops_before_it_resizes() -> None:
         image = noise(rng, height, width)
         by_pillow = prepare(image, Preprocessing(48, 0.9))
         assert 255 * np.abs(prepare_in_graph(image[None])[0] - by_pillow).max() < 0.1, (height, width)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux alone keeps a process's peak memory there")
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_the_memory_for_a_panorama_grows_with_its_pixels_alone(fit: Fit, tmp_path: Path) -> None:
+    """4 megapixels; with as many taps for the rows as for the columns the graph took gigabytes."""
+    (tmp_path / "graph.onnx").write_bytes(preprocessing_graph(Preprocessing(64, 1.0, fit)).SerializeToString())
+    program = (
+        "import sys, numpy, onnxruntime\n"
+        "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+        "session.run(None, {'images': numpy.zeros((1, 200, 20000, 3), numpy.uint8)})\n"
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "graph.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 800_000  # KB
 
 
 def test_an_image_of_one_colour_keeps_it_up_to_the_borders() -> None:

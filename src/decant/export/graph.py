@@ -139,7 +139,8 @@ def bands(nodes: Nodes, preprocessing: Preprocessing) -> list[tuple[str, str]]:
     targets = nodes("Sub", nodes("Mul", numbers, sides), resized)  # [2, bands, band, 1]
     leftmost = nodes("Sub", nodes("ReduceMin", targets, nodes.constant([2])), support)
     first = nodes("Max", nodes("Div", leftmost, step), nodes.constant(0))
-    counted = nodes("Range", nodes.constant(0), taps_of(nodes, sides, resized, support, band), nodes.constant(1))
+    taps = taps_of(nodes, sides, resized, support, band)
+    counted = nodes("Range", nodes.constant(0), nodes("ReduceMax", taps, keepdims=0), nodes.constant(1))
     sources = nodes("Add", first, counted)  # [2, bands, 1, taps]; some are beyond the last pixel
     positions = nodes("Where", nodes("Less", sources, sides), nodes("Mul", sources, step), nodes.constant(FAR))
     distance = nodes("Abs", nodes("Sub", targets, positions))  # [2, bands, band, taps]
@@ -153,16 +154,23 @@ def bands(nodes: Nodes, preprocessing: Preprocessing) -> list[tuple[str, str]]:
     sources = nodes("Squeeze", nodes("Min", sources, last), nodes.constant([2]))
     return [
         (
-            bands_of(nodes, sources, axis, side // band, preprocessing),
-            bands_of(nodes, weights, axis, side // band, preprocessing),
+            bands_of(nodes, sources, taps, axis, side // band, preprocessing),
+            bands_of(nodes, weights, taps, axis, side // band, preprocessing),
         )
         for axis, side in enumerate(preprocessing.shape)
     ]
 
 
-def bands_of(nodes: Nodes, both: str, axis: int, count: int, preprocessing: Preprocessing) -> str:
-    """The first `count` bands of one axis; a square input needs all."""
+def bands_of(nodes: Nodes, both: str, taps: str, axis: int, count: int, preprocessing: Preprocessing) -> str:
+    """The first `count` bands of one axis, with the taps that this axis needs; a square input needs all bands.
+
+    Unless the image is stretched or padded, both axes are scaled alike and need the same number of taps. With the taps
+    of the other axis, the memory for a panorama would grow with the square of its width.
+    """
     bands = nodes("Gather", both, nodes.constant(axis), axis=0)
+    if preprocessing.fit != "crop":
+        own = nodes("Reshape", nodes("Gather", taps, nodes.constant(axis), axis=0), nodes.constant([1]))
+        bands = nodes("Slice", bands, nodes.constant([0]), own, nodes.constant([-1]))
     if preprocessing.shape[0] == preprocessing.shape[1]:
         return bands
     return nodes("Slice", bands, nodes.constant([0]), nodes.constant([count]), nodes.constant([0]))
@@ -201,14 +209,14 @@ def filled(nodes: Nodes, image: str, row_weights: str, column_weights: str) -> s
 
 
 def taps_of(nodes: Nodes, sides: str, resized: str, support: str, band: int) -> str:
-    """The largest number of source pixels that a band needs, on the axis that needs more: int64 scalar.
+    """The largest number of source pixels that a band of each axis needs: int64 [2, 1, 1, 1].
 
     The supports of a band cover ((band - 1) * side + support) / resized pixels; at each end one more pixel may be
-    covered in part.
+    covered in part. An image has no more pixels than its side: padded pixels need none.
     """
     between = nodes("Mul", sides, nodes.constant(band - 1))
     whole = nodes("Div", nodes("Add", between, support), resized)
-    return nodes("Add", nodes("ReduceMax", whole, keepdims=0), nodes.constant(2))
+    return nodes("Min", nodes("Add", whole, nodes.constant(2)), sides)
 
 
 def span(nodes: Nodes, sources: str) -> tuple[str, str]:

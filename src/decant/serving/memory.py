@@ -15,9 +15,9 @@ PHOTO_WIDENESS = 4 / 3
 def counted_pixels(classifier: OnnxClassifier, height: int, width: int) -> int:
     """The pixels of an image, more for one that is far wider than the file's input, or far higher.
 
-    The graph that stretches or pads weighs as many source pixels on either axis as the larger reduction needs, first
-    for each column of the image and then for each column of the input. So its memory grows with the square of the
-    width: an image of 20000 x 100 pixels would take gigabytes.
+    Older files that stretch or pad weigh as many source pixels on either axis as the larger reduction needs, first for
+    each column of the image and then for each column of the input. So their memory grows with the square of the width:
+    an image of 20000 x 100 pixels would take gigabytes.
     """
     rows, columns = wide_input(classifier)
     return max(width, columns) * max(height, -(-width * rows // columns))

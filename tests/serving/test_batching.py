@@ -1,6 +1,9 @@
 """Images that wait are computed together; each gets its own answer."""
 
+import gc
 import threading
+import time
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -87,6 +90,31 @@ def test_an_error_reaches_those_of_its_batch_and_the_next_are_answered() -> None
     with pytest.raises(ValueError, match="planted"):
         batches.predict(slow, [image(255), image(1)], 20)
     assert int(batches.predict(slow, [image(7)], 20)[0][0][0]) == 7
+
+
+def test_an_idle_thread_holds_no_image(classifier: OnnxClassifier) -> None:
+    batches, last = Batches(workers=1), image(3)
+    held = weakref.ref(last)
+    batches.predict(classifier, [last], 20)
+    del last
+    ends = time.monotonic() + 5
+    while held() is not None and time.monotonic() < ends:
+        gc.collect()
+        time.sleep(0.01)
+    assert held() is None
+
+
+def test_a_file_that_answers_too_few_images_fails_them_and_the_next_are_answered(classifier: OnnxClassifier) -> None:
+    class Short:
+        dtype = "fp32"
+
+        def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
+
+    batches, short = Batches(workers=1), Short()
+    with pytest.raises(ValueError):
+        batches.predict(short, [image(1)], 20)  # type: ignore[arg-type]
+    assert len(batches.predict(classifier, [image(1)], 20)) == 1
 
 
 def test_who_waits_too_long_is_told_so_and_is_not_computed() -> None:

@@ -1,7 +1,7 @@
 """From an uploaded image to its answer: decoded within the limits, predicted with others that wait."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,8 +23,8 @@ class Answer:
     """The prediction for one image, or why there is none.
 
     classes: names with probabilities, the highest first. accept: None if the file has no thresholds. seconds: from the
-    image's bytes to its prediction, with waiting. probabilities, logits: float32 [K] in the file's order. image: uint8
-    [H, W, 3].
+    image's bytes to its prediction, with waiting. probabilities, logits: float32 [K] in the file's order. preview: a
+    small copy, for the page, as an address.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Answer:
     refused: Refused | None = None
     probabilities: np.ndarray | None = None
     logits: np.ndarray | None = None
-    image: np.ndarray | None = field(default=None, repr=False)
+    preview: str = field(default="", repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON: a refused image has its status, kind and reason."""
@@ -50,6 +50,13 @@ class Answer:
         }
 
 
+Preview = Callable[[np.ndarray], str]  # from an image uint8 [H, W, 3]
+
+
+def no_preview(image: np.ndarray) -> str:
+    return ""
+
+
 class Answers:
     """Answers uploads with any of the served models; counts what it does in `metrics`."""
 
@@ -59,20 +66,22 @@ class Answers:
         self.budget = PixelBudget(limits.counted_pixels)
         self.metrics = Metrics()
 
-    def answer(self, model: ServedModel, upload: Upload, keep_image: bool = False) -> Answer:
+    def answer(self, model: ServedModel, upload: Upload, preview: Preview = no_preview) -> Answer:
         """Never raises for what a client sent: the answer then contains the refusal."""
         started = time.perf_counter()
         classifier = model.classifier  # the same one throughout, also if the file is replaced meanwhile
         try:
             with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
                 ((probabilities, logits),) = self.batches.predict(classifier, [image], self.limits.seconds)
+                small = preview(image)  # here, because the image itself must go before its memory is given to others
+                del image
         except (Busy, BrokenFile) as error:
             answer = Answer(upload.name, refused=server_fault(error))
         except Refused as error:
             answer = Answer(upload.name, refused=error)
         else:
             seconds = time.perf_counter() - started
-            answer = found(classifier, upload.name, probabilities, logits, seconds, image if keep_image else None)
+            answer = found(classifier, upload.name, probabilities, logits, seconds, small)
         kind = answer.refused.kind if answer.refused else "predicted"
         self.metrics.count("decant_images_total", model=model.name, outcome=kind)
         return answer
@@ -104,7 +113,7 @@ def found(
     probabilities: np.ndarray,
     logits: np.ndarray,
     seconds: float,
-    image: np.ndarray | None,
+    preview: str = "",
 ) -> Answer:
     """The answer with this prediction."""
     order = np.argsort(-probabilities, kind="stable")
@@ -115,7 +124,7 @@ def found(
         seconds,
         probabilities=probabilities,
         logits=logits,
-        image=image,
+        preview=preview,
     )
 
 

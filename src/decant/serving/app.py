@@ -19,7 +19,7 @@ from decant.data.pool import parallel
 from decant.export.image_predictions import COLUMNS, ImagePrediction, cells
 from decant.pages import asset, page
 from decant.serving import metrics, openapi
-from decant.serving.answers import Answer, Answers, refusal
+from decant.serving.answers import Answer, Answers, Preview, no_preview, refusal
 from decant.serving.protocols import kserve, tensorflow
 from decant.serving.samples import Samples, ToySamples
 from decant.serving.served import EXTENSION, Served, served
@@ -74,7 +74,7 @@ def page_of_form() -> Response | tuple[str, int]:
         model = served().model(request.form.get("model"))
         sample = request.form.get("sample")
         uploads = [served().samples.upload(sample)] if sample else uploads_in(request, served().limits)
-        answers = answers_for(model, uploads, keep_image=True)
+        answers = answers_for(model, uploads, preview)
     except (Refused, RequestEntityTooLarge) as error:
         refused = error if isinstance(error, Refused) else too_many_bytes()
         return page_with([], problem=refused.reason), refused.status
@@ -124,9 +124,9 @@ def sample_image(name: str) -> Response:
     return Response(content, mimetype="image/jpeg" if "small" in request.args else "application/octet-stream")
 
 
-def answers_for(model: ServedModel, uploads: Sequence[Upload], keep_image: bool = False) -> list[Answer]:
+def answers_for(model: ServedModel, uploads: Sequence[Upload], of_image: Preview = no_preview) -> list[Answer]:
     """The answers in the order of the uploads; several are decoded at once."""
-    answer = partial(served().answers.answer, model, keep_image=keep_image)
+    answer = partial(served().answers.answer, model, preview=of_image)
     if len(uploads) == 1:
         return [answer(uploads[0])]
     return list(parallel(answer, uploads, workers=served().answers.batches.workers))
@@ -146,7 +146,7 @@ def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") ->
         models=models,
         chosen=chosen or models[0][0],
         samples=served().samples.names,
-        answers=[(answer, preview(answer.image)) for answer in answers],
+        answers=answers,
         problem=problem,
         max_bytes=limits.bytes,
         max_pixels=limits.pixels,
@@ -154,10 +154,8 @@ def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") ->
     )
 
 
-def preview(image: np.ndarray | None) -> str:
-    """A small copy of the image within the page itself: a data address; "" for no image."""
-    if image is None:
-        return ""
+def preview(image: np.ndarray) -> str:
+    """A small copy of the image within the page itself: a data address."""
     small = Image.fromarray(image)
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     buffer = io.BytesIO()

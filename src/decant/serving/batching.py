@@ -77,6 +77,7 @@ class Batches:
                 batch = take_batch(self._queue)
                 self.sizes[len(batch)] = self.sizes.get(len(batch), 0) + 1
             compute([waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()])
+            del batch  # an idle thread must not hold its last images
 
 
 def take_batch(queue: deque[Waiting]) -> list[Waiting]:
@@ -102,10 +103,16 @@ def compute(batch: list[Waiting]) -> None:
     if not batch:
         return
     try:
-        probabilities, logits = batch[0].classifier.predict_batch(np.stack([waiting.image for waiting in batch]))
+        probabilities, logits = batch[0].classifier.predict_batch(stacked([waiting.image for waiting in batch]))
+        answers = list(zip(batch, probabilities, logits, strict=True))
     except Exception as error:  # any: a thread that ended would leave all later requests without an answer
         for waiting in batch:
             waiting.answer.set_exception(error)
         return
-    for waiting, answer in zip(batch, zip(probabilities, logits, strict=True), strict=True):
-        waiting.answer.set_result(answer)
+    for waiting, *answer in answers:
+        waiting.answer.set_result(tuple(answer))
+
+
+def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images of one size as a batch; a single one is not copied."""
+    return np.stack(images) if len(images) > 1 else images[0][None]

@@ -4,6 +4,7 @@ import gzip
 import importlib
 import json
 import sys
+import tracemalloc
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -160,6 +161,23 @@ def test_a_batch_has_a_row_for_each_image(client: FlaskClient, classifier: OnnxC
     expected, _ = classifier.predict_batch(images)
     assert answer["outputs"][0]["shape"] == [3, 5]
     np.testing.assert_allclose(np.reshape(answer["outputs"][0]["data"], (3, 5)), expected, atol=1e-6)
+
+
+def test_empty_parameters_may_be_null(client: FlaskClient) -> None:
+    request = {**body(), "parameters": None}
+    request["inputs"] = [{**request["inputs"][0], "parameters": None}]
+    assert client.post(URL, json=request).status_code == 200
+
+
+def test_a_text_among_the_values_does_not_take_its_length_for_each_of_them(client: FlaskClient) -> None:
+    data = ["x" * 9000, *[0] * 8999]
+    tracemalloc.start()
+    try:
+        answer = client.post(URL, json=body(data=data, shape=[1, 30, 100, 3]))
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(

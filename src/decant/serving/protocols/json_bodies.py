@@ -53,12 +53,12 @@ def pixels_of(values: Any, shape: Any = None) -> np.ndarray:
     Raises Refused for anything else.
     """
     try:
-        array = np.array(values)
-    except (ValueError, OverflowError):
+        array = np.array(values, dtype=np.float64)  # a text among them would take its length for each value
+    except (ValueError, TypeError, OverflowError):
         raise bad_request("the images are not arrays of equal rows; images of one request have one size") from None
-    if array.dtype.kind not in "iuf" or not array.size:
-        raise bad_request("the images are not arrays of numbers")
-    if array.min() < 0 or array.max() > 255 or (array.dtype.kind == "f" and (array != np.rint(array)).any()):
+    if not array.size:
+        raise bad_request("the images are empty")
+    if not (array.min() >= 0 and array.max() <= 255) or (array != np.rint(array)).any():
         raise bad_request("pixels must be whole numbers from 0 to 255; the file itself scales and normalises")
     return batch_of(array.astype(np.uint8), array.shape if shape is None else shape)
 

@@ -173,7 +173,7 @@ def wanted_outputs(asked: Mapping[str, Any]) -> list[Wanted]:
 
 def parameters_of(described: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters of a request, an input or an output."""
-    parameters = described.get("parameters", {})
+    parameters = described.get("parameters") or {}  # clients that write empty fields send null
     if not isinstance(parameters, dict):
         raise bad_request("parameters is an object")
     return parameters

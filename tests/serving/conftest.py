@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from decant.export.runtime import OnnxClassifier
 from decant.serving.app import AppOptions, create_app
@@ -35,6 +35,7 @@ def encode() -> Encode:
 def pillow_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restores what `create_app` sets for the whole process."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", PngImagePlugin.MAX_TEXT_MEMORY)
 
 
 @pytest.fixture(scope="session")

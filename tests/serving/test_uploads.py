@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask import Request
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from werkzeug.test import EnvironBuilder
 
 from decant.data.images import decode
@@ -88,6 +88,22 @@ def test_an_image_in_an_icon_is_bounded_although_the_icon_declares_less(
     assert decode(icon).shape == (200, 200, 3)
     limit_decoders(LIMITS)
     assert refusal(icon, "a.ico").status == 413
+
+
+@pytest.mark.parametrize(("texts", "is_read"), [(2, True), (20, False)])
+def test_a_png_with_megabytes_of_text_is_refused(texts: int, is_read: bool) -> None:
+    limit_decoders(LIMITS)
+    info = PngImagePlugin.PngInfo()
+    for number in range(texts):
+        info.add_text(f"text{number}", "a" * 1_000_000, zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(file, "PNG", pnginfo=info)
+    assert len(file.getvalue()) < 200_000
+    if is_read:
+        with decoded(Upload("a.png", file.getvalue()), LIMITS, PixelBudget(PIXELS), area) as image:
+            assert image.shape == (10, 20, 3)
+    else:
+        assert refusal(file.getvalue()).status == 422
 
 
 def test_pixels_are_free_again_after_a_refusal_and_after_an_error(photo: np.ndarray, encode: Encode) -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import numpy as np
 from flask import Request
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from werkzeug.datastructures import FileStorage
 
 from decant.data.images import RAW_EXTENSIONS, BrokenImage, NotAnImage, TooManyPixels, decode, header_size
@@ -16,6 +16,7 @@ from decant.serving.memory import PHOTO_WIDENESS, PixelBudget
 FIELDS = ("file", "files")  # names of the form's fields that contain images
 MAX_NAME = 200  # characters of a file's name that are kept
 MEGA = 1_000_000
+MAX_TEXTS = 4 * MEGA  # characters of all texts in a PNG; Pillow reads 64 million
 IMAGE_BODIES = ("image/", "application/octet-stream")
 
 
@@ -57,9 +58,11 @@ def limit_decoders(limits: Limits) -> None:
     """Make Pillow refuse images above the limit, for the whole process.
 
     `header_size` reads what a file declares. A file within a file, as in ICO, may be larger than declared, and Pillow
-    itself checks each. It raises above twice the number that it is given.
+    itself checks each. It raises above twice the number that it is given. The texts within a PNG are unpacked with its
+    header, before any pixels are counted.
     """
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
+    PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXTS
 
 
 def uploads_in(request: Request, limits: Limits) -> list[Upload]:

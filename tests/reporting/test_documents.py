@@ -1,5 +1,6 @@
 """The report as HTML, PDF and slides, of an invented study with awkward class names."""
 
+import base64
 import io
 import json
 import re
@@ -12,8 +13,10 @@ from PIL import Image
 from pptx import Presentation
 from pptx.util import Pt
 
+from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.documents import write_documents
 from decant.reporting.figures import render_figures
+from decant.reporting.markdown_tokens import picture_file
 from decant.reporting.report import report_text
 from decant.reporting.typst_markup import typst_markup
 
@@ -61,11 +64,33 @@ def test_the_page_loads_nothing_and_contains_its_figures_as_vectors(documents: d
     assert page.count("<h2") >= 17 and "truck|lorry" in page
 
 
-def test_html_in_a_class_name_is_shown_and_not_obeyed(study: Path, tmp_path: Path) -> None:
+def test_html_in_a_title_is_shown_and_not_obeyed(study: Path, tmp_path: Path) -> None:
     settings = json.loads((study / "study.json").read_text())
     (study / "study.json").write_text(json.dumps({**settings, "title": "<script>alert(1)</script>"}))
     (page,) = write_documents(study, tmp_path)
     assert "<script>" not in page.read_text(encoding="utf-8")
+
+
+def test_a_class_name_cannot_put_a_file_into_the_page(study: Path, tmp_path: Path) -> None:
+    (study.parent / "secret.png").write_bytes(b"SECRET")
+    table = study / "benchmarks" / "precision" / "per_class.csv"
+    name, rows = "![x](../secret.png) | _b_", read_results_table(table)
+    first = rows[0]["class"]
+    changed = [{**row, "class": name if row["class"] == first else row["class"]} for row in rows]
+    write_results_table(changed, table, list(rows[0]))
+    (page,) = write_documents(study, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert base64.b64encode(b"SECRET").decode() not in text
+    assert f"<td>{name}</td>" in text
+
+
+def test_an_image_outside_the_folder_is_not_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for name in ("outside.png", "study/inside.png", "study/notes.txt"):
+        (tmp_path / name).write_bytes(b"content")
+    shown = {target: picture_file(target, folder, {}) for target in ("inside.png", "../outside.png", "notes.txt")}
+    assert shown == {"inside.png": folder / "inside.png", "../outside.png": None, "notes.txt": None}
 
 
 def test_about_ten_slides_have_native_tables_and_charts_in_large_type(documents: dict[str, Path]) -> None:

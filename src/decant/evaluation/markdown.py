@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
+class Markdown(str):
+    """Text that is Markdown already, such as an image: a table does not escape it."""
+
+
 def section(title: str, *parts: str) -> str:
     """A heading with its non-empty parts; "" if all are empty."""
     body = paragraphs(*parts)
@@ -16,9 +20,9 @@ def paragraphs(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def markdown_image(file: Path, base: Path, caption: str) -> str:
+def markdown_image(file: Path, base: Path, caption: str) -> Markdown:
     """A Markdown image with a path relative to the folder `base`; "" if the file is missing."""
-    return f"![{caption}]({link(file, base)})" if file.is_file() else ""
+    return Markdown(f"![{caption}]({link(file, base)})" if file.is_file() else "")
 
 
 def figure_row(base: Path, figures: Mapping[str, Path]) -> str:
@@ -41,17 +45,20 @@ def capitalised(text: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are left-aligned, the rest are right-aligned numbers."""
+    """A Markdown table; the first `left` columns are left-aligned, the rest are right-aligned numbers.
+
+    Cells are shown as they are, unless they are `Markdown`.
+    """
     alignment = ["---" if position < left else "--:" for position in range(len(header))]
     lines = [_escaped(header), alignment, *map(_escaped, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _escaped(texts: Sequence[str]) -> list[str]:
-    return [plain(text) if "](" not in text else text for text in texts]
+    return [text if isinstance(text, Markdown) else plain(text) for text in texts]
 
 
-def plain(text: str) -> str:
+def plain(text: str) -> Markdown:
     """Text from a file or a user, such as a class name, escaped so that Markdown shows it unchanged, on one line."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([|*$`\[\]\\])", r"\\\1", line)
+    return Markdown(re.sub(r"([|*$~`\[\]\\]|(?<!\w)_|_(?!\w))", r"\\\1", line))

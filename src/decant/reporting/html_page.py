@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from markdown_it.token import Token
 
-from decant.reporting.markdown_tokens import parser, plain_text
+from decant.reporting.markdown_tokens import parser, picture_file, plain_text
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #fff; --line: #d0d7de; --head: #0b4f7d;
@@ -50,7 +50,7 @@ def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]
     folder: where the files are that the Markdown links; images are put into the page, other links are shown as text.
     vectors: path in the Markdown -> the figure as SVG.
     """
-    title = report.partition("\n")[0].removeprefix("# ")
+    title = plain_text(parser().parse(report)[1])
     inside = _Inlined(folder, vectors)
     body, more = inside.html(report), inside.html(appendix)
     headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
@@ -88,12 +88,11 @@ class _Inlined:
 
     def _image(self, found: re.Match[str]) -> str:
         """The image as SVG inside the page, or as a data URI."""
-        target, caption = unquote(found[1]), found[2]
-        vector = self.vectors.get(target)
-        source = vector or self.folder / target
-        if not source.is_file():
+        caption = found[2]
+        source = picture_file(unquote(found[1]), self.folder, self.vectors)
+        if source is None:
             return f"<em>{caption}: not here</em>"
-        kind = guess_type(source.name)[0] or "image/png"
+        kind = guess_type(source.name)[0]
         data = base64.b64encode(source.read_bytes()).decode("ascii")
         return f'<img src="data:{kind};base64,{data}" alt="{caption}">'
 

@@ -1,9 +1,13 @@
 """Markdown as tokens: the part of CommonMark, with tables, that reports are written in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+PICTURES = (".png", ".jpg", ".svg")
 
 
 def parser() -> MarkdownIt:
@@ -35,6 +39,18 @@ def is_picture_table(tokens: Sequence[Token]) -> bool:
     """True if a table has one row, and that of images: captions are in its header."""
     rows = table_rows(tokens)
     return len(rows) == 2 and all(is_picture(cell) for cell in rows[1])
+
+
+def picture_file(target: str, folder: Path, vectors: Mapping[str, Path]) -> Path | None:
+    """The file of an image that Markdown shows; None if it is missing, no picture or not below the folder.
+
+    vectors: path in the Markdown -> the figure as SVG, which is preferred.
+    """
+    if target in vectors:
+        return vectors[target]
+    file = (folder / unquote(target)).resolve()
+    known = file.suffix.lower() in PICTURES and file.is_relative_to(folder.resolve()) and file.is_file()
+    return file if known else None
 
 
 def plain_text(token: Token) -> str:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import matplotlib
 import typst
 
+from decant.reporting.markdown_tokens import picture_file
 from decant.reporting.typst_markup import typst_markup
 
 PREAMBLE = """
@@ -88,8 +89,8 @@ class _Images:
 
     def path(self, target: str) -> str:
         """Typst's path of an image; "" if it is missing."""
-        source = self.vectors.get(target, self.folder / target.replace("%20", " "))
-        if not source.is_file():
+        source = picture_file(target, self.folder, self.vectors)
+        if source is None:
             return ""
         if source not in self.copied:
             self.copied[source] = f"{len(self.copied)}{source.suffix}"

@@ -8,7 +8,7 @@ report is stale if making it again gives another text.
 from pathlib import Path
 
 from decant.errors import UserError
-from decant.evaluation.markdown import paragraphs
+from decant.evaluation.markdown import paragraphs, plain
 from decant.evaluation.tables import with_interval
 from decant.reporting.chapters.abstract import abstract
 from decant.reporting.chapters.architecture import architecture
@@ -132,7 +132,8 @@ def appendix_text(results_folder: Path, base: Path) -> str:
 
 
 def title_of(results: ResultsFiles) -> str:
-    return str(results.study.get("title") or results.name)
+    """The study's title as Markdown."""
+    return plain(str(results.study.get("title") or results.name))
 
 
 def _results_files(results_folder: Path) -> ResultsFiles:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from decant.evaluation.markdown import markdown_image, markdown_table, paragraphs, section
+from decant.evaluation.markdown import markdown_image, markdown_table, paragraphs, plain, section
 from decant.evaluation.tables import joined, number, plural, points, short, thousands, with_interval
 from decant.reporting.figures import ACCURACY_PNG, RELIABILITY_PNG, confusion_png
 from decant.reporting.results_files import (
@@ -180,7 +180,7 @@ def limits_section(results: ResultsFiles, base: Path) -> str:
         lines.append(f"There is no labelled test split; the numbers are for {split}.")
     few = [r["class"] for r in results.per_class if _is_few(r, student["model"], split)]
     if few:
-        names = joined([*few[:8], *(["others"] if len(few) > 8 else [])])
+        names = joined([*map(plain, few[:8]), *(["others"] if len(few) > 8 else [])])
         lines.append(
             f"Numbers per class are uncertain for classes with fewer than {FEW_IMAGES} images of {split}: {names}."
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from decant.errors import UserError
-from decant.evaluation.markdown import link, markdown_image, markdown_table, paragraphs
+from decant.evaluation.markdown import Markdown, link, markdown_image, markdown_table, paragraphs
 from decant.evaluation.tables import thousands, with_interval
 from decant.reporting.exported_file import exported_file_section
 from decant.reporting.figures import PARETO_PNG
@@ -125,7 +125,7 @@ def _root_row(results: ResultsFiles, base: Path) -> list[str]:
     classes = len({row["class"] for row in results.class_counts if row["class"]})
     models = [find(results, split) for find in HEADLINE_MODELS.values()]
     return [
-        f"[{results.name}]({link(results.folder / REPORT, base)})",
+        Markdown(f"[{results.name}]({link(results.folder / REPORT, base)})"),
         thousands(images) if images else "–",
         str(classes) if classes else "–",
         split or "–",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.data.sources import SOURCES
-from decant.evaluation.markdown import capitalised, link, markdown_image, markdown_table, section
+from decant.evaluation.markdown import capitalised, link, markdown_image, markdown_table, plain, section
 from decant.evaluation.referee import choice_text
 from decant.evaluation.tables import (
     difference,
@@ -79,7 +79,7 @@ def absent_classes(counts: Sequence[Row], classes: set[str]) -> list[str]:
     for split, consequence in rests.items():
         present = {row["class"] for row in counts if row["split"] == split and row["class"] and int(row["images"])}
         if present and present != classes:
-            names = ", ".join(sorted(present)[:5]) + (" …" if len(present) > 5 else "")
+            names = ", ".join(map(plain, sorted(present)[:5])) + (" …" if len(present) > 5 else "")
             sentences.append(
                 f"{split} has images of {len(present)} of {len(classes)} classes ({names}): {consequence}."
             )

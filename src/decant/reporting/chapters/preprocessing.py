@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from decant.evaluation.markdown import markdown_table, plain, section
+from decant.evaluation.markdown import markdown_table, section
 from decant.evaluation.tables import joined
 from decant.reporting.reasons import networks, reasons
 from decant.reporting.results_files import ResultsFiles
@@ -44,7 +44,7 @@ def _resize(results: ResultsFiles) -> list[list[str]]:
         sizes.setdefault(size_of(results, name), []).append(name)
     sizes_text = ", ".join(f"{size} px ({joined(names)})" for size, names in sizes.items())
     fit = str(geometry.get("description") or "centre crop to a square")
-    own = [plain(reason) for reason in reasons(results.study, ["geometry"]).values()]
+    own = list(reasons(results.study, ["geometry"]).values())
     why = _geometry_reason(str(geometry.get("why", ""))) or "the networks were pretrained on squares"
     return [["resize", f"{fit}: {sizes_text}", "; ".join([*own, why])]]
 
@@ -52,7 +52,7 @@ def _resize(results: ResultsFiles) -> list[list[str]]:
 def _geometry_reason(why: str) -> str:
     """The reason without the figures of the probes, which the appendix has."""
     shapes, _, probes = why.partition("; probes on frozen features")
-    return plain(shapes + ("; probes on frozen features preferred it" if probes else ""))
+    return shapes + ("; probes on frozen features preferred it" if probes else "")
 
 
 def _views(study: Mapping[str, Any]) -> list[list[str]]:
@@ -66,7 +66,7 @@ def _views(study: Mapping[str, Any]) -> list[list[str]]:
         why = " ".join(reasons(dict(study), place, only=["views"]).values())
         rows.setdefault((views_text(views), why), []).append(name)
     return [
-        [f"augment ({joined(names)})", text, plain(why) or "the network shall not depend on crop, side and light"]
+        [f"augment ({joined(names)})", text, why or "the network shall not depend on crop, side and light"]
         for (text, why), names in rows.items()
     ]
 
@@ -91,5 +91,5 @@ def _splits(results: ResultsFiles) -> list[list[str]]:
     given = bool(results.study.get("data", {}).get("split_file"))
     setting = "as in the split file" if given else "given ones kept, missing ones drawn by class; duplicates together"
     why = reasons(results.study, ["data"], only=["split_file", "val_fraction", "test_fraction"]).values()
-    because = plain(" ".join(why)) or "near duplicates across splits would make scores too high"
+    because = " ".join(why) or "near duplicates across splits would make scores too high"
     return [["split", setting, because]]

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from decant.evaluation.markdown import markdown_table, paragraphs
+from decant.evaluation.markdown import Markdown, markdown_table, paragraphs, plain
 from decant.export.targets.folder import write_target
 from decant.reporting.documents import HTML, PDF, SLIDES
 from decant.reporting.report import APPENDIX, REPORT
@@ -144,14 +144,14 @@ def commands(experiment: Experiment) -> str:
 def readme(experiment: Experiment, files: Mapping[str, bytes]) -> str:
     study = experiment.study
     rows = [
-        [demand, ", ".join(f"[{name}]({name})" for name in answers)]
+        [demand, Markdown(", ".join(f"[{name}]({name})" for name in answers))]
         for demand, candidates in DEMANDS.items()
         if (answers := [name for name in candidates if name in files or _is_folder(name, files)])
     ]
     kept = "" if study.data.may_be_shared else "It contains images of the study, which may not be shared: keep it here."
     return (
         paragraphs(
-            f"# {study.title or study.name}",
+            f"# {plain(study.title or study.name)}",
             f"What the study `{study.name}` hands in. {kept}".strip(),
             markdown_table(["asked for", "file"], rows, left=2),
             "Verify the file on images of your own (a folder, an archive or a list of files); onnxruntime, numpy and "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -42,6 +43,12 @@ def test_what_speaks_against_the_answer_is_not_shown(classifier: Classifier) -> 
 def test_a_network_without_a_map_of_places_has_none() -> None:
     network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), [0.0] * 3, [1.0] * 3).eval()
     assert activation_maps(network, torch.ones(1, 3, 8, 8), torch.tensor([0])) is None
+
+
+def test_a_vision_transformer_has_none() -> None:
+    network = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, num_classes=2)
+    images = torch.rand(1, 3, 64, 64)
+    assert activation_maps(Classifier(network, [0.0] * 3, [1.0] * 3).eval(), images, torch.tensor([0])) is None
 
 
 def test_the_last_convolution_with_enough_places_is_taken() -> None:

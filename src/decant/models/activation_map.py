@@ -13,10 +13,13 @@ SMALLEST_MAP = 4  # cells a side: a coarser map shows no place
 
 
 def activation_maps(classifier: Classifier, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64] | None:
-    """LayerCAM (Jiang et al. 2021): gradient times activation of a convolution, where positive, summed over channels.
+    """Gradient times activation of a convolution, where positive, summed over channels.
+
+    LayerCAM (Jiang et al. 2021) is near: it clamps the gradient alone, after a layer without negative activations.
 
     images: float32 [B, 3, H, W] in [0, 1]. classes: int64 [B], the answers to explain. Returns float64 [B, H, W] in
-    [0, 1], the highest value of each map 1; None for a network without convolutions that keep a map of places.
+    [0, 1], the highest value of each map 1; None for a network without convolutions that keep a map of places, and for
+    one that turns the map into tokens, as vision transformers do.
     """
     layer = mapped_layer(classifier, images[:1])
     if layer is None:
@@ -29,14 +32,16 @@ def activation_maps(classifier: Classifier, images: Tensor, classes: Tensor) -> 
 
 
 def mapped_layer(classifier: nn.Module, image: Tensor) -> nn.Module | None:
-    """The last convolution whose output is at least SMALLEST_MAP cells wide and high."""
-    called: list[nn.Module] = []
+    """The last convolution whose output is at least SMALLEST_MAP cells wide and high; None if tokens follow it."""
+    called: list[nn.Module | None] = []
 
-    def note(module: nn.Module, _: object, output: Tensor) -> None:
-        if min(output.shape[-2:]) >= SMALLEST_MAP:
+    def note(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(module, nn.Conv2d) and isinstance(output, Tensor) and min(output.shape[-2:]) >= SMALLEST_MAP:
             called.append(module)
+        elif isinstance(module, nn.Linear) and isinstance(output, Tensor) and output.ndim == 3:
+            called.append(None)
 
-    hooks = [part.register_forward_hook(note) for part in classifier.modules() if isinstance(part, nn.Conv2d)]
+    hooks = [part.register_forward_hook(note) for part in classifier.modules()]
     try:
         with torch.no_grad():
             classifier(image)

@@ -16,7 +16,7 @@ CAPTIONS = {
     VIEWS: "An image, then views of it in training",
     WORST: "The worst mistakes on test: label, then the exported file's and the ensemble's answers",
     TYPICAL: "Typical mistakes of the commonest confusions on test",
-    ACTIVATION: "What speaks for the answer (LayerCAM, Jiang et al. 2021), beside the image",
+    ACTIVATION: "What speaks for the answer (gradient times activation), beside the image",
 }
 
 

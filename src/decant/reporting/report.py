@@ -119,7 +119,7 @@ def report_text(results_folder: Path, base: Path) -> str:
         return f"# {title_of(results)}\n"
     more = (
         f"Every table, the conditions of the measurements and the origin of the files: [{APPENDIX}]({APPENDIX}). The "
-        "scripts wrote this report from the files beside it; nothing in it was typed by hand."
+        "scripts wrote this report: numbers come from the files beside it, reasons from the study and its recipes."
     )
     return paragraphs(f"# {title_of(results)}", *sections, more) + "\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import UserError
-from decant.evaluation.tables import number, read_results_table
+from decant.evaluation.tables import number, plural, read_results_table
 from decant.reporting.reasons import with_reasons
 from decant.timing.quoted import QUOTED_THREADS
 
@@ -106,6 +106,32 @@ def image_count(results: ResultsFiles) -> int:
     return sum(int(row["images"]) for row in results.class_counts)
 
 
+def images_text(results: ResultsFiles) -> str:
+    """ "5,682 images of 49 classes and 2,456 images without a label", of those that cleaning kept."""
+    classes = {row["class"] for row in results.class_counts if row["class"]}
+    labelled = sum(int(row["images"]) for row in results.class_counts if row["class"])
+    others = image_count(results) - labelled
+    text = f"{plural(labelled, 'image')} of {plural(len(classes), 'class', 'classes')}"
+    return f"{text} and {plural(others, 'image')} without a label" if others else text
+
+
+def pooled_teachers(results: ResultsFiles) -> tuple[list[str], list[str]]:
+    """The teachers whose weight in the ensemble is above zero, and the others."""
+    weights = results.weights.get("teachers", {})
+    names = list(results.study.get("teachers", {}))
+    left_out = [name for name in names if name in weights and not weights[name]["weight"]]
+    return [name for name in names if name not in left_out], left_out
+
+
+def chosen_text(results: ResultsFiles) -> str:
+    """What was chosen on which split, by which measure."""
+    metric = str(results.study["metric"]).replace("_", " ")
+    text = f"Models, their weights and thresholds were chosen on val, by {metric}, precision or likelihood"
+    if "out of fold on train and val" in str(results.geometry.get("why")):
+        text += "; the shape of the inputs by probes on train and val"
+    return f"{text}. Nothing was chosen on test."
+
+
 def main_split(results: ResultsFiles) -> str:
     """The split of the headline: the first scored split in SPLIT_ORDER, else the first by name; "" if there is none."""
     splits = {row["split"] for row in results.precision}
@@ -134,6 +160,18 @@ def best_teacher(results: ResultsFiles, split: str, among: Sequence[str] | None 
         if rows:
             return rows[0]
     return None
+
+
+def most_accurate_teacher(results: ResultsFiles, split: str) -> Row | None:
+    """The row on `split` of the teacher, with or without test-time augmentation, with the highest accuracy on val.
+
+    If val was not scored, on `split` itself, which favours the teacher.
+    """
+    teachers = [row for row in results.precision if row["kind"] == "teacher"]
+    chosen_on = [row for row in teachers if row["split"] == "val"] or [row for row in teachers if row["split"] == split]
+    best = max(chosen_on, key=lambda row: number(row["accuracy"]), default=None)
+    rows = [row for row in teachers if best and row["model"] == best["model"] and row["split"] == split]
+    return rows[0] if rows else None
 
 
 def reported_latency(results: ResultsFiles, model: str) -> Row | None:

@@ -24,7 +24,8 @@ from decant.reporting.training_tables import training_section
 
 README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 TABLE_NOTE = (
-    "Each model's accuracy with its 95 % bootstrap interval. px: the student's input in pixels, the side of a square "
+    "Each model's accuracy with its 95 % bootstrap interval. best teacher: by the study's metric on val. "
+    "px: the student's input in pixels, the side of a square "
     "or height x width of a rectangle (96x176). p50 ms: median time per image of the student's ONNX file. int8 p50 ms: "
     "the same for its int8 file, which is not offered if it lost too much accuracy, gave other predictions in a batch "
     "or was not faster. file MB: size of the fp32 file."

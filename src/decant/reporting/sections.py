@@ -26,6 +26,8 @@ from decant.reporting.results_files import (
     ResultsFiles,
     Row,
     best_teacher,
+    chosen_text,
+    images_text,
     main_split,
     of_kind,
     splits_in_order,
@@ -54,12 +56,9 @@ def data_section(results: ResultsFiles, base: Path) -> str:
     data = results.study.get("data", {})
     kind = SOURCES.get(str(data.get("source")))
     source = f"{capitalised(kind.caption)}: " if kind else ""
-    sentences = [f"{source}{plural(sum(images.values()), 'image')}, {plural(len(classes), 'class', 'classes')}."]
+    sentences = [f"{source}{images_text(results)}."]
     if results.study.get("metric"):
-        sentences.append(
-            f"All choices were made on val: ensemble weights and temperatures by likelihood, linear heads and the best "
-            f"teacher by {results.study['metric']}."
-        )
+        sentences.append(chosen_text(results))
     if results.geometry:
         sentences.append(f"Input of all networks: {results.geometry['description']}; {results.geometry['why']}.")
     splits = splits_in_order(list(images))
@@ -231,7 +230,8 @@ def _ensemble_sentences(results: ResultsFiles) -> list[str]:
     if row:
         sentences.append(f"The ensemble has an accuracy of {with_interval(row, 'accuracy')} on {split}")
         if best:
-            sentences[-1] += f"; the best single teacher, {best['model']}, has {with_interval(best, 'accuracy')}"
+            accuracy = with_interval(best, "accuracy")
+            sentences[-1] += f"; {best['model']}, the best single teacher by the study's metric on val, has {accuracy}"
             sentences[-1] += _paired_difference(results, best["model"], split)
         sentences[-1] += "."
     pooling, tta = (results.study.get("ensemble", {}).get(key) for key in ("pooling", "tta"))

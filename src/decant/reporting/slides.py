@@ -80,7 +80,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     _confusion(deck, results)
     _chart(deck, "Accuracy against time", "", speed_points(results), add_speed_chart)
     _picture(deck, "Worst mistakes: label, then both answers", base / WORST)
-    _picture(deck, "What speaks for the answer (LayerCAM)", base / ACTIVATION)
+    _picture(deck, "What speaks for the answer (gradient times activation)", base / ACTIVATION)
     _listed(deck, "Key findings", found.items)
     _listed(deck, "Future work", content_of(future_work(results, base)).items)
     deck.save(str(out))

@@ -31,3 +31,20 @@ def test_a_long_title_costs_sentences_and_not_the_limit(study: Path, words: int)
 
 def test_sentences_are_kept_while_they_fit() -> None:
     assert fitting(["one two", "three four", "five"], 5) == ["one two", "three four"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "sentence"),
+    [
+        (0.31, "The teachers lite0 and lite2 were pooled to an ensemble, whose soft labels"),
+        (0.0, "The ensemble is the teacher lite2 alone (lite0 got weight 0); its soft labels"),
+    ],
+)
+def test_only_teachers_with_a_weight_are_called_pooled(study: Path, weight: float, sentence: str) -> None:
+    file = study / "ensemble" / "weights.json"
+    weights = json.loads(file.read_text())
+    weights["teachers"]["lite0"]["weight"] = weight
+    file.write_text(json.dumps(weights))
+    (study / "clean" / "metrics.json").write_text(json.dumps({"found": 1300, "kept": 1288, "set_aside": 12}))
+    assert sentence in abstract_of(study)
+    assert ("ensemble of lite0" in report_text(study, study)) == (weight > 0)

@@ -9,7 +9,7 @@ import pytest
 from decant.evaluation.tables import write_results_table
 from decant.reporting.paired import reversed_row
 from decant.reporting.report import report_text
-from decant.reporting.results_files import read_results_files
+from decant.reporting.results_files import most_accurate_teacher, read_results_files
 
 
 def section_of(study: Path, title: str = "Results and Key Findings") -> str:
@@ -37,7 +37,7 @@ def test_a_difference_is_a_finding_only_if_its_interval_excludes_zero(
 ) -> None:
     with_difference(study, "student_alone", low, high)
     assert f"with one training of each; {verdict}." in section_of(study)
-    unhelpful = "distillation, as far as one training shows" in section_of(study, "Training and Experimentation")
+    unhelpful = "distillation, by one training of student and twin" in section_of(study, "Training and Experimentation")
     assert unhelpful == (verdict != "the student is better")
 
 
@@ -75,3 +75,13 @@ def test_a_comparison_turned_round_has_the_opposite_difference_and_interval() ->
     assert (turned["model"], turned["other"], turned["only_model_right"]) == ("b", "a", "7")
     values = [float(turned[f"accuracy_difference{end}"]) for end in ("", "_low", "_high")]
     assert values == [0.02, -0.01, 0.05]
+
+
+@pytest.mark.parametrize("best", ["lite0", "lite2"])
+def test_the_ensemble_is_compared_with_the_most_accurate_teacher_whatever_the_metric(study: Path, best: str) -> None:
+    table = study / "benchmarks" / "precision" / "metrics.csv"
+    rows = read_results_files(study).precision
+    changed = [row | {"accuracy": "0.9900" if row["model"] == best else "0.5000"} for row in rows]
+    write_results_table(changed, table, list(rows[0]))
+    row = most_accurate_teacher(read_results_files(study), "test")
+    assert row is not None and row["model"] == best

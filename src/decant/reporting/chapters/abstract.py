@@ -7,9 +7,11 @@ from decant.evaluation.tables import difference, joined, plural, thousands, with
 from decant.reporting.paired import distillation_gain, shown_by
 from decant.reporting.results_files import (
     ResultsFiles,
+    images_text,
     main_split,
     of_kind,
     owner,
+    pooled_teachers,
     reported_latency,
     student_row,
 )
@@ -33,23 +35,21 @@ def fitting(sentences: list[str], fewer_than: int) -> list[str]:
 
 
 def _method(results: ResultsFiles) -> list[str]:
-    classes = len({row["class"] for row in results.class_counts if row["class"]})
     found, set_aside = (results.clean_metrics.get(key) for key in ("found", "set_aside"))
-    teachers = list(results.study.get("teachers", {}))
+    teachers, left_out = pooled_teachers(results)
     sentences = []
-    if classes and found:
+    if results.class_counts and found:
         title = plain(str(results.study.get("title") or results.name))
         sentences.append(
-            f"{title}: {plural(found, 'image')} of {plural(classes, 'class', 'classes')} were cleaned "
-            f"({thousands(set_aside or 0)} set aside)."
+            f"{title}: {plural(found, 'image')} were cleaned ({thousands(set_aside or 0)} set aside), which left "
+            f"{images_text(results)}."
         )
     if teachers:
-        pooled = "pooled to an ensemble, whose" if len(teachers) > 1 else "with test-time augmentation; its"
-        names = f"The {'teachers' if len(teachers) > 1 else 'teacher'} {joined(teachers)}"
-        sentences.append(
-            f"{names} {'were' if len(teachers) > 1 else 'predicted'} {pooled} soft labels taught a compact student "
-            "beside the given labels."
-        )
+        unused = f" ({joined(left_out)} got weight 0)" if left_out else ""
+        names = f"The teachers {joined(teachers)} were pooled to an ensemble{unused}, whose"
+        if len(teachers) == 1:
+            names = f"The ensemble is the teacher {teachers[0]} alone{unused}; its"
+        sentences.append(f"{names} soft labels taught a compact student beside the given labels.")
     return sentences
 
 
@@ -71,7 +71,7 @@ def _outcome(results: ResultsFiles) -> list[str]:
         )
     if timing := reported_latency(results, student["model"]):
         sentences.append(
-            f"The file takes {timing['p50_ms']} ms per image on {plural(int(timing['threads']), 'CPU thread')} and "
-            f"{timing['file_mb']} MB."
+            f"The file takes {timing['p50_ms']} ms per image on {plural(int(timing['threads']), 'CPU thread')} "
+            f"and has {timing['file_mb']} MB."
         )
     return sentences

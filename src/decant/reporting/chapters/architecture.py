@@ -12,6 +12,7 @@ from decant.reporting.results_files import (
     main_split,
     of_kind,
     owner,
+    pooled_teachers,
     reported_latency,
     student_row,
 )
@@ -38,13 +39,14 @@ def architecture(results: ResultsFiles, base: Path) -> str:
 
 def _answer(results: ResultsFiles) -> str:
     """What is exported, and what it saves beside the ensemble."""
-    settings, teachers = results.study.get("student", {}), list(results.study.get("teachers", {}))
+    settings, (teachers, _) = results.study.get("student", {}), pooled_teachers(results)
     sentences = []
     if settings.get("architecture"):
         size = size_of(results, "student")
         sentences.append(f"The exported network, the {owner(results)}, is a {settings['architecture']} of {size} px.")
-    if len(teachers) > 1:
-        sentences.append(f"The student's teacher is an ensemble of {joined(teachers)}.")
+    if teachers:
+        of = "an ensemble of " if len(teachers) > 1 else ""
+        sentences.append(f"The student's teacher is {of}{joined(teachers)}.")
     split = main_split(results)
     student, ensemble = student_row(results, split), of_kind(results, "ensemble", split)
     own = reported_latency(results, student["model"]) if student else None

@@ -10,7 +10,7 @@ from decant.evaluation.tables import joined, plural, short, thousands
 from decant.reporting.figures import CLASSES_PNG
 from decant.reporting.pictures import SAMPLES, VIEWS, where_the_pictures_are
 from decant.reporting.reasons import reasons
-from decant.reporting.results_files import ResultsFiles, splits_in_order
+from decant.reporting.results_files import ResultsFiles, images_text, splits_in_order
 from decant.reporting.sections import absent_classes
 
 WHY = {  # issue -> why something is done with it
@@ -21,10 +21,11 @@ WHY = {  # issue -> why something is done with it
     "conflict": "the same file has two labels, and nobody knows which is right",
     "leak": "a copy in a stricter split would make scores too high",
     "near_duplicate": "kept, but in one split as a whole, and counted as one in intervals",
-    "label": "a doubtful label can also be a rare but true one, so people decide about most of them",
+    "label": "a doubtful label can also be a rare but true one",
     "odd": "an unusual image may still be a right one",
     "warning": "the decoder read the image in spite of damaged metadata",
 }
+FOR_PEOPLE = "listed so that people can decide; the policy changes nothing here"
 ACTIONS = {  # action -> what was done, after a count
     "drop": "set aside",
     "downweight": "kept without their label's weight",
@@ -34,6 +35,7 @@ ACTIONS = {  # action -> what was done, after a count
     "suggest": "listed",
     "none": "left as they are",
 }
+UNCHANGED = {"review", "suggest", "none"}  # actions that leave image and label as they are
 
 
 def data_analysis(results: ResultsFiles, base: Path) -> str:
@@ -67,9 +69,8 @@ def _observed(results: ResultsFiles) -> list[str]:
         if row["class"] and row["split"] == "train":
             counts[row["class"]] = counts.get(row["class"], 0) + int(row["images"])
     classes = {row["class"] for row in results.class_counts if row["class"]}
-    total = sum(int(row["images"]) for row in results.class_counts)
     begin = f"{capitalised(source.caption)}: " if source else ""
-    sentences = [f"{begin}{plural(total, 'image')}, {plural(len(classes), 'class', 'classes')}."]
+    sentences = [f"{begin}{images_text(results)}."]
     if len(counts) > 1:
         largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
         if counts[largest] == counts[smallest]:
@@ -126,7 +127,8 @@ def _issue_rows(clean_metrics: Mapping[str, Any]) -> list[list[str]]:
             ACTIONS.get(action, action) if len(done) == 1 else f"{thousands(images)} {ACTIONS.get(action, action)}"
             for action, images in done.items()
         ]
-        rows.append([issue.replace("_", " "), joined(texts) if texts else "–", WHY.get(issue, "–"), thousands(count)])
+        because = FOR_PEOPLE if set(done) <= UNCHANGED else WHY.get(issue, "–")
+        rows.append([issue.replace("_", " "), joined(texts) if texts else "–", because, thousands(count)])
     return sorted(rows, key=lambda row: -int(row[-1].replace(",", "")))
 
 

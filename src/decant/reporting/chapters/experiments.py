@@ -6,11 +6,11 @@ from typing import Any
 
 from decant.evaluation.markdown import figure_row, markdown_table, plain, section
 from decant.evaluation.referee import DO_NOT
-from decant.evaluation.tables import difference, joined, minutes, number, plural
+from decant.evaluation.tables import difference, joined, minutes, plural
 from decant.reporting.figures import curves_png
 from decant.reporting.paired import distillation_gain, sign_of
 from decant.reporting.reasons import NETWORK_KEYS, code, networks, reasons, shared_reasons
-from decant.reporting.results_files import ResultsFiles, Row, int8_is_offered, main_split
+from decant.reporting.results_files import ResultsFiles, Row, chosen_text, int8_is_offered, main_split
 from decant.reporting.sections import in_first_and_last_epoch
 from decant.reporting.transfer import COURSES_PNG
 
@@ -56,7 +56,8 @@ def _method(results: ResultsFiles) -> Iterator[str]:
     trained = [name for name, teacher in teachers.items() if teacher.get("kind") != "probe"]
     if trained:
         subject, verb = ("teachers", "minimise") if len(trained) > 1 else ("teacher", "minimises")
-        yield f"The {subject} {joined(trained)} {verb} the cross-entropy with the given labels."
+        further = _auxiliary(results.study)
+        yield f"The {subject} {joined(trained)} {verb} the cross-entropy with the given labels{further}."
     if "hard_weight" in student:
         loss = LOSSES.get(str(student.get("loss", "kd")), "a distillation loss")
         yield (
@@ -66,10 +67,20 @@ def _method(results: ResultsFiles) -> Iterator[str]:
         )
     yield "Its twin has the same network, start and number of steps, and learns from the given labels alone."
     if results.study.get("metric"):
-        yield f"All choices were made on val, by {results.study['metric'].replace('_', ' ')} or likelihood."
+        yield chosen_text(results)
     seconds = results.provenance.get("seconds", {})
     if seconds:
         yield f"The whole chain took {minutes(sum(seconds.values()))} minutes."
+
+
+def _auxiliary(study: Mapping[str, Any]) -> str:
+    """The further term of the teachers' loss; "" for studies without one."""
+    weights = {teacher.get("auxiliary_weight") or 0 for teacher in study.get("teachers", {}).values()} - {0}
+    columns = study.get("data", {}).get("auxiliary_columns", [])
+    if not weights or not columns:
+        return ""
+    several = joined([f"{weight:g}" for weight in sorted(weights)])
+    return f" and, with the weight {several}, with those of {joined(columns)}"
 
 
 def _range(setting: Any) -> str:
@@ -115,7 +126,7 @@ def _ablations(results: ResultsFiles) -> Iterator[list[str]]:
         seeds = int(row["seeds"])
         verdict = _verdict(row, "val_accuracy_difference") if seeds > 1 else "one seed: not enough to tell"
         change = difference(row, "val_accuracy_difference")
-        yield [plain(row["change"]), "unchanged teacher, val accuracy", change, verdict]
+        yield [plain(row["change"]), "the settings before it, val accuracy", change, verdict]
 
 
 def _pools(results: ResultsFiles) -> Iterator[list[str]]:
@@ -146,10 +157,8 @@ def _test_time(results: ResultsFiles) -> Iterator[list[str]]:
 
 def _int8(results: ResultsFiles) -> Iterator[list[str]]:
     if results.int8:
-        loss = number(str(results.int8["val_accuracy"])) - number(str(results.int8["val_accuracy_fp32"]))
         verdict = "offered" if int8_is_offered(results) else "not offered"
-        signed = {"val_accuracy_difference": str(loss)}
-        yield ["int8 file", "fp32, val accuracy", difference(signed, "val_accuracy_difference"), verdict]
+        yield ["int8 file", "fp32, val accuracy", f"{results.int8.get('why', '–')}; without an interval", verdict]
 
 
 def _verdict(row: Row, column: str) -> str:
@@ -164,8 +173,8 @@ def _not_helpful(results: ResultsFiles, tried: list[list[str]]) -> str:
     if primary and primary["verdict"] == DO_NOT:
         names.append("distillation, by the referee's verdict")
     elif gain and not primary and sign_of(gain) <= 0:
-        names.append("distillation, as far as one training shows (its interval reaches below zero)")
-    sentences = [f"What was not shown to help: {joined(names)}."] if names else []
+        names.append("distillation, by one training of student and twin (the interval is not above zero)")
+    sentences = [f"Not better, or not shown to be: {joined(names)}."] if names else []
     if not int8_is_offered(results) and results.int8.get("why"):
         sentences.append(f"The int8 file is not offered: {results.int8['why']}.")
     return " ".join(sentences)

@@ -12,10 +12,10 @@ from decant.reporting.pictures import ACTIVATION, WORST
 from decant.reporting.referee import MEANING
 from decant.reporting.results_files import (
     ResultsFiles,
-    best_teacher,
     headline_rows,
     int8_is_offered,
     main_split,
+    most_accurate_teacher,
     of_kind,
     owner,
     reported_latency,
@@ -53,7 +53,7 @@ def findings(results: ResultsFiles, base: Path) -> str:
             base,
             {
                 "Worst mistakes: label, then both answers": results.folder / WORST,
-                "What speaks for the answer (LayerCAM)": results.folder / ACTIVATION,
+                "What speaks for the answer (gradient times activation)": results.folder / ACTIVATION,
             },
         ),
         _uncertainty(results, split),
@@ -118,15 +118,15 @@ def key_findings(results: ResultsFiles, split: str) -> Iterator[str]:
 
 
 def _teachers(results: ResultsFiles, split: str) -> Iterator[str]:
-    """The ensemble beside the best teacher, and how it was pooled."""
-    best = best_teacher(results, split)
+    """The ensemble beside the most accurate teacher, and how it was pooled."""
+    best = most_accurate_teacher(results, split)
     row = paired(results, "ensemble", best["model"], split) if best else None
     pooling = results.weights.get("pooling")
     pooled = f" Its teachers are pooled by `{pooling}`." if pooling else ""
     if best and row:
         yield (
-            f"Ensemble minus {best['model']}, the best teacher on val: {difference(row, 'accuracy_difference')}; "
-            f"{shown_by(row, 'the ensemble', best['model'])}.{pooled}"
+            f"Ensemble minus {best['model']}, the most accurate teacher on val: "
+            f"{difference(row, 'accuracy_difference')}; {shown_by(row, 'the ensemble', best['model'])}.{pooled}"
         )
 
 

@@ -79,7 +79,7 @@ def _gap(results: ResultsFiles, model: str, split: str) -> Iterator[str]:
     row = paired(results, model, "ensemble", split)
     if row and sign_of(row) < 0:
         yield (
-            f"A larger student or more stored views: the file is behind its ensemble by "
+            f"A larger student or more stored views: accuracy minus that of the ensemble is "
             f"{difference(row, 'accuracy_difference')}."
         )
 

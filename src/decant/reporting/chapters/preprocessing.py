@@ -52,7 +52,8 @@ def _resize(results: ResultsFiles) -> list[list[str]]:
 def _geometry_reason(why: str) -> str:
     """The reason without the figures of the probes, which the appendix has."""
     shapes, _, probes = why.partition("; probes on frozen features")
-    return shapes + ("; probes on frozen features preferred it" if probes else "")
+    best = "; probes on frozen features scored best with it (figures, without an interval, in the appendix)"
+    return shapes + (best if probes else "")
 
 
 def _views(study: Mapping[str, Any]) -> list[list[str]]:

@@ -276,9 +276,11 @@ def wandb_settings(share: bool) -> Any:
         "disable_git": not share,
         "console": "off",  # it contains names of files
     }
-    if "finish_timeout" in wandb.Settings.model_fields:  # missing in the oldest supported versions
-        wanted["finish_timeout"] = FINISH_TIMEOUT_S
-    return wandb.Settings(**wanted)
+    wanted["finish_timeout"] = FINISH_TIMEOUT_S
+    if not share:  # folders and hosts can name people
+        wanted |= {"x_disable_meta": True, "host": "not shared", "program": "", "x_executable": ""}
+    known = wandb.Settings.model_fields  # the oldest supported versions lack some
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
 
 
 def log_artifact(run: Any, artifact: Artifact, reads: Sequence[Artifact]) -> None:

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from decant.stages.support import experiment as experiment_module
-from decant.stages.support.experiment import Experiment
+from decant.stages.support.experiment import Experiment, without_folders
 from decant.study import Data
 from decant.study_reading import load_study
 
@@ -48,3 +49,20 @@ def test_a_copy_with_other_data_has_another_source(digested: list[str], tmp_path
     experiment = experiment_on("photos", tmp_path)
     other = experiment_on("drawings", tmp_path).study
     assert [experiment.data_digest, replace(experiment, study=other).data_digest] == ["photos", "drawings"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {"path": "/home/ada/photos.zip", "extra": [{"path": "more"}]},
+            {"path": "…/photos.zip", "extra": [{"path": "more"}]},
+        ),
+        (["file:/home/ada/net.safetensors", "wheel"], ["file:…/net.safetensors", "wheel"]),
+        ("C:\\Users\\ada\\photos", "…/photos"),
+        ("cars.zip", "cars.zip"),
+        (3, 3),
+    ],
+)
+def test_absolute_paths_are_shown_without_their_folders(value: Any, shown: Any) -> None:
+    assert without_folders(value) == shown

@@ -236,7 +236,11 @@ def test_no_image_code_commit_or_file_name_is_in_the_files_unless_they_may_be_sh
     assert bool(images) is may_be_shared  # so the search finds what is there
     assert ("manifest.parquet" in sent) is may_be_shared
     assert not [path for path in tracked.folder.rglob("*") if path.suffix in (".py", ".patch")]
+    to_send = b"".join(path.read_bytes() for path in tracked.folder.rglob("*.wandb"))
+    assert (sys.executable.encode() in to_send) is may_be_shared
     if not may_be_shared:
+        # The folder of the runs is there: `wandb sync` must find the files of artifacts.
+        assert not [folder for folder in (repository, data_root) if str(folder).encode() in to_send]
         assert not [name for name in names if name in content]
         assert not git.returncode and git.stdout.strip().encode() not in content
         assert not any(

@@ -1,6 +1,7 @@
 """Experiment: a study with the folders that its stages read from and write to."""
 
 import os
+import re
 import subprocess
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,12 +16,13 @@ import torch
 from decant import machine
 from decant.data.sources import Source, open_source, toy_vehicles_folder
 from decant.processes import launched
-from decant.study import Study
+from decant.study import Study, documented
 from decant.study_files import ROOT
 from decant.tracking import Artifact, Job, Log, Mode, wandb_run
 from decant.workspace import StageResult, Undecided, Workspace, locked
 
 CODE = ("src", "research", "ensembles", "distill", "benchmarks", "requirements.lock")
+ABSOLUTE = re.compile(r"^(file:)?(?:[/~]|[A-Za-z]:[\\/]).*[\\/](?=[^\\/]+$)")  # the folders of an absolute path
 
 
 class OpenedSource:
@@ -120,11 +122,20 @@ def job_of(study: Study, stage: str, settings: Mapping[str, Any], reads: Sequenc
             "part": part,
             "seed": study.seed,
             "settings": dict(settings),
-            "study": study.model_dump(mode="json"),
+            "study": documented(study) if study.data.may_be_shared else without_folders(documented(study)),
         },
         reads=reads,
         share=study.data.may_be_shared,
     )
+
+
+def without_folders(value: Any) -> Any:
+    """The value with the last part alone of each absolute path in it: folders can name people."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    return ABSOLUTE.sub(r"\1…/", value) if isinstance(value, str) else value
 
 
 def project_of(study: str) -> str:

@@ -1,5 +1,6 @@
 """POST /predict and the page: the file's own answers, several images, refusals with reasons, and headers."""
 
+import copy
 import csv
 import io
 import re
@@ -15,6 +16,7 @@ from PIL import Image
 from decant.data.images import decode
 from decant.export.runtime import OnnxClassifier
 from decant.serving.app import AppOptions, create_app
+from decant.serving.batching import Batches
 from decant.serving.served_model import ServedModel
 from decant.serving.uploads import Limits
 
@@ -89,6 +91,25 @@ def test_accept_is_true_false_or_null_as_the_file_decides(
         assert answer.json["predictions"][0]["accept"] is accept
         page = client.post("/", **form((encode(photo), "a.png"))).text
         assert (page.count('class="unsure">') == 1) is (accept is False)
+
+
+def test_a_file_replaced_during_a_request_does_not_change_its_class_names(
+    client: FlaskClient, models: list[ServedModel], photo: np.ndarray, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, newer = models[0].classifier, copy.copy(models[0].classifier)
+    monkeypatch.setattr(newer, "classes", ["other", *before.classes[1:]])
+    predicted = Batches.predict
+
+    def replaced(*arguments: Any) -> Any:
+        answers = predicted(*arguments)
+        models[0].classifier = newer
+        return answers
+
+    monkeypatch.setattr(models[0], "classifier", before)
+    monkeypatch.setattr(Batches, "predict", replaced)
+    answer = client.post("/predict", **form((encode(photo), "a.png")), headers={"Accept": "text/csv"})
+    assert models[0].classifier is newer
+    assert f"p({before.classes[0]})" in answer.text and "p(other)" not in answer.text
 
 
 def test_the_answer_is_a_table_for_who_asks_for_csv(

@@ -12,7 +12,7 @@ from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.serving.batching import Batches, Busy
 from decant.serving.memory import PixelBudget, counted_pixels
 from decant.serving.metrics import Metrics
-from decant.serving.served_model import ServedModel
+from decant.serving.served_model import LoadedModel
 from decant.serving.uploads import MEGA, Limits, Refused, Upload, check_size, decoded
 
 MAX_ARRAYS = 32  # images in one request of an inference protocol, as in the target triton
@@ -66,10 +66,10 @@ class Answers:
         self.budget = PixelBudget(limits.counted_pixels)
         self.metrics = Metrics()
 
-    def answer(self, model: ServedModel, upload: Upload, preview: Preview = no_preview) -> Answer:
+    def answer(self, model: LoadedModel, upload: Upload, preview: Preview = no_preview) -> Answer:
         """Never raises for what a client sent: the answer then contains the refusal."""
         started = time.perf_counter()
-        classifier = model.classifier  # the same one throughout, also if the file is replaced meanwhile
+        classifier = model.classifier
         try:
             with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
                 ((probabilities, logits),) = self.batches.predict(classifier, [image], self.limits.seconds)
@@ -86,7 +86,7 @@ class Answers:
         self.metrics.count("decant_images_total", model=model.name, outcome=kind)
         return answer
 
-    def answer_arrays(self, model: ServedModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer_arrays(self, model: LoadedModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K] of the present file.
 
         Raises Refused for images above the limit, and if the file fails or too many images wait.

@@ -23,7 +23,7 @@ from decant.serving.answers import Answer, Answers, Preview, no_preview, refusal
 from decant.serving.protocols import kserve, tensorflow
 from decant.serving.samples import Samples, ToySamples
 from decant.serving.served import EXTENSION, Served, served
-from decant.serving.served_model import ServedModel
+from decant.serving.served_model import LoadedModel, ServedModel
 from decant.serving.uploads import MEGA, Limits, Refused, Upload, limit_decoders, uploads_in
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def sample_image(name: str) -> Response:
     return Response(content, mimetype="image/jpeg" if "small" in request.args else "application/octet-stream")
 
 
-def answers_for(model: ServedModel, uploads: Sequence[Upload], of_image: Preview = no_preview) -> list[Answer]:
+def answers_for(model: LoadedModel, uploads: Sequence[Upload], of_image: Preview = no_preview) -> list[Answer]:
     """The answers in the order of the uploads; several are decoded at once."""
     answer = partial(served().answers.answer, model, preview=of_image)
     if len(uploads) == 1:
@@ -163,7 +163,7 @@ def preview(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def table(model: ServedModel, answers: Sequence[Answer]) -> str:
+def table(model: LoadedModel, answers: Sequence[Answer]) -> str:
     """The answers as the CSV that `distill/predict.py` writes."""
     classes = model.classifier.classes
     text = io.StringIO()

@@ -7,7 +7,7 @@ from flask import current_app
 
 from decant.serving.answers import Answers
 from decant.serving.samples import Samples
-from decant.serving.served_model import ServedModel
+from decant.serving.served_model import LoadedModel, ServedModel
 from decant.serving.uploads import Limits, Refused, shown_name
 
 EXTENSION = "decant"  # the key under which the app keeps it
@@ -26,13 +26,16 @@ class Served:
     def limits(self) -> Limits:
         return self.answers.limits
 
-    def model(self, name: str | None) -> ServedModel:
-        """The model of that name, or the first one without a name. Raises Refused for an unknown name."""
+    def model(self, name: str | None) -> LoadedModel:
+        """The model of that name, or the first one without a name, for one request: ask once.
+
+        Raises Refused for an unknown name.
+        """
         if not name:
-            return self.models[0]
+            return self.models[0].now()
         for model in self.models:
             if model.name == name:
-                return model
+                return model.now()
         known = ", ".join(model.name for model in self.models)
         raise Refused(404, "unknown_model", f"no model {shown_name(name)!r}; known: {known}")
 

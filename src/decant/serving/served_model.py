@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ from decant.export.runtime import BrokenFile, OnnxClassifier, require_full_graph
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 Mark = tuple[int, int, int]  # time of change, size, number of the file on its disk
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A served model as one request sees it: its file, whatever is loaded meanwhile."""
+
+    name: str
+    classifier: OnnxClassifier
 
 
 class ServedModel:
@@ -35,6 +44,10 @@ class ServedModel:
         """The study's title, or the name."""
         return self.classifier.metadata.get("title") or self.name
 
+    def now(self) -> LoadedModel:
+        """What a request that begins now works with."""
+        return LoadedModel(self.name, self.classifier)
+
     def reload_if_replaced(self) -> None:
         """Load the file anew if it is another one than before and no longer changes; keep the old one if it fails."""
         mark = mark_of(self.path)
@@ -44,8 +57,8 @@ class ServedModel:
         self._loaded = mark
         try:
             self.classifier = opened(self.path)
-        except UserError as error:
-            self.fault = str(error)
+        except Exception as error:  # any: an error that ended the thread would end the reload of all models
+            self.fault = str(error) if isinstance(error, UserError) else f"{self.path.name}: {error!r}"
             log.warning("%s: the new file is not served, the old one still is: %s", self.name, error)
             return
         self.loads += 1

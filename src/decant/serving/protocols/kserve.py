@@ -24,7 +24,7 @@ from decant.serving.protocols.json_bodies import (
     plain_body,
 )
 from decant.serving.served import served
-from decant.serving.served_model import ServedModel
+from decant.serving.served_model import LoadedModel
 
 VERSION = "1"  # of every model; a replaced file keeps it
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -110,7 +110,7 @@ def infer(name: str, version: str = VERSION) -> Response:
     return Response(header + data, mimetype="application/octet-stream", headers={JSON_LENGTH: str(len(header))})
 
 
-def model_of(name: str, version: str) -> ServedModel:
+def model_of(name: str, version: str) -> LoadedModel:
     """Raises Refused for an unknown name or version."""
     model = served().model(name)
     if version != VERSION:

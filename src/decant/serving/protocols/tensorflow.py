@@ -16,7 +16,7 @@ from flask import Blueprint, Response, jsonify
 from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
 from decant.serving.protocols.json_bodies import bad_request, json_memory, parsed_json, pixels_of, plain_body
 from decant.serving.served import served
-from decant.serving.served_model import ServedModel
+from decant.serving.served_model import LoadedModel
 from decant.serving.uploads import Refused, Upload
 
 VERSION = "1"
@@ -74,7 +74,7 @@ def predict(name: str, version: str = VERSION) -> Response:
     return jsonify({"outputs": lists if len(names) > 1 else lists[names[0]]})
 
 
-def model_of(name: str, version: str) -> ServedModel:
+def model_of(name: str, version: str) -> LoadedModel:
     """Raises Refused for an unknown name or version."""
     model = served().model(name)
     if version != VERSION:
@@ -138,7 +138,7 @@ def only_value(inputs: Mapping[str, Any]) -> Any:
     return next(iter(inputs.values()))
 
 
-def predictions(model: ServedModel, images: Sequence[Upload | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def predictions(model: LoadedModel, images: Sequence[Upload | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and logits [B, K]. Raises Refused with the number of the image that cannot be predicted."""
     answers = served().answers
     found = []

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))  # if decant is not installed
 
 from decant.cores import usable_cores
+from decant.data.images import MAX_PIXELS
 from decant.errors import exit_on_user_error
 from decant.serving.app import AppOptions, create_app
 from decant.serving.samples import FolderSamples, ToySamples
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--max-megapixels",
-        type=above_zero,
+        type=megapixels,
         default=default.pixels / MEGA,
         metavar="N",
         help="of an image; each takes up to 30 MB of memory (default: %(default)g)",
@@ -112,6 +113,14 @@ def above_zero(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def megapixels(text: str) -> float:
+    """The value of --max-megapixels."""
+    value = above_zero(text)
+    if value * MEGA > MAX_PIXELS:
+        raise argparse.ArgumentTypeError(f"images of more than {MAX_PIXELS / MEGA:g} megapixels are not read")
     return value
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import re
-from html import escape
 from itertools import pairwise
 from mimetypes import guess_type
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import unquote
 
 from markdown_it.token import Token
 
+from decant.reporting.html_document import html_document
 from decant.reporting.markdown_tokens import parser, picture_file, plain_text
 
 STYLE = """
@@ -55,12 +55,12 @@ def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]
     body, more = inside.html(report), inside.html(appendix)
     headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
     links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in headings)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        f'<nav aria-label="sections">{links}<a href="#appendix">Appendix</a></nav>\n'
-        f'<main>{body}</main>\n<section class="appendix" id="appendix">{more}</section>\n</body></html>\n'
+    return html_document(
+        title,
+        STYLE,
+        f'<nav aria-label="sections">{links}<a href="#appendix">Appendix</a></nav>',
+        f"<main>{body}</main>",
+        f'<section class="appendix" id="appendix">{more}</section>',
     )
 
 

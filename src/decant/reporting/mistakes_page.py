@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from decant.evaluation.tables import plural, short
+from decant.reporting.html_document import html_document
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
@@ -54,18 +55,8 @@ def mistakes_page(title: str, summary: str, worst: Sequence[Card], confusions: S
         )
         for one in confusions
     ]
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-            f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>",
-            *(sections if worst else []),
-            "</body></html>",
-            "",
-        ]
-    )
+    heading = f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>"
+    return html_document(title, STYLE, heading, *(sections if worst else []))
 
 
 def group(heading: str, sentence: str, cards: Sequence[Card]) -> str:

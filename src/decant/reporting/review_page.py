@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from decant.reporting.html_document import html_document
 from decant.reporting.pareto import pareto_front
 from decant.reporting.plots import BLUE, CYCLE, GREY, MARKERS, any_script, new_figure, plain_axes, plain_text
 from decant.reporting.review import Curve, Section, Table
@@ -32,18 +33,12 @@ pre { padding: .8rem; background: #eef1f4; border-radius: .5rem; overflow-x: aut
 def review_page(title: str, summary: str, sections: Sequence[Section], commands: Sequence[tuple[str, str]]) -> str:
     """The page. summary: the sentence below the title. commands: sentences, each with a shell command."""
     shown = "".join(f"<p>{escape(said)}</p><pre>{escape(command)}</pre>" for said, command in commands)
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-            f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>",
-            *(section_html(section) for section in sections),
-            f"<section><h2>The runs in W&amp;B</h2>{shown}</section>",
-            "</body></html>",
-            "",
-        ]
+    return html_document(
+        title,
+        STYLE,
+        f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>",
+        *(section_html(section) for section in sections),
+        f"<section><h2>The runs in W&amp;B</h2>{shown}</section>",
     )
 
 

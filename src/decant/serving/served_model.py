@@ -58,7 +58,8 @@ class ServedModel:
         try:
             self.classifier = opened(self.path)
         except Exception as error:  # any: an error that ended the thread would end the reload of all models
-            self.fault = str(error) if isinstance(error, UserError) else f"{self.path.name}: {error!r}"
+            reason = str(error) if isinstance(error, UserError) else f"{self.path}: {error!r}"
+            self.fault = reason.replace(str(self.path), self.path.name)  # it is shown to everybody
             log.warning("%s: the new file is not served, the old one still is: %s", self.name, error)
             return
         self.loads += 1

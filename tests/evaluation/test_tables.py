@@ -116,7 +116,7 @@ def test_points_magnitudes_and_lists_as_text() -> None:
 def test_markdown_tables_escape_names() -> None:
     lines = markdown_table(["class", "n"], [["a|b\nc", "3"], ["<b> $x$ *", "4"], ["[s](r.md)", "5"]]).splitlines()
     assert lines[:3] == ["| class | n |", "| --- | --: |", r"| a\|b c | 3 |"]
-    assert lines[3:] == [r"| &lt;b> \$x\$ \* | 4 |", "| [s](r.md) | 5 |"]
+    assert lines[3:] == [r"| &lt;b> \$x\$ \* | 4 |", r"| \[s\](r.md) | 5 |"]
 
 
 def test_images_are_linked_relative_to_the_report_and_left_out_if_missing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from decant.evaluation.tables import difference, number, short, with_interval
 from decant.reporting.figures import pareto_rows
+from decant.reporting.paired import DIFFERENCE, distillation_gain
 from decant.reporting.pareto import pareto_front
 from decant.reporting.results_files import ResultsFiles, Row, best_teacher, main_split
 
@@ -83,12 +84,12 @@ def ensemble(results: ResultsFiles, split: str) -> Section:
 def students(results: ResultsFiles, split: str) -> Section:
     rows = [row for row in rows_of(results, split) if row["kind"] in STUDENT_KINDS]
     sentences = ["The twin, student_alone, is the same network, trained on the given labels without the teachers."]
-    sentences += [
-        f"Student minus twin on {split}, on the same images: accuracy {difference(row, 'accuracy_difference')}, "
-        f"p {p_value(row)}."
-        for row in results.comparisons
-        if row["split"] == split and (row["model"], row["other"]) == ("student", "student_alone")
-    ]
+    gain = distillation_gain(results, split)
+    if gain:
+        sentences.append(
+            f"Student minus twin on {split}, on the same images: accuracy {difference(gain, DIFFERENCE)}, "
+            f"p {p_value(gain)}."
+        )
     if results.choice:
         sentences.append(f"Shipped: {results.choice.get('shipped', '–')}.")
     tables = [score_table(results, rows), *compared(results, "student_onnx", split)]

@@ -1,6 +1,7 @@
 """The pictures of a study: samples, duplicates, doubtful labels, training views, mistakes, activation maps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +90,12 @@ def tiles(
 def duplicates(manifest: Manifest, issues: pd.DataFrame, read: Read) -> list[Tile]:
     """Pairs: an image with an issue, and another image of its group or with its content."""
     rows = manifest.rows.set_index("id", drop=False)
-    pairs: list[tuple[str, pd.Series, pd.Series]] = []
-    for issue in DUPLICATE_ISSUES:
-        for id_ in issues.loc[issues["issue"] == issue, "id"]:
-            one = rows.loc[id_]
-            alike = rows[((rows["content"] == one["content"]) | (rows["group"] == one["group"])) & (rows["id"] != id_)]
-            if len(alike) and sum(kind == issue for kind, _, _ in pairs) < PAIRS // len(DUPLICATE_ISSUES):
-                pairs.append((issue, one, alike.iloc[0]))
+    each = PAIRS // len(DUPLICATE_ISSUES)
+    pairs = [
+        (issue, *pair)
+        for issue in DUPLICATE_ISSUES
+        for pair in islice(pairs_alike(rows, issues.loc[issues["issue"] == issue, "id"]), each)
+    ]
     images = read(pd.DataFrame([row for _, *pair in pairs for row in pair], columns=rows.columns))
     return [
         Tile(images[row["id"]], [issue.replace("_", " "), f"{row['split']}: {row['given_label'] or '–'}"])
@@ -103,6 +103,15 @@ def duplicates(manifest: Manifest, issues: pd.DataFrame, read: Read) -> list[Til
         if all(row["id"] in images for row in pair)
         for row in pair
     ]
+
+
+def pairs_alike(rows: pd.DataFrame, ids: Iterable[str]) -> Iterator[tuple[pd.Series, pd.Series]]:
+    """Each of these images with the first other one of its group or with its content, if there is one."""
+    for id_ in ids:
+        one = rows.loc[id_]
+        alike = rows[((rows["content"] == one["content"]) | (rows["group"] == one["group"])) & (rows["id"] != id_)]
+        if len(alike):
+            yield one, alike.iloc[0]
 
 
 def suspects(manifest: Manifest, issues: pd.DataFrame, read: Read) -> list[Tile]:

@@ -97,14 +97,16 @@ def _noise(clean_metrics: Mapping[str, Any]) -> str:
     if not noise or noise.get("rate") is None:
         return ""
     names = {"from_joint": "predictions", "from_duplicates": "duplicates"}
-    rates = {
-        name: tuple(short(str(noise[key][end])) for end in ("rate", "low", "high"))
-        for key, name in names.items()
-        if noise.get(key)
-    }
-    sources = [f"from {name} {rate} ({low}–{high})" for name, (rate, low, high) in rates.items()]
+    estimates = {name: noise[key] for key, name in names.items() if noise.get(key)}
+    sources = []
+    for name, estimate in estimates.items():
+        rate, low, high = (short(str(estimate[end])) for end in ("rate", "low", "high"))
+        sources.append(f"from {name} {rate} ({low}–{high})")
     more = f": {joined(sources)}" if sources else ""
-    return f"The estimated share of wrong labels in train is {short(str(noise['rate']))}{more}."
+    lowest_end = min((estimate["high"] for estimate in estimates.values()), default=1.0)
+    apart = any(estimate["low"] > lowest_end for estimate in estimates.values())
+    doubt = " These intervals do not overlap, so the share is uncertain." if apart else ""
+    return f"The estimated share of wrong labels in train is {short(str(noise['rate']))}{more}.{doubt}"
 
 
 def _splits(results: ResultsFiles) -> str:

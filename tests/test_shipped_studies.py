@@ -78,13 +78,13 @@ def test_a_gpu_study_says_that_it_was_not_run_here(path):
     assert "Not run with these weights yet" in header
 
 
-@pytest.mark.parametrize("label", ["worse", "aggre"])
-def test_the_noisy_cifar10_differs_by_its_labels_alone(label):
+@pytest.mark.parametrize(("label", "suited"), [("aggre", set()), ("worse", {"teachers", "student"})])
+def test_the_noisy_cifar10_has_the_same_images_and_splits(label: str, suited: set[str]) -> None:
     noisy, clean = load_study(f"cifar10_{label}"), load_study("cifar10")
     assert noisy.data.label_column == label
     assert noisy.data.model_dump(exclude={"label_column"}) == clean.data.model_dump(exclude={"label_column"})
-    same = {"name", "title", "extends", "data"}
-    assert noisy.model_dump(exclude=same) == clean.model_dump(exclude=same)
+    others = {"name", "title", "extends", "data", *suited}
+    assert noisy.model_dump(exclude=others) == clean.model_dump(exclude=others)
 
 
 def test_the_random_split_ignores_the_split_that_was_given():

@@ -1,9 +1,9 @@
-"""Reasons in the report, from study.json or, for older results in the checkout, from the study's file."""
+"""Reasons in the report, from study.json."""
 
 import json
 from pathlib import Path
 
-from decant.reporting.reasons import shared_reasons, with_reasons
+from decant.reporting.reasons import shared_reasons
 from decant.reporting.report import report_text
 
 
@@ -22,19 +22,3 @@ def test_the_report_gives_the_reasons_of_the_study(study: Path) -> None:
     chapters = report_text(study, study).split("\n## ")
     assert "- `architecture` (lite2): deeper" in chapters[4] and "- `epochs` (lite2): few images" in chapters[5]
     assert "labels are bad" in chapters[2]
-
-
-def test_older_results_take_the_reasons_of_the_checkout_for_values_that_are_the_same(repository: Path) -> None:
-    folder = repository / "results" / "demo"
-    study = json.loads((folder / "study.json").read_text())
-    for section in (study, study["clean"], *study["teachers"].values(), study["student"]):
-        section.pop("why", None)
-    study["teachers"]["lite1"]["epochs"] += 1
-    reasons = with_reasons(study, folder)["teachers"]
-    assert "learning_rate" in reasons["lite1"]["why"]
-    assert "input_px, epochs" in reasons["lite0"]["why"] and "input_px, epochs" not in reasons["lite1"]["why"]
-
-
-def test_results_elsewhere_have_no_reasons_but_their_own(study: Path) -> None:
-    settings = json.loads((study / "study.json").read_text())
-    assert with_reasons(settings, study) == settings

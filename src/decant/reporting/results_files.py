@@ -8,7 +8,6 @@ from typing import Any
 
 from decant.errors import UserError
 from decant.evaluation.tables import number, plural, read_results_table
-from decant.reporting.reasons import with_reasons
 from decant.timing.quoted import QUOTED_THREADS
 
 Row = dict[str, str]
@@ -62,7 +61,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
     precision, latency, distillation = (folder / "benchmarks" / of for of in ("precision", "latency", "distillation"))
     return ResultsFiles(
         folder=folder,
-        study=with_reasons(read_object(folder / "study.json"), folder),
+        study=read_object(folder / "study.json"),
         provenance=read_object(folder / "provenance.json"),
         geometry=read_object(folder / "geometry.json"),
         class_counts=read_results_table(folder / "data" / "classes.csv"),

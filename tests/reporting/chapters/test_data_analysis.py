@@ -7,7 +7,6 @@ import pytest
 
 from decant.reporting.report import report_text
 
-
 COUNTS = {"labels": 1288, "confident_joint": 0.378, "suspects": 393, "suggested": 157}
 
 

@@ -26,6 +26,14 @@ const event = KIND === 'paste'
   : new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true });
 document.body.dispatchEvent(event);
 """
+# What a card shows of its map: where both pictures lie, their width / height, and the text.
+LAID_OVER = """(([preview, heat]) => ({
+  name: card.querySelector('.name').textContent,
+  legend: card.querySelector('.legend').textContent,
+  preview: JSON.stringify(preview.getBoundingClientRect()),
+  heat: JSON.stringify(heat.getBoundingClientRect()),
+  ratios: [preview, heat].map((picture) => picture.naturalWidth / picture.naturalHeight),
+}))(['.preview', '.heat'].map((name) => card.querySelector(name)))"""
 HOLD = "document.body.insertAdjacentHTML('beforeend', '<input type=file id=held multiple>');"
 
 
@@ -171,8 +179,25 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Browser, ph
             )
         )
     reached = dict(visited)
-    for name in ("file", "sample", "csv", "clear"):
+    for name in ("file", "sample", "csv", "clear", "where"):
         assert reached[name] == "solid"
+
+
+def test_a_map_is_laid_over_the_preview_when_it_is_asked_for(page: Browser, tmp_path: Path) -> None:
+    high, wide = tmp_path / "high.png", tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 100, 3), dtype=np.uint8)).save(high)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (100, 400, 3), dtype=np.uint8)).save(wide)
+    page.choose("#file", high, wide)
+    answers = shown(page, 2)
+    assert not page.run("return document.querySelectorAll('.heat:not([hidden])').length")
+    page.run("for (const button of document.querySelectorAll('.where')) button.click()")
+    page.wait_for("[...document.querySelectorAll('.heat')].filter((heat) => heat.naturalWidth).length === 2")
+    for card in page.run(f"return {CARDS}.map((card) => {LAID_OVER})"):
+        assert f"speaks more for “{answers[card['name']][0]}”" in card["legend"]
+        assert "Without colour: not seen" in card["legend"]  # the student crops
+        assert card["preview"] == card["heat"] and card["ratios"][0] == pytest.approx(card["ratios"][1])
+    page.run("for (const button of document.querySelectorAll('.where')) button.click()")
+    page.wait_for("document.querySelectorAll('.heat[hidden]').length === 2")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -210,6 +235,8 @@ def test_axe_finds_no_fault_of_wcag_aa(
     page.choose("#file", *photos, tmp_path / "notes.txt")
     page.wait_for(f"{CARDS}.length === 4")
     page.run("for (const badge of document.querySelectorAll('.unsure')) badge.hidden = false")
+    page.click(".map:not([hidden]) .where")
+    page.wait_for("[...document.querySelectorAll('.legend')].some((legend) => legend.textContent)")
     page.chrome("Runtime.evaluate", expression=axe)  # the page's policy allows no foreign script
     found = page.run(
         "return (await axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })).violations"

@@ -35,7 +35,7 @@ class OnnxClassifier:
     """
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
-        self.session = open_session(Path(path), threads)
+        self.session = self._open(Path(path), threads)
         try:
             self.metadata = read_metadata(self.session)
             self.classes = read_classes(self.metadata)
@@ -44,6 +44,9 @@ class OnnxClassifier:
             self.thresholds = read_thresholds(self.metadata)
         except ValueError as error:
             raise BrokenFile(f"{path} {error}; export it again") from None
+
+    def _open(self, path: Path, threads: int) -> onnxruntime.InferenceSession:
+        return open_session(path, threads)
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [H, W, 3], RGB, EXIF orientation applied -> probabilities [K], logits [K], float32."""

@@ -61,6 +61,8 @@ function accepts([threshold, logSumThreshold], probability, logits) {
   return probability >= threshold && logSum >= logSumThreshold;
 }
 
+export const locate = null; // this page has no maps
+
 /** Why an image has no prediction. kind: a word for programs. */
 export class Refusal extends Error {
   constructor(kind, reason) {

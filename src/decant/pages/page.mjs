@@ -1,10 +1,10 @@
 // What happens on the page: images are chosen, dropped, pasted or taken, predicted, shown, and saved as a table.
-import { Refusal, classify } from './backend.mjs';
+import { Refusal, classify, locate } from './backend.mjs';
 
 const AT_ONCE = 2;
 const TOO_LARGE = ['too_many_pixels', 'too_many_bytes', 'unreachable'];
 const find = (id) => document.getElementById(id);
-const { maxBytes, maxPixels } = document.body.dataset;
+const { maxBytes, maxPixels, mapped } = document.body.dataset;
 const results = find('results');
 const rows = []; // of the table, the oldest first
 const queue = [];
@@ -55,7 +55,7 @@ function add(files) {
     const card = find('card').content.firstElementChild.cloneNode(true);
     const preview = card.querySelector('.preview');
     preview.src = URL.createObjectURL(file);
-    preview.addEventListener('error', () => preview.remove()); // a format that this browser does not show
+    preview.addEventListener('error', () => preview.parentElement.remove()); // a format that this browser does not show
     card.querySelector('.name').textContent = file.name || 'pasted image';
     card.querySelector('.class').textContent = '…';
     card.classList.add('waiting');
@@ -79,6 +79,7 @@ async function predict({ file, card, row, model }) {
     const answer = await smallEnough(file, model);
     Object.assign(row, { classes: answer.classes, accept: answer.accept });
     show(card, answer);
+    offerMap(card, file, model);
   } catch (error) {
     row.reason = error instanceof Refusal ? error.message : `failed: ${error.message}`;
     const reason = card.querySelector('.reason');
@@ -90,16 +91,16 @@ async function predict({ file, card, row, model }) {
   card.classList.remove('waiting');
 }
 
-/** The answer for the image, or for a smaller copy if it is above a limit. */
-async function smallEnough(file, model) {
+/** The answer for the image, or for a smaller copy if it is above a limit. ask: of the backend. */
+async function smallEnough(file, model, ask = classify) {
   try {
     if (file.size > maxBytes) throw new Refusal('too_many_bytes', `more than ${maxBytes / 1e6} MB`);
-    return await classify(file, file.name || 'image', model);
+    return await ask(file, file.name || 'image', model);
   } catch (error) {
     if (!TOO_LARGE.includes(error.kind)) throw error;
     const copy = await smallerCopy(file).catch(() => null);
     if (!copy) throw error;
-    return { ...(await classify(copy, file.name, model)), note: 'of a smaller copy, because the image is large' };
+    return { ...(await ask(copy, file.name, model)), note: 'of a smaller copy, because the image is large' };
   }
 }
 
@@ -134,6 +135,32 @@ function show(card, { classes, accept, milliseconds, note }) {
   card.querySelector('.time').textContent = `${Math.round(milliseconds)} ms${note ? `, ${note}` : ''}`;
   const share = Math.round(100 * classes[0].probability);
   find('status').textContent = `${classes[0].class}, ${share} %${accept === false ? ', not sure' : ''}`;
+}
+
+/** A button that lays over the preview where the image speaks for its class. The server is asked once. */
+function offerMap(card, file, model) {
+  const [heat, map] = [card.querySelector('.heat'), card.querySelector('.map')];
+  if (!heat || !JSON.parse(mapped).includes(model)) return;
+  const [button, legend] = [map.querySelector('button'), map.querySelector('.legend')];
+  map.hidden = false;
+  button.addEventListener('click', async () => {
+    const showing = button.getAttribute('aria-pressed') === 'true';
+    button.setAttribute('aria-pressed', String(!showing));
+    if (!showing && !heat.src) {
+      try {
+        const { picture, share, class: label } = await smallEnough(file, model, locate);
+        heat.src = picture;
+        legend.textContent = `Brighter: speaks more for “${label}” than for the other classes.`;
+        if (share < 0.995) legend.textContent += ' Without colour: not seen by the model.';
+      } catch (error) {
+        button.setAttribute('aria-pressed', 'false');
+        legend.textContent = error.message;
+      }
+    }
+    heat.hidden = button.getAttribute('aria-pressed') === 'false';
+    legend.hidden = heat.hidden && heat.src !== '';
+    find('status').textContent = legend.hidden ? '' : legend.textContent;
+  });
 }
 
 /** The columns of distill/predict.py; classes of several models stand side by side. */

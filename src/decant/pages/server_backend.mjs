@@ -2,21 +2,34 @@
 
 /** {classes: [{class, probability}], accept, milliseconds} for an image. Throws a Refusal. */
 export async function classify(image, name, model) {
+  const [answer, status] = await sent('predict', image, name, model);
+  const prediction = answer.predictions?.[0] ?? answer;
+  if (!prediction.classes) throw refusal(prediction, status);
+  return prediction;
+}
+
+/** {picture, class, share}: where the image speaks for its class, as an address, and the share that is seen. */
+export async function locate(image, name, model) {
+  const [answer, status] = await sent('map', image, name, model);
+  if (!answer.picture) throw refusal(answer, status);
+  return answer;
+}
+
+async function sent(address, image, name, model) {
   const form = new FormData();
   form.append('model', model);
   form.append('file', image, name);
   let response;
   try {
-    response = await fetch('predict', { method: 'POST', body: form });
+    response = await fetch(address, { method: 'POST', body: form });
   } catch {
     throw new Refusal('unreachable', 'the server cannot be reached, or the image is too large for it');
   }
-  const answer = await response.json().catch(() => ({}));
-  const prediction = answer.predictions?.[0] ?? answer;
-  if (!prediction.classes) {
-    throw new Refusal(prediction.kind, prediction.reason ?? `the server answered with ${response.status}`);
-  }
-  return prediction;
+  return [await response.json().catch(() => ({})), response.status];
+}
+
+function refusal({ kind, reason }, status) {
+  return new Refusal(kind, reason ?? `the server answered with ${status}`);
 }
 
 /** Why an image has no prediction. kind: a word for programs. */

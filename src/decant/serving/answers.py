@@ -10,6 +10,7 @@ import numpy as np
 
 from decant.export.runtime import BrokenFile, OnnxClassifier
 from decant.serving.batching import Batches, Busy
+from decant.serving.heat_picture import evidence_for, heat_picture
 from decant.serving.memory import PixelBudget, counted_pixels
 from decant.serving.metrics import Metrics
 from decant.serving.served_model import LoadedModel
@@ -50,6 +51,15 @@ class Answer:
         }
 
 
+@dataclass(frozen=True)
+class Heat:
+    """Where an image speaks for a class: a PNG to lay over it. share: of the image's area that the model sees."""
+
+    label: str
+    picture: bytes = field(repr=False)
+    share: float
+
+
 Preview = Callable[[np.ndarray], str]  # from an image uint8 [H, W, 3]
 
 
@@ -85,6 +95,29 @@ class Answers:
         kind = answer.refused.kind if answer.refused else "predicted"
         self.metrics.count("decant_images_total", model=model.name, outcome=kind)
         return answer
+
+    def heat(self, model: LoadedModel, upload: Upload) -> Heat:
+        """Where the image speaks for its most probable class, at the cost of an answer.
+
+        Raises Refused for an image that has no answer, and for a model without maps.
+        """
+        classifier, maps = model.classifier, model.classifier.maps
+        if maps is None:
+            raise Refused(
+                422, "no_map", "this model has no map: its predictions are not an average over places of the image"
+            )
+        try:
+            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
+                ((probabilities, at_places),) = self.batches.predict(maps, [image], self.limits.seconds)
+                height, width, _ = image.shape
+                del image
+        except (Busy, BrokenFile) as error:
+            raise server_fault(error) from None
+        self.metrics.count("decant_images_total", model=model.name, outcome="mapped")
+        top = int(probabilities.argmax())
+        evidence = evidence_for(at_places, top)
+        picture, share = heat_picture(evidence, (height, width), maps.places, maps.preprocessing)
+        return Heat(classifier.classes[top], picture, share)
 
     def answer_arrays(self, model: LoadedModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K] of the present file.

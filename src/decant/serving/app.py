@@ -92,6 +92,18 @@ def predict() -> tuple[Response, int]:
     return jsonify({"model": model.name, "predictions": [answer.to_dict() for answer in answers]}), status
 
 
+@routes.post("/map")
+def class_map() -> Response:
+    """A picture of where an image speaks for its most probable class, to lay over the image."""
+    model = served().model(request.form.get("model") or request.args.get("model"))
+    uploads = uploads_in(request, served().limits)
+    if len(uploads) > 1:
+        raise Refused(413, "too_many_files", f"{len(uploads)} files, but a map is of one; send one image")
+    heat = served().answers.heat(model, uploads[0])
+    picture = "data:image/png;base64," + base64.b64encode(heat.picture).decode()
+    return jsonify({"model": model.name, "class": heat.label, "share": heat.share, "picture": picture})
+
+
 @routes.get("/healthz")
 def health() -> dict[str, Any]:
     models = {model.name: {"loads": model.loads, "fault": model.fault} for model in served().models}
@@ -151,6 +163,7 @@ def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") ->
         max_bytes=limits.bytes,
         max_pixels=limits.pixels,
         sends_images=True,
+        mapped=[model.name for model in served().models if model.classifier.maps],
     )
 
 

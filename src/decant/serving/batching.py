@@ -6,14 +6,22 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from decant.export.runtime import OnnxClassifier
-
 MAX_IMAGES = 8  # per batch; more are not faster on a CPU, and the first would wait for the last
 MAX_BATCH_PIXELS = 2_000_000  # the graph takes 30 bytes of memory per pixel
-Answer = tuple[np.ndarray, np.ndarray]  # probabilities [K], logits [K]
+Answer = tuple[np.ndarray, np.ndarray]  # of one image: probabilities [K] and what else its predictor computes
+
+
+class Predictor(Protocol):
+    """What computes batches: an OnnxClassifier, whose second array is the logits [B, K], or ClassMaps."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Busy(Exception):
@@ -24,7 +32,7 @@ class Busy(Exception):
 class Waiting:
     """An image that waits for its prediction."""
 
-    classifier: OnnxClassifier
+    classifier: Predictor
     image: np.ndarray
     answer: Future[Answer] = field(default_factory=Future)
 
@@ -52,8 +60,8 @@ class Batches:
         """Images that no thread has begun with."""
         return len(self._queue)
 
-    def predict(self, classifier: OnnxClassifier, images: Sequence[np.ndarray], timeout_s: float) -> list[Answer]:
-        """Predict uint8 images [H, W, 3] of any sizes: probabilities [K] and logits [K] of each.
+    def predict(self, classifier: Predictor, images: Sequence[np.ndarray], timeout_s: float) -> list[Answer]:
+        """Predict uint8 images [H, W, 3] of any sizes: probabilities [K] and logits [K], or the map, of each.
 
         Raises Busy after `timeout_s`, BrokenFile if the file fails, and ValueError for another shape or type.
         """
@@ -103,8 +111,8 @@ def compute(batch: list[Waiting]) -> None:
     if not batch:
         return
     try:
-        probabilities, logits = batch[0].classifier.predict_batch(stacked([waiting.image for waiting in batch]))
-        answers = list(zip(batch, probabilities, logits, strict=True))
+        computed = batch[0].classifier.predict_batch(stacked([waiting.image for waiting in batch]))
+        answers = list(zip(batch, *computed, strict=True))
     except Exception as error:  # any: a thread that ended would leave all later requests without an answer
         for waiting in batch:
             waiting.answer.set_exception(error)

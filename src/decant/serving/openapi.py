@@ -10,7 +10,7 @@ JSON = "application/json"
 REFUSALS = {
     "413": "too many bytes, pixels or files",
     "415": "not an image, or one of a format that is not read",
-    "422": "no image, or an empty, truncated or damaged one",
+    "422": "no image, or an empty, truncated or damaged one; for a map, a model that has none",
     "503": "too many images wait",
 }
 
@@ -38,6 +38,14 @@ def description(models: Sequence[str], limits: Limits) -> dict[str, Any]:
                     "The classes of images. A form with several files has status 200 if any image has a prediction.",
                     body={**form(limits), **image_bodies()},
                     answer=schema("Predictions"),
+                    parameters=[model],
+                )
+            },
+            "/map": {
+                "post": operation(
+                    "Where one image speaks for its most probable class, where the model can tell.",
+                    body={**form(limits), **image_bodies()},
+                    answer=schema("Map"),
                     parameters=[model],
                 )
             },
@@ -155,6 +163,22 @@ SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["name", "status", "kind", "reason"],
         "properties": {"name": TEXT, "status": {"type": "integer"}, "kind": TEXT, "reason": TEXT},
+    },
+    "Map": {
+        "type": "object",
+        "required": ["model", "class", "share", "picture"],
+        "properties": {
+            "model": TEXT,
+            "class": TEXT,
+            "share": {
+                "type": "number",
+                "description": "of the image's area that the model sees; the rest has no colour",
+            },
+            "picture": {
+                "type": "string",
+                "description": "a small PNG as a data address, to be stretched over the image",
+            },
+        },
     },
     "Refusal": {
         "type": "object",

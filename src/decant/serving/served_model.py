@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from decant.errors import UserError
-from decant.export.runtime import BrokenFile, OnnxClassifier, require_full_graph
+from decant.export.runtime import BrokenFile, require_full_graph
+from decant.serving.mapped_classifier import MappedClassifier
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
@@ -22,7 +23,7 @@ class LoadedModel:
     """A served model as one request sees it: its file, whatever is loaded meanwhile."""
 
     name: str
-    classifier: OnnxClassifier
+    classifier: MappedClassifier
 
 
 class ServedModel:
@@ -76,12 +77,12 @@ def mark_of(path: Path) -> Mark | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def opened(path: Path) -> OnnxClassifier:
+def opened(path: Path) -> MappedClassifier:
     """The file, after one prediction: a file that loads may still fail when it runs, and the first run is slow.
 
     It computes with one thread, because several predictions run at once.
     """
-    classifier = OnnxClassifier(path, threads=1)
+    classifier = MappedClassifier(path, threads=1)
     require_full_graph(classifier, path)
     try:
         probabilities, _ = classifier.predict(np.zeros((64, 64, 3), np.uint8))

@@ -9,7 +9,7 @@ import pytest
 
 from decant.export.interface import LOGITS, PREPARED
 from decant.export.runtime import BrokenFile, open_session, run
-from decant.export.verification.tap import field, tapped
+from decant.export.verification.tap import tapped
 
 Images = list[tuple[str, np.ndarray]]
 
@@ -41,9 +41,3 @@ def test_a_file_without_the_prepared_tensor_is_broken(
     edit(folder / "student.onnx", rename)
     with pytest.raises(BrokenFile):
         open_session(tapped((folder / "student.onnx").read_bytes()))
-
-
-def test_a_field_longer_than_127_bytes_is_refused() -> None:
-    assert field(1, b"ab") == b"\x0a\x02ab"
-    with pytest.raises(ValueError, match="128 bytes"):
-        field(1, bytes(128))

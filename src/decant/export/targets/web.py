@@ -60,4 +60,5 @@ def index(classifier: OnnxClassifier, exported: Path) -> str:
         max_bytes=MAX_BYTES,
         max_pixels=MAX_PIXELS,
         sends_images=False,
+        mapped=[],
     )

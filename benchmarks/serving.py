@@ -6,10 +6,11 @@ others), requests_per_second, bare_per_second (images per second of a loop that 
 in one process with all cores, while the load generator sends as much to itself), bare_alone_per_second (the same
 without the generator), to_bare (requests_per_second / bare_per_second), p50_ms, p90_ms, p99_ms (time of an answer,
 percentiles over the requests), p99_to_p50, first_answer_s (from the start of serve.py to its first prediction),
-page_kb (1000 bytes: the page with all that it loads), peak_rss_mb (of the server; 10⁶ bytes). Columns of hostile.csv, a
-row per kind and one for all: kind, requests, refused (status 4xx with a reason), answered (an image after all, with
-the probabilities that Python has), failed (anything else), statuses, good_answered (good requests, one after each
-hostile one, that were answered right), peak_rss_mb (of the server at the end; in the row all).
+page_kb (1000 bytes: the page with all that it loads), peak_rss_mb (of the server; 10⁶ bytes). 16 hostile requests are
+sent at once, to a server with its own limits except --timeout 10. Columns of hostile.csv, a row per kind and
+one for all: kind, requests, refused (status 4xx with a reason), answered (an image after all, with the probabilities
+that Python has), failed (anything else), statuses, good_answered (good requests, one after each hostile one, that were
+answered right), peak_rss_mb (of the server at the end; in the row all).
 """
 
 import argparse

@@ -17,6 +17,7 @@ from decant.cores import usable_cores
 from decant.data.images import MAX_PIXELS
 from decant.errors import exit_on_user_error
 from decant.serving.app import AppOptions, create_app
+from decant.serving.memory import share_freed_memory
 from decant.serving.samples import FolderSamples, ToySamples
 from decant.serving.served_model import ServedModel, served_models, watch
 from decant.serving.server import is_loopback, server_of
@@ -28,6 +29,7 @@ EXAMPLE = "python distill/serve.py runs/demo/export/latest/student.onnx"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
+    share_freed_memory()
     limits = Limits(round(given.max_mb * MEGA), round(given.max_megapixels * MEGA), given.max_files, given.timeout)
     models = served_models(given.models)
     samples = FolderSamples(given.samples) if given.samples else ToySamples()
@@ -77,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         type=above_zero,
         default=default.seconds,
         metavar="S",
-        help="seconds for receiving a request, and for its wait until it is predicted (default: %(default)g)",
+        help="seconds for receiving a request, and from then until it is answered (default: %(default)g)",
     )
     options.add_argument(
         "--threads",

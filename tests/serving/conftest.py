@@ -1,7 +1,8 @@
 """An app that serves the tiny exported student, and images to send to it."""
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image, PngImagePlugin
+from waitress import wasyncore
 
 from decant.export.runtime import OnnxClassifier
 from decant.serving.app import AppOptions, create_app
 from decant.serving.served_model import ServedModel, served_models
+from decant.serving.server import TimedServer, server_of
 from decant.serving.uploads import Limits
 
 LIMITS = Limits(bytes=2_000_000, pixels=1_000_000, files=4, seconds=20)
@@ -61,6 +64,19 @@ def app(models: list[ServedModel]) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def in_process(app: Flask, limits: Limits) -> Iterator[TimedServer]:
+    """The app behind waitress in this process."""
+    server = server_of(app, "127.0.0.1", 0, workers=1, limits=limits)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield server
+    server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))  # its loop ends when nothing is open
+    thread.join(20)
+    server.task_dispatcher.shutdown()
+    server.quick.shutdown()
 
 
 @pytest.fixture(scope="session")

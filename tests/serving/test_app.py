@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import re
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,18 @@ def test_too_many_files_and_too_many_bytes_are_refused(
     assert large.status_code == 413 and "2 MB" in large.json["reason"]
 
 
+def test_a_form_of_the_other_type_is_refused_unread(client: FlaskClient) -> None:
+    """Its fields would take a hundred times the memory of their bytes."""
+    fields = b"a&" * 800_000
+    tracemalloc.start()
+    try:
+        answer = client.post("/predict", data=fields, content_type="application/x-www-form-urlencoded")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 415 and peak < 10 * len(fields)
+
+
 def test_every_answer_forbids_content_from_elsewhere(client: FlaskClient) -> None:
     for address in ("/", "/static/page.mjs", "/healthz", "/nowhere"):
         headers = client.get(address).headers
@@ -190,6 +203,7 @@ def test_the_page_loads_nothing_from_other_servers_and_weighs_little(client: Fla
 def test_the_page_names_each_model_and_the_chosen_one(client: FlaskClient, photo: np.ndarray, encode: Encode) -> None:
     page = client.post("/", **form((encode(photo), "a.png"), model="second")).text
     assert re.findall(r'<option value="(\w+)"( selected)?>', page) == [("toys", ""), ("second", " selected")]
+    assert '<p class="model">second</p>' in page
 
 
 def test_health_and_metrics_tell_what_happened(client: FlaskClient, photo: np.ndarray, encode: Encode) -> None:

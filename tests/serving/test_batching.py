@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from decant.export.runtime import OnnxClassifier
-from decant.serving.batching import MAX_BATCH_PIXELS, MAX_IMAGES, Batches, Busy, Waiting, take_batch
+from decant.serving.batching import MAX_BATCH_PIXELS, MAX_IMAGES, Batches, Waiting, take_batch
+from decant.serving.deadline import Busy, Deadline
 
 
 class Slow:
@@ -42,9 +43,11 @@ def test_images_that_wait_are_one_batch_of_one_size(monkeypatch: pytest.MonkeyPa
     slow: Any = Slow()
     batches = Batches(workers=1)
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(batches.predict, slow, [image(1)], 20)
+        first = pool.submit(batches.predict, slow, [image(1)], Deadline(20))
         assert slow.begun.wait(20)
-        others = [pool.submit(batches.predict, slow, [image(value, 2 + value % 2)], 20) for value in range(2, 8)]
+        others = [
+            pool.submit(batches.predict, slow, [image(value, 2 + value % 2)], Deadline(20)) for value in range(2, 8)
+        ]
         while batches.waiting < 6:
             threading.Event().wait(0.001)
         slow.go.set()
@@ -88,14 +91,14 @@ def test_an_error_reaches_those_of_its_batch_and_the_next_are_answered() -> None
     slow.go.set()
     batches = Batches(workers=1)
     with pytest.raises(ValueError, match="planted"):
-        batches.predict(slow, [image(255), image(1)], 20)
-    assert int(batches.predict(slow, [image(7)], 20)[0][0][0]) == 7
+        batches.predict(slow, [image(255), image(1)], Deadline(20))
+    assert int(batches.predict(slow, [image(7)], Deadline(20))[0][0][0]) == 7
 
 
 def test_an_idle_thread_holds_no_image(classifier: OnnxClassifier) -> None:
     batches, last = Batches(workers=1), image(3)
     held = weakref.ref(last)
-    batches.predict(classifier, [last], 20)
+    batches.predict(classifier, [last], Deadline(20))
     del last
     ends = time.monotonic() + 5
     while held() is not None and time.monotonic() < ends:
@@ -113,27 +116,41 @@ def test_a_file_that_answers_too_few_images_fails_them_and_the_next_are_answered
 
     batches, short = Batches(workers=1), Short()
     with pytest.raises(ValueError):
-        batches.predict(short, [image(1)], 20)  # type: ignore[arg-type]
-    assert len(batches.predict(classifier, [image(1)], 20)) == 1
+        batches.predict(short, [image(1)], Deadline(20))  # type: ignore[arg-type]
+    assert len(batches.predict(classifier, [image(1)], Deadline(20))) == 1
 
 
 def test_who_waits_too_long_is_told_so_and_is_not_computed() -> None:
     slow: Any = Slow()
     batches = Batches(workers=1)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(batches.predict, slow, [image(1)], 20)
+        first = pool.submit(batches.predict, slow, [image(1)], Deadline(20))
         assert slow.begun.wait(20)
         with pytest.raises(Busy, match="try again"):
-            batches.predict(slow, [image(2)], 0.01)
+            batches.predict(slow, [image(2)], Deadline(0.01))
         slow.go.set()
         first.result()
-        batches.predict(slow, [image(3)], 20)
+        batches.predict(slow, [image(3)], Deadline(20))
     assert slow.batches == [1, 1]
+
+
+def test_an_image_that_is_being_computed_at_the_deadline_is_waited_for() -> None:
+    """Its memory is in use, so its share of the budget must not be given to others."""
+    slow: Any = Slow()
+    batches = Batches(workers=1)
+    with ThreadPoolExecutor(2) as pool:
+        alone = pool.submit(batches.predict, slow, [image(1)], Deadline(0.05))
+        assert slow.begun.wait(20)
+        with pytest.raises(Busy):
+            batches.predict(slow, [image(2)], Deadline(0.1))  # its deadline is the later one
+        assert not alone.done()
+        slow.go.set()
+        assert int(alone.result()[0][0][0]) == 1
 
 
 def test_each_image_has_the_answer_that_it_has_alone(classifier: OnnxClassifier) -> None:
     images = [np.random.default_rng(n).integers(0, 256, (40 + n % 2, 50, 3), dtype=np.uint8) for n in range(12)]
-    answers = Batches(workers=2).predict(classifier, images, 60)
+    answers = Batches(workers=2).predict(classifier, images, Deadline(60))
     for given, (probabilities, logits) in zip(images, answers, strict=True):
         alone = classifier.predict(given)
         np.testing.assert_allclose(probabilities, alone[0], atol=1e-6)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from decant.benchmarking.server_process import ServerProcess, running_server
+from decant.serving.server import TimedServer
 
 pytestmark = pytest.mark.external
 Browser = Any
@@ -126,18 +127,11 @@ def test_an_image_above_the_limit_is_answered_from_a_smaller_copy(page: Browser,
 def test_a_sample_is_answered_and_the_table_is_saved(
     page: Browser, photos: list[Path], fitted: Any, tmp_path: Path
 ) -> None:
-    page.chrome("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     page.click(".sample")
     shown(page, 1)
     page.choose("#file", photos[0])
     answers = shown(page, 2)
-    page.click("#csv")
-    saved = tmp_path / "predictions.csv"
-    for _ in range(100):
-        if saved.is_file() and saved.stat().st_size:
-            break
-        page.run("await new Promise((done) => setTimeout(done, 50))")
-    rows = list(csv.DictReader(saved.read_text(encoding="utf-8").splitlines()))
+    rows = saved_table(page, tmp_path)
     assert {row["path"]: row["class"] for row in rows} == {name: label for name, (label, _) in answers.items()}
     assert set(rows[0]) == {
         "path",
@@ -148,6 +142,62 @@ def test_a_sample_is_answered_and_the_table_is_saved(
         *(f"p({name})" for name in fitted.classes),
     }
     assert sum(float(rows[0][f"p({name})"]) for name in fitted.classes) == pytest.approx(1, abs=1e-4)
+
+
+def saved_table(page: Browser, folder: Path) -> list[dict[str, str]]:
+    """The rows of the page's CSV."""
+    page.chrome("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.click("#csv")
+    saved = folder / "predictions.csv"
+    for _ in range(100):
+        if saved.is_file() and saved.stat().st_size:
+            break
+        page.run("await new Promise((done) => setTimeout(done, 50))")
+    return list(csv.DictReader(saved.read_text(encoding="utf-8").splitlines()))
+
+
+def test_cards_and_table_name_the_model_that_answered(
+    browser: Browser, in_process: TimedServer, photos: list[Path], tmp_path: Path
+) -> None:
+    browser.open(f"http://127.0.0.1:{in_process.effective_port}/")
+    browser.choose("#file", photos[0])
+    browser.run(
+        "const model = document.getElementById('model'); model.value = 'second';"
+        "model.dispatchEvent(new Event('change'));"
+    )
+    browser.choose("#file", photos[1])
+    shown(browser, 2)
+    named = f"return {CARDS}.map((card) => ['.name', '.model'].map((part) => card.querySelector(part).textContent))"
+    expected = {photos[0].name: "toys", photos[1].name: "second"}
+    assert dict(browser.run(named)) == expected
+    assert {row["path"]: row["model"] for row in saved_table(browser, tmp_path)} == expected
+
+
+HELD = """
+const send = window.fetch;
+const released = new Promise((done) => { window.release = done; });
+Object.assign(window, { sent: 0, answered: 0 });
+window.fetch = async (...given) => {
+  window.sent += 1;
+  await released;
+  const answer = await send(...given);
+  window.answered += 1;
+  return answer;
+};
+"""
+
+
+def test_clear_also_forgets_the_images_that_have_no_answer_yet(page: Browser, photos: list[Path]) -> None:
+    page.run(HELD)
+    page.choose("#file", *photos)
+    page.wait_for("window.sent === 2")  # at once; the third waits
+    page.click("#clear")
+    page.run("window.release()")
+    page.wait_for("window.answered === 2")
+    page.run("await new Promise((done) => setTimeout(done, 300))")
+    assert page.run("return [window.sent, document.getElementById('status').textContent]") == [2, ""]
+    page.choose("#file", photos[2])
+    assert set(shown(page, 1)) == {photos[2].name}
 
 
 def test_the_page_works_without_javascript(

@@ -16,6 +16,13 @@ def test_the_container_has_the_five_packages_as_pinned(repository: Path, folder:
     assert {pin.partition("==")[0].lower() for pin in pins} == PACKAGES and set(pins) <= set(lock)
 
 
+def test_docker_gets_what_the_container_copies_and_no_data(repository: Path) -> None:
+    copied = re.findall(r"^COPY (\S+) ", (repository / "distill/deploy/Dockerfile").read_text(), re.MULTILINE)
+    first, *rules = [line for line in (repository / ".dockerignore").read_text().splitlines() if line[:1] != "#"]
+    assert first == "*"  # all is left out, except:
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == set(copied)
+
+
 @pytest.mark.parametrize("folder", DEPLOYMENTS)
 def test_the_container_copies_what_exists_and_runs_without_rights(repository: Path, folder: str) -> None:
     text = (repository / folder / "Dockerfile").read_text()

@@ -2,14 +2,14 @@
 
 import json
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from decant.serving.batching import Busy
-from decant.serving.memory import PixelBudget, counted_pixels
+from decant.serving.deadline import Busy, Deadline
+from decant.serving.memory import Budget, counted_pixels
 
 
 def file_with(**preprocessing: Any) -> Any:
@@ -38,13 +38,13 @@ def test_a_file_that_does_not_tell_its_input_is_taken_as_square(text: str) -> No
     assert counted == (2_000_000 if text == "{}" else 400_000_000)  # the oldest files crop
 
 
-def test_the_budget_bounds_the_pixels_in_flight(photo: np.ndarray) -> None:
-    budget, now, most = PixelBudget(10), 0, 0
+def test_the_budget_bounds_what_is_in_use_at_once() -> None:
+    budget, now, most = Budget(10), 0, 0
     lock = threading.Lock()
 
     def take() -> None:
         nonlocal now, most
-        with budget.reserved(4, timeout_s=30):
+        with budget.reserved(4, Deadline(30)):
             with lock:
                 now += 4
                 most = max(most, now)
@@ -61,6 +61,12 @@ def test_the_budget_bounds_the_pixels_in_flight(photo: np.ndarray) -> None:
 
 
 def test_who_waits_too_long_for_the_budget_is_told_so() -> None:
-    budget = PixelBudget(10)
-    with budget.reserved(10, timeout_s=1), pytest.raises(Busy, match="try again"), budget.reserved(1, timeout_s=0.01):
+    budget = Budget(10)
+    with budget.reserved(10, Deadline(1)), pytest.raises(Busy, match="try again"), budget.reserved(1, Deadline(0.01)):
+        pass
+
+
+def test_nothing_is_reserved_after_the_deadline() -> None:
+    late = Deadline(1, begun=time.monotonic() - 2)
+    with pytest.raises(Busy, match="within 1 s"), Budget(10).reserved(1, late):
         pass

@@ -1,13 +1,21 @@
 """The server as a process: slow clients, hostile requests, what it needs, and its command line."""
 
+import errno
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.request import urlopen
 
 import blinker
 import click
@@ -21,12 +29,15 @@ import PIL
 import pytest
 import waitress
 import werkzeug
+from waitress.adjustments import Adjustments
 
 from decant.benchmarking.hostile_run import hostile_rows, run_hostile
 from decant.benchmarking.hostile_uploads import KINDS, Hostile, hostile_uploads, photo
 from decant.benchmarking.server_process import ServerProcess, running_server
 from decant.export.runtime import OnnxClassifier
-from decant.serving.server import is_loopback
+from decant.serving.deadline import RECEIVED
+from decant.serving.served_model import ServedModel
+from decant.serving.server import THREADS_PER_WORKER, TimedRequest, TimedServer, TimedTask, is_loopback
 
 SCRIPT = Path(__file__).parents[2] / "distill" / "serve.py"
 FIVE = (np, onnxruntime, PIL, flask, waitress)
@@ -35,7 +46,7 @@ WITH_FLASK = (werkzeug, jinja2, markupsafe, itsdangerous, click, blinker)  # wha
 
 @pytest.fixture(scope="module")
 def server(served_file: Path) -> Iterator[ServerProcess]:
-    options = "--timeout 2 --max-mb 10 --max-megapixels 2 --threads 1".split()
+    options = "--timeout 5 --max-mb 10 --max-megapixels 2 --threads 1".split()
     with running_server(served_file, options) as running:
         yield running
 
@@ -96,6 +107,107 @@ def test_many_idle_connections_do_not_keep_others_out(server: ServerProcess, goo
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_many_large_requests_at_once_stay_within_the_memory(served_file: Path) -> None:
+    """With the limits as they are by default, except the time, which depends on the machine."""
+    large = large_png(19_000_000)
+    with running_server(served_file, ["--threads", "1", "--timeout", "100"]) as server:
+        with ThreadPoolExecutor(9) as pool:
+            statuses = [status for status, _ in pool.map(server.predict, [large] * 9)]
+        assert set(statuses) <= {200, 503} and 200 in statuses
+        assert server.peak_rss_mb() < 512
+
+
+def large_png(size: int) -> bytes:
+    """A PNG of 12.5 megapixels with about so many bytes."""
+    width, height = 4096, 3072
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    rows = size // (3 * width)
+    pixels[:rows] = np.random.default_rng(0).integers(0, 256, (rows, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def test_health_checks_do_not_wait_for_predictions(
+    in_process: TimedServer, models: list[ServedModel], good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, predict_batch = threading.Event(), models[0].classifier.predict_batch
+
+    def stuck(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert go.wait(60)
+        return predict_batch(images)
+
+    monkeypatch.setattr(models[0].classifier, "predict_batch", stuck)
+    clients = 3 * THREADS_PER_WORKER
+    to_server = ServerProcess(None, in_process.effective_port, 0)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(clients) as pool:
+        waiting = [pool.submit(to_server.predict, good) for _ in range(clients)]
+        try:
+            while len(in_process.task_dispatcher.queue) < clients - THREADS_PER_WORKER:
+                time.sleep(0.01)
+            for address in ("/healthz", "/metrics", "/", "/static/page.mjs"):
+                with urlopen(f"http://127.0.0.1:{to_server.port}{address}", timeout=10) as answer:
+                    assert answer.status == 200
+            assert not any(future.done() for future in waiting)
+        finally:
+            go.set()
+        assert {future.result()[0] for future in waiting} == {200}
+
+
+def test_a_body_without_room_on_the_disk_is_refused_and_the_next_is_answered(
+    in_process: TimedServer, good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    to_port = ("127.0.0.1", in_process.effective_port)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "TemporaryFile", full)
+        with socket.create_connection(to_port, timeout=30) as connection:
+            connection.sendall(image_request(bytes(100_000)))
+            answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503") and b"no room" in answer
+    server = ServerProcess(None, in_process.effective_port, 0)  # type: ignore[arg-type]
+    assert server.predict(bytes(100_000))[0] == 415 and server.predict(good)[0] == 200
+
+
+def test_the_deadline_begins_when_the_request_was_received() -> None:
+    told: list[float] = []
+
+    def app(environment: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        told.append(environment[RECEIVED])
+        start("200 OK", [])
+        return []
+
+    before = time.monotonic()
+    request = TimedRequest(Adjustments())
+    request.received(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+    assert not request.ended
+    request.received(b"ab")
+    assert before <= request.begun <= request.ended <= time.monotonic()
+    server = SimpleNamespace(application=app, server_name="x", effective_port=1, adj=Adjustments())
+    channel = SimpleNamespace(server=server, adj=server.adj, addr=("127.0.0.1", 1), creation_time=0,
+                              check_client_disconnected=bool, write_soon=len)  # fmt: skip
+    TimedTask(channel, request).service()
+    assert told == [request.ended]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "predicts"),
+    [
+        ("POST /predict", True),
+        ("post /predict", False),
+        ("GET /healthz", False),
+        ("HEAD /", False),
+        ("nonsense", False),
+    ],
+)
+def test_requests_that_predict_are_told_from_others(request_line: str, predicts: bool) -> None:
+    request = TimedRequest(Adjustments())
+    request.received(f"{request_line} HTTP/1.1\r\n\r\n".encode())
+    assert request.completed and request.predicts is predicts
 
 
 def test_a_replaced_file_is_served_without_a_restart(

@@ -14,7 +14,8 @@ from PIL import Image, PngImagePlugin
 from werkzeug.test import EnvironBuilder
 
 from decant.data.images import decode
-from decant.serving.memory import PixelBudget
+from decant.serving.deadline import Deadline
+from decant.serving.memory import Budget
 from decant.serving.uploads import (
     Limits,
     Refused,
@@ -35,7 +36,10 @@ def area(height: int, width: int) -> int:
 
 
 def refusal(content: bytes, name: str = "a.png", limits: Limits = LIMITS) -> Refused:
-    with pytest.raises(Refused) as raised, decoded(Upload(name, content), limits, PixelBudget(limits.pixels), area):
+    with (
+        pytest.raises(Refused) as raised,
+        decoded(Upload(name, content), limits, Budget(limits.pixels), area, Deadline(20)),
+    ):
         pass
     return raised.value
 
@@ -48,7 +52,7 @@ def declared_png(width: int, height: int) -> bytes:
 
 
 def test_an_image_within_the_limits_is_what_decode_returns(photo: np.ndarray, encode: Encode) -> None:
-    with decoded(Upload("a", encode(photo)), LIMITS, PixelBudget(PIXELS), area) as image:
+    with decoded(Upload("a", encode(photo)), LIMITS, Budget(PIXELS), area, Deadline(20)) as image:
         np.testing.assert_array_equal(image, photo)
 
 
@@ -100,21 +104,21 @@ def test_a_png_with_megabytes_of_text_is_refused(texts: int, is_read: bool) -> N
     Image.new("RGB", (20, 10), "red").save(file, "PNG", pnginfo=info)
     assert len(file.getvalue()) < 200_000
     if is_read:
-        with decoded(Upload("a.png", file.getvalue()), LIMITS, PixelBudget(PIXELS), area) as image:
+        with decoded(Upload("a.png", file.getvalue()), LIMITS, Budget(PIXELS), area, Deadline(20)) as image:
             assert image.shape == (10, 20, 3)
     else:
         assert refusal(file.getvalue()).status == 422
 
 
 def test_pixels_are_free_again_after_a_refusal_and_after_an_error(photo: np.ndarray, encode: Encode) -> None:
-    budget = PixelBudget(PIXELS)
+    budget = Budget(PIXELS)
     content = encode(photo)
     for _ in range(3):
-        with pytest.raises(Refused), decoded(Upload("a", content[:-100]), LIMITS, budget, area):
+        with pytest.raises(Refused), decoded(Upload("a", content[:-100]), LIMITS, budget, area, Deadline(20)):
             pass
-        with pytest.raises(KeyError), decoded(Upload("a", content), LIMITS, budget, area):
+        with pytest.raises(KeyError), decoded(Upload("a", content), LIMITS, budget, area, Deadline(20)):
             raise KeyError
-    with budget.reserved(PIXELS, timeout_s=0.1):
+    with budget.reserved(PIXELS, Deadline(0.1)):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Sends hostile requests to a running server, a good one after each, and judges the answers."""
+"""Sends hostile requests to a running server, many at once with a good one after each, and judges the answers."""
 
 import json
 import socket
@@ -12,12 +12,14 @@ import numpy as np
 from decant.benchmarking.hostile_uploads import Hostile
 from decant.benchmarking.server_process import ServerProcess
 from decant.data.images import BrokenImage, decode
+from decant.data.pool import parallel
 from decant.export.runtime import OnnxClassifier
 
 HOSTILE_COLUMNS = (
     "kind", "requests", "refused", "answered", "failed", "statuses", "good_answered", "peak_rss_mb",
 )  # fmt: skip
 PATIENCE_S = 90.0
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -31,29 +33,29 @@ class Outcome:
 
 
 def run_hostile(
-    server: ServerProcess, classifier: OnnxClassifier, model: str, requests: Iterable[Hostile], good: bytes
+    server: ServerProcess,
+    classifier: OnnxClassifier,
+    model: str,
+    requests: Iterable[Hostile],
+    good: bytes,
+    at_once: int = AT_ONCE,
 ) -> list[Outcome]:
-    """Send the requests one after the other. Slow clients keep their connections while the others are served; their
-    answers are read at the end. model: its name in the addresses. good: an image that must be answered after each.
+    """Send the requests over `at_once` connections, each followed by a good one; the outcomes are in their order.
+
+    model: its name in the addresses. good: an image that must be answered after each hostile request.
     """
     expected = classifier.predict(decode(good))[0]
-    outcomes: list[Outcome] = []
-    waiting: list[tuple[Hostile, socket.socket]] = []
-    for hostile in requests:
+
+    def outcome(hostile: Hostile) -> Outcome:
         connection = sent(server.port, hostile.request.replace(b"MODEL", model.encode(), 1))
-        if hostile.slow:
-            waiting.append((hostile, connection))
-        else:
+        if not hostile.slow:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)
-            status, body = received(connection)
-            fault = fault_of(hostile, status, body, classifier)
-            outcomes.append(Outcome(hostile.kind, status, fault, is_right(server.predict(good), classifier, expected)))
-    for hostile, connection in waiting:
         status, body = received(connection)
-        good_after = is_right(server.predict(good), classifier, expected)
-        outcomes.append(Outcome(hostile.kind, status, fault_of(hostile, status, body, classifier), good_after))
-    return outcomes
+        fault = fault_of(hostile, status, body, classifier)
+        return Outcome(hostile.kind, status, fault, is_right(server.predict(good), classifier, expected))
+
+    return list(parallel(outcome, requests, workers=at_once, ahead=2 * at_once))
 
 
 def sent(port: int, request: bytes) -> socket.socket:

@@ -8,6 +8,7 @@ const { maxBytes, maxPixels, mapped } = document.body.dataset;
 const results = find('results');
 const rows = []; // of the table, the oldest first
 const queue = [];
+const severalModels = find('model').tagName === 'SELECT';
 let running = 0;
 
 document.documentElement.classList.add('script');
@@ -44,7 +45,7 @@ find('csv').addEventListener('click', () => save('predictions.csv', table(rows))
 find('clear').addEventListener('click', () => {
   for (const preview of results.querySelectorAll('img')) URL.revokeObjectURL(preview.src);
   results.replaceChildren();
-  rows.length = 0;
+  rows.length = queue.length = 0;
   find('results-section').hidden = true;
   find('file').focus();
 });
@@ -60,9 +61,11 @@ function add(files) {
     card.querySelector('.class').textContent = '…';
     card.classList.add('waiting');
     results.prepend(card);
-    const row = { path: file.name, reason: '', classes: [] };
+    const model = find('model').value;
+    card.querySelector('.model').textContent = severalModels ? model : '';
+    const row = { path: file.name, model, reason: '', classes: [] };
     rows.push(row);
-    queue.push({ file, card, row, model: find('model').value });
+    queue.push({ file, card, row, model });
   }
   if (files.length) find('results-section').hidden = false;
   while (running < AT_ONCE && queue.length) work();
@@ -77,10 +80,12 @@ async function work() {
 async function predict({ file, card, row, model }) {
   try {
     const answer = await smallEnough(file, model);
+    if (!card.isConnected) return; // cleared meanwhile
     Object.assign(row, { classes: answer.classes, accept: answer.accept });
     show(card, answer);
     offerMap(card, file, model);
   } catch (error) {
+    if (!card.isConnected) return;
     row.reason = error instanceof Refusal ? error.message : `failed: ${error.message}`;
     const reason = card.querySelector('.reason');
     reason.textContent = row.reason;
@@ -163,14 +168,16 @@ function offerMap(card, file, model) {
   });
 }
 
-/** The columns of distill/predict.py; classes of several models stand side by side. */
+/** The columns of distill/predict.py. Several models: also the one that answered, and their classes side by side. */
 function table(rows) {
   const names = [...new Set(rows.flatMap((row) => row.classes.map((entry) => entry.class)))];
-  const lines = [['path', 'class', 'probability', 'accept', 'reason', ...names.map((name) => `p(${name})`)]];
-  for (const { path, classes, accept, reason } of rows) {
+  const named = severalModels ? ['model'] : [];
+  const lines = [['path', ...named, 'class', 'probability', 'accept', 'reason', ...names.map((name) => `p(${name})`)]];
+  for (const { path, model, classes, accept, reason } of rows) {
     const shares = new Map(classes.map((entry) => [entry.class, entry.probability.toFixed(6)]));
     const top = classes[0]?.class ?? '';
-    lines.push([path, top, shares.get(top) ?? '', accept ?? '', reason, ...names.map((name) => shares.get(name) ?? '')]);
+    const start = severalModels ? [path, model] : [path];
+    lines.push([...start, top, shares.get(top) ?? '', accept ?? '', reason, ...names.map((name) => shares.get(name) ?? '')]);
   }
   return lines.map((cells) => cells.map(quoted).join(',')).join('\n') + '\n';
 }

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from decant.export.runtime import BrokenFile, OnnxClassifier
-from decant.serving.batching import Batches, Busy
+from decant.serving.batching import Batches
+from decant.serving.deadline import Busy, Deadline
 from decant.serving.heat_picture import evidence_for, heat_picture
-from decant.serving.memory import PixelBudget, counted_pixels
+from decant.serving.memory import Budget, counted_pixels
 from decant.serving.metrics import Metrics
 from decant.serving.served_model import LoadedModel
 from decant.serving.uploads import MEGA, Limits, Refused, Upload, check_size, decoded
@@ -68,21 +69,25 @@ def no_preview(image: np.ndarray) -> str:
 
 
 class Answers:
-    """Answers uploads with any of the served models; counts what it does in `metrics`."""
+    """Answers uploads with any of the served models; counts what it does in `metrics`.
+
+    budget: pixels that are decoded and predicted at once. bodies: bytes of the requests that are worked on.
+    """
 
     def __init__(self, limits: Limits, workers: int) -> None:
         self.limits = limits
         self.batches = Batches(workers)
-        self.budget = PixelBudget(limits.counted_pixels)
+        self.budget = Budget(limits.counted_pixels)
+        self.bodies = Budget(limits.bytes)
         self.metrics = Metrics()
 
-    def answer(self, model: LoadedModel, upload: Upload, preview: Preview = no_preview) -> Answer:
+    def answer(self, model: LoadedModel, upload: Upload, deadline: Deadline, preview: Preview = no_preview) -> Answer:
         """Never raises for what a client sent: the answer then contains the refusal."""
         started = time.perf_counter()
         classifier = model.classifier
         try:
-            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
-                ((probabilities, logits),) = self.batches.predict(classifier, [image], self.limits.seconds)
+            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier), deadline) as image:
+                ((probabilities, logits),) = self.batches.predict(classifier, [image], deadline)
                 small = preview(image)  # here, because the image itself must go before its memory is given to others
                 del image
         except (Busy, BrokenFile) as error:
@@ -96,7 +101,7 @@ class Answers:
         self.metrics.count("decant_images_total", model=model.name, outcome=kind)
         return answer
 
-    def heat(self, model: LoadedModel, upload: Upload) -> Heat:
+    def heat(self, model: LoadedModel, upload: Upload, deadline: Deadline) -> Heat:
         """Where the image speaks for its most probable class, at the cost of an answer.
 
         Raises Refused for an image that has no answer, and for a model without maps.
@@ -107,8 +112,8 @@ class Answers:
                 422, "no_map", "this model has no map: its predictions are not an average over places of the image"
             )
         try:
-            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier)) as image:
-                ((probabilities, at_places),) = self.batches.predict(maps, [image], self.limits.seconds)
+            with decoded(upload, self.limits, self.budget, partial(counted_pixels, classifier), deadline) as image:
+                ((probabilities, at_places),) = self.batches.predict(maps, [image], deadline)
                 height, width, _ = image.shape
                 del image
         except (Busy, BrokenFile) as error:
@@ -119,7 +124,9 @@ class Answers:
         picture, share = heat_picture(evidence, (height, width), maps.places, maps.preprocessing)
         return Heat(classifier.classes[top], picture, share)
 
-    def answer_arrays(self, model: LoadedModel, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer_arrays(
+        self, model: LoadedModel, images: np.ndarray, deadline: Deadline
+    ) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K] of the present file.
 
         Raises Refused for images above the limit, and if the file fails or too many images wait.
@@ -132,8 +139,8 @@ class Answers:
             raise Refused(413, "too_many_pixels", f"{count} images of {width} x {height} pixels, more than {limit}")
         check_size(height, width, counted, self.limits)
         try:
-            with self.budget.reserved(counted, self.limits.seconds):
-                found = self.batches.predict(classifier, list(images), self.limits.seconds)
+            with self.budget.reserved(counted, deadline):
+                found = self.batches.predict(classifier, list(images), deadline)
         except (Busy, BrokenFile) as error:
             raise server_fault(error) from None
         self.metrics.count("decant_images_total", by=count, model=model.name, outcome="predicted")

@@ -6,6 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,16 +20,18 @@ from decant.data.pool import parallel
 from decant.export.image_predictions import COLUMNS, ImagePrediction, cells
 from decant.pages import asset, page
 from decant.serving import metrics, openapi
-from decant.serving.answers import Answer, Answers, Preview, no_preview, refusal
+from decant.serving.answers import Answer, Answers, Preview, no_preview, refusal, server_fault
+from decant.serving.deadline import RECEIVED, Busy, Deadline
 from decant.serving.protocols import kserve, tensorflow
 from decant.serving.samples import Samples, ToySamples
-from decant.serving.served import EXTENSION, Served, served
+from decant.serving.served import EXTENSION, Served, deadline, served
 from decant.serving.served_model import LoadedModel, ServedModel
 from decant.serving.uploads import MEGA, Limits, Refused, Upload, limit_decoders, uploads_in
 
 log = logging.getLogger(__name__)
 STARTED = time.time()
 PREVIEW_PX = 240
+RETRY_S = 5  # what a busy server asks its clients to wait
 BODY_KINDS = {413: "too_many_bytes", 404: "not_found", 405: "wrong_method"}
 routes = Blueprint("app", __name__)
 
@@ -54,9 +57,11 @@ def create_app(models: Sequence[ServedModel], options: AppOptions) -> Flask:
     for blueprint in (routes, kserve.routes, tensorflow.routes):
         app.register_blueprint(blueprint)
     app.before_request(start_clock)
+    app.before_request(hold_body)
     app.after_request(finish)
-    app.teardown_request(close_files)
+    app.teardown_request(close)
     app.register_error_handler(Refused, refused_response)
+    app.register_error_handler(Busy, lambda error: refused_response(server_fault(error)))
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, failure)
     return app
@@ -71,8 +76,8 @@ def empty_page() -> str:
 def page_of_form() -> Response | tuple[str, int]:
     """The page with the answers of its form, for browsers without JavaScript."""
     try:
-        model = served().model(request.form.get("model"))
-        sample = request.form.get("sample")
+        model = served().model(form_value("model"))
+        sample = form_value("sample")
         uploads = [served().samples.upload(sample)] if sample else uploads_in(request, served().limits)
         answers = answers_for(model, uploads, preview)
     except (Refused, RequestEntityTooLarge) as error:
@@ -84,7 +89,7 @@ def page_of_form() -> Response | tuple[str, int]:
 @routes.post("/predict")
 def predict() -> tuple[Response, int]:
     """The predictions for the images of a form, or for the one image that is the body."""
-    model = served().model(request.form.get("model") or request.args.get("model"))
+    model = served().model(form_value("model") or request.args.get("model"))
     answers = answers_for(model, uploads_in(request, served().limits))
     status = status_of(answers)
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
@@ -95,11 +100,11 @@ def predict() -> tuple[Response, int]:
 @routes.post("/map")
 def class_map() -> Response:
     """A picture of where an image speaks for its most probable class, to lay over the image."""
-    model = served().model(request.form.get("model") or request.args.get("model"))
+    model = served().model(form_value("model") or request.args.get("model"))
     uploads = uploads_in(request, served().limits)
     if len(uploads) > 1:
         raise Refused(413, "too_many_files", f"{len(uploads)} files, but a map is of one; send one image")
-    heat = served().answers.heat(model, uploads[0])
+    heat = served().answers.heat(model, uploads[0], deadline())
     picture = "data:image/png;base64," + base64.b64encode(heat.picture).decode()
     return jsonify({"model": model.name, "class": heat.label, "share": heat.share, "picture": picture})
 
@@ -136,9 +141,14 @@ def sample_image(name: str) -> Response:
     return Response(content, mimetype="image/jpeg" if "small" in request.args else "application/octet-stream")
 
 
+def form_value(name: str) -> str | None:
+    """A text of the form. Forms of the other type are not read: their fields may take far more memory than bytes."""
+    return request.form.get(name) if request.mimetype == "multipart/form-data" else None
+
+
 def answers_for(model: LoadedModel, uploads: Sequence[Upload], of_image: Preview = no_preview) -> list[Answer]:
     """The answers in the order of the uploads; several are decoded at once."""
-    answer = partial(served().answers.answer, model, preview=of_image)
+    answer = partial(served().answers.answer, model, deadline=deadline(), preview=of_image)
     if len(uploads) == 1:
         return [answer(uploads[0])]
     return list(parallel(answer, uploads, workers=served().answers.batches.workers))
@@ -207,6 +217,15 @@ def measured_now(served: Served) -> dict[tuple[str, metrics.Labels], float]:
 
 def start_clock() -> None:
     g.started = time.perf_counter()
+    g.deadline = Deadline(served().limits.seconds, request.environ.get(RECEIVED, time.monotonic()))
+
+
+def hold_body() -> None:
+    """Wait until there is memory for the body, which is held until the request is answered. Raises Busy."""
+    g.held = ExitStack()
+    if request.method == "POST":
+        bodies = served().answers.bodies
+        g.held.enter_context(bodies.reserved(min(request.content_length or 0, bodies.amount), deadline()))
 
 
 def finish(response: Response) -> Response:
@@ -226,13 +245,17 @@ def finish(response: Response) -> Response:
     return response
 
 
-def close_files(_: BaseException | None) -> None:
-    """Close the temporary files of a form."""
+def close(_: BaseException | None) -> None:
+    """Close the temporary files of a form, and give the memory of the body to others."""
     request.close()
+    g.held.close()
 
 
 def refused_response(error: Refused) -> tuple[Response, int]:
-    return jsonify({"error": error.reason, **refusal(error)}), error.status
+    response = jsonify({"error": error.reason, **refusal(error)})
+    if error.status == 503:
+        response.headers["Retry-After"] = str(RETRY_S)
+    return response, error.status
 
 
 def http_error(error: HTTPException) -> tuple[Response, int]:

@@ -1,14 +1,15 @@
 """Predictions for requests that come at the same time: those that wait are computed in batches."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+
+from decant.serving.deadline import Deadline
 
 MAX_IMAGES = 8  # per batch; more are not faster on a CPU, and the first would wait for the last
 MAX_BATCH_PIXELS = 2_000_000  # the graph takes 30 bytes of memory per pixel
@@ -22,10 +23,6 @@ class Predictor(Protocol):
     def dtype(self) -> str: ...
 
     def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class Busy(Exception):
-    """There was no answer within the time limit, because too many images wait."""
 
 
 @dataclass(eq=False)  # two of them are never the same image
@@ -60,23 +57,20 @@ class Batches:
         """Images that no thread has begun with."""
         return len(self._queue)
 
-    def predict(self, classifier: Predictor, images: Sequence[np.ndarray], timeout_s: float) -> list[Answer]:
+    def predict(self, classifier: Predictor, images: Sequence[np.ndarray], deadline: Deadline) -> list[Answer]:
         """Predict uint8 images [H, W, 3] of any sizes: probabilities [K] and logits [K], or the map, of each.
 
-        Raises Busy after `timeout_s`, BrokenFile if the file fails, and ValueError for another shape or type.
+        Raises Busy for an image that nobody has begun with at the deadline, BrokenFile if the file fails, and
+        ValueError for another shape or type.
         """
         asked = [Waiting(classifier, image) for image in images]
         with self._changed:
             self._queue.extend(asked)
             self._changed.notify(len(asked))
-        ends = time.monotonic() + timeout_s
         try:
-            return [waiting.answer.result(max(0.0, ends - time.monotonic())) for waiting in asked]
-        except TimeoutError:
-            raise Busy(f"no prediction within {timeout_s:g} s: too many images wait; try again later") from None
-        finally:
-            for waiting in asked:
-                waiting.answer.cancel()  # changes nothing for those that are computed
+            return [answer_to(waiting, deadline) for waiting in asked]
+        finally:  # those that are being computed are waited for, because their memory is in use until then
+            wait([waiting.answer for waiting in asked if not waiting.answer.cancel()])
 
     def _work(self) -> None:
         while True:
@@ -86,6 +80,16 @@ class Batches:
                 self.sizes[len(batch)] = self.sizes.get(len(batch), 0) + 1
             compute([waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()])
             del batch  # an idle thread must not hold its last images
+
+
+def answer_to(waiting: Waiting, deadline: Deadline) -> Answer:
+    """The answer, also after the deadline if it is being computed. Raises Busy."""
+    try:
+        return waiting.answer.result(deadline.left_s)
+    except TimeoutError:
+        if waiting.answer.cancel():
+            raise deadline.busy("no prediction") from None
+        return waiting.answer.result()
 
 
 def take_batch(queue: deque[Waiting]) -> list[Waiting]:

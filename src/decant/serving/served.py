@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask import current_app
+from flask import current_app, g
 
 from decant.serving.answers import Answers
+from decant.serving.deadline import Deadline
 from decant.serving.samples import Samples
 from decant.serving.served_model import LoadedModel, ServedModel
 from decant.serving.uploads import Limits, Refused, shown_name
@@ -43,3 +44,9 @@ class Served:
 def served() -> Served:
     """What the app of the present request serves."""
     return current_app.extensions[EXTENSION]
+
+
+def deadline() -> Deadline:
+    """The deadline of the present request."""
+    found: Deadline = g.deadline
+    return found

@@ -1,4 +1,4 @@
-"""The app behind waitress, with a limit on the time that a client may take to send a request."""
+"""The app behind waitress: a limit on the time that a client may take to send a request, and two lines of requests."""
 
 import logging
 import socket
@@ -11,17 +11,21 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest
 
 from decant.errors import UserError
+from decant.serving.deadline import RECEIVED
 from decant.serving.uploads import Limits
 
 THREADS_PER_WORKER = 8  # most of them wait for a prediction, which they need in order to be computed in batches
+QUICK_THREADS = 2  # for requests without a prediction
 CONNECTIONS = 500
 LINGERING = threading.Semaphore(32)  # refused connections that are still read
 LINGER_S = 3.0
-IN_MEMORY_BYTES = 128_000  # of a request's body; a longer one goes to a temporary file
+IN_MEMORY_BYTES = 32_000  # of a request's body, on each connection; a longer one goes to a temporary file
 
 
 class RequestTimeout(BadRequest):
@@ -29,18 +33,58 @@ class RequestTimeout(BadRequest):
     reason = "Request Timeout"
 
 
-class TimedChannel(HTTPChannel):
-    """A connection that knows since when the present request is being received."""
+class NoRoom(BadRequest):
+    code = 503
+    reason = "Service Unavailable"
 
+
+class TimedRequest(HTTPRequestParser):
+    """A request that knows when its first byte and when all of it was received, in seconds of `time.monotonic`."""
+
+    ended = 0.0
+
+    def __init__(self, adjustments: Adjustments) -> None:
+        super().__init__(adjustments)
+        self.begun = time.monotonic()
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.completed:
+            self.ended = time.monotonic()
+        return consumed
+
+    @property
+    def predicts(self) -> bool:
+        """False for a request that needs no prediction, or that is refused without asking the app."""
+        return not self.error and self.command == "POST"  # waitress refuses "post"
+
+
+class TimedTask(WSGITask):
+    """A call of the app that tells it when the request was received: it may have waited for a thread since."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environment: dict[str, Any] = super().get_environment()
+        environment[RECEIVED] = self.request.ended
+        return environment
+
+
+class TimedChannel(HTTPChannel):
+    """A connection whose requests must be received in time."""
+
+    parser_class = TimedRequest
+    task_class = TimedTask
     request: Any
-    begun = 0.0
     refused = False  # before all of the request was read
 
     def received(self, data: bytes) -> bool:
-        before = self.request
-        done: bool = super().received(data)
-        if self.request is not before:
-            self.begun = time.monotonic()
+        done = True
+        try:
+            done = super().received(data)
+        except OSError:  # the temporary file cannot be written
+            with suppress(OSError):
+                self.request.close()
+            self.request.body_rcv = None  # closing it again would fail again
+            self.refuse(NoRoom("the server has no room for the request now; try again later"))
         self.refused = self.refused or any(request.error for request in self.requests)
         return done
 
@@ -53,13 +97,19 @@ class TimedChannel(HTTPChannel):
         """Answer a request that has been on its way for longer with status 408, and close the connection."""
         with self.requests_lock:
             request = self.request
-            if request is None or self.requests or time.monotonic() - self.begun < limit_s:
-                return
-            request.error = RequestTimeout(f"the request was not received within {limit_s:g} s")
-            request.completed = True
-            self.request = None
+            late = request is not None and time.monotonic() - request.begun >= limit_s
+        if late and not self.requests:
+            self.refuse(RequestTimeout(f"the request was not received within {limit_s:g} s"))
+
+    def refuse(self, error: BadRequest) -> None:
+        """Answer the request that is being received with the error, and close the connection."""
+        with self.requests_lock:
+            request, self.request = self.request, None
+            request.error, request.completed = error, True
             self.requests.append(request)
-        self.server.add_task(self)
+            is_first = len(self.requests) == 1  # else a thread takes it after those before it
+        if is_first:
+            self.server.add_task(self)
 
 
 def linger(connection: socket.socket) -> None:
@@ -74,9 +124,22 @@ def linger(connection: socket.socket) -> None:
 
 
 class TimedServer(TcpWSGIServer):
-    """waitress' server with `TimedChannel`. waitress alone closes only connections on which nothing arrives at all."""
+    """waitress' server with `TimedChannel`. waitress alone closes only connections on which nothing arrives at all.
+
+    Requests that need no prediction, such as health checks, have threads of their own: they do not wait for images.
+    """
 
     channel_class = TimedChannel
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.quick = ThreadedTaskDispatcher()
+        self.quick.set_thread_count(QUICK_THREADS)
+        super().__init__(*arguments, **options)
+
+    def add_task(self, channel: TimedChannel) -> None:
+        """Give the connection's first request to a thread."""
+        line = self.task_dispatcher if channel.requests[0].predicts else self.quick
+        line.add_task(channel)
 
     def maintenance(self, now: float) -> None:
         for channel in list(self.active_channels.values()):

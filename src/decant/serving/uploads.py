@@ -11,7 +11,8 @@ from PIL import Image, PngImagePlugin
 from werkzeug.datastructures import FileStorage
 
 from decant.data.images import RAW_EXTENSIONS, BrokenImage, NotAnImage, TooManyPixels, decode, header_size
-from decant.serving.memory import PHOTO_WIDENESS, PixelBudget
+from decant.serving.deadline import Deadline
+from decant.serving.memory import PHOTO_WIDENESS, Budget
 
 FIELDS = ("file", "files")  # names of the form's fields that contain images
 MAX_NAME = 200  # characters of a file's name that are kept
@@ -24,7 +25,7 @@ IMAGE_BODIES = ("image/", "application/octet-stream")
 class Limits:
     """What one request may contain. pixels: per image; each takes up to 30 bytes of memory.
 
-    seconds: for receiving a request, and again for the wait until its images are decoded and predicted.
+    seconds: for receiving a request, and from then until all of its images are predicted.
     """
 
     bytes: int = 20 * MEGA
@@ -102,7 +103,7 @@ def shown_name(name: str) -> str:
 
 @contextmanager
 def decoded(
-    upload: Upload, limits: Limits, budget: PixelBudget, counted: Callable[[int, int], int]
+    upload: Upload, limits: Limits, budget: Budget, counted: Callable[[int, int], int], deadline: Deadline
 ) -> Iterator[np.ndarray]:
     """The upright image uint8 [H, W, 3], whose pixels are taken from the budget until the block ends.
 
@@ -117,7 +118,7 @@ def decoded(
     except BrokenImage as error:
         raise refused(error, limits) from None
     check_size(height, width, counted(height, width), limits)
-    with budget.reserved(counted(height, width), limits.seconds):
+    with budget.reserved(counted(height, width), deadline):
         try:
             image = decode(upload.content)
         except BrokenImage as error:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flask import request
 
-from decant.serving.served import served
+from decant.serving.served import deadline, served
 from decant.serving.uploads import MEGA, Refused
 
 # Lists take up to 22 bytes of memory per byte of JSON.
@@ -43,8 +43,7 @@ def plain_body() -> bytes:
 
 def json_memory(text: bytes) -> Any:
     """A context in which JSON of this length may be read: memory is taken from the budget of the images."""
-    limits = served().limits
-    return served().answers.budget.reserved(min(len(text), limits.pixels), limits.seconds)
+    return served().answers.budget.reserved(min(len(text), served().limits.pixels), deadline())
 
 
 def pixels_of(values: Any, shape: Any = None) -> np.ndarray:

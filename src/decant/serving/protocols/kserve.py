@@ -23,7 +23,7 @@ from decant.serving.protocols.json_bodies import (
     pixels_of,
     plain_body,
 )
-from decant.serving.served import served
+from decant.serving.served import deadline, served
 from decant.serving.served_model import LoadedModel
 
 VERSION = "1"  # of every model; a replaced file keeps it
@@ -100,7 +100,7 @@ def infer(name: str, version: str = VERSION) -> Response:
         if isinstance(asked.get("id"), str):
             answer["id"] = asked["id"]
         del asked
-    probabilities, logits = served().answers.answer_arrays(model, images)
+    probabilities, logits = served().answers.answer_arrays(model, images, deadline())
     values = {PROBABILITIES: probabilities, LOGITS: logits}
     tensors = [tensor(output, values[output.name], model.classifier.classes) for output in outputs]
     header = json.dumps({**answer, "outputs": [described for described, _ in tensors]}).encode()

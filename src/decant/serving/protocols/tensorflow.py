@@ -15,7 +15,7 @@ from flask import Blueprint, Response, jsonify
 
 from decant.export.interface import IMAGES, LOGITS, PROBABILITIES
 from decant.serving.protocols.json_bodies import bad_request, json_memory, parsed_json, pixels_of, plain_body
-from decant.serving.served import served
+from decant.serving.served import deadline, served
 from decant.serving.served_model import LoadedModel
 from decant.serving.uploads import Refused, Upload
 
@@ -144,9 +144,9 @@ def predictions(model: LoadedModel, images: Sequence[Upload | np.ndarray]) -> tu
     found = []
     for image in images:
         if isinstance(image, np.ndarray):
-            found.append(answers.answer_arrays(model, image))
+            found.append(answers.answer_arrays(model, image, deadline()))
             continue
-        answer = answers.answer(model, image)
+        answer = answers.answer(model, image, deadline())
         if answer.refused:
             refused = answer.refused
             raise Refused(refused.status, refused.kind, f"{image.name}: {refused.reason}")

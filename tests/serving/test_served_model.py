@@ -12,6 +12,7 @@ import pytest
 
 from decant.errors import UserError
 from decant.serving.batching import Batches
+from decant.serving.deadline import Deadline
 from decant.serving.served_model import ServedModel, served_models
 
 Edit = Callable[[Path, Callable[[onnx.ModelProto], None]], None]
@@ -51,7 +52,7 @@ def test_no_request_is_lost_while_files_are_replaced(folder: Path, replacement: 
 
     def ask() -> None:
         while not stop.is_set():
-            answers.extend(batches.predict(model.classifier, [image], 60))
+            answers.extend(batches.predict(model.classifier, [image], Deadline(60)))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:

@@ -5,9 +5,11 @@ that a study hands in into one folder, with a README. --from-results FOLDER need
 folder of results alone.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from decant.errors import UserError
 from decant.reporting.documents import write_documents
 from decant.reporting.report import headline
 from decant.stages.publish import MISTAKES, gather, publish
@@ -36,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(headline(folder))
         return
     experiment = experiment_of(given)
+    if not experiment.workspace.folder.is_dir():
+        raise UserError(
+            f"the study {experiment.study.name} has not been run here: python distill/run.py --study "
+            f"{shlex.quote(given.study)} runs it; --study names another one, or its file"
+        )
     folder = (publish if given.publish else gather)(experiment, study_files(given.study))
     gathered = experiment.workspace.folder / "results"
     everything = given.bundle is not None
@@ -48,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"tables:    {folder / 'benchmarks'}")
     print(f"report:    {folder / 'REPORT.md'}")
     print(f"mistakes:  {gathered / MISTAKES}")
+    if not everything:
+        print(f"to hand in: python benchmarks/report.py --study {shlex.quote(given.study)} --bundle FOLDER")
     print(headline(folder))
 
 

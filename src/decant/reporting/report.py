@@ -133,7 +133,7 @@ def appendix_text(results_folder: Path, base: Path) -> str:
 
 def title_of(results: ResultsFiles) -> str:
     """The study's title as Markdown."""
-    return plain(str(results.study.get("title") or results.name))
+    return plain(results.title)
 
 
 def _results_files(results_folder: Path) -> ResultsFiles:

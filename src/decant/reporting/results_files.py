@@ -55,6 +55,11 @@ class ResultsFiles:
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def title(self) -> str:
+        """What the study calls itself; a folder of results may have any name."""
+        return str(self.study.get("title") or self.study.get("name") or self.name)
+
 
 def read_results_files(folder: Path) -> ResultsFiles:
     """Read the files below `results/<study>/`. Raises UserError for a file that cannot be read."""

@@ -108,7 +108,7 @@ def _until_closed(tokens: Sequence[Token], start: int) -> Sequence[Token]:
 
 def _title(deck: Any, results: ResultsFiles, summary: str) -> None:
     slide = _slide(deck, "")
-    name = str(results.study.get("title") or results.name)
+    name = results.title
     _text(slide, [name], top=1.0, height=1.6, size=40, bold=True)
     _text(slide, fitting([summary], 9), top=2.8, height=4.0)
 

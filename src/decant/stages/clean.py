@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     write_manifest(cleaned.manifest, folder / "manifest.parquet")
     cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
     noise = {part: label_noise_metrics(judged) for part, judged in cleaned.judged.items()}
-    write_json(folder / "metrics.json", {**cleaning_metrics(cleaned.manifest, cleaned.issues), "label_noise": noise})
+    metrics = cleaning_metrics(cleaned.manifest, cleaned.issues)
+    write_json(folder / "metrics.json", {**metrics, "label_noise": noise})
+    log_issues(metrics)
 
 
 def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
@@ -217,6 +219,12 @@ def judged_by_main(manifest: Manifest, looks: Looks, is_extra: np.ndarray) -> Ju
     fit_on = np.flatnonzero(live & ~is_extra)
     probabilities = probe_probabilities(looks.features, targets, len(manifest.classes), fit_on, of)
     return judge_labels(probabilities, targets[of], rows["id"].to_numpy()[of], list(rows["group"].to_numpy()[of]))
+
+
+def log_issues(metrics: Mapping[str, Any]) -> None:
+    """One line on what was found and what is left."""
+    found = [f"{count} {issue.replace('_', ' ')}" for issue, count in metrics["issues"].items() if count]
+    log.info("issues: %s; %d of %d images are kept", ", ".join(found) or "none", metrics["kept"], metrics["found"])
 
 
 def log_extra(cleaned: Cleaned) -> None:

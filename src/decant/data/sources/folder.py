@@ -9,7 +9,7 @@ from pathlib import Path
 from decant.data.containers import ARCHIVE_ENDINGS, OTHER_ARCHIVE_ENDINGS, Container, Entry
 from decant.data.file_names import is_hidden, leads_out
 from decant.data.images import BrokenImage
-from decant.data.layout import is_below, unwrapped, without_doubles, wrapping
+from decant.data.layout import is_below, split_of_name, unwrapped, without_doubles, wrapping
 from decant.data.sources.base import BaseSource, Found, locate
 from decant.data.sources.class_names import class_lines, name_classes, nfc
 from decant.data.sources.folder_layout import FolderLayout, Named, read_layout, warn_of_unlabelled
@@ -122,6 +122,7 @@ class FolderSource(ContainerSource):
         self.layout = read_layout(inside, named, self.where)
         self._items = items_of(list(self.images().items()), predict, self.layout)
         warn_of_unlabelled(self._items, self.layout)
+        self._warn_of_class_to_predict()
         labels = (item.given_label for item in self._items if item.given_label is not None)
         self.classes, self._named = name_classes(labels, names)
         self._warn_of_empty_classes()
@@ -130,6 +131,15 @@ class FolderSource(ContainerSource):
         for item in self._items:
             label = None if item.given_label is None else self._named[item.given_label]
             yield replace(item, given_label=label)
+
+    def _warn_of_class_to_predict(self) -> None:
+        """A folder called test beside the classes may contain images to predict."""
+        for folder in sorted({item.given_label or "" for item in self._items if not self.layout.splits}):
+            if split_of_name(folder) in ("test", "predict"):
+                log.warning(
+                    "the folder %s in %s is read as a class; if its images are to predict, say so with data.predict=%s",
+                    folder, self.where, folder,
+                )  # fmt: skip
 
     def _warn_of_empty_classes(self) -> None:
         filled = {folder for path in self._stored for folder in folders_above(path)}

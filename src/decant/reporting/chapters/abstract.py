@@ -39,7 +39,7 @@ def _method(results: ResultsFiles) -> list[str]:
     teachers, left_out = pooled_teachers(results)
     sentences = []
     if results.class_counts and found:
-        title = plain(str(results.study.get("title") or results.name))
+        title = plain(results.title)
         sentences.append(
             f"{title}: {plural(found, 'image')} were cleaned ({thousands(set_aside or 0)} set aside), which left "
             f"{images_text(results)}."

@@ -70,7 +70,7 @@ def _method(results: ResultsFiles) -> Iterator[str]:
         yield chosen_text(results)
     seconds = results.provenance.get("seconds", {})
     if seconds:
-        yield f"The whole chain took {minutes(sum(seconds.values()))} minutes."
+        yield f"The stages took {minutes(sum(seconds.values()))} minutes together."
 
 
 def _auxiliary(study: Mapping[str, Any]) -> str:

@@ -1,16 +1,20 @@
 """All that a study hands in, in one folder with a README that says which file answers which demand."""
 
 import ast
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import yaml
 
 from decant.evaluation.markdown import Markdown, markdown_table, paragraphs, plain
 from decant.export.targets.folder import write_target
 from decant.reporting.documents import HTML, PDF, SLIDES
 from decant.reporting.report import APPENDIX, REPORT
 from decant.stages import GRAPH, REFIT
+from decant.stages.int8 import FILE as INT8
+from decant.stages.int8 import is_offered
 from decant.stages.support.experiment import Experiment
+from decant.study import Study, documented
 from decant.study_files import ROOT
 from decant.workspace import LATEST
 
@@ -23,9 +27,8 @@ FILES = (
     "MODEL_CARD.md",
     "example.py",
 )
-INT8 = "student_int8.onnx"
 SCRIPTS = ("distill/verify_onnx.py", "distill/predict.py")
-COMMANDS, RESULTS = "commands.sh", "results"
+COMMANDS, STUDY, RESULTS = "commands.sh", "study.yaml", "results"
 DEMANDS = {  # what is asked for -> the files that answer it, as far as they exist
     "the classifier": ("student.onnx",),
     "a smaller classifier, for 8-bit arithmetic": (INT8,),
@@ -45,6 +48,7 @@ DEMANDS = {  # what is asked for -> the files that answer it, as far as they exi
     "what cleaning found": (f"{RESULTS}/clean/issues.csv",),
     "learning curves": (f"{RESULTS}/teachers",),
     "the origin of every number": (f"{RESULTS}/provenance.json",),
+    "the study: data, networks and all settings": (STUDY,),
     "the commands of all scripts": (COMMANDS,),
 }
 
@@ -60,7 +64,8 @@ def write_bundle(experiment: Experiment, gathered: Path, documents: Path, out: P
         **{name: (documents / name).read_bytes() for name in (HTML, PDF, SLIDES) if (documents / name).is_file()},
         **_results(gathered),
         **_programs(),
-        COMMANDS: commands(experiment).encode(),
+        STUDY: study_yaml(experiment.study).encode(),
+        COMMANDS: commands(experiment.study).encode(),
     }
     files["README.md"] = readme(experiment, files).encode()
     write_target(out, "bundle", files)
@@ -68,10 +73,12 @@ def write_bundle(experiment: Experiment, gathered: Path, documents: Path, out: P
 
 
 def _exported(experiment: Experiment) -> dict[str, bytes]:
-    """The exported file and what describes it; the int8 file where the study makes one."""
+    """The exported file and what describes it; the int8 file where it is offered."""
     folder = experiment.workspace.folder / "export" / LATEST
     sources = {name: folder / name for name in FILES}
-    sources[INT8] = experiment.workspace.folder / "int8" / LATEST / INT8
+    small = experiment.workspace.folder / "int8" / LATEST
+    if small.is_dir() and is_offered(small):
+        sources[INT8] = small / INT8
     return {name: path.read_bytes() for name, path in sources.items() if path.is_file()}
 
 
@@ -122,18 +129,28 @@ def _file_of(name: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def commands(experiment: Experiment) -> str:
+def study_yaml(study: Study) -> str:
+    """The study with its recipes and all defaults in one file, which needs no other."""
+    alone = {"extends": "", "recipe": ""}
+    content = documented(study)
+    for section in (content, content["ensemble"], content["student"], *content["teachers"].values()):
+        section |= {key: value for key, value in alone.items() if key in section}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def commands(study: Study) -> str:
     """A shell script: the whole chain in one command, and the same in the scripts' own commands."""
-    study = shlex.quote(experiment.study.name)
-    refit = experiment.study.final == "refit"
+    refit = study.final == "refit"
     scripts = dict.fromkeys(stage.script for stage in GRAPH if refit or not stage.name.startswith(REFIT))
-    lines = [f"#   python {script} --study {study}" for script in [*scripts, "benchmarks/report.py"]]
+    lines = [f'#   python {script} --study "$study"' for script in [*scripts, "benchmarks/report.py"]]
     return "\n".join(
         [
             "#!/bin/sh",
-            "# In a checkout with its environment, and the data in $DECANT_DATA. The whole chain, then all documents:",
-            f"python distill/run.py --study {study}",
-            f"python benchmarks/report.py --study {study} --pdf --slides --bundle bundle/",
+            "# In a checkout with its environment, and the data in $DECANT_DATA: sh WHERE/THIS/FOLDER/IS/commands.sh",
+            f'study="$(cd "$(dirname "$0")" && pwd)/{STUDY}"',
+            "# The whole chain, then all documents:",
+            'python distill/run.py --study "$study"',
+            'python benchmarks/report.py --study "$study" --bundle bundle/',
             "# The first command calls these in order; each can be run by hand with the same result:",
             *lines,
             "",
@@ -148,7 +165,14 @@ def readme(experiment: Experiment, files: Mapping[str, bytes]) -> str:
         for demand, candidates in DEMANDS.items()
         if (answers := [name for name in candidates if name in files or _is_folder(name, files)])
     ]
-    kept = "" if study.data.may_be_shared else "It contains images of the study, which may not be shared: keep it here."
+    kept = (
+        ""
+        if study.data.may_be_shared
+        else (
+            "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the "
+            "study says that everybody may)."
+        )
+    )
     return (
         paragraphs(
             f"# {plain(study.title or study.name)}",

@@ -8,7 +8,9 @@ import torch
 
 from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
+from decant.benchmarking.hostile_run import HOSTILE_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
+from decant.benchmarking.serving_load import LOAD_COLUMNS
 from decant.benchmarking.soft_label_speed import MEMORY_COLUMNS, SPEED_COLUMNS
 from decant.benchmarking.students import STUDENT_COLUMNS
 from decant.cleaning.policy import ISSUE_COLUMNS
@@ -64,6 +66,8 @@ TABLES = {
     "export/export_time.csv": EXPORT_TIME_COLUMNS,
     "export/predict.csv": RATE_COLUMNS,
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
+    "serving/load.csv": LOAD_COLUMNS,
+    "serving/hostile.csv": HOSTILE_COLUMNS,
     "training/ablations.csv": ABLATION_COLUMNS,
     "training/soft_labels.csv": SPEED_COLUMNS,
     "training/soft_label_memory.csv": MEMORY_COLUMNS,

@@ -1,6 +1,6 @@
 """The section on the exported file, from the tables in `results/export/`, which belong to no study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,7 @@ def exported_file_section(folder: Path, base: Path) -> str:
 
     Links are relative to the folder `base`.
     """
-    origins = read_object(folder / "provenance.json")
-    lines = {}
-    for name, sentence in SENTENCES.items():
-        if rows := read_results_table(folder / name):
-            path = link(folder / name, base)
-            lines[name] = f"{sentence(rows)} [{path}]({path}).{_origin(origins.get(name, {}))}"
+    lines = measured_lines(folder, base, SENTENCES)
     formats = lines.pop("formats.csv", "")
     profile = link(folder / "format_profile.csv", base)
     return section(
@@ -39,6 +34,17 @@ def exported_file_section(folder: Path, base: Path) -> str:
         _formats_table(read_results_table(folder / "formats.csv")) if formats else "",
         f"Time per operator: [{profile}]({profile})." if (folder / "format_profile.csv").is_file() else "",
     )
+
+
+def measured_lines(folder: Path, base: Path, sentences: Mapping[str, Callable[[Sequence[Row]], str]]) -> dict[str, str]:
+    """Name of each table that is in `folder` -> its sentence, a link to it, and where it was measured."""
+    origins = read_object(folder / "provenance.json")
+    lines = {}
+    for name, sentence in sentences.items():
+        if rows := read_results_table(folder / name):
+            path = link(folder / name, base)
+            lines[name] = f"{sentence(rows)} [{path}]({path}).{_origin(origins.get(name, {}))}"
+    return lines
 
 
 def _origin(entry: Mapping[str, Any]) -> str:

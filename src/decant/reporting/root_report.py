@@ -20,6 +20,7 @@ from decant.reporting.results_files import (
     reported_latency,
     student_row,
 )
+from decant.reporting.serving import serving_section
 from decant.reporting.training_tables import training_section
 
 README_MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
@@ -51,7 +52,7 @@ def is_root_stale(results: Path, out: Path) -> bool:
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """The Markdown of the root report: a row per study, then training and the exported file. Links start at `base`."""
+    """The Markdown of the root report: studies, training, the exported file and the app. Links start at `base`."""
     return (
         paragraphs(
             "# Results",
@@ -60,6 +61,7 @@ def root_report_text(results: Path, base: Path) -> str:
             studies_table(results, base),
             training_section(results / "training", base),
             exported_file_section(results / "export", base),
+            serving_section(results / "serving", base),
         )
         + "\n"
     )

@@ -29,6 +29,10 @@ FILES = (
 )
 SCRIPTS = ("distill/verify_onnx.py", "distill/predict.py")
 COMMANDS, STUDY, RESULTS = "commands.sh", "study.yaml", "results"
+FOR_FEW = (
+    "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the study "
+    "says that everybody may)."
+)
 DEMANDS = {  # what is asked for -> the files that answer it, as far as they exist
     "the classifier": ("student.onnx",),
     "a smaller classifier, for 8-bit arithmetic": (INT8,),
@@ -165,14 +169,7 @@ def readme(experiment: Experiment, files: Mapping[str, bytes]) -> str:
         for demand, candidates in DEMANDS.items()
         if (answers := [name for name in candidates if name in files or _is_folder(name, files)])
     ]
-    kept = (
-        ""
-        if study.data.may_be_shared
-        else (
-            "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the "
-            "study says that everybody may)."
-        )
-    )
+    kept = "" if study.data.may_be_shared else FOR_FEW
     return (
         paragraphs(
             f"# {plain(study.title or study.name)}",

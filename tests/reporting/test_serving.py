@@ -1,0 +1,23 @@
+"""The section on the app in the root report, from invented tables."""
+
+from pathlib import Path
+
+from decant.benchmarking.hostile_run import HOSTILE_COLUMNS
+from decant.benchmarking.serving_load import LOAD_COLUMNS
+from decant.evaluation.tables import write_results_table
+from decant.reporting.serving import serving_section
+
+
+def test_load_and_hostile_requests_are_told_with_a_link_each(tmp_path: Path) -> None:
+    load = dict.fromkeys(LOAD_COLUMNS, 1) | {"requests_per_second": 290, "to_bare": 1.447, "p99_ms": 173, "errors": 4}
+    kinds = [dict.fromkeys(HOSTILE_COLUMNS, 3) | {"kind": "bomb"}, dict.fromkeys(HOSTILE_COLUMNS, 9) | {"kind": "all"}]
+    write_results_table([load], tmp_path / "serving" / "load.csv", LOAD_COLUMNS)
+    write_results_table(kinds, tmp_path / "serving" / "hostile.csv", HOSTILE_COLUMNS)
+    first, second = serving_section(tmp_path / "serving", tmp_path).splitlines()[2:]
+    assert "answers 290 images per second" in first and "1.45 times as many" in first and "4 errors" in first
+    assert "[serving/load.csv](serving/load.csv)" in first and "[serving/hostile.csv](serving/hostile.csv)" in second
+    assert second.startswith("- Of 9 hostile requests it refuses 9 with a reason")
+
+
+def test_without_tables_there_is_no_section(tmp_path: Path) -> None:
+    assert serving_section(tmp_path, tmp_path) == ""

@@ -30,8 +30,8 @@ FILES = (
 SCRIPTS = ("distill/verify_onnx.py", "distill/predict.py")
 COMMANDS, STUDY, RESULTS = "commands.sh", "study.yaml", "results"
 FOR_FEW = (
-    "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the study "
-    "says that everybody may)."
+    "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the "
+    "study says that everybody may)."
 )
 DEMANDS = {  # what is asked for -> the files that answer it, as far as they exist
     "the classifier": ("student.onnx",),

@@ -20,8 +20,8 @@ def _load(rows: Sequence[Row]) -> str:
     return (
         f"The app answers {row['requests_per_second']} images per second over {row['connections']} connections, "
         f"{short(row['to_bare'], 2)} times as many as a bare loop of decoding and predicting, with "
-        f"{row['errors']} errors in {row['seconds']} s; half of the answers take {row['p50_ms']} ms or less, 99 of 100 {row['p99_ms']} ms. From "
-        f"its start to its first answer it takes {row['first_answer_s']} s:"
+        f"{row['errors']} errors in {row['seconds']} s; half of the answers take {row['p50_ms']} ms or less, 99 of 100 "
+        f"{row['p99_ms']} ms. From its start to its first answer it takes {row['first_answer_s']} s:"
     )
 
 

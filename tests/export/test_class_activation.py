@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from decant.data.evaluation_transform import evaluation_transform
 from decant.data.preprocessing import Preprocessing
-from decant.export.class_activation import MAP, NoMap, Places, with_map
+from decant.export.class_activation import MAP, Node, NoMap, Places, averaged, places_of, with_map
 from decant.export.runtime import open_session, run
 from decant.export.student import export_student
 from decant.models.backbones import head_of
@@ -126,3 +126,17 @@ def test_other_bytes_are_no_model() -> None:
     assert Places() == Places(0.5, 1.0)
     with pytest.raises((NoMap, ValueError)):
         with_map(b"not a model")
+
+
+def test_a_damaged_graph_whose_nodes_form_a_circle_has_no_map() -> None:
+    """A walk along such nodes would never end."""
+    circle = {"a": Node("Identity", ["b"], ["a"], {}), "b": Node("Relu", ["a"], ["b"], {})}
+    with pytest.raises(NoMap, match="circle"):
+        places_of("a", circle, axis=0)
+    with pytest.raises(NoMap, match="circle"):
+        averaged("a", {"a": Node("Identity", ["a"], ["a"], {})})
+
+
+def test_features_that_come_from_elsewhere_have_no_places() -> None:
+    with pytest.raises(NoMap, match="prepared image"):
+        places_of("a", {"a": Node("Relu", ["constant"], ["a"], {})}, axis=0)

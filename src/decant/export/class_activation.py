@@ -76,13 +76,22 @@ def linear_layer(producers: Mapping[str, Node]) -> Node:
 
 def averaged(pooled: str, producers: Mapping[str, Node]) -> str:
     """The name of the tensor [N, C, h, w] whose average is the linear layer's input."""
-    node = producers.get(pooled)
-    while node is not None and node.operator in SHAPES:
-        node = producers.get(node.inputs[0])
+    node = next((node for node in upstream(pooled, producers) if node.operator not in SHAPES), None)
     if node is None or node.operator not in AVERAGES:
         operator = node.operator if node else "nothing known"
         raise NoMap(f"its last layer follows {operator}, not an average over the places of the image")
     return node.inputs[0]
+
+
+def upstream(name: str, producers: Mapping[str, Node]) -> Iterator[Node]:
+    """The node that makes a tensor, that which makes its first input, and so on. Raises NoMap for a circle."""
+    passed = set()
+    while (node := producers.get(name)) is not None:
+        if name in passed:
+            raise NoMap("its nodes form a circle")
+        passed.add(name)
+        yield node
+        name = node.inputs[0] if node.inputs else ""
 
 
 def places_of(name: str, producers: Mapping[str, Node], axis: int) -> Places:
@@ -92,15 +101,15 @@ def places_of(name: str, producers: Mapping[str, Node], axis: int) -> Places:
     through operators that work on each place.
     """
     middle, step = 0.0, 1.0  # of the first cell, in pixels of the present tensor
-    while name != PREPARED:
-        node = producers.get(name)
-        if node is None or node.operator not in (*WINDOWS, *POINTWISE):
-            raise NoMap(f"where its cells lie is unknown: {node.operator if node else name} moves them")
+    for node in upstream(name, producers):
+        if PREPARED in node.outputs:
+            return Places(middle + 0.5, step)
+        if node.operator not in (*WINDOWS, *POINTWISE):
+            raise NoMap(f"where its cells lie is unknown: {node.operator} moves them")
         if node.operator in WINDOWS:
             stride, before, reach = window(node, axis)
             middle, step = stride * middle - before + reach / 2, stride * step
-        name = node.inputs[0]
-    return Places(middle + 0.5, step)
+    raise NoMap("its features do not come from the prepared image")
 
 
 def window(node: Node, axis: int) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ import decant
 from decant.data.predictions import Predictions, read_predictions
 from decant.models.checkpoint import load_checkpoint
 from decant.stages import export as stage
+from decant.stages.support.onnx_predictions import evaluation
 from decant.stages.support.resolve import stage_result
 
 Chain = Any
@@ -115,6 +116,16 @@ def test_the_latest_file_is_found_without_a_fingerprint(chain: Chain) -> None:
 
 def said_by(file: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+
+
+def test_the_intervals_of_the_card_draw_images_that_depend_on_each_other_together(chain: Chain) -> None:
+    manifest = chain.manifest
+    rows = manifest.rows.assign(group="all alike")
+    folder = chain.stages["export"].folder / "predictions"
+    alone = evaluation(manifest, folder, "student_onnx")["test"]
+    together = evaluation(dataclasses.replace(manifest, rows=rows), folder, "student_onnx")["test"]
+    assert alone["accuracy_low"] < alone["accuracy"] < alone["accuracy_high"]
+    assert together["accuracy_low"] == together["accuracy"] == together["accuracy_high"]  # one group is drawn whole
 
 
 @pytest.mark.parametrize("name", ["student.onnx", "student_bare.onnx"])

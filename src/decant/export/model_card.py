@@ -61,7 +61,8 @@ def model_card(metadata: Mapping[str, str], file: Path, example: str) -> str:
 
 EVALUATION_NOTE = (
     "Measured on this file, from image file to class, one image per call. Choices were made on val; test was only "
-    "reported. Intervals: 95 %, bootstrap over the images; the effect of another training seed is not included."
+    "reported. Intervals: 95 %, bootstrap over the images, near duplicates together; the effect of another training "
+    "seed is not included."
 )
 ACCEPT_LIMITS = (
     "The precision holds for images like those of val, in its mixture of classes, and for all accepted predictions "

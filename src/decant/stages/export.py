@@ -33,7 +33,7 @@ from decant.tracking import Artifact, Record
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "choice", "data", "data_digest", "teachers", "code")
-VERSION = 12  # 12: taps of each axis alone; 11: of the shipped model
+VERSION = 13  # 13: the card's intervals resample groups; 12: taps of each axis alone
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

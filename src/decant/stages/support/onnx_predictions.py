@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from decant.data.images import decode
-from decant.data.manifest import Manifest
+from decant.data.manifest import Manifest, dependent_groups
 from decant.data.predictions import SPLITS, Predictions, read_predictions, write_predictions
 from decant.evaluation.acceptance import Acceptance, choose_thresholds
 from decant.evaluation.energy import log_sums
@@ -67,7 +67,8 @@ def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[st
     scores = {}
     for split in ("val", "test"):
         log_probabilities, _, targets = labelled_predictions(manifest, folder, split)
-        row = precision_row(kind, kind, split, log_probabilities, targets)
+        groups = dependent_groups(manifest.of_split(split))
+        row = precision_row(kind, kind, split, log_probabilities, targets, groups=groups)
         values = {name: rounded(name, value) for name, value in row.items() if isinstance(value, float)}
         scores[split] = {"n": len(targets), **values}
     return scores

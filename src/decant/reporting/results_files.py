@@ -75,7 +75,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
         histories=_histories(folder / "teachers"),
         student_histories=_histories(folder / "student"),
         weights=read_object(folder / "ensemble" / "weights.json"),
-        pooling=read_results_table(folder / "ensemble" / "pooling.csv"),
+        pooling=_ways_that_differ(read_results_table(folder / "ensemble" / "pooling.csv")),
         contributions=read_results_table(folder / "ensemble" / "contributions.csv"),
         diversity=read_results_table(folder / "ensemble" / "diversity.csv"),
         choice=read_object(folder / "export" / "choice.json"),
@@ -98,6 +98,11 @@ def read_results_files(folder: Path) -> ResultsFiles:
         ],
     )
 
+
+
+def _ways_that_differ(pooling: list[Row]) -> list[Row]:
+    """The rows of pooling.csv; none for a single teacher, of which all ways of pooling make the same."""
+    return pooling if sum(row["kind"] == "teacher" for row in pooling) > 1 else []
 
 def _histories(folder: Path) -> dict[str, list[Row]]:
     """Name of a network -> its epochs; a table without epochs is left out."""

@@ -43,8 +43,11 @@ def test_a_pool_that_was_not_chosen_is_worse_only_if_its_interval_is_above_zero(
     row: dict[str, object] = dict.fromkeys(POOLING_COLUMNS, 0.5) | {"kind": "pool", "chosen": False}
     interval = {"val_nll_difference_low": -0.1, "val_nll_difference_high": 0.1}
     rows = [row | {"model": "equal"}, row | {"model": "convex"} | interval, row | {"model": "greedy", "chosen": True}]
-    write_results_table(rows, study / "ensemble" / "pooling.csv")
+    teachers = [row | {"model": name, "kind": "teacher"} for name in ("lite0", "lite2")]
+    write_results_table([*teachers, *rows], study / "ensemble" / "pooling.csv")
     assert tried_in(study) == {"pooling equal": "worse", "pooling convex": "no difference shown"}
+    write_results_table([teachers[0], *rows], study / "ensemble" / "pooling.csv")
+    assert tried_in(study) == {}  # all ways of pooling a single teacher are the same
 
 
 def test_an_int8_file_that_is_not_offered_is_given_with_the_reason(study: Path) -> None:

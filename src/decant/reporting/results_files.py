@@ -99,10 +99,10 @@ def read_results_files(folder: Path) -> ResultsFiles:
     )
 
 
-
 def _ways_that_differ(pooling: list[Row]) -> list[Row]:
     """The rows of pooling.csv; none for a single teacher, of which all ways of pooling make the same."""
     return pooling if sum(row["kind"] == "teacher" for row in pooling) > 1 else []
+
 
 def _histories(folder: Path) -> dict[str, list[Row]]:
     """Name of a network -> its epochs; a table without epochs is left out."""

@@ -59,7 +59,7 @@ def card(manifest: Manifest, row: pd.Series, position: int, answers: dict[str, n
     best = {name: int(values[position].argmax()) for name, values in answers.items()}
     return Card(
         image,
-        Path(row["path"]).name,
+        str(row["path"]),
         row["label"],
         {
             name: (manifest.classes[index], float(np.exp(answers[name][position, index])))

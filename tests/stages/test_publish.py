@@ -159,7 +159,7 @@ def test_the_page_of_mistakes_shows_each_wrong_test_image_once(chain: Chain) -> 
     page = study_mistakes(chain.experiment, chain.manifest, folder, chain.stages["ensemble"].folder)
     worst = page.partition("<h2>Worst first</h2>")[2].partition("</section>")[0]
     assert f"wrong on {len(wrong)} of {len(rows)} test images" in page
-    assert sorted(re.findall(r"<footer>(.*?)</footer>", worst)) == sorted(Path(path).name for path in wrong["path"])
+    assert sorted(re.findall(r"<footer>(.*?)</footer>", worst)) == sorted(wrong["path"])
     assert worst.count("data:image/jpeg;base64,") == len(wrong)
 
 

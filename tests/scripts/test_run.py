@@ -208,10 +208,11 @@ def test_the_last_lines_say_where_the_file_and_the_results_are(
     micro: Micro, capsys: pytest.CaptureFixture[str]
 ) -> None:
     micro.run(path="benchmarks/report.py")
-    *_, file, tables, report, mistakes, headline = capsys.readouterr().out.splitlines()
+    *_, file, tables, report, mistakes, hand_in, headline = capsys.readouterr().out.splitlines()
     assert Path(file.partition(":")[2].strip()).samefile(micro.runs / "export" / "latest" / "student.onnx")
     assert Path(tables.partition(":")[2].strip()).is_dir()
     assert Path(report.partition(":")[2].strip()).is_file() and Path(mistakes.partition(":")[2].strip()).is_file()
+    assert hand_in.endswith("--bundle FOLDER")
     assert "accuracy" in headline and "ensemble" in headline
 
 

@@ -13,11 +13,16 @@ from decant.stages.support.expected_time import (
     training_seconds,
 )
 from decant.stages.support.speed import FORWARD_SHARE, Speed, step_seconds
-from decant.study import Data, Student
+from decant.study import Data, Student, Study
 from decant.study_reading import load_study
 
 COUNTS, SPEED = Counts(1000, 200, 100), Speed(decode_s=0.0)
 STEP_S = 0.01
+FOUR_TEACHERS = [
+    "teachers={}",
+    *(f"teachers.{name}.recipe={name}" for name in ("lite0", "lite1", "lite2")),
+    "teachers.probe.recipe=lite0_probe",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +30,15 @@ def step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "step_seconds", lambda architecture, arguments="{}": STEP_S)
 
 
+def study_of(*overrides: str) -> Study:
+    """traffic_vehicles with four teachers that have the settings of their recipes."""
+    return load_study("traffic_vehicles", [*FOUR_TEACHERS, *overrides])
+
+
 def seconds(name: str, *overrides: str) -> float:
-    """Of a stage of traffic_vehicles at the side at which steps are timed, without what every study takes."""
+    """Of a stage at the side at which steps are timed, without what every study takes."""
     sides = [f"{key}.input_px={speed.TIMED_PX}" for key in ("student", "teachers.lite1", "teachers.probe")]
-    study = load_study("traffic_vehicles", [*sides, *overrides])
+    study = study_of(*sides, *overrides)
     return stage_seconds(study, name, COUNTS, SPEED) - stage_seconds(study, name, Counts(0, 0, 0), SPEED)
 
 
@@ -74,14 +84,14 @@ def test_a_student_trains_on_all_images_that_have_soft_labels(student: str) -> N
         ("soft_labels.unlabelled=false", 1),
         ("soft_labels.transductive=true", 11.1),
     ):
-        study = load_study("traffic_vehicles", [*plain, override])
+        study = study_of(*plain, override)
         fixed = stage_seconds(study, student, Counts(0, 0, 0), SPEED)
         assert stage_seconds(study, student, counts, SPEED) - fixed == pytest.approx(epochs * epoch)
 
 
 def test_with_a_refit_the_images_to_predict_take_time_in_the_refit_alone() -> None:
     asked = ["soft_labels.transductive=true", "final=refit"]
-    plain, transductive = (load_study("traffic_vehicles", words) for words in (asked[1:], asked))
+    plain, transductive = (study_of(*words) for words in (asked[1:], asked))
     counts = Counts(1000, 100, 100, predict=500)
 
     def longer(name: str) -> float:
@@ -101,7 +111,7 @@ def test_every_head_that_is_fitted_takes_time() -> None:
 
 
 def test_a_teacher_whose_name_begins_like_the_students_is_timed_as_a_teacher() -> None:
-    study = load_study("traffic_vehicles")
+    study = study_of()
     named = study.model_copy(update={"teachers": {"student_big": study.teachers["lite1"]}})
     assert stage_seconds(named, "predictions/student_big", COUNTS, SPEED) == stage_seconds(
         study, "predictions/lite1", COUNTS, SPEED
@@ -115,7 +125,7 @@ def test_soft_labels_grow_with_their_views() -> None:
 
 def probes_take(probed: int, counts: Counts = COUNTS, decode_s: float = 0.0) -> float:
     """Seconds that probes of this many geometries add, with the student at the side that is timed."""
-    study = load_study("traffic_vehicles", [f"student.input_px={speed.TIMED_PX}"])
+    study = study_of(f"student.input_px={speed.TIMED_PX}")
     with_probes, without = (
         expected_seconds(study, ["clean", "pixels"], counts, Speed(decode_s), number) for number in (probed, 0)
     )
@@ -134,7 +144,7 @@ def test_probes_of_many_images_take_no_longer() -> None:
 
 
 def test_a_run_that_is_past_the_choice_of_a_geometry_does_not_wait_for_probes() -> None:
-    assert expected_seconds(load_study("traffic_vehicles"), ["ensemble"], COUNTS, SPEED, 3) == {"ensemble": 2.0}
+    assert expected_seconds(study_of(), ["ensemble"], COUNTS, SPEED, 3) == {"ensemble": 2.0}
 
 
 def test_splits_that_are_missing_are_counted_as_they_are_drawn() -> None:

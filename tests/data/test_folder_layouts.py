@@ -86,6 +86,15 @@ def test_a_fourth_folder_that_repeats_two_splits_is_set_aside_with_one_line(
     assert [record.message.split(" in ")[0] for record in caplog.records] == ["4 of the 4 images"]
 
 
+def test_a_folder_called_test_beside_the_classes_is_a_class_and_a_line_names_the_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("car", "van", "test"):
+        put(tmp_path, f"{folder}/1.png")
+    assert set(rows(tmp_path)["classes"]) == {"car, test, van"}
+    assert "the folder test " in caplog.text and "data.predict=test" in caplog.text and "folder car" not in caplog.text
+
+
 def test_train_and_val_in_one_folder_train_where_there_is_no_other(tmp_path: Path) -> None:
     for label in "ab":
         put(tmp_path, f"train_val/{label}/1.png")

@@ -85,6 +85,14 @@ def test_an_unknown_study_lists_the_known_ones(
     assert "no study 'mikro'" in message and "micro" in message.replace("mikro", "")
 
 
+def test_the_report_of_a_study_that_has_not_been_run_starts_no_run(
+    script_at: At, caplog: pytest.LogCaptureFixture, places: list[str], tmp_path: Path
+) -> None:
+    message = mistake(script_at, caplog, "benchmarks/report.py", "--study", "micro", *places)
+    assert "micro has not been run here: python distill/run.py --study micro" in message
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_key_names_the_nearest(script_at: At, caplog: pytest.LogCaptureFixture, places: list[str]) -> None:
     words = ["--study", "micro", "--set", "teachers.convnext.epoch=3", *places]
     message = mistake(script_at, caplog, "research/train_teacher.py", *words)

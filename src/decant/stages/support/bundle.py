@@ -135,10 +135,9 @@ def _file_of(name: str) -> Path | None:
 
 def study_yaml(study: Study) -> str:
     """The study with its recipes and all defaults in one file, which needs no other."""
-    alone = {"extends": "", "recipe": ""}
     content = documented(study)
     for section in (content, content["ensemble"], content["student"], *content["teachers"].values()):
-        section |= {key: value for key, value in alone.items() if key in section}
+        section |= dict.fromkeys({"extends", "recipe"} & section.keys(), "")  # their values are here
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 

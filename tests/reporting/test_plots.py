@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
+from decant.reporting import plots
 from decant.reporting.figures import render_figures
 from decant.reporting.pareto import disc_areas, label_boxes, pareto, pareto_front
 from decant.reporting.plots import (
@@ -80,6 +82,23 @@ def test_figures_of_few_and_many_classes_fit_a_page(tmp_path: Path, count: int) 
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert image.height <= 1400
+
+
+@pytest.mark.parametrize("count", [6, 49])
+def test_the_legend_of_the_class_balance_lies_over_no_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, *_: figures.append(figure))
+    names = [f"class {number}" for number in range(count)]
+    class_balance({split: dict.fromkeys(names, 100) for split in ("train", "val", "test")}, tmp_path / "b.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    legend = ax.get_legend()
+    assert legend is not None and len(legend.get_texts()) == 3
+    assert legend.get_window_extent().y0 >= max(bar.get_window_extent().y1 for bar in ax.patches)
+    assert legend.get_window_extent().y1 <= figure.bbox.y1
 
 
 def test_the_front_has_the_undominated_models() -> None:

@@ -293,7 +293,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
         ax.set_ylabel("images")
         ax.margins(x=0.005)
     plain_axes(ax, grid="x" if few else "y")
-    ax.legend(frameon=False, fontsize=9, loc="lower right" if few else "upper right")
+    # Above the axes, where no bar can be under it.
+    ax.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(counts), borderaxespad=0.2)
     save(figure, path, title)
 
 

@@ -1,11 +1,13 @@
 """What cleaning may look at: labels of val and test decide nothing about train."""
 
+import logging
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from decant.cleaning.issues import cleaning_metrics
 from decant.data.manifest import CLUSTER, COLUMNS, Manifest, row_id
 from decant.errors import UserError
 from decant.stages.clean import (
@@ -15,6 +17,7 @@ from decant.stages.clean import (
     check_splits,
     clean_manifest,
     judged_labels,
+    log_issues,
     warn_of_clusters,
 )
 from decant.study_reading import load_study
@@ -137,3 +140,38 @@ def test_given_splits_that_divide_clusters_are_warned_of(caplog: pytest.LogCaptu
     warn_of_clusters(SimpleNamespace(kept=lambda: rows[2:]))  # type: ignore[arg-type]
     warn_of_clusters(SimpleNamespace(kept=lambda: rows.drop(columns=CLUSTER)))  # type: ignore[arg-type]
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("issues", "line"),
+    [
+        (
+            {"broken": 0, "exact_duplicate": 2, "label": 7},
+            "issues: 2 exact duplicate, 7 label; 38 of 40 images are kept",
+        ),
+        ({}, "issues: none; 38 of 40 images are kept"),
+    ],
+)
+def test_the_log_names_each_kind_of_issue_that_was_found_and_what_is_kept(
+    caplog: pytest.LogCaptureFixture, issues: dict[str, int], line: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        log_issues({"issues": issues, "kept": 38, "found": 40})
+    assert caplog.messages == [line]
+
+
+def test_the_log_counts_what_the_stage_wrote(caplog: pytest.LogCaptureFixture) -> None:
+    """One broken image, and labels in doubt."""
+    manifest, looks = blobs()
+    rows = manifest.rows.copy()
+    rows.loc[0, ["action", "reason"]] = "drop", "broken: not an image"
+    spoilt = Manifest(rows, CLASSES)
+    seen = rows.index[1:]
+    parts = (looks.features, looks.mirrored, looks.thumbnails)
+    cleaned = clean_manifest(load_study("cifar10"), spoilt, Looks(*(part[1:] for part in parts)), seen)
+    with caplog.at_level(logging.INFO):
+        log_issues(cleaning_metrics(cleaned.manifest, cleaned.issues))
+    (line,) = [message for message in caplog.messages if message.startswith("issues: ")]
+    kinds = cleaned.issues["issue"].value_counts()
+    assert "1 broken" in line and f"{kinds['label']} label" in line
+    assert line.endswith(f"{len(cleaned.manifest.kept())} of 165 images are kept")

@@ -13,9 +13,11 @@ HEADER = (
 NOTE = (
     "Estimated share of wrong labels, with 95 % intervals: from out-of-fold predictions, without the mistakes that the "
     "calibrated classifier itself expects, and from pairs of duplicates with different labels. The estimated rate is "
-    "the first, moved into the interval of the second; at most as many suspects are suggested for a check. The "
-    "confident joint, without a correction, also counts mistakes of a weak classifier. Mistakes between similar "
-    "classes look like classes that overlap, so predictions alone make the rate too low for them."
+    "the first, moved into the interval of the second. Suspects are labels that confident learning doubts: with a weak "
+    "classifier there are many, also where no label is wrong. Only as many as the rate warrants, those with the "
+    "highest scores, are suggested for a check. The confident joint, without a correction, also counts mistakes of a "
+    "weak classifier. Mistakes between similar classes look like classes that overlap, so predictions alone make the "
+    "rate too low for them."
 )
 
 

@@ -35,6 +35,7 @@ ACTIONS = {  # action -> what was done, after a count
     "suggest": "listed",
     "none": "left as they are",
 }
+SETS = {"train": "train", "val_and_test": "val and test", "extra": "the extra sources"}  # as in clean/metrics.json
 UNCHANGED = {"review", "suggest", "none"}  # actions that leave image and label as they are
 
 
@@ -93,7 +94,9 @@ def _cleaned(results: ResultsFiles) -> list[str]:
 
 
 def _noise(clean_metrics: Mapping[str, Any]) -> str:
-    noise = clean_metrics.get("label_noise", {}).get("train")
+    """The estimated share of wrong labels, and how many labels count as doubtful because of it."""
+    sets = clean_metrics.get("label_noise", {})
+    noise = sets.get("train")
     if not noise or noise.get("rate") is None:
         return ""
     names = {"from_joint": "predictions", "from_duplicates": "duplicates"}
@@ -106,7 +109,27 @@ def _noise(clean_metrics: Mapping[str, Any]) -> str:
     lowest_end = min((estimate["high"] for estimate in estimates.values()), default=1.0)
     apart = any(estimate["low"] > lowest_end for estimate in estimates.values())
     doubt = " These intervals do not overlap, so the share is uncertain." if apart else ""
-    return f"The estimated share of wrong labels in train is {short(str(noise['rate']))}{more}.{doubt}"
+    shares = f"The estimated share of wrong labels in train is {_share(noise['rate'])}{more}.{doubt}"
+    return " ".join([shares, *_rates_of_others(sets), *_doubtful(sets)])
+
+
+def _rates_of_others(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for val and test, and for extra sources: doubtful labels may lie there alone."""
+    rates = {name: of_set["rate"] for name, of_set in sets.items() if name != "train" and of_set.get("labels")}
+    return [f"In {SETS.get(name, name)} it is {_share(rate)}." for name, rate in rates.items() if rate is not None]
+
+
+def _doubtful(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    counts = {SETS.get(name, name): of_set.get("suggested", 0) for name, of_set in sets.items()}
+    if not any(counts.values()):
+        return ["No label counts as doubtful."]
+    numbers = joined([f"{thousands(count)} of {name}" for name, count in counts.items() if count])
+    return [f"As many labels as these shares warrant, those with the highest scores, count as doubtful: {numbers}."]
+
+
+def _share(rate: float) -> str:
+    """A share of labels; one that would be rounded to 0 is not shown as 0."""
+    return "below 0.001" if 0 < rate < 0.0005 else short(str(rate))
 
 
 def _splits(results: ResultsFiles) -> str:

@@ -16,6 +16,7 @@ from pptx.util import Pt
 from decant.evaluation.tables import read_results_table, write_results_table
 from decant.reporting.documents import write_documents
 from decant.reporting.figures import render_figures
+from decant.reporting.html_page import html_page
 from decant.reporting.markdown_tokens import picture_file
 from decant.reporting.report import report_text
 from decant.reporting.typst_markup import typst_markup
@@ -62,6 +63,26 @@ def test_the_page_loads_nothing_and_contains_its_figures_as_vectors(documents: d
     assert "<script" not in page and "http" not in re.sub(r'src="[^"]*"', "", page)
     assert "prefers-color-scheme: dark" in page and "@media print" in page
     assert page.count("<h2") >= 17 and "truck|lorry" in page
+
+
+def test_every_link_of_the_page_leads_to_a_place_in_it(documents: dict[str, Path]) -> None:
+    page = documents["report.html"].read_text(encoding="utf-8")
+    anchors = re.findall(r' id="([^"]*)"', page)
+    assert len(set(anchors)) == len(anchors)
+    targets = re.findall(r'href="([^"]*)"', page)
+    assert dead_links(targets, anchors) == []
+    assert targets.count("#appendix") == 2  # in the navigation, and where REPORT.md links APPENDIX.md
+
+
+def dead_links(targets: list[str], anchors: list[str]) -> list[str]:
+    return [target for target in targets if not target.startswith("#") or target[1:] not in anchors]
+
+
+def test_a_link_to_a_file_that_is_not_in_the_page_becomes_its_path() -> None:
+    markdown = "# T\n\n[all *rows*](a%20b/rows.csv) and [c.csv](c.csv), [here](https://example.org/x), [A](APPENDIX.md)"
+    page = html_page(markdown, "# Appendix", Path(), {})
+    assert "all <em>rows</em> (<code>a b/rows.csv</code>) and <code>c.csv</code>, " in page
+    assert '<a href="https://example.org/x">here</a>, <a href="#appendix">A</a>' in page
 
 
 def test_html_in_a_title_is_shown_and_not_obeyed(study: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from markdown_it.token import Token
 
 from decant.reporting.html_document import html_document
 from decant.reporting.markdown_tokens import parser, picture_file, plain_text
+from decant.reporting.report import APPENDIX
 
+ANCHOR = "appendix"  # where the page has what APPENDIX.md has
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #fff; --line: #d0d7de; --head: #0b4f7d;
   --stripe: #f6f8fa; }
@@ -47,7 +49,8 @@ code { font-size: .88em; background: var(--stripe); padding: 0 .25em; border-rad
 def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]) -> str:
     """The page as HTML.
 
-    folder: where the files are that the Markdown links; images are put into the page, other links are shown as text.
+    folder: where the files are that the Markdown links; images are put into the page, other files are
+        named.
     vectors: path in the Markdown -> the figure as SVG.
     """
     title = plain_text(parser().parse(report)[1])
@@ -58,9 +61,9 @@ def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]
     return html_document(
         title,
         STYLE,
-        f'<nav aria-label="sections">{links}<a href="#appendix">Appendix</a></nav>',
+        f'<nav aria-label="sections">{links}<a href="#{ANCHOR}">Appendix</a></nav>',
         f"<main>{body}</main>",
-        f'<section class="appendix" id="appendix">{more}</section>',
+        f'<section class="appendix" id="{ANCHOR}">{more}</section>',
     )
 
 
@@ -98,18 +101,36 @@ class _Inlined:
 
 
 def without_styles_and_file_links(token: Token) -> None:
-    """Give right-aligned cells a class in place of a style, and show links to files, which are elsewhere, as text."""
+    """Give right-aligned cells a class in place of a style. The appendix is in the page; a link to any other file, which
+    the page may have been sent without, becomes its text and the file's path.
+    """
     if token.type in ("th_open", "td_open"):
         token.attrs = {"class": "right"} if "right" in str(token.attrs.pop("style", "")) else {}
-    tag = "a"
-    for child in token.children or []:
-        if child.type == "link_open" and "://" not in str(child.attrs["href"]):
-            child.attrs = {}
-            tag = "span"
-        if child.type in ("link_open", "link_close"):
-            child.tag = tag
-        if child.type == "link_close":
-            tag = "a"
+    children, position = token.children or [], 0
+    while position < len(children):
+        if children[position].type == "link_open":
+            end = next(at for at in range(position, len(children)) if children[at].type == "link_close")
+            shown = _link(children[position : end + 1])
+            children[position : end + 1] = shown
+            position += len(shown)
+        else:
+            position += 1
+
+
+def _link(link: list[Token]) -> list[Token]:
+    """The tokens of a link as the page shows it."""
+    target = unquote(str(link[0].attrs["href"]))
+    if target == APPENDIX:
+        link[0].attrs["href"] = f"#{ANCHOR}"
+    if target == APPENDIX or "://" in target:
+        return link
+    text = "".join(child.content for child in link)
+    path = Token("code_inline", "code", 0, content=target)
+    return [path] if text == target else [*link[1:-1], _text(" ("), path, _text(")")]
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
 
 
 def _with_anchors(tokens: list[Token]) -> list[Token]:

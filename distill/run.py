@@ -5,8 +5,12 @@ other scripts are called in order. Finished, unchanged stages are kept; interrup
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__" and {"--plan", "--dry-run"} & set(sys.argv):  # before the imports, which are most of the wait
+    print("loading the libraries and reading the study: about 10 s, longer on a busy machine", file=sys.stderr)
 
 from decant.proposal.propose import Wishes, propose
 from decant.scripts import script_module

@@ -170,3 +170,18 @@ def test_a_mistake_on_the_command_line_shows_one_line_and_no_traceback(tmp_path:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: no study 'mikro'")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--plan", "--dry-run"])
+def test_the_wait_for_the_libraries_is_announced_before_they_are_loaded(option: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch is loaded')", encoding="utf-8")
+    (tmp_path / "pandas.py").write_text("raise SystemExit('pandas is loaded')", encoding="utf-8")
+    script = ROOT / "distill" / "run.py"
+    program = (
+        f"import runpy, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / 'src')!r}]; "
+        f"sys.argv = [{str(script)!r}, {option!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    announced, loaded = ran.stderr.splitlines()[:2]
+    assert announced.startswith("loading the libraries") and "about 10 s" in announced
+    assert loaded.endswith("is loaded")

@@ -101,8 +101,10 @@ class _Inlined:
 
 
 def without_styles_and_file_links(token: Token) -> None:
-    """Give right-aligned cells a class in place of a style. The appendix is in the page; a link to any other file, which
-    the page may have been sent without, becomes its text and the file's path.
+    """Give right-aligned cells a class in place of a style, and links to files a form that needs no file.
+
+    The appendix is a place in the page. A link to another file, without which the page may have been sent, becomes its
+    text and the file's path.
     """
     if token.type in ("th_open", "td_open"):
         token.attrs = {"class": "right"} if "right" in str(token.attrs.pop("style", "")) else {}

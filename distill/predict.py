@@ -78,7 +78,7 @@ def summary(counts: Counts, skipped: int, has_thresholds: bool) -> str:
     else:
         parts.append("the file has no thresholds, so accept is empty")
     if counts.unreadable:
-        parts.append(f"{counts.unreadable} cannot be read, first {counts.first_reason}")
+        parts.append(f"{counts.unreadable} cannot be read (see reason), first {counts.first_reason}")
     if skipped:
         parts.append(f"{plural(skipped, 'other file')} left out")
     return "; ".join(parts)

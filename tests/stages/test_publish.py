@@ -6,19 +6,23 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from decant.data.manifest import COLUMNS, Manifest
-from decant.data.predictions import read_predictions
+from decant.data.predictions import Predictions, read_predictions, write_predictions
 from decant.data.preprocessing import size_text
 from decant.errors import UserError
 from decant.stages import publish
 from decant.stages.publish import publish_issues, published_folder, write_submission
 from decant.stages.support.mistakes import study_mistakes
 from decant.stages.support.resolve import stage_result
+from decant.study_reading import load_study
+from decant.workspace import StageResult
 
 Chain = Any
 
@@ -149,6 +153,46 @@ def test_a_sample_that_names_two_images_with_different_endings_is_a_users_error(
         write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17,x\n18,x\n")
     write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n17.png,x\n18,x\n")
     assert rows_of(tmp_path / "s.csv")[1:] == [["17.png", "van"], ["18", "van"]]
+
+
+def with_unreadable(tmp_path: Path, broken: int) -> Manifest:
+    """Five images of train, three of them vans, and three to predict, of which the first `broken` cannot be read.
+
+    All others are predicted to be cars; the predictions lie in tmp_path.
+    """
+    rows = pd.DataFrame({"label": ["van", "car", "van", "car", "van", None, None, None]})
+    rows["path"] = [f"{'train' if number < 5 else 'test'}/{number}.jpg" for number in rows.index]
+    rows["id"], rows["split"], rows["action"] = rows["path"], ["train"] * 5 + ["predict"] * 3, "none"
+    rows.loc[5 : 4 + broken, "action"] = "drop"
+    rest = {"content": rows["id"], "given_label": rows["label"], "group": rows["id"], "reason": ""}
+    manifest = Manifest(rows.assign(**rest, weight=1.0, width=8, height=8), ["car", "van"])
+    ids = list(manifest.of_split("predict")["id"])
+    certain = np.tile(np.log([0.9, 0.1]).astype(np.float32), (len(ids), 1))
+    write_predictions(tmp_path, "predict", Predictions(ids, {"identity": certain}))
+    return manifest
+
+
+def test_an_image_that_cannot_be_read_has_a_row_with_the_commonest_class(tmp_path: Path) -> None:
+    manifest = with_unreadable(tmp_path, 2)
+    write_submission(tmp_path / "s.csv", manifest, tmp_path, b"id,label\n7,x\n5,x\n6,x\n")
+    assert rows_of(tmp_path / "s.csv") == [["id", "label"], ["7", "car"], ["5", "van"], ["6", "van"]]
+
+
+def test_images_that_cannot_be_read_are_warned_of_once_with_count_answer_and_list(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = with_unreadable(tmp_path, 2)
+    results = {name: StageResult(name, "", tmp_path) for name in ("ensemble", "export")}
+    write_predictions(tmp_path / "predictions", "predict", read_predictions(tmp_path, "predict"))
+    source = SimpleNamespace(sample_submission=lambda: None)
+    experiment: Any = SimpleNamespace(source=source, study=load_study("micro"))
+    publish.write_submissions(experiment, manifest, results, tmp_path / "results")
+    (warning,) = caplog.messages
+    assert warning.startswith("2 images to predict cannot be read, for example test/5.jpg. ")
+    assert "most frequent class of train, 'van'" in warning and str(tmp_path / "results/clean/issues.csv") in warning
+    caplog.clear()
+    publish.warn_of_unreadable(with_unreadable(tmp_path, 0), tmp_path)
+    assert not caplog.messages
 
 
 def test_the_page_of_mistakes_shows_each_wrong_test_image_once(chain: Chain) -> None:

@@ -22,7 +22,7 @@ from decant.data.preprocessing import size_text
 from decant.data.sources.tables import read_table
 from decant.errors import UserError
 from decant.evaluation.metrics import class_count_rows
-from decant.evaluation.tables import write_results_table
+from decant.evaluation.tables import plural, write_results_table
 from decant.processes import launched
 from decant.reporting.figures import render_figures
 from decant.reporting.pictures import FOLDER as PICTURES
@@ -204,6 +204,7 @@ def write_submissions(
     """
     if not len(manifest.of_split("predict")):
         return
+    warn_of_unreadable(manifest, folder / "clean" / "issues.csv")
     sample = experiment.source.sample_submission()
     partial = experiment.study.data.limit is not None
     folders = [results["ensemble"].folder, results["export"].folder / "predictions"]
@@ -211,6 +212,27 @@ def write_submissions(
         folders = [results[name].folder for name in REFITTED]
     for file, predictions in zip(("submission.csv", "submission_student.csv"), folders, strict=True):
         write_submission(folder / file, manifest, predictions, sample, partial, experiment.study.data.class_names)
+
+
+def warn_of_unreadable(manifest: Manifest, issues: Path) -> None:
+    """Log a warning if images to predict cannot be read: how many, their answer, and the table that lists them."""
+    rows = unreadable(manifest)
+    if len(rows):
+        log.warning(
+            "%s to predict cannot be read, for example %s. The submissions give the most frequent class of train, %r, "
+            "for each; %s lists them as broken",
+            plural(len(rows), "image"), rows["path"].iloc[0], commonest_class(manifest), issues,
+        )  # fmt: skip
+
+
+def unreadable(manifest: Manifest) -> pd.DataFrame:
+    """The rows to predict that were set aside, because they cannot be decoded."""
+    return manifest.rows[(manifest.rows["split"] == "predict") & (manifest.rows["action"] == "drop")]
+
+
+def commonest_class(manifest: Manifest) -> str:
+    """The most frequent class of train, the answer for an image that cannot be read; the first by name of several."""
+    return str(manifest.of_split("train")["label"].mode()[0])
 
 
 def forget(folder: Path) -> None:
@@ -279,11 +301,9 @@ def submitted_labels(manifest: Manifest, predictions: Path) -> dict[str, str]:
     rows = manifest.of_split("predict")
     predicted = read_predictions(predictions, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
     labels = [(Path(path).name, manifest.classes[index]) for path, index in zip(rows["path"], predicted, strict=True)]
-    unreadable = manifest.rows[(manifest.rows["split"] == "predict") & (manifest.rows["action"] == "drop")]
-    if len(unreadable):
-        commonest = str(manifest.of_split("train")["label"].mode()[0])
-        log.warning("%d images to predict cannot be read and get the class %r", len(unreadable), commonest)
-        labels += [(Path(name).name, commonest) for name in unreadable["path"]]
+    if len(broken := unreadable(manifest)):
+        answer = commonest_class(manifest)
+        labels += [(Path(name).name, answer) for name in broken["path"]]
     names = [name for name, _ in labels]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -41,6 +41,15 @@ def test_a_difference_is_a_finding_only_if_its_interval_excludes_zero(
     assert unhelpful == (verdict != "the student is better")
 
 
+def test_images_to_predict_that_cannot_be_read_are_reported_with_their_answer(study: Path) -> None:
+    assert "to predict cannot be read" not in section_of(study)
+    metrics = study / "clean" / "metrics.json"
+    counts = json.loads(metrics.read_text(encoding="utf-8")) | {"splits_set_aside": {"train": 9, "predict": 1}}
+    metrics.write_text(json.dumps(counts), encoding="utf-8")
+    sentence = "1 image to predict cannot be read; the submissions give the most frequent class of train for each."
+    assert sentence in section_of(study)
+
+
 def test_without_comparisons_nothing_is_found_to_be_better(study: Path) -> None:
     (study / "benchmarks" / "precision" / "comparisons.csv").unlink()
     assert "better" not in section_of(study)

@@ -157,4 +157,9 @@ def _uncertainty(results: ResultsFiles, split: str) -> str:
         sentences.append(transductive_text(results))
     if results.study.get("final") == "refit":
         sentences.append("The submissions come from refitted models, whose accuracy cannot be measured.")
+    if unreadable := results.clean_metrics.get("splits_set_aside", {}).get("predict"):
+        sentences.append(
+            f"{plural(unreadable, 'image')} to predict cannot be read; the submissions give the most frequent class of "
+            "train for each."
+        )
     return " ".join(sentences)

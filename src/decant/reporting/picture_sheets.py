@@ -1,6 +1,11 @@
-"""Sheets of photos with captions, as JPEG files small enough for a repository."""
+"""Sheets of photos with captions, as JPEG files small enough for a repository.
+
+A sheet's comment contains the places of its tiles and their whole captions as JSON, so that slides can show each tile
+with its caption in their own type.
+"""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +19,7 @@ from decant.workspace import replacing
 
 SIDE, GAP, LINE, TYPE = 150, 8, 17, 13  # pixels: a tile's side, between tiles, a line of a caption, its letters
 MOST_BYTES = 150_000
+MOST_COMMENT = 65_533  # bytes, of JPEG
 QUALITIES = (88, 80, 70, 60, 50, 40)
 GREY = (238, 241, 244)
 
@@ -43,7 +49,29 @@ def write_sheet(tiles: Sequence[Tile], columns: int, path: Path, side: int = SID
         for line, text in enumerate(tile.caption):
             draw.text((left, top + side + 2 + line * LINE), shortened(text, font, side), fill=(34, 34, 34), font=font)
     with replacing(path) as beside:
-        beside.write_bytes(small_jpeg(sheet))
+        beside.write_bytes(small_jpeg(sheet, described(tiles, columns, side, step_y)))
+
+
+def described(tiles: Sequence[Tile], columns: int, side: int, step_y: int) -> bytes:
+    """The comment of a sheet; empty if it would be too long."""
+    places = [(GAP + n % columns * (side + GAP), GAP + n // columns * step_y) for n in range(len(tiles))]
+    captions = [[" ".join(line.split()) for line in tile.caption] for tile in tiles]
+    text = json.dumps({"side": side, "places": places, "captions": captions}, ensure_ascii=False).encode()
+    return text if len(text) <= MOST_COMMENT else b""
+
+
+def sheet_tiles(path: Path) -> list[tuple[Image.Image, list[str]]]:
+    """The tiles of a sheet, each with its caption; [] if the sheet has no comment that describes them."""
+    with Image.open(path) as sheet:
+        try:
+            described = json.loads(sheet.info.get("comment", b""))
+            boxes = [
+                (left, top, left + described["side"], top + described["side"]) for left, top in described["places"]
+            ]
+            captions = [[str(line) for line in caption] for caption in described["captions"]]
+        except (ValueError, KeyError, TypeError):
+            return []
+        return [(sheet.crop(box), caption) for box, caption in zip(boxes, captions, strict=False)]
 
 
 def fitted(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:
@@ -54,12 +82,12 @@ def fitted(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def small_jpeg(image: Image.Image) -> bytes:
-    """JPEG without metadata, at the best of QUALITIES that stays below MOST_BYTES, else at the last."""
+def small_jpeg(image: Image.Image, comment: bytes = b"") -> bytes:
+    """JPEG without metadata but the comment, at the best of QUALITIES that stays below MOST_BYTES, else at the last."""
     data = b""
     for quality in QUALITIES:
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality, optimize=True)
+        image.save(file, "JPEG", quality=quality, optimize=True, comment=comment)
         data = file.getvalue()
         if len(data) <= MOST_BYTES:
             break

@@ -5,7 +5,8 @@ from typing import Any
 
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.dml.color import RGBColor
-from pptx.enum.chart import XL_CHART_TYPE, XL_LEGEND_POSITION
+from pptx.enum.chart import XL_CHART_TYPE, XL_LEGEND_POSITION, XL_TICK_LABEL_POSITION
+from pptx.oxml.ns import qn
 from pptx.util import Inches, Pt
 
 from decant.evaluation.tables import number
@@ -14,7 +15,8 @@ from decant.reporting.plots import BLUE, GREEN, KIND_STYLE, ORANGE, PURPLE, SKY,
 from decant.reporting.results_files import ResultsFiles, splits_in_order
 from decant.reporting.transfer import courses
 
-MOST_CLASSES = 16  # whose names are readable on a slide
+MOST_CLASSES = 12  # whose names are readable on a slide
+FEW_CLASSES, SMALL_NAMES = 10, 14  # with more classes their names are in smaller type, points
 COLOURS = (BLUE, SKY, ORANGE, GREEN, PURPLE, VERMILION)
 SMALLEST = 18
 Points = list[tuple[float, float]]
@@ -33,12 +35,20 @@ def class_counts(results: ResultsFiles) -> dict[str, dict[str, int]]:
 
 
 def add_class_chart(slide: Any, counts: Mapping[str, Mapping[str, int]], *place: float) -> None:
-    """Images per class, stacked by split. place: left, top, width, height in inches."""
+    """Images per class, stacked by split, with the names of the classes beside the bars, where long ones have room.
+
+    place: left, top, width, height in inches.
+    """
     data = CategoryChartData()
     data.categories = list(next(iter(counts.values())))
     for split, of_split in counts.items():
         data.add_series(split, list(of_split.values()))
-    chart = _added(slide, XL_CHART_TYPE.COLUMN_STACKED, place, data)
+    chart = _added(slide, XL_CHART_TYPE.BAR_STACKED, place, data)
+    chart.category_axis.reverse_order = True  # the first class above
+    chart.category_axis.tick_labels.font.size = Pt(SMALLEST if len(data.categories) <= FEW_CLASSES else SMALL_NAMES)
+    skip = chart.category_axis._element.makeelement(qn("c:tickLblSkip"), {"val": "1"})  # a label for each
+    chart.category_axis._element.find(qn("c:lblOffset")).addnext(skip)
+    chart.value_axis.tick_label_position = XL_TICK_LABEL_POSITION.HIGH  # below, as the order is reversed
     for colour, series in zip(COLOURS, chart.plots[0].series, strict=False):
         series.format.fill.solid()
         series.format.fill.fore_color.rgb = RGBColor.from_string(colour.lstrip("#"))

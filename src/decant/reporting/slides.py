@@ -1,8 +1,8 @@
 """Slides of a study: about ten, with the report's tables, native charts and findings, in type for a projector."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from decant.reporting.chapters.findings import findings
 from decant.reporting.chapters.future_work import confusions, future_work
 from decant.reporting.chapters.preprocessing import preprocessing
 from decant.reporting.markdown_tokens import is_picture_table, plain_text, table_rows, tokens_of
+from decant.reporting.picture_sheets import sheet_tiles
 from decant.reporting.pictures import ACTIVATION, SAMPLES, WORST
 from decant.reporting.results_files import (
     ResultsFiles,
@@ -29,6 +30,7 @@ from decant.reporting.results_files import (
     student_row,
 )
 from decant.reporting.slide_charts import (
+    MOST_CLASSES,
     add_class_chart,
     add_course_chart,
     add_speed_chart,
@@ -36,14 +38,19 @@ from decant.reporting.slide_charts import (
     course_lines,
     speed_points,
 )
+from decant.reporting.slide_tables import add_table, words_fit
+from decant.reporting.slide_text import SPACE, fitting, height_of, width_of
+from decant.reporting.slide_tiles import add_tiles
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 TOP, BOTTOM = 1.35, 7.0  # of what stands below a title, inches
-TYPE = 20  # points; nothing is smaller than SMALLEST
-SMALLEST = 18
-CHARACTERS = 95  # of that type on a line across the slide, in a wide font
-MOST_CLASSES_IN_A_MATRIX = 12
-MORE = "… more in the report"
+ACROSS = WIDTH - 2 * MARGIN
+TYPE = 20  # points
+TITLES = (32, 28, 24)  # points, the largest that keeps a title on one line
+BOLD = 1.12  # width of bold type, relative to the measured one
+INSIDE = 0.2  # margins of a text box, left and right together, inches
+LONGEST_LEAD = 1.5  # inches
+MOST_CLASSES_IN_A_MATRIX = MOST_CONFUSIONS = 12
 NETWORK = ("network", "architecture", "start", "px", "10⁶ weights", "MB")  # columns of the report's tables
 TRIED = ("tried", "compared with", "result (95 % interval)", "verdict")
 Rows = list[list[str]]
@@ -66,7 +73,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     base = results.folder
     _title(deck, results, content_of(abstract(results, base)).lead)
     data = content_of(data_analysis(results, base))
-    _chart(deck, "Data", data.lead, class_counts(results), add_class_chart)
+    _chart(deck, _data_title(results), data.lead, class_counts(results), add_class_chart)
     _tabled(deck, "Cleaning", data.tables, "observed", ("observed", "done", "images"))
     _picture(deck, "Sample images per class", base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
@@ -93,12 +100,17 @@ def content_of(markdown: str) -> Content:
         if token.type == "table_open":
             table = _until_closed(tokens, position)
             if not is_picture_table(table):
-                found.tables.append([[plain_text(cell) for cell in row] for row in table_rows(table)])
+                found.tables.append([[_shown(cell) for cell in row] for row in table_rows(table)])
         elif token.type == "paragraph_open" and depth:
-            found.items.append(plain_text(tokens[position + 1]))
+            found.items.append(_shown(tokens[position + 1]))
         elif token.type == "paragraph_open" and not found.lead:
-            found.lead = plain_text(tokens[position + 1])
+            found.lead = _shown(tokens[position + 1])
     return found
+
+
+def _shown(token: Token) -> str:
+    """The text of a token, with a minus sign before negative numbers: lines may be broken after a hyphen."""
+    return re.sub(r"(?<![\w.-])-(?=\d)", "−", plain_text(token))
 
 
 def _until_closed(tokens: Sequence[Token], start: int) -> Sequence[Token]:
@@ -110,19 +122,28 @@ def _title(deck: Any, results: ResultsFiles, summary: str) -> None:
     slide = _slide(deck, "")
     name = results.title
     _text(slide, [name], top=1.0, height=1.6, size=40, bold=True)
-    _text(slide, fitting([summary], 9), top=2.8, height=4.0)
+    _text(slide, fitting([summary], TYPE, ACROSS - INSIDE, 4.0), top=2.8, height=4.0)
 
 
 def _slide(deck: Any, title: str) -> Any:
     slide = deck.slides.add_slide(deck.slide_layouts[5] if title else deck.slide_layouts[6])
     if title:
         shape = slide.shapes.title
-        shape.left, shape.top, shape.width, shape.height = (Inches(v) for v in (MARGIN, 0.35, WIDTH - 2 * MARGIN, 0.8))
+        shape.left, shape.top, shape.width, shape.height = (Inches(v) for v in (MARGIN, 0.35, ACROSS, 0.8))
         shape.text_frame.text = title
-        shape.text_frame.paragraphs[0].font.size = Pt(32)
+        shape.text_frame.paragraphs[0].font.size = Pt(_title_size(title))
         shape.text_frame.paragraphs[0].font.bold = True
         shape.text_frame.paragraphs[0].alignment = PP_ALIGN.LEFT
     return slide
+
+
+def _title_size(title: str) -> int:
+    return next((size for size in TITLES if BOLD * width_of(title, size) <= ACROSS - INSIDE), TITLES[-1])
+
+
+def _data_title(results: ResultsFiles) -> str:
+    classes = {row["class"] for row in results.class_counts if row["class"]}
+    return "Data" if len(classes) <= MOST_CLASSES else f"Data: the {MOST_CLASSES} largest classes"
 
 
 def _text(
@@ -132,42 +153,21 @@ def _text(
     height: float,
     size: int = TYPE,
     bold: bool = False,
-    bullets: bool = False,
 ) -> None:
-    box = slide.shapes.add_textbox(Inches(MARGIN), Inches(top), Inches(WIDTH - 2 * MARGIN), Inches(height))
+    box = slide.shapes.add_textbox(Inches(MARGIN), Inches(top), Inches(ACROSS), Inches(height))
     frame = box.text_frame
     frame.word_wrap = True
     for number, line in enumerate(lines):
         paragraph = frame.paragraphs[0] if number == 0 else frame.add_paragraph()
-        paragraph.text = f"• {line}" if bullets else line
+        paragraph.text = line
         paragraph.font.size, paragraph.font.bold = Pt(size), bold
-        paragraph.space_after = Pt(8)
-
-
-def fitting(texts: Sequence[str], lines: int) -> list[str]:
-    """The first texts that fit into so many lines; a single text that does not is cut after a sentence."""
-    kept: list[str] = []
-    for text in texts:
-        if sum(_lines(line) for line in [*kept, text]) > lines:
-            return [*kept, MORE] if kept else [_cut(text, lines)]
-        kept.append(text)
-    return kept
-
-
-def _lines(text: str) -> int:
-    return ceil(len(text) / CHARACTERS)
-
-
-def _cut(text: str, lines: int) -> str:
-    sentences = text.split(". ")
-    while len(sentences) > 1 and _lines(". ".join(sentences)) > lines:
-        sentences.pop()
-    return ". ".join(sentences).rstrip(".") + "."
+        paragraph.space_after = Pt(SPACE)
 
 
 def _listed(deck: Any, title: str, items: Sequence[str]) -> None:
     if items:
-        _text(_slide(deck, title), fitting(items, 12), TOP, BOTTOM - TOP, bullets=True)
+        shown = fitting([f"• {item}" for item in items], TYPE, ACROSS - INSIDE, BOTTOM - TOP)
+        _text(_slide(deck, title), shown, TOP, BOTTOM - TOP)
 
 
 def _chart(deck: Any, title: str, lead: str, data: Mapping[str, Any], add: Callable[..., None]) -> None:
@@ -175,12 +175,9 @@ def _chart(deck: Any, title: str, lead: str, data: Mapping[str, Any], add: Calla
     if not lead and not data:
         return
     slide = _slide(deck, title)
-    lines = fitting([lead], 3) if lead else []
-    below = TOP + 0.42 * sum(map(_lines, lines)) + (0.25 if lines else 0)
-    if lines:
-        _text(slide, lines, TOP, below - TOP)
+    below = _lead(slide, lead)
     if data:
-        add(slide, data, MARGIN, below, WIDTH - 2 * MARGIN, BOTTOM - below)
+        add(slide, data, MARGIN, below, ACROSS, BOTTOM - below)
 
 
 def _tabled(deck: Any, title: str, tables: Sequence[Rows], first: str, columns: Sequence[str], lead: str = "") -> None:
@@ -189,59 +186,37 @@ def _tabled(deck: Any, title: str, tables: Sequence[Rows], first: str, columns: 
     if rows is None:
         return
     slide = _slide(deck, title)
-    top = TOP
-    if lead:
-        lines = fitting([lead], 3)
-        _text(slide, lines, TOP, 1.2)
-        top += 0.42 * sum(map(_lines, lines)) + 0.2
+    top = _lead(slide, lead)
     keep = [at for at, name in enumerate(rows[0]) if name in columns]
-    _table(slide, [[row[at] for at in keep] for row in rows], top)
+    add_table(slide, [[row[at] for at in keep] for row in rows], MARGIN, top, ACROSS, BOTTOM)
 
 
-def _table(slide: Any, rows: Rows, top: float) -> Any:
-    """As many rows as fit at the smallest type, as a native table."""
-    longest = [min(60, max(len(row[at]) for row in rows)) + 3 for at in range(len(rows[0]))]
-    widths = [(WIDTH - 2 * MARGIN) * length / sum(longest) for length in longest]
-    shown, used = [], 0.0
-    for row in rows:
-        tall = max(ceil(len(text) * 0.125 / (width - 0.2)) for text, width in zip(row, widths, strict=True))
-        used += 0.12 + 0.32 * max(1, tall)
-        if top + used > BOTTOM:
-            break
-        shown.append(row)
-    shape = slide.shapes.add_table(
-        len(shown), len(widths), Inches(MARGIN), Inches(top), Inches(WIDTH - 2 * MARGIN), Inches(0.4 * len(shown))
-    )
-    for at, width in enumerate(widths):
-        shape.table.columns[at].width = Inches(width)
-    for down, row in enumerate(shown):
-        for across, text in enumerate(row):
-            cell = shape.table.cell(down, across)
-            cell.text = text
-            cell.margin_top = cell.margin_bottom = Inches(0.03)
-            for paragraph in cell.text_frame.paragraphs:
-                paragraph.font.size = Pt(SMALLEST)
-    if len(shown) < len(rows):
-        _text(slide, [MORE], BOTTOM - 0.1, 0.4, size=SMALLEST)
-    return shape.table
+def _lead(slide: Any, lead: str) -> float:
+    """Add a short text below the title, if there is one; return where it ends, inches."""
+    if not lead:
+        return TOP
+    lines = fitting([lead], TYPE, ACROSS - INSIDE, LONGEST_LEAD)
+    height = height_of(lines, TYPE, ACROSS - INSIDE) + 0.15
+    _text(slide, lines, TOP, height)
+    return TOP + height
 
 
 def _confusion(deck: Any, results: ResultsFiles) -> None:
-    """The confusion matrix as a table; of many classes, the commonest confusions."""
+    """The confusion matrix as a table; of many classes or long names, the commonest confusions."""
     student = student_row(results, main_split(results))
     rows = confusion_rows(results, student["model"]) if student else []
     if student is None or not rows:
         return
     names = [row["target"] for row in rows]
-    if len(names) > MOST_CLASSES_IN_A_MATRIX:
+    cells = [["", *names]]
+    cells += [[row["target"], *(row[name] if row[name] != "0" else "" for name in names)] for row in rows]
+    if len(names) > MOST_CLASSES_IN_A_MATRIX or not words_fit(cells, ACROSS):
         slide = _slide(deck, f"Commonest confusions on {student['split']}")
-        found = [[target, predicted, str(count)] for count, target, predicted in confusions(rows)]
-        _table(slide, [["label", "prediction", "images"], *found], TOP)
+        found = [[target, predicted, str(count)] for count, target, predicted in confusions(rows)[:MOST_CONFUSIONS]]
+        add_table(slide, [["label", "prediction", "images"], *found], MARGIN, TOP, ACROSS, BOTTOM)
         return
     slide = _slide(deck, f"Confusions on {student['split']}: a row per label, a column per prediction")
-    cells = [[name if len(name) < 9 else f"{name[:7]}…" for name in row] for row in ([""] + names,)]
-    cells += [[row["target"][:14], *(row[name] if row[name] != "0" else "" for name in names)] for row in rows]
-    _shaded(_table(slide, cells, TOP))
+    _shaded(add_table(slide, cells, MARGIN, TOP, ACROSS, BOTTOM))
 
 
 def _shaded(table: Any) -> None:
@@ -254,11 +229,14 @@ def _shaded(table: Any) -> None:
 
 
 def _picture(deck: Any, title: str, file: Path) -> None:
-    """A slide with a picture, as large as fits; none where the file is missing."""
+    """A slide with the tiles of a sheet, or with a picture as large as fits; none where the file is missing."""
     if not file.is_file():
         return
     slide = _slide(deck, title)
+    if tiles := sheet_tiles(file):
+        add_tiles(slide, tiles, MARGIN, TOP, ACROSS, BOTTOM - TOP)
+        return
     picture = slide.shapes.add_picture(str(file), 0, 0)
-    scale = min(Inches(WIDTH - 2 * MARGIN) / picture.width, Inches(BOTTOM - TOP) / picture.height)
+    scale = min(Inches(ACROSS) / picture.width, Inches(BOTTOM - TOP) / picture.height)
     picture.width, picture.height = int(picture.width * scale), int(picture.height * scale)
     picture.left, picture.top = (Inches(WIDTH) - picture.width) // 2, Inches(TOP)

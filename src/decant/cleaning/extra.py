@@ -1,7 +1,7 @@
 """Images of extra sources that are copies of images of the main source.
 
 A copy of an image to evaluate or to predict must never be trained on, so no limit on the size of a group applies here:
-wrong pairs cost extra images only.
+a wrong pair costs an extra image only.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ def check_extra(manifest: Manifest, exact: pd.DataFrame, near: pd.DataFrame) -> 
     """Group the extra rows with their copies, and set those aside that must not be trained on.
 
     manifest: the readable rows, those of the main source first, with their groups and splits. exact, near: pairs of
-    positions i < j with their score. Leaks are connected by pairs, over any number of copies, with a main row of val,
-    test or predict; the others that have the bytes of a labelled main row, or of any if they have no label, are copies.
+    positions i < j with their score. A leak is connected by pairs, over any number of copies, with a main row of val,
+    test or predict. A copy is no leak and has the bytes of a labelled main row or, if it has no label, of any main row.
     Rows of val, test and predict, and their groups, do not change.
     """
     rows, is_extra = manifest.rows, manifest.is_extra().to_numpy()

@@ -21,7 +21,7 @@ def list_issues(
 ) -> pd.DataFrame:
     """Return one row per issue: ISSUE_COLUMNS with `clear` in place of `action`.
 
-    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> what is odd.
+    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> fault.
     suspects: as from `find_label_issues`.
     """
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
@@ -31,7 +31,7 @@ def list_issues(
         *exact_duplicates(rows, exact),
         *(near_duplicates(rows, near) if near is not None else ()),
         *(issue(rows, id_, "leak", 1.0, reason) for id_, reason in leaks.items()),
-        *(issue(rows, id_, "odd", 1.0, f"odd: {what}") for id_, what in odd.items()),
+        *(issue(rows, id_, "odd", 1.0, f"odd: {fault}") for id_, fault in odd.items()),
         *labels(rows, suspects, manifest.classes),
     ]
     return table_of(issues)
@@ -134,7 +134,7 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
 
 
 def extra_counts(manifest: Manifest, issues: pd.DataFrame) -> dict[str, int]:
-    """What became of the images of extra sources; found = train + unlabelled + set_aside."""
+    """The counts of images of extra sources; found = train + unlabelled + set_aside."""
     rows = manifest.rows[manifest.is_extra()]
     kept = rows["split"][rows["action"] != "drop"]
     kinds = issues["issue"]

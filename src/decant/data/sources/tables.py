@@ -90,8 +90,8 @@ def guessed_encoding(content: bytes) -> str:
     """
     runs = NOT_ASCII.findall(content)
     if sum(len(run) for run in runs if len(run) > 1) * 2 < sum(map(len, runs)):
-        alone = "shift_jis" if japanese(content) else "cp1252"
-        return alone if decodes(content, alone) else "latin-1"
+        guess = "shift_jis" if japanese(content) else "cp1252"
+        return guess if decodes(content, guess) else "latin-1"
     lower = sum(byte >= 0xE0 for run in runs for byte in run)
     if lower * 2 > sum(map(len, runs)) and decodes(content, "cp1251"):
         return "cp1251"

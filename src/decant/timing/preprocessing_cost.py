@@ -120,10 +120,10 @@ def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarra
     """Resize the whole photo, then crop or pad it: uint8 [*shape, 3]."""
     shape = preprocessing.resized_shape(photo.height, photo.width)
     resized = np.asarray(photo.resize(shape[::-1], Image.Resampling.BILINEAR))
-    shown = [preprocessing.shown(*sides) for sides in zip(shape, preprocessing.shape, strict=True)]
+    rows, columns = (preprocessing.shown(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
     top, left = (preprocessing.crop_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
     above, before = (preprocessing.pad_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
-    return placed(resized[top : top + shown[0], left : left + shown[1]], above, before, preprocessing)
+    return placed(resized[top : top + rows, left : left + columns], above, before, preprocessing)
 
 
 def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""timm's training loop on a folder of images: what its script train.py does, which is not part of the package.
+"""timm's training loop on a folder of images, as in its script train.py, which is not part of the package.
 
 Data set, loader, augmentation, loss, optimiser, schedule, clipping and average of the weights are timm's own; the order
 of the steps is that of `train_one_epoch` in train.py. Not in the time of either loop: evaluation and checkpoints.
@@ -84,10 +84,10 @@ class TimmTraining:
         self.updates = 0
 
     def epoch(self, steps: int | None = None) -> float:
-        """Train for one epoch, or for its first `steps`; returns images per second.
+        """Images per second of one epoch of training, or of its first `steps`.
 
-        The clock starts when the first batch is ready: in a longer epoch the wait for it would not count. That is to
-        the advantage of this loop.
+        The clock starts when the first batch is ready, because in a longer epoch the wait for it would not count. This
+        favours timm's loop.
         """
         self.network.train()
         losses, started, done = AverageMeter(), 0.0, 0

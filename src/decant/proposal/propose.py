@@ -144,10 +144,10 @@ def check_classes(photos: Path, items: Sequence[ListedImage]) -> None:
             "table, is data.label_column the right column? Say which with --set data.label_column=COLUMN"
         )
     if len(classes) < 2:
-        named = f" ({', '.join(classes)})" if classes else ""
+        names = f" ({', '.join(classes)})" if classes else ""
         aside = counted_reasons(item.problem or item.aside for item in items if item.problem or item.aside)
         raise UserError(
-            f"{photos}: {plural(len(classes), 'class', 'classes')}{named} found in {plural(len(items), 'image')}, at "
+            f"{photos}: {plural(len(classes), 'class', 'classes')}{names} found in {plural(len(items), 'image')}, at "
             "least two are needed: one sub-folder per class, or a table with a column of labels (--set data.table=FILE)"
             + (f". Set aside: {aside}" if aside else "")
         )

@@ -302,7 +302,7 @@ def wandb_artifact(artifact: Artifact, reads: Sequence[Artifact] = ()) -> Any:
 
 
 def log_table(run: Any, name: str, rows: Sequence[Row], images: Sequence[np.ndarray]) -> None:
-    """Log a table; `images`, if there are any, are its first column."""
+    """Log a table. images: its first column, uint8 [H, W, 3] per row; empty for none."""
     import wandb
 
     columns: list[str | int] = [*rows[0]] if rows else []

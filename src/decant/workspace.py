@@ -31,7 +31,7 @@ FINGERPRINT_DIGITS = 12
 
 
 class Undecided(Exception):
-    """A value that must be measured first, asked for while nothing may be measured."""
+    """Raised for a value that must be measured first, where nothing may be measured."""
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows (at least one) as CSV, atomically; the columns are those of the first row."""
+    """Write rows (at least one) as CSV, atomically; the first row gives the columns."""
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -50,7 +50,7 @@ def check_extra(manifest: Manifest, exact: pd.DataFrame, near: pd.DataFrame) -> 
 
 
 def main_pairs(rows: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
-    """Pairs that connect the main rows of each group."""
+    """Pairs that connect the main rows of each group. is_extra: bool [rows]."""
     position = np.flatnonzero(~is_extra)
     first = pd.Series(position).groupby(rows["group"].to_numpy()[position]).transform("min").to_numpy()
     pairs = pd.DataFrame({"i": first, "j": position, "score": 1.0})
@@ -58,16 +58,17 @@ def main_pairs(rows: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
 
 
 def touching(pairs: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
-    """The pairs with an extra row."""
+    """The pairs with an extra row. pairs: columns i, j, positions of rows. is_extra: bool [rows]."""
     return pairs.loc[is_extra[pairs["i"]] | is_extra[pairs["j"]], ["i", "j", "score"]]
 
 
 def without(pairs: pd.DataFrame, left_out: np.ndarray) -> pd.DataFrame:
+    """The pairs of which no row is left out. left_out: bool [rows]."""
     return pairs[~(left_out[pairs["i"]] | left_out[pairs["j"]])]
 
 
 def leaking(rows: pd.DataFrame, is_extra: np.ndarray, component: np.ndarray) -> dict[str, str]:
-    """id -> reason, of the extra rows whose component has a main row of HELD."""
+    """id -> reason, of the extra rows whose component has a main row of HELD. component: int [rows]."""
     held_in: dict[int, str] = {}
     for split in HELD:
         for position in np.flatnonzero(~is_extra & (rows["split"] == split).to_numpy()):

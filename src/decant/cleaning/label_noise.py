@@ -27,7 +27,7 @@ from scipy.stats import binomtest, chi2
 
 from decant.cleaning.label_issues import find_label_issues, labelled_rows
 
-LARGEST_RATE = 0.5  # above it labels and mistakes cannot be told apart
+LARGEST_RATE = 0.5  # above it, labels and mistakes cannot be distinguished
 WIDEST = 0.3  # a wider interval is of no use
 LARGEST_SUGGESTED = 0.3  # of the labels, whatever the estimate
 LOWEST_PROBABILITY = 1e-6
@@ -210,7 +210,10 @@ def minimum(function: Callable[[float], float], grid: Sequence[float]) -> tuple[
 
 
 def contaminated_loss(logits: Floats, targets: NDArray[np.int64], sharpness: float, rate: float) -> float:
-    """The total negative log-likelihood of the given labels. sharpness: 1 / temperature."""
+    """The total negative log-likelihood of the given labels under the model of `noise_from_joint`.
+
+    logits: float64 [n, K], logarithms of the probabilities. targets: int64 [n] in [0, K). sharpness: 1 / temperature.
+    """
     scaled = logits * sharpness
     scaled -= scaled.max(axis=1, keepdims=True)
     given = np.exp(scaled[np.arange(len(targets)), targets]) / np.exp(scaled).sum(axis=1)
@@ -219,7 +222,7 @@ def contaminated_loss(logits: Floats, targets: NDArray[np.int64], sharpness: flo
 
 
 def constant_loss(targets: NDArray[np.int64]) -> float:
-    """The total negative log-likelihood of the given labels if the frequencies of the classes are the prediction."""
+    """The total negative log-likelihood of the labels [n] if the frequencies of the classes are the prediction."""
     counts = np.unique(targets, return_counts=True)[1]
     return -float((counts * np.log(counts / len(targets))).sum())
 
@@ -236,7 +239,10 @@ def profile_interval(loss: Callable[[float], float], rate: float, lowest: float)
 
 
 def confident_joint_noise(probabilities: Floats, targets: NDArray[np.int64]) -> float:
-    """The off-diagonal mass of cleanlab's confident joint: the noise rate, without a correction for the classifier."""
+    """The off-diagonal mass of cleanlab's confident joint: the noise rate, without a correction for the classifier.
+
+    probabilities: float64 [n, K]. targets: int64 [n] in [0, K). Source: Northcutt, Jiang & Chuang 2021.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)  # a class with a single row
         joint = compute_confident_joint(targets, probabilities, calibrate=True)

@@ -82,9 +82,9 @@ def warn_of_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
             "Remove the wrong folder or rows",
             name, path, other,
         )  # fmt: skip
-    kept = table[table["action"] != "drop"]
+    kept_rows = table[table["action"] != "drop"]
     for split in ("val", "test"):
-        present = set(kept.loc[kept["split"] == split, "label"].dropna())
+        present = set(kept_rows.loc[kept_rows["split"] == split, "label"].dropna())
         absent = [name for name in classes if name not in present]
         if present and absent:
             log.warning(

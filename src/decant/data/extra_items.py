@@ -31,6 +31,7 @@ def extra_items(
 def with_study_classes(
     items: Sequence[ListedImage], extra: ExtraSource, number: int, classes: Sequence[str]
 ) -> list[ListedImage]:
+    """The images of one extra source, labelled with classes of the study. number: of the source, from 1."""
     key = f"data.extra.{number - 1}.class_names"
     labels = sorted({item.given_label for item in items if item.given_label is not None})
     if extra.split == "train":
@@ -63,9 +64,9 @@ def refuse_unknown(names: Mapping[str, str], classes: Sequence[str], where: str,
 
 def log_extra(extra: ExtraSource, rows: pd.DataFrame) -> None:
     """One line on an extra source. rows: of its images in the manifest."""
-    kept = rows[rows["action"] != "drop"]
-    labelled = int(kept["label"].notna().sum())
+    kept_rows = rows[rows["action"] != "drop"]
+    labelled = int(kept_rows["label"].notna().sum())
     log.info(
         "extra source %s: %d images, %d with a label to train on, %d unlabelled, %d set aside",
-        extra.path, len(rows), labelled, len(kept) - labelled, len(rows) - len(kept),
+        extra.path, len(rows), labelled, len(kept_rows) - labelled, len(rows) - len(kept_rows),
     )  # fmt: skip

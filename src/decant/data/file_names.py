@@ -1,4 +1,4 @@
-"""File names: those that systems leave behind, those that lead out of a folder, and the code pages of archives."""
+"""File names: leftovers of systems, names that lead out of a folder, and the code pages of archives."""
 
 import codecs
 import logging
@@ -42,7 +42,7 @@ def has_surrogates(name: str) -> bool:
 
 
 def stored_name(member: zipfile.ZipInfo) -> str | bytes:
-    """The name of a zip's member; its bytes if nothing says that they are UTF-8."""
+    """The name of a zip's member; its bytes if their encoding is not known."""
     if member.flag_bits & ZIP_UTF8 or member.orig_filename.isascii():
         return member.filename
     try:

@@ -120,7 +120,7 @@ def opened_image(data: bytes) -> Iterator[Image.Image]:
 
 
 def looks_like_image(head: bytes) -> bool:
-    """True if the first 16 bytes of a file are those of a common image format."""
+    """True if a file begins like a common image format. head: its first 16 bytes."""
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     boxed = head[4:8] == b"ftyp" and head[8:12] in BRANDS

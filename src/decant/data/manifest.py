@@ -102,8 +102,8 @@ class Manifest:
 
     def of_split(self, *splits: str) -> pd.DataFrame:
         """Kept rows of these splits ordered by id, with a new index."""
-        kept = self.kept()
-        return kept[kept["split"].isin(splits)].sort_values("id", ignore_index=True)
+        rows = self.kept()
+        return rows[rows["split"].isin(splits)].sort_values("id", ignore_index=True)
 
     def targets(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Class index of each row's `label`, int64 [n]; -1 for None. Raises ValueError for an unknown label."""
@@ -115,10 +115,10 @@ class Manifest:
 
 
 def dependent_groups(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """A name per row, str [n], equal for rows that depend on one another: near duplicates and images of one cluster,
-    also through other rows.
+    """A name per row, str [n], equal for rows that depend on one another.
 
-    Intervals draw these groups, and drawn splits and folds keep them whole.
+    These are near duplicates and images of one cluster, also through other rows. Intervals draw these groups, and drawn
+    splits and folds keep them whole.
     """
     groups = rows["group"].to_numpy(dtype=str)
     if CLUSTER not in rows:
@@ -166,11 +166,11 @@ def build_manifest(
     for extra_source, extra in zip(data.extra, extras, strict=True):
         tables.append(without_untrainable(rows_of(extra, results, data.further_columns), classes))
         log_extra(extra_source, tables[-1])
-    whole = pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     if data.extra:
-        whole[EXTRA] = np.repeat(np.arange(len(tables)), [len(rows) for rows in tables])
-    count_warnings(whole)
-    return Manifest(with_clusters(whole, data.cluster_column, data.cluster_pattern), classes)
+        table[EXTRA] = np.repeat(np.arange(len(tables)), [len(rows) for rows in tables])
+    count_warnings(table)
+    return Manifest(with_clusters(table, data.cluster_column, data.cluster_pattern), classes)
 
 
 def decode_results(
@@ -357,7 +357,7 @@ def decode_result(content: bytes | BrokenImage) -> DecodeResult:
     if isinstance(content, BrokenImage):
         return DecodeResult("", 0, 0, str(content))
     digest = hashlib.sha256(content).hexdigest()
-    taken_warnings()  # those of an earlier image that could not be decoded
+    taken_warnings()  # drop the warnings of an earlier image that could not be decoded
     try:
         return DecodeResult(digest, *probe(content), "", next(iter(taken_warnings()), ""))
     except BrokenImage as error:

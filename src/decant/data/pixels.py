@@ -40,7 +40,7 @@ class PixelCache:
         return len(self.contents)
 
     def rows_of(self, contents: Iterable[str]) -> np.ndarray:
-        """Row numbers, int64. Raises KeyError for an image that is not in the cache."""
+        """Row numbers, int64 [n]. Raises KeyError for an image that is not in the cache."""
         return np.array([self._rows[content] for content in contents], dtype=np.int64)
 
     def read(self, rows: np.ndarray, level: int) -> np.ndarray:

@@ -69,12 +69,12 @@ def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
     row, on which the student trains, if it has a val, test or predict row; the action becomes "drop" and the reason
     begins with "leak: ". Rows to predict have no label and cannot leak one to train.
     """
-    kept = rows[rows["action"] != "drop"]
+    kept_rows = rows[rows["action"] != "drop"]
     splits_of: dict[str, set[str]] = defaultdict(set)
-    for group, split in zip(kept["group"], kept["split"], strict=True):
+    for group, split in zip(kept_rows["group"], kept_rows["split"], strict=True):
         splits_of[group].add(split)
     leaks = {}
-    for index, group, split in zip(kept.index, kept["group"], kept["split"], strict=True):
+    for index, group, split in zip(kept_rows.index, kept_rows["group"], kept_rows["split"], strict=True):
         stricter = next((other for other in LEAKS_FROM.get(split, ()) if other in splits_of[group]), "")
         if stricter:
             leaks[index] = f"leak: its group has a row in {stricter}"
@@ -123,11 +123,11 @@ def limited(
     room = int(limit / (1 - drawn_share) + 1e-9)
     shares = {label: min(1.0, room / size) for label, size in pools.items()}
     overall = sum(min(room, size) for size in pools.values()) / max(1, sum(pools.values()))
-    chosen = set()
+    chosen_paths = set()
     for (label, split), pool in kinds.items():
         count = min(room, len(pool)) if split == "train" else round(len(pool) * shares.get(label or "", overall))
-        chosen |= {item.path for item in in_random_order(pool, seed)[: max(1, count)]}
-    return [item for item in items if item.path in chosen]
+        chosen_paths |= {item.path for item in in_random_order(pool, seed)[: max(1, count)]}
+    return [item for item in items if item.path in chosen_paths]
 
 
 def without_label(rows: pd.DataFrame, share: float, seed: int) -> pd.Series:

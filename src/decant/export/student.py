@@ -67,9 +67,8 @@ def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
 def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature: float) -> onnx.ModelProto:
     """Preprocessing, network and softmax in one graph: images -> probabilities, logits."""
     preparation = preprocessing_graph(preprocessing)
-    preparation.ir_version = (
-        bare.ir_version
-    )  # merge_models requires equal versions; torch chose the one that its nodes need
+    # merge_models requires equal versions; torch chose the version that its nodes need.
+    preparation.ir_version = bare.ir_version
     model = compose.merge_models(preparation, bare, io_map=[(PREPARED, PIXELS)])
     del model.opset_import[:]  # the merge lists the same set twice
     model.opset_import.append(helper.make_opsetid("", OPSET))

@@ -43,7 +43,7 @@ SHOWN_CLASSES = 12
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the person asks for beside the photos. overrides: KEY=VALUE, of any key of the study."""
+    """The options that a person gives beside the photos. overrides: KEY=VALUE, of any key of the study."""
 
     metric: str | None = None
     time_limit_s: float | None = None

@@ -19,7 +19,7 @@ from decant.study import Study, Training
 from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
 from decant.study_reading import explained
 
-FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the epochs are those of the recipes
+FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the recipes' epochs are kept
 LEAST_PX, PX_STEP = 64, 32
 MOST_EPOCHS_FACTOR = 3.0
 USUAL_S = 25 * 60  # what a study may take if no limit is given
@@ -63,7 +63,7 @@ class Facts:
 class Proposed:
     """raw: the mapping of the study file. study: the same with its recipes. seconds: expected for the chain.
 
-    possible: the study's geometry, or those that probes will compare, as far as the sample shows.
+    possible: the study's geometry, or the geometries that probes will compare, judged by the sample.
     """
 
     raw: dict[str, Any]

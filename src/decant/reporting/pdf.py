@@ -44,7 +44,7 @@ PREAMBLE = """
 """
 HEIGHTS = "#let pictures = pictures-at((3.3cm, 4.6cm, 3.4cm))\n"  # of one, two or three pictures side by side
 MOST_PAGES = 2  # of the report, before its appendix
-TYPE_SIZES = (9, 8.5, 8, 7.5)  # points, the first in which the report has so many pages
+TYPE_SIZES = (9, 8.5, 8, 7.5)  # points; the first with which the report has at most MOST_PAGES pages is taken
 LAST_PAGE = "#context [#metadata(counter(page).get().first()) <last-page>]"
 APPENDIX = """
 #pagebreak()

@@ -82,7 +82,7 @@ def accuracy_by_minutes(
 
     Args:
         courses: teacher → (minutes, accuracy) after each epoch.
-        random: teacher → whether it started from random weights (dashed) or from pretrained ones.
+        random: teacher → True for random weights at the start (dashed), False for pretrained weights.
     """
     figure = new_figure(3.6)
     ax = figure.subplots()

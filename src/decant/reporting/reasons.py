@@ -1,4 +1,4 @@
-"""Why a study's values are what they are: the `why:` of its sections, as sentences for the report."""
+"""The reasons for a study's values: the `why:` of its sections, as sentences for the report."""
 
 from collections.abc import Sequence
 from typing import Any

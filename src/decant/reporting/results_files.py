@@ -118,7 +118,7 @@ def image_count(results: ResultsFiles) -> int:
 
 
 def images_text(results: ResultsFiles) -> str:
-    """ "5,682 images of 49 classes and 2,456 images without a label", of those that cleaning kept."""
+    """ "5,682 images of 49 classes and 2,456 images without a label": the images that cleaning kept."""
     classes = {row["class"] for row in results.class_counts if row["class"]}
     labelled = sum(int(row["images"]) for row in results.class_counts if row["class"])
     others = image_count(results) - labelled

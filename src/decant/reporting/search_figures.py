@@ -12,7 +12,7 @@ from decant.reporting.plots import BLUE, FAINT, GREY, ORANGE, SKY, new_figure, p
 
 @dataclass(frozen=True)
 class Point:
-    """A trial: its number, its metric on val, and whether it was finished. Trial 0 is the recipe."""
+    """A trial. value: its metric on val. finished: False for a pruned trial. Trial 0 is the recipe."""
 
     number: int
     value: float
@@ -55,8 +55,9 @@ def search_history(
 
 
 def importance_bars(shares: Mapping[str, float], quantity: str, path: Path, title: str = "") -> None:
-    """Draw a bar per key, the most important first. shares: key -> share of the variance of
-    `quantity` that it explains.
+    """Draw a bar per key, the most important first.
+
+    shares: key -> share of the variance that it explains. quantity: whose variance it is, for the axis.
     """
     keys = sorted(shares, key=lambda key: (-shares[key], key))
     figure = new_figure(1.0 + 0.34 * len(keys))

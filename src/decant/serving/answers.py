@@ -69,7 +69,7 @@ def no_preview(image: np.ndarray) -> str:
 
 
 class Answers:
-    """Answers uploads with any of the served models; counts what it does in `metrics`.
+    """Predicts uploads with any of the served models, and counts images in `metrics`.
 
     budget: pixels that are decoded and predicted at once. bodies: bytes of the requests that are worked on.
     """
@@ -156,7 +156,7 @@ def answer_of(
     seconds: float,
     preview: str = "",
 ) -> Answer:
-    """The answer with this prediction."""
+    """The answer with this prediction. probabilities, logits: float32 [K]."""
     order = np.argsort(-probabilities, kind="stable")
     return Answer(
         name,

@@ -88,7 +88,7 @@ def page_of_form() -> Response | tuple[str, int]:
 
 @routes.post("/predict")
 def predict() -> tuple[Response, int]:
-    """The predictions for the images of a form, or for the one image that is the body."""
+    """The predictions for the images of a form, or for the image in the body."""
     model = served().model(form_value("model") or request.args.get("model"))
     answers = answers_for(model, uploads_in(request, served().limits))
     status = status_of(answers)
@@ -178,7 +178,7 @@ def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") ->
 
 
 def preview(image: np.ndarray) -> str:
-    """A small copy of the image within the page itself: a data address."""
+    """A small copy of the image, uint8 [H, W, 3], as a data address within the page."""
     small = Image.fromarray(image)
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     buffer = io.BytesIO()

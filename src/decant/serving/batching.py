@@ -22,7 +22,8 @@ class Predictor(Protocol):
     @property
     def dtype(self) -> str: ...
 
-    def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
+    def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [B, K], and what else the predictor computes [B, ...]. images: uint8 [B, H, W, 3]."""
 
 
 @dataclass(eq=False)  # two instances are never the same image
@@ -126,5 +127,5 @@ def compute(batch: list[Waiting]) -> None:
 
 
 def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Images of one size as a batch; a single one is not copied."""
+    """Images [H, W, 3] of one size as a batch [B, H, W, 3]; a single image is not copied."""
     return np.stack(images) if len(images) > 1 else images[0][None]

@@ -70,7 +70,7 @@ def heading(name: str, kind: str) -> list[str]:
 
 
 def braces(labels: Labels) -> str:
-    """{a="b"}, with the three characters escaped that the format asks for."""
+    """The labels as {a="b"}, with the three characters escaped that the format requires."""
     if not labels:
         return ""
     escaped = ((key, text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, text in labels)

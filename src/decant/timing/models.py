@@ -349,7 +349,7 @@ def count_cost(network, input_px: InputPx) -> tuple[float, float]:  # type: igno
 
     network.eval()
     counter = FlopCounterMode(display=False)
-    # The counter does not know the fused attention of every device; plain attention is two matrix products.
+    # The counter does not count the fused attention of every device; plain attention is two matrix products.
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, *height_width(input_px)))
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -74,12 +74,12 @@ def drawn_images(pixels: str, shape: str, input_px: int, count: int, seed: int) 
 
 
 def noise(draw: Draw, height: int, width: int) -> np.ndarray:
-    """Uniform noise: neighbouring pixels differ, so that every wrong weight of the resize shows."""
+    """Uniform noise, uint8 [height, width, 3]: neighbours differ, so that every wrong weight of the resize shows."""
     return draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def photo(draw: Draw, height: int, width: int) -> np.ndarray:
-    """A drawn vehicle, resized."""
+    """A drawn vehicle, resized: uint8 [height, width, 3]."""
     drawn = Image.fromarray(drawn_photo(96, 128, seed=int(draw.integers(20))))
     return np.array(drawn.resize((width, height), Image.Resampling.BICUBIC))
 

@@ -29,7 +29,7 @@ SCHEDULED_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Flags:
-    """Options of train.py that change the speed and not what is learnt, but for rounding."""
+    """Options of train.py that change the speed and, except for rounding, not the result."""
 
     workers: int = 1
     channels_last: bool = True
@@ -100,6 +100,7 @@ class TimmTraining:
         return done / (time.perf_counter() - started)
 
     def step(self, images: torch.Tensor, targets: torch.Tensor, losses: AverageMeter) -> None:
+        """One step. images: float32 [B, 3, H, W], normalised. targets: int64 [B]."""
         if self.flags.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.flags.bf16):

@@ -42,7 +42,7 @@ class Subject:
 
 
 def write_record(search: Search, subject: Subject, figures: bool = False) -> None:
-    """Write trials.csv and, once a trial is finished, the recipe and, if asked for, the figures."""
+    """Write trials.csv and, once a trial is finished, the recipe. figures: draw the figures too."""
     with locked(search.folder / "record"):
         trials = [trial for trial in search.trials(*OPEN, *ENDED) if is_drawn(search, trial)]
         if trials:
@@ -141,6 +141,7 @@ def recipe_text(search: Search, subject: Subject, best: FrozenTrial) -> str:
 
 
 def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
+    """The paragraphs above the settings of a recipe."""
     path = recipe_path(search, subject)
     short_path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     finished, pruned = search.trials(TrialState.COMPLETE), search.trials(TrialState.PRUNED)

@@ -83,7 +83,7 @@ def pruner_of(space: Space, epochs: int) -> optuna.pruners.BasePruner:
 def next_trial(search: Search, most: int | None) -> Iterator[Trial | None]:
     """Yield an interrupted trial or a new one with its parameters, which no other process has; else None.
 
-    most: trials of the search that may be started, those of other processes included; None: any number.
+    most: the largest number of trials of the search, other processes' trials included; None: no limit.
     """
     with locked(search.folder / "next"):
         trial, lock = interrupted_trial(search) or (None, None)

@@ -73,9 +73,9 @@ class TableSource(ContainerSource):
     ) -> None:
         if not any(layout.tables):
             raise UserError("data.source is csv, so data.table must name the CSV file.")
-        named = [*layout.tables, layout.images, layout.predict, layout.sample_submission, layout.class_file]
+        study_paths = [*layout.tables, layout.images, layout.predict, layout.sample_submission, layout.class_file]
         paths = [path for path in container.entries if not leads_out(path)]
-        keep = [name.strip("/").split("/")[0] for name in named]
+        keep = [name.strip("/").split("/")[0] for name in study_paths]
         super().__init__(container, wrapping(paths, 0, keep), splits, layout.encoding)
         self.table_name = ", ".join(layout.tables)
         self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")

@@ -85,8 +85,8 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
         if not {"table", "train"} & set(given) and has_class_folders(opened(folder, given)):
             return {"source": "folder", "path": str(folder), **given}
         refuse_no_images(folder, str(first), schema, given)
-        of_splits = [name for split in ("train", "val", "test") for name in of_split(shards, split)]
-        table = of_splits if len(of_splits) > 1 and "train" not in given else str(first)
+        split_files = [name for split in ("train", "val", "test") for name in of_split(shards, split)]
+        table = split_files if len(split_files) > 1 and "train" not in given else str(first)
         return table_data(folder, {"table": table, **{key: given[key] for key in given if key != "train"}})
     if "image_column" not in keys:
         keys["image_column"] = named_column(images, IMAGE_NAMES, folder, "image_column")
@@ -111,8 +111,8 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The table whose rows name files, or one per split, with its columns of file names and of labels."""
     container = opened(photos, given)
     images, short = images_of(container)
-    asked = given.get("table", tables_of(container))
-    candidates = [asked] if isinstance(asked, str) else list(asked)
+    names = given.get("table", tables_of(container))
+    candidates = [names] if isinstance(names, str) else list(names)
     tables = readable_tables(container, candidates, {base_name(path) for path in images}, given)
     chosen = dict(tables) if isinstance(given.get("table"), list) else tables_of_splits(tables, short, given)
     share, table, column = best_table(list(chosen.items())[:1] or tables, short, given)
@@ -285,8 +285,8 @@ def image_folders(images: Sequence[str], rows: Rows, column: str, given: Mapping
     if len(tops) != 2 or len(test) != 1 or "images" in given or "predict" in given:
         return {}
     (other,) = tops - set(test)
-    below = FileLookup([path for path in images if is_below(path, other)], other)
-    if matched_share(below, [row[column] for row in rows]) < LEAST_MATCHED:
+    lookup = FileLookup([path for path in images if is_below(path, other)], other)
+    if matched_share(lookup, [row[column] for row in rows]) < LEAST_MATCHED:
         return {}
     return {"images": other, "predict": test[0]}
 

@@ -185,8 +185,8 @@ def warn_of_sub_folders(below: Mapping[str, set[str]]) -> None:
     folders = divided(below)
     if folders:
         top, subs = next(iter(folders.items()))
-        named = ", ".join(f"{name}: train" for name in list(folders)[:4])
-        remedy = f"If the sub-folders are the classes: data.splits: {{{named}}}"
+        splits = ", ".join(f"{name}: train" for name in list(folders)[:4])
+        remedy = f"If the sub-folders are the classes: data.splits: {{{splits}}}"
         if all(map(split_of_name, subs)):
             remedy = f"They are named as splits: if they are, give the folder {top} instead of the folder above it"
         log.warning(
@@ -229,6 +229,6 @@ def warn_of_unlabelled(items: Sequence[ListedImage], layout: FolderLayout) -> No
 
 
 def key_for(folder: str, split: str) -> str:
-    """What a study says to name the split of a folder, for messages: data.splits: {lernen: train}."""
+    """The line of a study that names the split of a folder, for messages: data.splits: {lernen: train}."""
     mapping = yaml.safe_dump({folder: split}, default_flow_style=True, allow_unicode=True, width=10**6)
     return f"data.splits: {mapping.strip()}"

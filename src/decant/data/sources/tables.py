@@ -86,7 +86,7 @@ def guessed_encoding(content: bytes) -> str:
     """The likely code page of a text that is not UTF-8.
 
     In Western text letters with accents stand alone between ASCII letters. In Chinese, Japanese and Cyrillic text
-    they stand in runs; the bytes of frequent characters tell these apart.
+    they stand in runs; the bytes of frequent characters distinguish these.
     """
     runs = NOT_ASCII.findall(content)
     if sum(len(run) for run in runs if len(run) > 1) * 2 < sum(map(len, runs)):

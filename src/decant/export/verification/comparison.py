@@ -17,7 +17,7 @@ from decant.export.runtime import BrokenFile, OnnxClassifier, run
 from decant.export.verification.pillow_reference import Network
 
 ImageWithId = tuple[str, np.ndarray]  # id, uint8 [H, W, 3]
-FILLED_BATCHES = 16  # at most so many batches per batch size are filled up with synthetic images
+FILLED_BATCHES = 16  # largest number of batches per batch size that are filled up with synthetic images
 WAITING_BYTES = 1 << 27  # the largest sum, per batch size, of the images that wait for a batch
 MAX_BATCH_PIXELS = 32_000_000  # 384 MB after the graph has converted them to float32
 
@@ -43,7 +43,7 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class Sessions:
-    """The sessions that a comparison runs: the file, its parts and what it is compared with.
+    """The sessions that a comparison runs: the file, its parts and its reference.
 
     tap: the file's own preprocessing, images -> prepared. bare: the bare graph beside the file, if it exists. fp32: the
     file that an int8 file replaces; the expected predictions are then this file's.
@@ -164,10 +164,11 @@ def network_difference(
     expected: np.ndarray | None,
     prepared_by_file: np.ndarray,
 ) -> float | None:
-    """The largest |logit difference| of two networks with equal input.
+    """The largest |logit difference| of two networks with equal input; None without a second network.
 
-    The file is compared with the reference's network on the image that the file prepared, and the bare graph with
-    the reference's network on the image that the reference prepared.
+    logits, expected: [K]. prepared, prepared_by_file: float32 [3, height, width]. The file is compared with the
+    reference's network on the image that the file prepared, and the bare graph with the reference's network on the
+    image that the reference prepared.
     """
     network = sessions.reference.network
     if network is None or expected is None:
@@ -225,7 +226,7 @@ def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[
 
 
 def thinned(image: np.ndarray, max_pixels: int) -> np.ndarray:
-    """The image itself if it has at most `max_pixels`, else every second, third ... row and column of it.
+    """The image [H, W, 3] itself if it has at most `max_pixels`, else every second, third ... row and column of it.
 
     A graph that mixes the images of a batch does so at any size, and 32 images of 12 megapixels need several gigabytes.
     """

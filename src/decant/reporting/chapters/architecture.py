@@ -38,7 +38,7 @@ def architecture(results: ResultsFiles, base: Path) -> str:
 
 
 def _answer(results: ResultsFiles) -> str:
-    """What is exported, and what it saves beside the ensemble."""
+    """Sentences on the exported network, and on the time and size that it saves beside the ensemble."""
     settings, (teachers, _) = results.study.get("student", {}), pooled_teachers(results)
     sentences = []
     if settings.get("architecture"):

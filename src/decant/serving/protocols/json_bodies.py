@@ -54,7 +54,7 @@ def pixels_of(values: Any, shape: Any = None) -> np.ndarray:
     Raises Refused for anything else.
     """
     try:
-        array = np.array(values, dtype=np.float64)  # NumPy's own choice for a text would take its length per value
+        array = np.array(values, dtype=np.float64)  # else one text would make each value take its length
     except (ValueError, TypeError, OverflowError):
         raise bad_request("the images are not arrays of equal rows; images of one request have one size") from None
     if not array.size:

@@ -195,6 +195,6 @@ def tensor(wanted: WantedOutput, values: np.ndarray, names: Sequence[str]) -> tu
 
 
 def ranked(values: np.ndarray, names: Sequence[str], count: int) -> list[str]:
-    """The highest values as Triton writes them: value:index:name."""
+    """The highest of values [K], as Triton writes them: value:index:name."""
     order = np.argsort(-values, kind="stable")[:count]
     return [f"{values[index]:f}:{index}:{names[index]}" for index in order]

@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = list(ablations.changes) if given.changes is None else [UNCHANGED, *given.changes]
     for name in set(names) - set(ablations.changes):
         raise UserError(f"{given.file} has no change {name!r}; {nearest(name, ablations.changes)}")
-    asked, given.study = list(given.set), ablations.study
+    further_overrides, given.study = list(given.set), ablations.study
     experiments = {}
     for name in dict.fromkeys(names):
-        given.set = [*overrides(ablations, name, given.seeds), *asked]
+        given.set = [*overrides(ablations, name, given.seeds), *further_overrides]
         experiments[name] = experiment_of(given)
     study = Path(ablations.study).stem
     earlier, rows = read_results_table(out / "ablations.csv"), []

@@ -1,4 +1,4 @@
-"""What cleaning takes away and what it suggests, on labels whose mistakes are known or were judged by people."""
+"""What cleaning sets aside and suggests, on labels whose mistakes are known or were judged by people."""
 
 import argparse
 from collections.abc import Sequence

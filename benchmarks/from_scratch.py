@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_results_table(rows, given.out / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
     record_measurement(given.out, ["from_scratch.csv"], {"name": given.recipe, "digest": ""})
     for budget in given.minutes:
-        found = np.array([row["accuracy"] for row in rows if row["budget_minutes"] == budget])
-        print(f"{budget:g} minutes: mean accuracy {found.mean():.4f} over {len(found)} seeds")
+        accuracies = np.array([row["accuracy"] for row in rows if row["budget_minutes"] == budget])
+        print(f"{budget:g} minutes: mean accuracy {accuracies.mean():.4f} over {len(accuracies)} seeds")
 
 
 def row_of(experiment: Experiment, name: str) -> dict[str, object]:

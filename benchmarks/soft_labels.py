@@ -1,7 +1,7 @@
 """How fast soft labels are made, beside the bare forward pass of the same networks, and how much memory it takes.
 
 Views of noise are rendered, predicted by a network of random weights and stored; the forward pass alone has views in
-memory. Both alternate. On Linux the memory of labelling 5,000 and 50,000 images is measured too.
+memory. The two alternate. On Linux the memory of labelling 5,000 and 50,000 images is measured too.
 """
 
 import argparse

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def flow_text() -> str:
-    """The diagram of the flow as SVG, from the table of stages; without those of a refit, which repeat it."""
+    """The diagram of the flow as SVG, from the table of stages; without the stages of a refit, which repeat it."""
     stages = [stage for stage in GRAPH if not stage.name.startswith(REFIT)]
     return flow_svg([FlowStage(stage.name, reads_in_table(stage), stage.script) for stage in stages])
 

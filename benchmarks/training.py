@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "  DECANT_DATA=/where/your/data/is python benchmarks/training.py --study cars_body",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--profile", action="store_true", help="what the time of a step goes to and what each lever"
-                        " brings, instead of the comparison with timm")  # fmt: skip
+    parser.add_argument("--profile", action="store_true", help="measure the parts of a step's time and the effect of"
+                        " each lever, instead of the comparison with timm")  # fmt: skip
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"any of"
                         f" {', '.join(NETWORKS)} (default: all)")  # fmt: skip
     parser.add_argument("--study", metavar="NAME|FILE", help="train on the JPEG files of this study (default: drawn"

@@ -1,6 +1,6 @@
 """Store the probabilities of each active teacher for the views that the student will see.
 
-A teacher whose weight in the ensemble is 0 is not active. With another number of views, those that are there are kept.
+A teacher whose weight in the ensemble is 0 is not active. If the number of views changes, stored views are kept.
 """
 
 from collections.abc import Sequence

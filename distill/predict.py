@@ -1,10 +1,10 @@
 """Predict the classes of images with an exported file: a CSV with one row per image.
 
 PHOTOS are folders, zip or tar archives, or image files. The columns are path, class (the most probable one), its
-probability, accept (whether it reaches the file's thresholds; empty for a file without any), reason (why an image
-cannot be read; its prediction is then empty) and p(CLASS) for each class. A checkout and the packages onnxruntime,
-numpy and pillow are enough. Exit code: 0 if the CSV was written, also if some images cannot be read; 2 if no image can
-be read or an input is missing or wrong.
+probability, accept (true if it reaches the file's thresholds; empty for a file without thresholds), reason (why an
+image cannot be read; its prediction is then empty) and p(CLASS) for each class. A checkout and the packages
+onnxruntime, numpy and pillow are enough. Exit code: 0 if the CSV was written, also if some images cannot be read; 2 if
+no image can be read or an input is missing or wrong.
 """
 
 import argparse

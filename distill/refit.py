@@ -1,7 +1,7 @@
 """Train the chosen models of a study with `final: refit` again, on train, val and test, for the images to predict.
 
-Recipes, epochs, regularisation, temperatures and weights stay as they were chosen. The submissions of the report are
-then those of these models; all numbers stay those of the models before.
+Recipes, epochs, regularisation, temperatures and weights stay as they were chosen. The submissions then come from these
+models; all numbers of the report stay those of the models before.
 """
 
 from collections.abc import Sequence

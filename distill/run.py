@@ -61,7 +61,7 @@ def planned_lines(experiment: Experiment) -> list[str]:
 
 
 def take_photos(options: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Write the study of the photos, or find it, and let it be the study to run; print what it assumes."""
+    """Write a study for the photos, or take the one that exists, as the study to run; print its assumptions."""
     if given.study != options.get_default("study"):
         options.error("give PHOTOS or --study, not both")
     wishes = Wishes(given.metric, given.time_limit, given.allow_downloads, tuple(given.set))
@@ -73,13 +73,13 @@ def take_photos(options: argparse.ArgumentParser, given: argparse.Namespace) -> 
 def run_chain(given: argparse.Namespace) -> None:
     experiment = experiment_of(given)
     if given.publish:
-        published_folder(experiment)  # raises now what would otherwise be raised at the end
+        published_folder(experiment)  # raises its errors now, not at the end of the run
     chain = Chain(experiment)
     for script in chain.scripts():
         for line in chain.build(script):
             print(line, flush=True)
-        only = ["--publish"] if given.publish and script == SCRIPTS[-1] else []
-        script_module(script).main([*common_words(given), *only])
+        publish = ["--publish"] if given.publish and script == SCRIPTS[-1] else []
+        script_module(script).main([*common_words(given), *publish])
 
 
 if __name__ == "__main__":

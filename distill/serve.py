@@ -2,7 +2,7 @@
 
 A checkout and the packages onnxruntime, numpy, pillow, flask and waitress are enough. The page classifies images that
 are chosen, dropped, pasted or taken. Programs send them to /predict; /openapi.json describes all addresses. Only this
-machine reaches the app unless --host says otherwise. A file that is replaced is loaded again.
+machine reaches the app unless --host gives another address. A file that is replaced is loaded again.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)"
     )
-    options.add_argument("--port", type=port_number, default=8000, help="0 takes a free one (default: %(default)s)")
+    options.add_argument("--port", type=port_number, default=8000, help="0: a free one (default: %(default)s)")
     options.add_argument(
         "--max-mb",
         type=above_zero,
@@ -157,8 +157,8 @@ def announce(models: Sequence[ServedModel], host: str, port: int) -> None:
             "password nor encryption. docs/hosting.md explains how to put a proxy in front of it.",
             file=sys.stderr,
         )
-    shown = f"[{host}]" if ":" in host else host
-    print(f"open http://{shown}:{port}/ (Ctrl-C stops the server)", flush=True)
+    address = f"[{host}]" if ":" in host else host
+    print(f"open http://{address}:{port}/ (Ctrl-C stops the server)", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Examine a study's images and labels, set aside what is broken, group duplicates, flag wrong labels."""
+"""Examine a study's images and labels: set broken files aside, group duplicates, flag doubtful labels."""
 
 from collections.abc import Sequence
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show_rate_range(experiment: Experiment, name: str) -> None:
-    """Write the range test of a teacher as a table and a picture, and print the rate that it suggests."""
+    """Write the range test of a teacher as a table and a figure, and print the rate that it suggests."""
     folder = experiment.workspace.folder / "rate_range" / name
     stage = f"teachers/{name}"
     rows = learning_rate_range(experiment, stage, inputs_of(experiment, stage))

@@ -1,7 +1,7 @@
 """Review a study: teachers compared, ensemble, student beside its twin, accuracy against time.
 
-Writes runs/<study>/review.html, and says how to see the offline runs and how to send them to W&B. With --wandb online
-it also writes a report in the study's W&B project.
+Writes runs/<study>/review.html, and prints the commands that show the offline runs and send them to W&B. With --wandb
+online it also writes a report in the study's W&B project.
 """
 
 from collections.abc import Sequence

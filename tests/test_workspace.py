@@ -83,7 +83,7 @@ def test_a_finished_and_unchanged_stage_is_not_built_again(chain):
 def test_skipping_is_told_and_told_once(chain, caplog):
     caplog.set_level("INFO")
     chain.run()
-    Workspace._said.clear()
+    Workspace._logged.clear()
     caplog.clear()
     first = chain.run()[0]
     chain.run()

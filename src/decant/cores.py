@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 STAT = Path("/proc/stat")
-LOOKS, PAUSE_S = 5, 0.004
+SAMPLES, PAUSE_S = 5, 0.004
 SPINS = 10_000  # of libgomp, before a thread that waits falls asleep; its own default is 30 times as many
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
@@ -20,13 +20,13 @@ def usable_cores() -> int:
 
 
 def cores_are_free() -> bool:
-    """True if no other program computes and this process may use every core; False if the system does not tell.
+    """True if no other program computes and this process may use every core; False if the system does not report it.
 
     Where the process may use some cores alone, the count of running threads does not say on which cores they run.
     """
     running = []
     try:
-        for _ in range(LOOKS):
+        for _ in range(SAMPLES):
             running.append(running_threads())
             time.sleep(PAUSE_S)
     except (OSError, KeyError, ValueError):
@@ -41,7 +41,7 @@ def running_threads() -> int:
 
 
 def choose_waiting() -> None:
-    """Set the variables by which OpenMP's threads wait, unless the user has. To be called before torch is loaded.
+    """Set the variables by which OpenMP's threads wait, unless the user has set them. Call it before torch is loaded.
 
     A thread that falls asleep is slow to go on, and a training step waits hundreds of times. But a thread that spins
     takes its core from other programs. So they spin, and only briefly, if the cores are free now.

@@ -1,4 +1,4 @@
-"""The error for a user's mistake, its end in one line on stderr, and suggestions for mistyped names."""
+"""The error for a user's mistake, its one line on stderr with exit code 2, and suggestions for mistyped names."""
 
 import difflib
 import errno
@@ -39,8 +39,8 @@ def exit_on_user_error(stopped: str = "stopped") -> Iterator[None]:
     except OSError as error:
         if error.errno not in MENDS:
             raise
-        place = error.filename or "a file"
-        log.error("error: %s: %s; %s", place, error.strerror, MENDS[error.errno])
+        path = error.filename or "a file"
+        log.error("error: %s: %s; %s", path, error.strerror, MENDS[error.errno])
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         log.error("%s", stopped)

@@ -17,7 +17,7 @@ from decant.cores import usable_cores
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEEP_BYTES = 2**31 - 1  # the largest value of mallopt's int
 CPUINFO = Path("/proc/cpuinfo")
-# They decide the speed of int8 and bf16. The names are those of Linux on x86 and ARM.
+# They decide the speed of int8 and bf16. Linux uses these names on x86 and ARM.
 INSTRUCTION_SETS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
     "asimddp", "i8mm", "bf16", "sve",
@@ -93,12 +93,12 @@ def cpu() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """Return the processor's model name, or the machine type if the system does not know the name."""
+    """Return the processor's model name, or the machine type if the system does not list the name."""
     return cpuinfo_value("model name") or platform.processor() or platform.machine()
 
 
 def instruction_sets() -> list[str]:
-    """Return those of INSTRUCTION_SETS that the processor has; [] if the system does not list them."""
+    """Return the INSTRUCTION_SETS that the processor has; [] if the system does not list them."""
     flags = (cpuinfo_value("flags") or cpuinfo_value("Features")).split()  # x86, ARM
     return [name for name in INSTRUCTION_SETS if name in flags]
 

@@ -1,7 +1,7 @@
 """The processes that `accelerate launch` starts for one script. They share the work of a stage; the first one writes.
 
-Outside `working_together` each process is alone, so what it does for itself waits for no other one. Values are
-exchanged as tensors and JSON, never as pickles.
+Outside `working_together` each process works alone, and waits for no other process. Values are exchanged as tensors and
+JSON, never as pickles.
 """
 
 import json
@@ -53,7 +53,7 @@ class Team:
             tensor.copy_(total.view(tensor.shape))
 
     def whole(self, part: np.ndarray, n: int) -> np.ndarray:
-        """The array of n rows whose rows `self.part` are `part`, put together from all processes. float32."""
+        """The array of n rows, float32 [n, ...], put together from all processes. part: its rows `self.part`."""
         if self.count == 1:
             return part
         rows = np.zeros((n, *part.shape[1:]), dtype=np.float32)
@@ -61,7 +61,7 @@ class Team:
         return self.sum(rows)
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum of the processes' arrays, float32."""
+        """The sum of the processes' arrays, float32, with the shape of each."""
         if self.count == 1:
             return array
         total = torch.from_numpy(array).to(exchange_device())
@@ -103,13 +103,13 @@ def launched() -> Team:
 
 
 def team() -> Team:
-    """The processes that share the present work: those that were launched within `working_together`, else ALONE."""
+    """The processes that share the present work: all launched ones within `working_together`, else ALONE."""
     return _working.get()
 
 
 @contextmanager
 def working_together() -> Iterator[Team]:
-    """All launched processes must enter the block, and do the same in it but for their parts."""
+    """Let all launched processes share the work of the block. Each must enter it and do the same, on its own part."""
     token = _working.set(launched())
     try:
         yield launched()

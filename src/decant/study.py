@@ -193,7 +193,7 @@ class Geometry(Choice):
     fit: Literal["auto", "crop", "stretch", "pad"] = Field(
         "auto",
         description="crop: the centre; stretch: the whole image, distorted; pad: the whole image, grey beside it; "
-        "auto: crop for nearly square images, else what probes on train and val prefer",
+        "auto: crop for nearly square images, else chosen by probes on train and val",
     )
     aspect: float | None = Field(
         None, ge=0.2, le=5, description="width / height of the inputs; default: decided if fit is auto, else 1"
@@ -256,8 +256,8 @@ class Training(Choice):
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
     head: Literal["random", "probe", "zero_shot", "mlp"] = Field(
         "random",
-        description="the head's start. probe: fitted to features; zero_shot: the same, drawn to what open_clip's text "
-        "tower makes of the class names; mlp: random, with a hidden layer, for teachers",
+        description="start of the head. probe: fitted to features; zero_shot: the same, regularised towards the head "
+        "that open_clip's text tower gives for the class names; mlp: random, with a hidden layer, for teachers",
     )
     prompts: list[str] = Field(
         ["a photo of a {}."], min_length=1, description="zero_shot: texts with {} for the class name, averaged"
@@ -354,7 +354,7 @@ class Teacher(Training):
         0.0, ge=0, description="tau of logit adjustment for rare classes (Menon et al. 2021); 1 is usual, 0: none"
     )
     minutes: float | None = Field(
-        None, gt=0, description="lowers the epochs so that all training takes about so long here; a step is timed once"
+        None, gt=0, description="about how long all training may take: lowers the epochs; a step is timed once"
     )
     rand_augment: int = Field(0, ge=0, le=30, description="magnitude of RandAugment on training views; 0: none")
     auxiliary_weight: float = Field(
@@ -484,7 +484,7 @@ class Study(Choice):
     publish: bool = Field(True, description="whether --publish may write results/<study>")
     final: Literal["none", "refit"] = Field(
         "none",
-        description="models for the images to predict. none: those that were chosen; refit: the same recipes trained "
+        description="models for the images to predict. none: the chosen models; refit: the same recipes trained "
         "again on train, val and test, for these predictions alone",
     )
     data: Data = Data()

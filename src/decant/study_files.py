@@ -1,4 +1,4 @@
-"""The YAML of a study: its own file, those that it extends, its recipes and the overrides, as one mapping."""
+"""The YAML of a study: its own file, the studies that it extends, its recipes and the overrides, as one mapping."""
 
 import difflib
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def read_study(name_or_path: str, overrides: list[str], root: Path) -> dict[str,
 
 
 def study_files(name_or_path: str, root: Path = ROOT) -> list[Path]:
-    """The study's file and those that it extends and names, for provenance."""
+    """The study's file, the studies that it extends and the recipes that it names, for provenance."""
     path = find_study(name_or_path, root)
     whole = read_extended(path, root)
     files, raw = [path], read_yaml(path)
@@ -55,11 +55,12 @@ def find_study(name_or_path: str, root: Path, beside: Path = Path()) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UserError if the file is missing, unreadable or contains no mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.stem, [other.stem for other in path.parent.glob("*.yaml")], n=1)
-        raise UserError(f"{path} does not exist" + (f"; did you mean {near[0]}?" if near else "")) from None
+        similar = difflib.get_close_matches(path.stem, [other.stem for other in path.parent.glob("*.yaml")], n=1)
+        raise UserError(f"{path} does not exist" + (f"; did you mean {similar[0]}?" if similar else "")) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable YAML: {error}") from None
     if not isinstance(content, dict):
@@ -98,8 +99,12 @@ def without_reasons(section: dict[str, Any], replaced: Iterable[str]) -> dict[st
     why, keys = section.get("why"), set(replaced)
     if not isinstance(why, dict):
         return dict(section)
-    kept = {of: reason for of, reason in why.items() if not keys & {key.strip() for key in str(of).split(",")}}
-    return {**section, "why": kept}
+    remaining = {
+        reason_keys: reason
+        for reason_keys, reason in why.items()
+        if not keys & {key.strip() for key in str(reason_keys).split(",")}
+    }
+    return {**section, "why": remaining}
 
 
 def without_nulls(raw: dict[str, Any]) -> dict[str, Any]:

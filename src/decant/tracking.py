@@ -36,7 +36,7 @@ FULL_BYTES = 64 * 1024  # a disk with less free space cannot take the end of a r
 LINE_EVERY_S = 15
 LONGEST_TAG, LONGEST_NAME = 64, 128  # characters that W&B accepts
 STEPS = {"loss": "epoch", "val_*": "epoch", "images_per_second": "epoch", "head/val_*": "head/strength"}
-_warned: set[str] = set()  # what this process has warned of: it says each once
+_warned: set[str] = set()  # kinds of trouble that this process has warned of, once each
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Record:
-    """What W&B gets of a finished stage. part: of the stage, if it is recorded as several runs.
+    """The results of a finished stage for W&B. part: of the stage, if it is recorded as several runs.
 
     summary: values of the runs' table. tables, confusions: name -> rows. images: table -> its images, one per row; they
     are asked for only if the study's images may be shared.
@@ -75,9 +75,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Job:
-    """What a W&B run is of. group: runs that belong together. kind: of runs with the same columns (`job_type`).
+    """The work that a W&B run records. group: of runs that belong together. kind: of runs with the same columns.
 
-    reads: the artifacts that it was made from. share: False sends no image, code, git commit or console output.
+    kind is W&B's `job_type`. reads: the artifacts that it was made from. share: False sends no image, code, git commit
+    or console output.
     """
 
     project: str
@@ -165,12 +166,12 @@ def wandb_run(mode: Mode, folder: Path, job: Job) -> Iterator[Log]:
 
 
 def from_server(ask: Callable[[], str]) -> str | None:
-    """Return what a call to W&B's server gives; None, with a warning, if it fails or does not answer in time."""
-    answers: list[str] = []
+    """Return the result of a call to W&B's server; None, with a warning, if it fails or does not answer in time."""
+    results: list[str] = []
 
     def call() -> None:
         try:
-            answers.append(ask())
+            results.append(ask())
         except Exception as error:
             warn_once("server", f"W&B's server did not do what was asked: {error}")
 
@@ -180,7 +181,7 @@ def from_server(ask: Callable[[], str]) -> str | None:
     if thread.is_alive():
         warn_once("server", f"W&B's server did not answer within {LONGEST_WAIT_S} s")
         end_service()
-    return answers[0] if answers else None
+    return results[0] if results else None
 
 
 class StartedRun:
@@ -291,17 +292,17 @@ def wandb_artifact(artifact: Artifact, reads: Sequence[Artifact] = ()) -> Any:
     """The artifact as W&B's own. W&B gives the same name and content one version, so a reader can make it anew."""
     import wandb
 
-    metadata = {"version": artifact.version, "inputs": [one.label for one in reads]}
-    made = wandb.Artifact(accepted(artifact.name), artifact.kind, metadata=metadata)
+    metadata = {"version": artifact.version, "inputs": [read.label for read in reads]}
+    converted = wandb.Artifact(accepted(artifact.name), artifact.kind, metadata=metadata)
     for name, path in artifact.files.items():
-        made.add_file(str(path), name, policy="immutable", skip_cache=True)  # not copied: stages do not change
-    with made.new_file("version.json", encoding="utf-8") as file:  # two versions may have equal files
+        converted.add_file(str(path), name, policy="immutable", skip_cache=True)  # not copied: stages do not change
+    with converted.new_file("version.json", encoding="utf-8") as file:  # two versions may have equal files
         json.dump({"version": artifact.version}, file)
-    return made
+    return converted
 
 
 def log_table(run: Any, name: str, rows: Sequence[Row], images: Sequence[np.ndarray]) -> None:
-    """Log a table; `images`, if there are any, are its first column."""
+    """Log a table. images: its first column, uint8 [H, W, 3] per row; empty for none."""
     import wandb
 
     columns: list[str | int] = [*rows[0]] if rows else []
@@ -353,8 +354,8 @@ def progress(items: Iterable[Item], what: str, total: int | None = None, unit: s
 
 def progress_line(what: str, count: int, total: int | None, seconds: float, unit: str) -> str:
     rate = count / seconds if seconds else 0.0
-    left = f", {seconds_text((total - count) / rate)} left" if total and rate else ""
-    return f"{what}: {count}{f' of {total}' if total else ''} {unit}, {rate:.1f} {unit}/s{left}"
+    remaining = f", {seconds_text((total - count) / rate)} left" if total and rate else ""
+    return f"{what}: {count}{f' of {total}' if total else ''} {unit}, {rate:.1f} {unit}/s{remaining}"
 
 
 def seconds_text(seconds: float) -> str:

@@ -31,7 +31,7 @@ FINGERPRINT_DIGITS = 12
 
 
 class Undecided(Exception):
-    """A value that must be measured first, asked for while nothing may be measured."""
+    """Raised for a value that must be measured first, where nothing may be measured."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Workspace:
     code: names the code that builds stages; it is written beside their files.
     """
 
-    _said: ClassVar[set[str]] = set()  # messages that this process has logged already
-    _passing: ClassVar[dict[tuple[Path, str], Any]] = {}  # what is decided for this process alone, by store and key
+    _logged: ClassVar[set[str]] = set()  # messages that this process has logged already
+    _passing: ClassVar[dict[tuple[Path, str], Any]] = {}  # values decided for this process alone, by store and key
 
     def __init__(self, runs: Path, study: str, code: str = "") -> None:
         if study == STORE:
@@ -65,7 +65,7 @@ class Workspace:
         self.store = runs / STORE
         self.folder = runs / study
         self.code = code
-        self.used: dict[str, StageResult] = {}  # stage name -> what this process asked for last
+        self.used: dict[str, StageResult] = {}  # stage name -> the stage that this process asked for last
 
     def stage(
         self,
@@ -87,7 +87,7 @@ class Workspace:
             with locked(result.folder):
                 if not is_whole(result.folder):  # it may have been built while this process waited
                     self._build(result, settings, reads, version, build, resumable)
-        self._say_once(f"{name}: unchanged, kept in {result.folder}")
+        self._log_once(f"{name}: unchanged, kept in {result.folder}")
         point_latest(self.folder / name, result.folder)
         return result
 
@@ -131,10 +131,10 @@ class Workspace:
         }
         write_json(folder / FINISHED, record)
         log.info("%s: done in %.0f s", result.name, seconds)
-        self._said.add(f"{result.name}: unchanged, kept in {folder}")
+        self._logged.add(f"{result.name}: unchanged, kept in {folder}")
 
     def decided(self, key: str, decide: Callable[[], Any] | None) -> Any:
-        """Return a value that a clock or a hub decides: decided once, stored, and the same from then on.
+        """Return a value that depends on a clock or a hub. It is decided once, stored, and the same from then on.
 
         A `Passing` value is the same for the rest of the process, and is decided anew by the next one. decide: None
         where nothing may be measured; raises Undecided if the value is not stored yet.
@@ -155,9 +155,9 @@ class Workspace:
                     write_json(path, {**values, key: value})
         return read_decided(path)[key]
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _log_once(self, message: str) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
             log.info(message)
 
 
@@ -210,7 +210,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """True if the stage was finished and its files still have their sizes; else the mark `finished.json` goes."""
+    """True if the stage was finished and its files still have their sizes; else `finished.json` is deleted."""
     if not (folder / FINISHED).is_file():
         return False
     changed = changed_files(folder)
@@ -229,7 +229,7 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """What the workspace wrote down when the stage in `folder` was finished."""
+    """The record that was written when the stage in `folder` was finished."""
     record: dict[str, Any] = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
     return record
 
@@ -264,7 +264,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows (at least one) as CSV, atomically; the columns are those of the first row."""
+    """Write rows (at least one) as CSV, atomically; the first row gives the columns."""
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

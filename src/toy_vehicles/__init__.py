@@ -81,14 +81,17 @@ def generate(
 
 
 def _written(folder: Path, plans: list[Plan], seed: int) -> Generator[object]:
-    """Write the files; yield something after each."""
+    """Write the files; yield the plan of each after it is written."""
     for plan in plans:
         write_file(folder, plan, seed)
         yield plan
 
 
 def _written_by(count: int, folder: Path, arguments: list[float]) -> Generator[object]:
-    """The same by several processes, which are new ones: a fork of this one would copy locks that its threads hold."""
+    """Write the files with `count` processes; yield a line after each file.
+
+    The processes are started anew: a fork of this one would copy locks that its threads hold.
+    """
     command = [sys.executable, "-m", "toy_vehicles.part"]
     with ExitStack() as running:
         workers = []

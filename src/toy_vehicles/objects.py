@@ -143,7 +143,7 @@ def _building(at: tuple[float, float], setting: Setting, rng: np.random.Generato
 
 
 def _behind_vehicle(parts: list[Part], camera: Camera) -> bool:
-    """Return whether the object is at least 1.5 m behind the vehicle, which is at the origin."""
+    """Return True if the object is at least 1.5 m behind the vehicle, which is at the origin."""
     middle = (parts[0].low + parts[0].high) / 2
     behind = float((middle - camera.eye) @ camera.forward)
     return behind > float(-camera.eye @ camera.forward) + 1.5

@@ -1,4 +1,4 @@
-"""Draws every nth of the planned files, in a process of its own, and prints a line after each: `generate` starts it."""
+"""A program that draws every nth of the planned files and prints a line after each. `generate` starts it."""
 
 import json
 import sys
@@ -9,7 +9,10 @@ from toy_vehicles.plan import plan_files
 
 
 def main(folder: str, first: int, step: int, arguments: list[float]) -> None:
-    """arguments: images, size_px, seed, classes and test_share of `generate`."""
+    """Draw the files first, first + step, … into `folder`.
+
+    arguments: images, size_px, seed, classes and test_share of `generate`.
+    """
     images, size_px, seed, classes = (int(value) for value in arguments[:4])
     for plan in plan_files(images, size_px, seed, classes, arguments[4])[first::step]:
         write_file(Path(folder), plan, seed)

@@ -157,7 +157,7 @@ def _with_faults(
 ) -> list[Plan]:
     """Distribute the faults: labels and broken files in train, one of seven oddities in val or test."""
     plans = list(plans)
-    free = {True: [], False: []}  # type: dict[bool, list[int]]
+    free: dict[bool, list[int]] = {True: [], False: []}  # is of train -> faultless plans
     for index in rng.permutation(len(plans)).tolist():
         free[plans[index].path.startswith("train/")].append(index)
     mislabelled = round(WRONG_LABELS * len(free[True]))

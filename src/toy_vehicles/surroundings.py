@@ -122,15 +122,15 @@ def strips(
 
 def _cut(corners: Floats, depth: Floats) -> Floats:
     """Return the part of a polygon [n, 3] at positive depth [n]; empty if there is none."""
-    kept = []
+    visible = []
     for i in range(len(corners)):
         j = (i + 1) % len(corners)
         if depth[i] > 0:
-            kept.append(corners[i])
+            visible.append(corners[i])
         if depth[i] * depth[j] < 0:
             t = depth[i] / (depth[i] - depth[j])
-            kept.append(corners[i] * (1 - t) + corners[j] * t)
-    return np.array(kept)
+            visible.append(corners[i] * (1 - t) + corners[j] * t)
+    return np.array(visible)
 
 
 def road(draw: ImageDraw.ImageDraw, camera: Camera, setting: Setting, rails: bool, rng: np.random.Generator) -> None:

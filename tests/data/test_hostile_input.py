@@ -54,7 +54,7 @@ def built(path: Path) -> Manifest:
     """The manifest, after a check that it has one row for each file that the source lists."""
     source = opened(path)
     manifest = build_manifest(source, Data(), 0)
-    assert manifest.rows["path"].tolist() == [item.path for item in source.found()]
+    assert manifest.rows["path"].tolist() == [item.path for item in source.list_images()]
     return manifest
 
 

@@ -25,7 +25,7 @@ from decant.data.manifest import (
     row_id,
     write_manifest,
 )
-from decant.data.sources.base import BaseSource, Found
+from decant.data.sources.base import BaseSource, ListedImage
 from decant.errors import UserError
 from decant.study import Data
 
@@ -39,14 +39,14 @@ def png(shade: int, size: tuple[int, int] = (8, 6)) -> bytes:
 class MemorySource(BaseSource):
     """A source in memory."""
 
-    def __init__(self, found: Sequence[Found], files: dict[str, bytes | BrokenImage], classes: list[str]) -> None:
+    def __init__(self, found: Sequence[ListedImage], files: dict[str, bytes | BrokenImage], classes: list[str]) -> None:
         super().__init__(Path("memory"))
         self.items, self.files, self.classes = found, files, classes
 
     def digest(self) -> str:
         return ""
 
-    def _found(self) -> Iterable[Found]:
+    def _list_images(self) -> Iterable[ListedImage]:
         return self.items
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
@@ -59,9 +59,9 @@ def memory_source() -> MemorySource:
     """Two classes with three images each, and one file for each kind of problem."""
     files: dict[str, bytes | BrokenImage] = {f"{label}/{n}.png": png(n) for label in "ab" for n in range(3)}
     files |= {"a/bad.png": b"no image", "a/off.png": BrokenImage("bad sector"), "new/1.png": png(7)}
-    found = [Found(path, path[0], None) for path in files if path[0] != "n"]
-    found += [Found("a/known.png", "a", None, "a link"), Found("a/lost.png", "a", "train")]
-    found += [Found("new/1.png", None, "predict"), Found("c/1.png", None, "train")]
+    found = [ListedImage(path, path[0], None) for path in files if path[0] != "n"]
+    found += [ListedImage("a/known.png", "a", None, "a link"), ListedImage("a/lost.png", "a", "train")]
+    found += [ListedImage("new/1.png", None, "predict"), ListedImage("c/1.png", None, "train")]
     files["c/1.png"] = png(9, (5, 9))
     return MemorySource(found, files, ["a", "b", "c"])
 
@@ -72,7 +72,7 @@ def built() -> Manifest:
 
 def test_every_listed_file_has_a_row_kept_or_set_aside() -> None:
     rows = built().rows.set_index("path")
-    assert list(rows.index) == [item.path for item in memory_source().found()]
+    assert list(rows.index) == [item.path for item in memory_source().list_images()]
     reasons = rows["reason"][rows["action"] == "drop"].to_dict()
     assert reasons == {
         "a/bad.png": "broken: not an image, or one of an unknown format",
@@ -111,7 +111,7 @@ def test_a_class_without_an_image_to_train_on_is_left_out_and_its_rows_have_a_re
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = memory_source()
-    source.items = [*source.items, Found("val/c.png", "c", "val")]
+    source.items = [*source.items, ListedImage("val/c.png", "c", "val")]
     source.files["val/c.png"] = png(8)
     result = build_manifest(source, Data(), 0)
     assert result.classes == ["a", "b"]
@@ -158,7 +158,7 @@ def test_a_manifest_is_unchanged_after_writing_and_reading(tmp_path: Path) -> No
 
 def test_paths_in_any_script_are_stored_exactly(tmp_path: Path) -> None:
     source = memory_source()
-    source.items = [*source.items, Found("ä/車 🚗.png", "a", None, "odd")]
+    source.items = [*source.items, ListedImage("ä/車 🚗.png", "a", None, "odd")]
     write_manifest(build_manifest(source, Data(), 0), tmp_path / "m.parquet")
     assert read_manifest(tmp_path / "m.parquet").rows["path"].iloc[-1] == "ä/車 🚗.png"
 
@@ -228,7 +228,7 @@ def test_an_image_without_a_label_is_to_predict_in_test_set_aside_in_val_and_els
     given: str, split: str
 ) -> None:
     source = memory_source()
-    source.items = [*source.items, Found("new/2.png", None, given)]
+    source.items = [*source.items, ListedImage("new/2.png", None, given)]
     source.files["new/2.png"] = png(8)
     row = build_manifest(source, Data(), 0).rows.set_index("path").loc["new/2.png"]
     assert row["split"] == split

@@ -9,7 +9,7 @@ import pytest
 from decant.data.images import decode
 from decant.data.manifest import build_manifest
 from decant.data.sources import open_source
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.errors import UserError
 from decant.study import Data
 
@@ -35,9 +35,9 @@ def test_rows_pixels_and_classes_are_those_of_torchvision(
     data = Data(source=name, path="cifar", download=True)  # type: ignore[arg-type]
     source = open_source(data, tmp_path, tmp_path)
     assert FakeCifar.arguments == (str(tmp_path / "cifar"), True)
-    assert list(source.found())[3:5] == [
-        Found("train#3", "automobile", "train"),
-        Found("test#0", "airplane", "test"),
+    assert list(source.list_images())[3:5] == [
+        ListedImage("train#3", "automobile", "train"),
+        ListedImage("test#0", "airplane", "test"),
     ]
     pixels = {path: decode(content) for path, content in source.read(["test#1", "train#2"])}
     np.testing.assert_array_equal(pixels["test#1"], FakeCifar("", False, False).data[1])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from decant.data.manifest import build_manifest, draw_splits
 from decant.data.sources import open_source
-from decant.data.sources.base import Found, Source
+from decant.data.sources.base import ListedImage, Source
 from decant.errors import UserError
 from decant.study import Data
 
@@ -34,8 +34,8 @@ def opened(root: Path, **options: object) -> Source:
     return open_source(Data(**settings), root, root / "work")  # type: ignore[arg-type]
 
 
-def items(source: Source) -> dict[str, Found]:
-    listed = list(source.found())
+def items(source: Source) -> dict[str, ListedImage]:
+    listed = list(source.list_images())
     assert len({item.path for item in listed}) == len(listed)
     return {item.path: item for item in listed}
 
@@ -47,10 +47,10 @@ def labels(source: Source) -> dict[str, str | None]:
 def test_the_layout_of_a_kaggle_archive(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1.png,car\n2.png,van\n", "train/1.png", "train/2.png", "test/3.png")
     source = opened(tmp_path, images="train", predict="test")
-    assert list(source.found()) == [
-        Found("train/1.png", "car", None),
-        Found("train/2.png", "van", None),
-        Found("test/3.png", None, "predict"),
+    assert list(source.list_images()) == [
+        ListedImage("train/1.png", "car", None),
+        ListedImage("train/2.png", "van", None),
+        ListedImage("test/3.png", None, "predict"),
     ]
     assert source.classes == ["car", "van"]
 
@@ -186,7 +186,7 @@ def test_a_row_is_not_matched_to_an_image_to_predict(tmp_path: Path) -> None:
     packed(tmp_path, "id,label\n1,car\n", "test_upload/1.png", "train/car/1.png")
     listed = items(opened(tmp_path, predict="test_upload"))
     assert listed["train/car/1.png"].given_label == "car"
-    assert listed["test_upload/1.png"] == Found("test_upload/1.png", None, "predict")
+    assert listed["test_upload/1.png"] == ListedImage("test_upload/1.png", None, "predict")
 
 
 @pytest.mark.data

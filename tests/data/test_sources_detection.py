@@ -48,7 +48,7 @@ def zipped(folder: Path) -> Path:
 def labels(photos: Path, **given: Any) -> dict[str, tuple[str | None, str | None]]:
     """Path -> label and split, of the source that the detected section opens."""
     data = Data.model_validate(detected_data(photos, given))
-    return {item.path: (item.given_label, item.split) for item in open_source(data, Path("/"), Path()).found()}
+    return {item.path: (item.given_label, item.split) for item in open_source(data, Path("/"), Path()).list_images()}
 
 
 CLASSES = {"cat/0.png": png(), "cat/1.png": png(1), "dog/0.png": png(2)}

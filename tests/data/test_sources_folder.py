@@ -63,7 +63,7 @@ def opened(root: Path, path: str, **options: object) -> Source:
 
 
 def rows(source: Source) -> Rows:
-    return {item.path: (item.given_label, item.split) for item in source.found()}
+    return {item.path: (item.given_label, item.split) for item in source.list_images()}
 
 
 PACKINGS = [as_folder, as_zip, as_tar, as_tar_gz]
@@ -204,7 +204,7 @@ def test_an_unusable_split_file_is_an_error(tmp_path: Path, text: str, message: 
     path = as_folder(tmp_path, pngs("a/1.png", "b/1.png"))
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        list(opened(tmp_path, path, split_file="split.csv").found())
+        list(opened(tmp_path, path, split_file="split.csv").list_images())
 
 
 def test_the_split_file_is_part_of_the_digest(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_the_traffic_vehicles_follow_their_split_file(real_data: Path, tmp_path:
     split_file = "traffic_vehicles_split.csv"
     data = Data(source="folder", path="traffic_vehicles.zip", split_file=split_file)
     source = open_source(data, real_data, tmp_path)
-    counts = [sum(item.split == split for item in source.found()) for split in ("train", "val", "test")]
+    counts = [sum(item.split == split for item in source.list_images()) for split in ("train", "val", "test")]
     assert counts == [6 * 544, 6 * 96, 6 * 160]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from decant.data.manifest import build_manifest
 from decant.data.sources import open_source
-from decant.data.sources.base import Found, Source
+from decant.data.sources.base import ListedImage, Source
 from decant.errors import UserError
 from decant.study import Data
 
@@ -41,11 +41,11 @@ def test_paths_are_file_and_index_and_labels_are_the_names_of_the_schema(tmp_pat
     written(tmp_path / "train.parquet", [1, 0, 1], HUB)
     written(tmp_path / "test.parquet", [0], HUB)
     source = opened(tmp_path)
-    assert list(source.found()) == [
-        Found("train.parquet#0", "dog", "train"),
-        Found("train.parquet#1", "cat", "train"),
-        Found("train.parquet#2", "dog", "train"),
-        Found("test.parquet#0", "cat", "test"),
+    assert list(source.list_images()) == [
+        ListedImage("train.parquet#0", "dog", "train"),
+        ListedImage("train.parquet#1", "cat", "train"),
+        ListedImage("train.parquet#2", "dog", "train"),
+        ListedImage("test.parquet#0", "cat", "test"),
     ]
     assert source.classes == ["cat", "dog"]
 
@@ -72,7 +72,7 @@ def test_read_yields_the_bytes_of_the_requested_rows_across_row_groups(tmp_path:
 )
 def test_class_names_are_read_from_any_usual_key_of_the_metadata(tmp_path: Path, metadata: dict) -> None:
     written(tmp_path / "train.parquet", [1, 0], metadata)
-    assert [item.given_label for item in opened(tmp_path).found()] == ["dog", "cat"]
+    assert [item.given_label for item in opened(tmp_path).list_images()] == ["dog", "cat"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_without_names_the_labels_are_the_class_names(tmp_path: Path, labels: li
 def test_a_class_file_names_the_numbers(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [1, 0], HUB)
     (tmp_path / "names.txt").write_text("Katze\nHund\n", encoding="utf-8")
-    assert [item.given_label for item in opened(tmp_path, class_file="names.txt").found()] == ["Hund", "Katze"]
+    assert [item.given_label for item in opened(tmp_path, class_file="names.txt").list_images()] == ["Hund", "Katze"]
 
 
 def test_names_that_do_not_fit_the_labels_are_not_used(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_names_that_do_not_fit_the_labels_are_not_used(tmp_path: Path) -> None:
 def test_the_label_column_applies_to_train_and_test_falls_back_to_label(tmp_path: Path) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB, worse=[1, 1])
     written(tmp_path / "test.parquet", [0], HUB)
-    labels = {item.path: item.given_label for item in opened(tmp_path, label_column="worse").found()}
+    labels = {item.path: item.given_label for item in opened(tmp_path, label_column="worse").list_images()}
     assert labels == {"train.parquet#0": "dog", "train.parquet#1": "dog", "test.parquet#0": "cat"}
 
 
@@ -122,7 +122,7 @@ def test_several_labels_per_image_are_refused_in_words(tmp_path: Path) -> None:
 def test_a_shard_that_no_split_takes_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("train-00000-of-00001", "more-00000-of-00001"):
         written(tmp_path / f"{name}.parquet", [0, 1], HUB)
-    assert len(list(opened(tmp_path).found())) == 2
+    assert len(list(opened(tmp_path).list_images())) == 2
     assert "more-00000-of-00001.parquet" in caplog.text
     assert "data.train" in caplog.text
 
@@ -132,7 +132,7 @@ def test_a_split_is_known_by_the_name_of_its_file_or_folder(tmp_path: Path, name
     (tmp_path / "val").mkdir()
     written(tmp_path / "train.parquet", [0, 1], HUB)
     written(tmp_path / name, [0], HUB)
-    assert list(opened(tmp_path).found())[-1] == Found(f"{name}#0", "cat", "val")
+    assert list(opened(tmp_path).list_images())[-1] == ListedImage(f"{name}#0", "cat", "val")
 
 
 def test_the_error_for_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_the_error_for_a_missing_column_names_the_nearest(tmp_path: Path) -> Non
 def test_a_test_file_without_labels_contains_images_to_predict(tmp_path: Path, labels: list | None) -> None:
     written(tmp_path / "train.parquet", [0, 1], HUB)
     written(tmp_path / "test.parquet", labels, HUB)
-    listed = [item for item in opened(tmp_path).found() if item.path.startswith("test")]
-    assert listed == [Found(f"test.parquet#{index}", None, "predict") for index in range(3)]
+    listed = [item for item in opened(tmp_path).list_images() if item.path.startswith("test")]
+    assert listed == [ListedImage(f"test.parquet#{index}", None, "predict") for index in range(3)]
 
 
 @pytest.mark.parametrize("labels", [None, [0, -1, 0]])
@@ -178,11 +178,11 @@ def test_a_pattern_selects_several_files_of_a_split(tmp_path: Path) -> None:
     for shard in range(2):
         written(tmp_path / f"data/train-0000{shard}.parquet", [0, 1], HUB)
     written(tmp_path / "data/dev.parquet", [1], HUB)
-    listed = list(opened(tmp_path, train="data/train-*.parquet", val="data/dev.parquet").found())
+    listed = list(opened(tmp_path, train="data/train-*.parquet", val="data/dev.parquet").list_images())
     assert [item.path for item in listed if item.split == "train"] == [
         f"data/train-0000{shard}.parquet#{index}" for shard in range(2) for index in range(2)
     ]
-    assert listed[-1] == Found("data/dev.parquet#0", "dog", "val")
+    assert listed[-1] == ListedImage("data/dev.parquet#0", "dog", "val")
 
 
 @pytest.mark.parametrize("test", ["test-*.parquet", ""])
@@ -190,7 +190,7 @@ def test_a_pattern_that_takes_all_files_leaves_those_of_another_split_to_it(tmp_
     for name in ("train-0", "more-0", "test-0"):
         written(tmp_path / f"{name}.parquet", [0, 1], HUB)
     splits = {
-        item.path.partition("-")[0]: item.split for item in opened(tmp_path, train="*.parquet", test=test).found()
+        item.path.partition("-")[0]: item.split for item in opened(tmp_path, train="*.parquet", test=test).list_images()
     }
     assert splits == {"train": "train", "more": "train", "test": "test"}
 
@@ -198,7 +198,7 @@ def test_a_pattern_that_takes_all_files_leaves_those_of_another_split_to_it(tmp_
 def test_a_file_that_the_study_names_is_of_that_split_whatever_its_name_means(tmp_path: Path) -> None:
     for name in ("train", "test"):
         written(tmp_path / f"{name}.parquet", [0, 1], HUB)
-    listed = opened(tmp_path, train="test.parquet", test="train.parquet").found()
+    listed = opened(tmp_path, train="test.parquet", test="train.parquet").list_images()
     assert {(item.path.partition("#")[0], item.split) for item in listed} == {
         ("test.parquet", "train"), ("train.parquet", "test"),
     }  # fmt: skip
@@ -256,7 +256,7 @@ def test_the_digest_depends_on_every_file(tmp_path: Path) -> None:
 def test_cifar10_has_its_noisy_and_its_clean_labels(real_data: Path, tmp_path: Path) -> None:
     """20,104 of the labels of CIFAR-10N "worse" are wrong (Wei et al. 2022); the test labels are the clean ones."""
     clean, worse = (
-        {item.path: item for item in open_source(data, real_data, tmp_path).found()}
+        {item.path: item for item in open_source(data, real_data, tmp_path).list_images()}
         for data in (
             Data(source="cifar10", path="cifar10"),
             Data(source="parquet", path="cifar10", label_column="worse"),

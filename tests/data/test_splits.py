@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.data.splits import assign_splits, folds, limited, separate_groups, without_label
 from decant.errors import UserError
 
@@ -164,11 +164,11 @@ def test_too_few_groups_for_the_folds_is_a_user_error() -> None:
 
 
 def test_a_limit_applies_to_train_and_its_share_to_all_other_images() -> None:
-    items = [Found(f"{label}/{n}.jpg", label, "train") for label in "ab" for n in range(100)]
-    items += [Found(f"b/few{n}.jpg", "c", "train") for n in range(5)]
-    items += [Found(f"test/{label}{n}.jpg", label, "test") for label in "ab" for n in range(40)]
-    items += [Found(f"val/{label}{n}.jpg", label, "val") for label in "ab" for n in range(20)]
-    items += [Found(f"predict/{n}.jpg", None, "predict") for n in range(50)]
+    items = [ListedImage(f"{label}/{n}.jpg", label, "train") for label in "ab" for n in range(100)]
+    items += [ListedImage(f"b/few{n}.jpg", "c", "train") for n in range(5)]
+    items += [ListedImage(f"test/{label}{n}.jpg", label, "test") for label in "ab" for n in range(40)]
+    items += [ListedImage(f"val/{label}{n}.jpg", label, "val") for label in "ab" for n in range(20)]
+    items += [ListedImage(f"predict/{n}.jpg", None, "predict") for n in range(50)]
     kept = pd.DataFrame(limited(items, 10, 0.15, 0.15, 0)).fillna("")
     counts = kept.value_counts(["given_label", "split"]).to_dict()
     assert counts == {
@@ -178,7 +178,7 @@ def test_a_limit_applies_to_train_and_its_share_to_all_other_images() -> None:
 
 
 def test_a_limit_leaves_room_for_the_splits_that_are_drawn_later() -> None:
-    items = [Found(f"{label}/{n}.jpg", label, None) for label in "ab" for n in range(100)]
+    items = [ListedImage(f"{label}/{n}.jpg", label, None) for label in "ab" for n in range(100)]
     kept = limited(items, 14, 0.15, 0.15, 0)
     rows = table([item.given_label for item in kept], [item.path for item in kept])
     split = assign_splits(rows, 0, 0.15, 0.15)

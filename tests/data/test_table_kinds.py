@@ -93,7 +93,7 @@ def test_a_column_of_splits_is_found_and_used(tmp_path: Path) -> None:
     cells = ["Training", "Training", "Training", "valid", "testing", "testing"]
     lines = [f"{line},{cell}" for line, cell in zip(CSV.splitlines(), ["set", *cells], strict=True)]
     data = Data.model_validate(detected_data(folder_with(tmp_path, "labels.csv", "\n".join(lines).encode()), {}))
-    found = open_source(data, Path("/"), Path()).found()
+    found = open_source(data, Path("/"), Path()).list_images()
     assert [item.split for item in found] == ["train", "train", "train", "val", "test", "test"]
     with pytest.raises(UserError, match=r"data\.split_column\), row 2: unknown split 'dog'"):
         open_source(data.model_copy(update={"split_column": "label"}), Path("/"), Path())

@@ -30,7 +30,7 @@ def put(root: Path, files: Mapping[str, str]) -> Path:
 def places(photos: Path, **given: Any) -> Places:
     """Path -> label and split."""
     data = Data.model_validate(detected_data(photos, given))
-    return {item.path: (item.given_label, item.split) for item in open_source(data, Path("/"), Path()).found()}
+    return {item.path: (item.given_label, item.split) for item in open_source(data, Path("/"), Path()).list_images()}
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_labels_in_a_table_of_unlabelled_images_are_not_read(tmp_path: Path) -> 
         Data(source="csv", path=str(tmp_path), table=list(tables), id_column="file"), Path("/"), Path()
     )
     assert source.classes == ["cat", "dog"]
-    assert {item.given_label for item in source.found() if item.path.startswith("img/b")} == {None}
-    assert counted(source.found(), Data()).unlabelled == 2
+    assert {item.given_label for item in source.list_images() if item.path.startswith("img/b")} == {None}
+    assert counted(source.list_images(), Data()).unlabelled == 2

@@ -14,9 +14,9 @@ def test_load_and_hostile_requests_are_told_with_a_link_each(tmp_path: Path) -> 
     write_results_table([load], tmp_path / "serving" / "load.csv", LOAD_COLUMNS)
     write_results_table(kinds, tmp_path / "serving" / "hostile.csv", HOSTILE_COLUMNS)
     first, second = serving_section(tmp_path / "serving", tmp_path).splitlines()[2:]
-    assert "answers 290 images per second" in first and "1.45 times as many" in first and "4 errors" in first
+    assert "predicts 290 images per second" in first and "1.45 times as many" in first and "4 errors" in first
     assert "[serving/load.csv](serving/load.csv)" in first and "[serving/hostile.csv](serving/hostile.csv)" in second
-    assert second.startswith("- Of 9 hostile requests it refuses 9 with a reason")
+    assert second.startswith("- Of 9 hostile requests the app refuses 9 with a reason")
 
 
 def test_without_tables_there_is_no_section(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Micro:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """A process that has logged nothing yet; yields the messages that it logs."""
     told: set[str] = set()
-    monkeypatch.setattr(Workspace, "_said", told)
+    monkeypatch.setattr(Workspace, "_logged", told)
     yield told
 
 

@@ -1,4 +1,4 @@
-"""POST /map: where an image speaks for its class, by a network whose answer is known."""
+"""POST /map: which places of an image support its class, by a network whose map is known."""
 
 import base64
 import io

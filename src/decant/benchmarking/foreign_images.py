@@ -123,7 +123,7 @@ def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> 
     unknown = [name for name in foreign.classes if name not in other.source.classes]
     if unknown:
         raise UserError(f"{foreign.study} has no class {unknown[0]!r}; {nearest(unknown[0], other.source.classes)}")
-    found = [item for item in other.source.found() if not item.problem]
+    found = [item for item in other.source.list_images() if not item.problem]
     paths = sorted(item.path for item in found if not foreign.classes or item.given_label in foreign.classes)
     generator = np.random.default_rng(derived_seed(experiment.study.seed, "foreign", foreign.name))
     chosen = [paths[row] for row in np.sort(generator.permutation(len(paths))[:limit])]

@@ -71,7 +71,7 @@ def place(folder: Path, label: str, number: int) -> Path:
 def labelled_jpegs(source: Source) -> Iterator[tuple[str, bytes]]:
     """Class folder and content of each readable JPEG file that may be of train, of the largest classes, in turns."""
     paths: dict[str, list[str]] = defaultdict(list)
-    for item in source.found():
+    for item in source.list_images():
         if may_be_of_train(item):
             paths[str(item.given_label)].append(item.path)
     largest = sorted(paths, key=lambda label: -len(paths[label]))[:MOST_CLASSES]

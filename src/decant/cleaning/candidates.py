@@ -26,7 +26,7 @@ LOWEST_THUMBNAIL_COSINE = 0.65
 
 @dataclass(frozen=True)
 class Space:
-    """Unit vectors of the images [n, d] and of the mirrored images [n, d]; None if those are unknown."""
+    """Unit vectors of the images [n, d], and of the mirrored images [n, d] or None."""
 
     plain: Float
     mirrored: Float | None
@@ -48,16 +48,16 @@ def candidate_pairs(
     `thumbnails`: uint8 [n, 32, 32, 3]; `features`, `features_mirrored` (of the mirrored images): float32 [n, d].
     """
     project = _Projection(_descriptors(thumbnails), THUMBNAIL_DIMENSIONS)
-    looks = Space(project(_descriptors(thumbnails)), project(_descriptors(thumbnails[:, :, ::-1])))
+    appearance = Space(project(_descriptors(thumbnails)), project(_descriptors(thumbnails[:, :, ::-1])))
     if features is None:
-        pairs = _neighbours(looks, neighbours)
-        pairs = pairs[looks.cosine(pairs) >= LOWEST_THUMBNAIL_COSINE]
-        crops = [_neighbours(Space(looks.plain, project(crop)), 2) for crop in _crop_descriptors(thumbnails)]
+        pairs = _neighbours(appearance, neighbours)
+        pairs = pairs[appearance.cosine(pairs) >= LOWEST_THUMBNAIL_COSINE]
+        crops = [_neighbours(Space(appearance.plain, project(crop)), 2) for crop in _crop_descriptors(thumbnails)]
         return _distinct(np.concatenate([pairs, *crops]))
     project = _Projection(features, FEATURE_DIMENSIONS)
     content = Space(project(features), None if features_mirrored is None else project(features_mirrored))
-    pairs = _distinct(np.concatenate([_neighbours(looks, neighbours), _neighbours(content, neighbours)]))
-    return pairs[content.cosine(pairs) + looks.cosine(pairs) >= LOWEST_COSINE_SUM]
+    pairs = _distinct(np.concatenate([_neighbours(appearance, neighbours), _neighbours(content, neighbours)]))
+    return pairs[content.cosine(pairs) + appearance.cosine(pairs) >= LOWEST_COSINE_SUM]
 
 
 def _distinct(pairs: Pairs) -> Pairs:

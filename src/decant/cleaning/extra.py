@@ -1,7 +1,7 @@
 """Images of extra sources that are copies of images of the main source.
 
 A copy of an image to evaluate or to predict must never be trained on, so no limit on the size of a group applies here:
-wrong pairs cost extra images only.
+a wrong pair costs an extra image only.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ def check_extra(manifest: Manifest, exact: pd.DataFrame, near: pd.DataFrame) -> 
     """Group the extra rows with their copies, and set those aside that must not be trained on.
 
     manifest: the readable rows, those of the main source first, with their groups and splits. exact, near: pairs of
-    positions i < j with their score. Leaks are connected by pairs, over any number of copies, with a main row of val,
-    test or predict; the others that have the bytes of a labelled main row, or of any if they have no label, are copies.
+    positions i < j with their score. A leak is connected by pairs, over any number of copies, with a main row of val,
+    test or predict. A copy is no leak and has the bytes of a labelled main row or, if it has no label, of any main row.
     Rows of val, test and predict, and their groups, do not change.
     """
     rows, is_extra = manifest.rows, manifest.is_extra().to_numpy()
@@ -50,7 +50,7 @@ def check_extra(manifest: Manifest, exact: pd.DataFrame, near: pd.DataFrame) -> 
 
 
 def main_pairs(rows: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
-    """Pairs that connect the main rows of each group."""
+    """Pairs that connect the main rows of each group. is_extra: bool [rows]."""
     position = np.flatnonzero(~is_extra)
     first = pd.Series(position).groupby(rows["group"].to_numpy()[position]).transform("min").to_numpy()
     pairs = pd.DataFrame({"i": first, "j": position, "score": 1.0})
@@ -58,16 +58,17 @@ def main_pairs(rows: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
 
 
 def touching(pairs: pd.DataFrame, is_extra: np.ndarray) -> pd.DataFrame:
-    """The pairs with an extra row."""
+    """The pairs with an extra row. pairs: columns i, j, positions of rows. is_extra: bool [rows]."""
     return pairs.loc[is_extra[pairs["i"]] | is_extra[pairs["j"]], ["i", "j", "score"]]
 
 
 def without(pairs: pd.DataFrame, left_out: np.ndarray) -> pd.DataFrame:
+    """The pairs of which no row is left out. left_out: bool [rows]."""
     return pairs[~(left_out[pairs["i"]] | left_out[pairs["j"]])]
 
 
 def leaking(rows: pd.DataFrame, is_extra: np.ndarray, component: np.ndarray) -> dict[str, str]:
-    """id -> reason, of the extra rows whose component has a main row of HELD."""
+    """id -> reason, of the extra rows whose component has a main row of HELD. component: int [rows]."""
     held_in: dict[int, str] = {}
     for split in HELD:
         for position in np.flatnonzero(~is_extra & (rows["split"] == split).to_numpy()):

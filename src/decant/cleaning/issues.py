@@ -21,7 +21,7 @@ def list_issues(
 ) -> pd.DataFrame:
     """Return one row per issue: ISSUE_COLUMNS with `clear` in place of `action`.
 
-    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> what is odd.
+    exact, near: columns `first`, `second` (manifest ids) and `score`. leaks: id -> reason. odd: id -> fault.
     suspects: as from `find_label_issues`.
     """
     rows = manifest.rows.set_index("id", drop=False).rename_axis(None)
@@ -31,7 +31,7 @@ def list_issues(
         *exact_duplicates(rows, exact),
         *(near_duplicates(rows, near) if near is not None else ()),
         *(issue(rows, id_, "leak", 1.0, reason) for id_, reason in leaks.items()),
-        *(issue(rows, id_, "odd", 1.0, f"odd: {what}") for id_, what in odd.items()),
+        *(issue(rows, id_, "odd", 1.0, f"odd: {fault}") for id_, fault in odd.items()),
         *labels(rows, suspects, manifest.classes),
     ]
     return table_of(issues)
@@ -57,6 +57,7 @@ def issue(
     suggested: str | None = None,
     clear: bool = False,
 ) -> Issue:
+    """One issue of the row `id_`. rows: the manifest's table, indexed by id."""
     row = rows.loc[id_]
     return {
         "id": id_,
@@ -83,9 +84,9 @@ def warned(rows: pd.DataFrame) -> Iterator[Issue]:
 
 def exact_duplicates(rows: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Issue]:
     """Yield copies within one split. If the copies have different labels, all of them are a conflict."""
-    chosen = rows.loc[pd.unique(pd.concat([pairs["first"], pairs["second"]]))] if len(pairs) else rows.iloc[:0]
-    chosen = chosen[chosen["action"] != "drop"]
-    for _, copies in chosen.groupby(["content", "split"], sort=True):
+    duplicates = rows.loc[pd.unique(pd.concat([pairs["first"], pairs["second"]]))] if len(pairs) else rows.iloc[:0]
+    duplicates = duplicates[duplicates["action"] != "drop"]
+    for _, copies in duplicates.groupby(["content", "split"], sort=True):
         copies = copies.sort_values("id")
         if copies["given_label"].nunique() > 1:
             names = ", ".join(sorted(copies["given_label"].dropna().unique()))
@@ -118,15 +119,15 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
     """Return the counts for `clean/metrics.json`; found = kept + set_aside."""
     rows = manifest.rows
     set_aside = int((rows["action"] == "drop").sum())
-    of_extra = {"extra_sources": extra_counts(manifest, issues)} if manifest.is_extra().any() else {}
+    extra = {"extra_sources": extra_counts(manifest, issues)} if manifest.is_extra().any() else {}
     return {
-        **of_extra,
+        **extra,
         "found": len(rows),
         "kept": len(rows) - set_aside,
         "set_aside": set_aside,
         "groups_of_several": int((manifest.kept()["group"].value_counts() > 1).sum()),
         "issues": counts(issues["issue"]),
-        "issue_actions": {str(kind): counts(of_kind["action"]) for kind, of_kind in issues.groupby("issue")},
+        "issue_actions": {str(kind): counts(alike["action"]) for kind, alike in issues.groupby("issue")},
         "actions": counts(rows["action"]),
         "splits": counts(manifest.kept()["split"]),
         "splits_set_aside": counts(rows["split"][rows["action"] == "drop"]),
@@ -134,15 +135,15 @@ def cleaning_metrics(manifest: Manifest, issues: pd.DataFrame) -> dict[str, Any]
 
 
 def extra_counts(manifest: Manifest, issues: pd.DataFrame) -> dict[str, int]:
-    """What became of the images of extra sources; found = train + unlabelled + set_aside."""
+    """The counts of images of extra sources; found = train + unlabelled + set_aside."""
     rows = manifest.rows[manifest.is_extra()]
-    kept = rows["split"][rows["action"] != "drop"]
+    splits = rows["split"][rows["action"] != "drop"]  # of the kept rows
     kinds = issues["issue"]
     return {
         "found": len(rows),
-        "train": int((kept == "train").sum()),
-        "unlabelled": int((kept == "unlabelled").sum()),
-        "set_aside": len(rows) - len(kept),
+        "train": int((splits == "train").sum()),
+        "unlabelled": int((splits == "unlabelled").sum()),
+        "set_aside": len(rows) - len(splits),
         "copies_of_val_test_or_predict": int((kinds == "extra_leak").sum()),
         "copies_of_the_main_source": int((kinds == "extra_copy").sum()),
     }

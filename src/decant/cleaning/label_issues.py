@@ -24,8 +24,11 @@ class Labelled:
     targets: np.ndarray
 
 
-def of_labelled(probabilities: np.ndarray, targets: np.ndarray) -> Labelled:
-    """probabilities: float [m, C] of all classes. targets: int64 [m], -1 for no label."""
+def labelled_rows(probabilities: np.ndarray, targets: np.ndarray) -> Labelled:
+    """The rows with a label, with their probabilities of the present classes alone.
+
+    probabilities: float [m, C] of all classes. targets: int64 [m], -1 for no label.
+    """
     targets = np.asarray(targets)
     positions = np.flatnonzero(targets >= 0)
     present = np.unique(targets[positions])
@@ -42,7 +45,7 @@ def find_label_issues(probabilities: np.ndarray, targets: np.ndarray, ids: np.nd
     probable class (int64) and its probability. Classes without any target are left out. A weak classifier makes many
     more suspects than there are wrong labels: `label_noise` estimates how many of them to trust.
     """
-    labelled = of_labelled(probabilities, targets)
+    labelled = labelled_rows(probabilities, targets)
     if len(labelled.present) < 2:
         return pd.DataFrame(columns=SUSPECT_COLUMNS)
     known = labelled.probabilities

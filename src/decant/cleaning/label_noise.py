@@ -1,7 +1,7 @@
 """Label noise: the share of given labels that are wrong, estimated in two ways that do not depend on each other.
 
 1. From duplicates. Two copies of one image show one class, so different labels mean that a label is wrong. This needs
-   no classifier, but copies whose labels were copied with them say nothing, and the interval is wide for few copies.
+   no classifier, but it misses wrong labels that were copied with their image, and the interval is wide for few copies.
 2. From the joint distribution of given labels and out-of-fold predictions. The off-diagonal mass of the confident joint
    (Northcutt, Jiang & Chuang 2021) contains the mistakes of the classifier too (results/cleaning has examples).
    Therefore the mistakes that the classifier itself expects are taken out. The given label is modelled
@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import binomtest, chi2
 
-from decant.cleaning.label_issues import find_label_issues, of_labelled
+from decant.cleaning.label_issues import find_label_issues, labelled_rows
 
-LARGEST_RATE = 0.5  # above it labels and mistakes cannot be told apart
-WIDEST = 0.3  # width of an interval that still says something
+LARGEST_RATE = 0.5  # above it, labels and mistakes cannot be distinguished
+WIDEST = 0.3  # a wider interval is of no use
 LARGEST_SUGGESTED = 0.3  # of the labels, whatever the estimate
 LOWEST_PROBABILITY = 1e-6
 LOG_SHARPNESS = (-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0)  # grid of the natural logarithm of 1 / temperature
@@ -88,7 +88,7 @@ class JudgedLabels:
 
     @property
     def suggested(self) -> pd.DataFrame:
-        """The most suspect ones, as many as the noise warrants."""
+        """The most suspect rows, as many as the estimated noise warrants."""
         return self.suspects.head(self.noise.suggestions)
 
 
@@ -131,7 +131,7 @@ def label_noise(probabilities: Floats, targets: NDArray[np.int64], groups: Seque
     probabilities: float [n, K], out of fold or from a model that was not trained on these rows. targets: int64 [n], -1
     for no label. groups: [n], equal for copies of one image.
     """
-    labelled = of_labelled(probabilities, targets)
+    labelled = labelled_rows(probabilities, targets)
     n, classes = labelled.probabilities.shape
     duplicates = noise_from_duplicates(groups, targets, classes)
     if classes < 2:
@@ -165,7 +165,7 @@ def first_pairs(groups: Sequence[str], targets: NDArray[np.int64]) -> NDArray[np
     for group, target in zip(groups, targets, strict=True):
         if target >= 0:
             labels.setdefault(group, []).append(int(target))
-    return np.array([of_group[:2] for of_group in labels.values() if len(of_group) > 1], np.int64).reshape(-1, 2)
+    return np.array([copies[:2] for copies in labels.values() if len(copies) > 1], np.int64).reshape(-1, 2)
 
 
 def rate_of_contradictions(share: float, classes: int) -> float:
@@ -195,29 +195,34 @@ def noise_from_joint(probabilities: Floats, targets: NDArray[np.int64]) -> Noise
 
 
 def minimum(function: Callable[[float], float], grid: Sequence[float]) -> tuple[float, float]:
-    """The smallest value of a function of one number and where it lies: the best grid point, refined between its
-    neighbours. The grid protects from a second minimum: uncertain predictions and noise explain labels alike.
+    """(argument, value) of the smallest value of a function of one number.
+
+    The best point of the grid is refined between its neighbours. The grid protects from a local minimum: uncertain
+    predictions and noise explain labels alike.
     """
     values = [function(point) for point in grid]
     best = int(np.argmin(values))
     bounds = grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)]
-    found = minimize_scalar(function, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    if found.fun < values[best]:
-        return float(found.x), float(found.fun)
+    refined = minimize_scalar(function, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    if refined.fun < values[best]:
+        return float(refined.x), float(refined.fun)
     return float(grid[best]), values[best]
 
 
 def contaminated_loss(logits: Floats, targets: NDArray[np.int64], sharpness: float, rate: float) -> float:
-    """The total negative log-likelihood of the given labels. sharpness: 1 / temperature."""
+    """The total negative log-likelihood of the given labels under the model of `noise_from_joint`.
+
+    logits: float64 [n, K], logarithms of the probabilities. targets: int64 [n] in [0, K). sharpness: 1 / temperature.
+    """
     scaled = logits * sharpness
     scaled -= scaled.max(axis=1, keepdims=True)
-    of_label = np.exp(scaled[np.arange(len(targets)), targets]) / np.exp(scaled).sum(axis=1)
-    likelihood = (1 - rate) * of_label + rate * (1 - of_label) / (logits.shape[1] - 1)
+    given = np.exp(scaled[np.arange(len(targets)), targets]) / np.exp(scaled).sum(axis=1)
+    likelihood = (1 - rate) * given + rate * (1 - given) / (logits.shape[1] - 1)
     return -float(np.log(np.maximum(likelihood, 1e-300)).sum())
 
 
 def constant_loss(targets: NDArray[np.int64]) -> float:
-    """The total negative log-likelihood of the given labels if the frequencies of the classes are the prediction."""
+    """The total negative log-likelihood of the labels [n] if the frequencies of the classes are the prediction."""
     counts = np.unique(targets, return_counts=True)[1]
     return -float((counts * np.log(counts / len(targets))).sum())
 
@@ -234,7 +239,10 @@ def profile_interval(loss: Callable[[float], float], rate: float, lowest: float)
 
 
 def confident_joint_noise(probabilities: Floats, targets: NDArray[np.int64]) -> float:
-    """The off-diagonal mass of cleanlab's confident joint: the noise rate, without a correction for the classifier."""
+    """The off-diagonal mass of cleanlab's confident joint: the noise rate, without a correction for the classifier.
+
+    probabilities: float64 [n, K]. targets: int64 [n] in [0, K). Source: Northcutt, Jiang & Chuang 2021.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)  # a class with a single row
         joint = compute_confident_joint(targets, probabilities, calibrate=True)

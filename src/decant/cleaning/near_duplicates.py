@@ -47,14 +47,14 @@ def find_near_duplicates(
     varied = thumbnails.reshape(len(thumbnails), SIDE_PX**2, 3).std(axis=1).max(axis=1) >= FLAT_GREY_LEVELS
     same = np.flatnonzero((first_like != np.arange(len(thumbnails))) & varied)
     identical = pd.DataFrame({"i": first_like[same], "j": same, "score": 1.0, "mirrored": False})
-    chosen = np.flatnonzero((first_like == np.arange(len(thumbnails))) & varied)
-    if len(chosen) < 2:
+    distinct = np.flatnonzero((first_like == np.arange(len(thumbnails))) & varied)
+    if len(distinct) < 2:
         return _sorted(identical)
-    pairs = chosen[
+    pairs = distinct[
         candidate_pairs(
-            thumbnails[chosen],
-            None if features is None else features[chosen],
-            None if features_mirrored is None else features_mirrored[chosen],
+            thumbnails[distinct],
+            None if features is None else features[distinct],
+            None if features_mirrored is None else features_mirrored[distinct],
             NEIGHBOURS,
         )
     ]

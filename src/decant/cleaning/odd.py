@@ -11,16 +11,16 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def find_odd(thumbnails: NDArray[np.uint8]) -> dict[int, str]:
-    """Return what is odd, by position. thumbnails: uint8 [n, S, S, 3]."""
+    """Return position -> fault of the odd images. thumbnails: uint8 [n, S, S, 3], RGB."""
     luma = thumbnails.astype(np.float32) @ LUMA
     mean, spread = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
     sharpness = np.abs(_laplacian(luma)).mean(axis=(1, 2)) / np.maximum(spread, 1e-6)
     verdicts = [("too dark", mean < DARK), ("too bright", mean > BRIGHT), ("nearly uniform", spread < FLAT)]
     verdicts.append(("blurred", sharpness < BLURRED))
     odd: dict[int, str] = {}
-    for what, is_odd in verdicts:  # the first that is true counts
+    for fault, is_odd in verdicts:  # an image with several faults has the first
         for position in np.flatnonzero(is_odd):
-            odd.setdefault(int(position), what)
+            odd.setdefault(int(position), fault)
     return dict(sorted(odd.items()))
 
 

@@ -16,9 +16,9 @@
 | odd | suggest | suggest | suggest | suggest |
 | anything else in val and test | suggest | suggest | suggest | suggest |
 
-Of a conflict, nobody knows which label is right. A label issue is clear if the given class has a probability below 0.1
-and another class above 0.8. People confirm most of the labels that this rule contradicts where labels are nearly clean,
-so only the last two policies act on it.
+In a conflict, it is not known which label is right. A label issue is clear if the given class has a probability below
+0.1 and another class above 0.8. Where labels are nearly clean, people confirm most of the labels that this rule
+contradicts, so only the last two policies act on it.
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,9 @@ import pandas as pd
 from decant.data.sources.folder_layout import key_for
 
 log = logging.getLogger(__name__)
-RESTS_ON = {
+EFFECT_OF_ABSENT_CLASSES = {  # split -> what follows if it lacks classes
     "val": "weights, temperatures and the choice of the best models rest on these alone",
-    "test": "the scores say nothing of the others",
+    "test": "the scores do not cover the others",
 }
 
 
@@ -54,7 +54,7 @@ def counted_reasons(reasons: Iterable[str]) -> str:
 
 
 def folders_of(rows: pd.DataFrame) -> list[str]:
-    """The first five first folders of the paths."""
+    """The top folders of the paths, at most five."""
     return sorted({path.split("/")[0] for path in rows["path"]})[:5]
 
 
@@ -65,13 +65,13 @@ def contradicted_classes(table: pd.DataFrame, classes: Sequence[str]) -> dict[st
     ]
     labels = rows.groupby("content")["label"].transform("nunique")
     clear = set(rows.loc[labels == 1, "label"])
-    found = {}
+    contradicted = {}
     for name in classes:
         if name not in clear and (rows["label"] == name).any():
             row = rows[rows["label"] == name].iloc[0]
             other = rows[(rows["content"] == row["content"]) & (rows["label"] != name)].iloc[0]
-            found[name] = (row["path"], other["path"])
-    return found
+            contradicted[name] = (row["path"], other["path"])
+    return contradicted
 
 
 def warn_of_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
@@ -82,14 +82,14 @@ def warn_of_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
             "Remove the wrong folder or rows",
             name, path, other,
         )  # fmt: skip
-    kept = table[table["action"] != "drop"]
+    kept_rows = table[table["action"] != "drop"]
     for split in ("val", "test"):
-        present = set(kept.loc[kept["split"] == split, "label"].dropna())
+        present = set(kept_rows.loc[kept_rows["split"] == split, "label"].dropna())
         absent = [name for name in classes if name not in present]
         if present and absent:
             log.warning(
                 "%s has images of %d of %d classes (not of %s): %s. Add images there, or name another val and test in "
                 "data.split_file",
                 split, len(present), len(classes), ", ".join(map(repr, absent[:5])) + (" …" if absent[5:] else ""),
-                RESTS_ON[split],
+                EFFECT_OF_ABSENT_CLASSES[split],
             )  # fmt: skip

@@ -45,7 +45,7 @@ IMAGE_EXTENSIONS = set(
     "heic heics heif heifs hif jxl psd svg".split()
 )
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
-# By first bytes; by ending, where one lies in a folder.
+# Archives that are not read: by their first bytes, and by the ending of a file in a folder.
 OTHER_ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!": "a RAR archive",
@@ -101,9 +101,9 @@ class Container(ABC):
                 known[earlier] = replace(known[entry.path], path=earlier, problem=problem)
             known[entry.path] = entry
         if self.passed_over:
-            named = ", ".join(f"{count} in {name}" for name, count in self.passed_over.most_common(5))
+            examples = ", ".join(f"{count} in {name}" for name, count in self.passed_over.most_common(5))
             more = " …" if len(self.passed_over) > 5 else ""
-            log_passed_over(self.where, self.passed_over.total(), named + more)
+            log_passed_over(self.where, self.passed_over.total(), examples + more)
         return dict(sorted(known.items()))
 
     @abstractmethod
@@ -283,7 +283,7 @@ class TarContainer(Container):
             raise self._damaged(error) from error
 
     def _named(self, name: str) -> str:
-        """The name in the code page that the study names; the first name that is not UTF-8 is warned of."""
+        """The name, decoded in the code page that the study gives. Warns of the first name that is not UTF-8."""
         if name.isascii() or not has_surrogates(name):
             return name
         [decoded] = ArchiveNames([name.encode("utf-8", "surrogateescape")], self.where, self.encoding).decoded
@@ -303,15 +303,15 @@ class TarContainer(Container):
 
 
 @cache
-def log_passed_over(where: Path, count: int, named: str) -> None:
-    """Log this once, though a folder is listed to detect its layout and again to read it."""
-    log.info("passed over %d leftover files of systems in %s (%s)", count, where, named)
+def log_passed_over(where: Path, count: int, examples: str) -> None:
+    """Log a line once per container: it is listed to detect its layout, and again to be read."""
+    log.info("passed over %d leftover files of systems in %s (%s)", count, where, examples)
 
 
 def open_container(where: Path, digest_contents: bool = False, encoding: str = "") -> Container:
     """Open the container at `where`. Raises UserError if it is neither a folder nor a zip nor a tar.
 
-    encoding: code page of the names in an archive that are not marked as UTF-8; "": UTF-8 where they decode.
+    encoding: code page of names in an archive that are not marked as UTF-8; "": UTF-8 if all decode, else cp437.
     """
     try:
         if where.is_dir():
@@ -353,6 +353,7 @@ def without_dots(path: str) -> str:
 
 
 def first_bytes(path: str) -> bytes:
+    """The first 16 bytes of a file; b"" if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(16)
@@ -361,6 +362,7 @@ def first_bytes(path: str) -> bytes:
 
 
 def zip_problem(member: zipfile.ZipInfo) -> str:
+    """Why a member is not read; "" if it is read."""
     if stat.S_ISLNK(member.external_attr >> 16):
         return "a link in the archive, not followed"
     return "encrypted in the archive" if member.flag_bits & 1 else ""
@@ -375,6 +377,7 @@ def zip_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def tar_problem(member: tarfile.TarInfo) -> str:
+    """Why a member is not read; "" if it is read."""
     if member.issym() or member.islnk():
         return "a link in the archive, not followed"
     if not member.isfile() or member.issparse():

@@ -18,11 +18,11 @@ def evaluation_transform(image: np.ndarray, preprocessing: Preprocessing) -> Ten
     # torch warns about read-only arrays, which Pillow and memory maps return: they are copied.
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
     shape = preprocessing.resized_shape(*image.shape[:2])
-    windows = [kept(preprocessing, *sides) for sides in zip(shape, preprocessing.shape, strict=True)]
+    windows = [shown_window(preprocessing, *sides) for sides in zip(shape, preprocessing.shape, strict=True)]
     (top, bottom, above), (left, right, before) = windows
     if shape == tuple(image.shape[:2]):
         part = pixels[:, top:bottom, left:right].float()
-    elif is_safe(shape, preprocessing):
+    elif may_resize_whole(shape, preprocessing):
         whole = F.interpolate(pixels[None].float(), shape, mode="bilinear", antialias=True, align_corners=False)
         part = whole[0, :, top:bottom, left:right]
     else:
@@ -35,8 +35,8 @@ def evaluation_transform(image: np.ndarray, preprocessing: Preprocessing) -> Ten
     return F.pad(prepared, margins, value=FILL / 255)
 
 
-def is_safe(shape: tuple[int, int], preprocessing: Preprocessing) -> bool:
-    """True if F.interpolate may resize the whole image: it is right, and takes little memory.
+def may_resize_whole(shape: tuple[int, int], preprocessing: Preprocessing) -> bool:
+    """True if F.interpolate resizes the whole image to `shape` correctly and with little memory.
 
     To a width of 1 px, torch 2.15 antialiases wrongly.
     """
@@ -44,7 +44,7 @@ def is_safe(shape: tuple[int, int], preprocessing: Preprocessing) -> bool:
     return shape[1] > 1 and shape[0] * shape[1] <= MAX_UNUSED * height * width
 
 
-def kept(preprocessing: Preprocessing, resized: int, input_side: int) -> tuple[int, int, int]:
+def shown_window(preprocessing: Preprocessing, resized: int, input_side: int) -> tuple[int, int, int]:
     """First and last (exclusive) pixel of a resized side that the input shows, and where it starts in the input."""
     start = preprocessing.crop_start(resized, input_side)
     end = start + preprocessing.shown(resized, input_side)

@@ -1,4 +1,4 @@
-"""Digests of large files: each stage asks for that of the data, and an archive may have many gigabytes."""
+"""Digests of large files, computed once: each stage needs the digest of the data, which may be gigabytes."""
 
 import hashlib
 from functools import lru_cache

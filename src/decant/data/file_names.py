@@ -1,4 +1,4 @@
-"""File names: those that systems leave behind, those that lead out of a folder, and the code pages of archives."""
+"""File names: leftovers of systems, names that lead out of a folder, and the code pages of archives."""
 
 import codecs
 import logging
@@ -32,16 +32,17 @@ def is_hidden(path: str) -> bool:
 def hidden_part(path: str) -> str:
     """The first part of the path that systems create ("._*" stands for the copies that macOS adds), or ""."""
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    found = next((part for part in parts if part.startswith(".") or part.lower() in HIDDEN), "")
-    return "._*" if found.startswith("._") else found
+    hidden = next((part for part in parts if part.startswith(".") or part.lower() in HIDDEN), "")
+    return "._*" if hidden.startswith("._") else hidden
 
 
 def has_surrogates(name: str) -> bool:
+    """True if the name contains bytes that could not be decoded (PEP 383)."""
     return any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def stored_name(member: zipfile.ZipInfo) -> str | bytes:
-    """The name of a zip's member; its bytes if nothing says that they are UTF-8."""
+    """The name of a zip's member; its bytes if their encoding is not known."""
     if member.flag_bits & ZIP_UTF8 or member.orig_filename.isascii():
         return member.filename
     try:
@@ -72,8 +73,9 @@ def printable(name: str) -> str:
 
 
 class ArchiveNames:
-    """names: str where their encoding is known, else the stored bytes. encoding: `data.zip_encoding`, may be "".
+    """The names in an archive, decoded.
 
+    names: str where their encoding is known, else the stored bytes. encoding: `data.zip_encoding`, may be "".
     decoded: every name as str. Without an encoding, names that are not UTF-8 are read as cp437, and a warning names
     the key. Raises UserError for an encoding that does not exist or that the names are not in.
     """
@@ -129,5 +131,5 @@ def known_encoding(encoding: str, key: str) -> str:
         codecs.lookup(encoding)
         b"a".decode(encoding)
     except (LookupError, UnicodeError, ValueError):
-        raise UserError(f"{key}: there is no text encoding {encoding!r}; gbk, shift_jis and cp1252 are some") from None
+        raise UserError(f"{key}: there is no text encoding {encoding!r}; try gbk, shift_jis or cp1252") from None
     return encoding.lower()

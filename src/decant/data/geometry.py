@@ -21,13 +21,13 @@ class InputGeometry:
     fit: Fit = "crop"
     aspect: float = 1.0
 
-    def input_px(self, asked: InputPx) -> InputPx:
-        """The input of a network: a pair as it is; instead of a side, the rectangle with about as many pixels."""
-        return asked if self.aspect == 1 or not isinstance(asked, int) else rectangle(asked, self.aspect)
+    def input_px(self, study_px: InputPx) -> InputPx:
+        """The input of a network. study_px: a pair is kept, a side becomes the rectangle with about as many pixels."""
+        return study_px if self.aspect == 1 or not isinstance(study_px, int) else rectangle(study_px, self.aspect)
 
-    def preprocessing(self, asked: InputPx, crop_ratio: float) -> Preprocessing:
-        """The preprocessing of a network whose study asks for this input."""
-        return Preprocessing(self.input_px(asked), crop_ratio, self.fit)
+    def preprocessing(self, study_px: InputPx, crop_ratio: float) -> Preprocessing:
+        """The preprocessing of a network whose `input_px` in the study is `study_px`."""
+        return Preprocessing(self.input_px(study_px), crop_ratio, self.fit)
 
 
 SQUARE = InputGeometry()

@@ -10,7 +10,7 @@ import pandas as pd
 from decant.data.geometry import SQUARE, InputGeometry
 
 CROP_KEEPS = 0.9  # a median image that keeps this share in a centre crop is cropped, as networks were pretrained
-DIFFERENT = 0.6  # spread from which one rectangle suits few images
+LARGEST_SPREAD = 0.6  # with a larger one, a single rectangle suits few images
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def shapes_of(rows: pd.DataFrame) -> Shapes:
 
 
 def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry]:
-    """The geometries that may suit the images; one if they are nearly square: these are cropped.
+    """The geometries that may suit the images; the crop alone if the images are nearly square.
 
     The crop is compared even where it keeps little of an image: it shows the middle larger, and where objects are in
     the middle, small inputs may gain more by that than they lose. only_square: networks that accept square inputs
@@ -64,8 +64,8 @@ def candidates(shapes: Shapes, only_square: Sequence[str]) -> list[InputGeometry
     """
     if shapes.kept(1) >= CROP_KEEPS:
         return [SQUARE]
-    as_many_wide_as_high = CROP_KEEPS <= shapes.aspect <= 1 / CROP_KEEPS
-    if only_square or as_many_wide_as_high or shapes.spread > DIFFERENT:
+    median_is_square = CROP_KEEPS <= shapes.aspect <= 1 / CROP_KEEPS
+    if only_square or median_is_square or shapes.spread > LARGEST_SPREAD:
         return [InputGeometry("stretch"), SQUARE]
     return [InputGeometry("stretch"), InputGeometry("stretch", round(shapes.aspect, 2)), SQUARE]
 
@@ -76,7 +76,7 @@ def fit_to(shapes: Shapes, aspect: float) -> InputGeometry:
 
 
 def described(geometry: InputGeometry) -> str:
-    """A geometry for people."""
+    """A geometry in words, for people."""
     shape = "square" if geometry.aspect == 1 else f"{geometry.aspect:.2f} times as wide as high"
     return {
         "crop": f"crop (the centre of the image), inputs {shape}",

@@ -36,9 +36,9 @@ class GivenImages:
             if isinstance(source, Path):
                 yield names[0], content_of(source)
                 continue
-            before = f"{printable(str(source.where))}/" if self.several else ""
+            prefix = f"{printable(str(source.where))}/" if self.several else ""
             for name, content in source.contents(names):
-                yield before + name, content
+                yield prefix + name, content
 
 
 def source_of(path: Path) -> Path | Container:
@@ -50,7 +50,7 @@ def source_of(path: Path) -> Path | Container:
 
 
 def names_in(source: Path | Container) -> list[str]:
-    """The names of the images in a source; of files that cannot be read too, whatever they are."""
+    """The names of the images in a source, and of all files that cannot be read."""
     if isinstance(source, Path):
         return [printable(str(source))]
     return [name for name, entry in source.entries.items() if entry.is_image or entry.problem]

@@ -120,7 +120,7 @@ def opened_image(data: bytes) -> Iterator[Image.Image]:
 
 
 def looks_like_image(head: bytes) -> bool:
-    """True if the first 16 bytes of a file are those of a common image format."""
+    """True if a file begins like a common image format. head: its first 16 bytes."""
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     boxed = head[4:8] == b"ftyp" and head[8:12] in BRANDS
@@ -129,7 +129,7 @@ def looks_like_image(head: bytes) -> bool:
 
 @functools.cache
 def readable_formats() -> list[str]:
-    """Those of FORMATS that this Pillow was built with; HEIF where pillow-heif is installed."""
+    """The FORMATS that this Pillow was built with; HEIF if pillow-heif is installed."""
     Image.init()
     if importlib.util.find_spec("pillow_heif") is not None:
         import pillow_heif
@@ -167,7 +167,7 @@ def eight_bits(values: NDArray) -> NDArray[np.uint8]:
 
 
 def finite(values: NDArray) -> NDArray[np.float64]:
-    """The values as float64, with 0 for those that are not finite."""
+    """The values as float64, with 0 for nan and infinities."""
     return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
@@ -205,7 +205,7 @@ def kind_of_error(data: bytes, error: Exception) -> type[BrokenImage]:
 
 
 def kind_of_file(data: bytes) -> str:
-    """What a file is that is not decoded, and what to do; "" if its first bytes are unknown."""
+    """The kind of a file that is not decoded, and what to do; "" if its first bytes are unknown."""
     if data[4:8] == b"ftyp":
         return BRANDS.get(data[8:12], "a video")
     start = data[:16].lstrip().lower()

@@ -29,7 +29,7 @@ def split_of_name(name: str) -> str | None:
 
 
 def split_of_table(path: str) -> str | None:
-    """The split whose rows a table has: by the one word of its name that means a split, else by its folder."""
+    """The split that a table's file name means, else its folder's; None if the name means several splits."""
     folder, _, name = path.rpartition("/")
     words = re.split(r"[\W_]+", name.partition(".")[0].lower())
     splits = {split for word in words if (split := split_of_name(word))}

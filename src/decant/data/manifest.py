@@ -23,8 +23,8 @@ from decant.data.decoder_warnings import recorded_warnings, taken_warnings
 from decant.data.extra_items import extra_items, log_extra
 from decant.data.images import BrokenImage, probe
 from decant.data.pool import parallel
-from decant.data.sources.base import Found, Source
-from decant.data.sources.class_names import renamed, shown_names
+from decant.data.sources.base import ListedImage, Source
+from decant.data.sources.class_names import composed_keys, renamed
 from decant.data.splits import assign_splits, limited, without_label
 from decant.errors import UserError
 from decant.study import Data
@@ -55,13 +55,13 @@ CLUSTER = "cluster"  # in a study with clusters: what several images show, None 
 MAY_BE_NONE = {"given_label", "label", "split", CLUSTER}
 WARNING = "warning: "  # begins the reason of an image that is used although its decoder warned of it
 BATCH_IMAGES, BATCH_BYTES = 64, 32 << 20  # per task of the pool
-Progress = Callable[..., Iterator["tuple[str, Look]"]]
+Progress = Callable[..., Iterator["tuple[str, DecodeResult]"]]
 
 
-class Look(NamedTuple):
+class DecodeResult(NamedTuple):
     """Facts from decoding a file. content: SHA-256 (hex) of its bytes, or "". width, height: pixels, or 0.
 
-    warning: what the decoder warned of first; the image can be used.
+    problem: why it cannot be decoded, or "". warning: what the decoder warned of first; the image can be used.
     """
 
     content: str
@@ -75,8 +75,7 @@ class Look(NamedTuple):
 class Manifest:
     """rows: a table with COLUMNS, one row per image, `id` unique. classes: the class names by their index.
 
-    Where the study has extra sources, auxiliary columns or clusters, COLUMNS are followed by EXTRA, by AUXILIARY + name
-    and by CLUSTER.
+    If the study has extra sources, auxiliary columns or clusters, the table also has EXTRA, AUXILIARY + name, CLUSTER.
     Text columns contain str, or None where a label or a split is missing; `weight` is float64, `width` and `height`
     are int64 (0 for a broken file).
     """
@@ -103,8 +102,8 @@ class Manifest:
 
     def of_split(self, *splits: str) -> pd.DataFrame:
         """Kept rows of these splits ordered by id, with a new index."""
-        kept = self.kept()
-        return kept[kept["split"].isin(splits)].sort_values("id", ignore_index=True)
+        rows = self.kept()
+        return rows[rows["split"].isin(splits)].sort_values("id", ignore_index=True)
 
     def targets(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Class index of each row's `label`, int64 [n]; -1 for None. Raises ValueError for an unknown label."""
@@ -116,18 +115,19 @@ class Manifest:
 
 
 def dependent_groups(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """[n], equal for rows that depend on one another: near duplicates and images of one cluster, also through others.
+    """A name per row, str [n], equal for rows that depend on one another.
 
-    Intervals draw these groups, and drawn splits and folds keep them whole.
+    These are near duplicates and images of one cluster, also through other rows. Intervals draw these groups, and drawn
+    splits and folds keep them whole.
     """
     groups = rows["group"].to_numpy(dtype=str)
     if CLUSTER not in rows:
         return groups
     cluster = rows[CLUSTER].where(rows[CLUSTER].notna(), "row " + rows["id"]).to_numpy(dtype=str)
     group_names, group = np.unique(groups, return_inverse=True)
-    cluster_names, of_cluster = np.unique(cluster, return_inverse=True)
+    cluster_names, cluster_number = np.unique(cluster, return_inverse=True)
     nodes = len(group_names) + len(cluster_names)
-    edges = coo_array((np.ones(len(rows)), (group, len(group_names) + of_cluster)), shape=(nodes, nodes))
+    edges = coo_array((np.ones(len(rows)), (group, len(group_names) + cluster_number)), shape=(nodes, nodes))
     component = connected_components(edges, directed=False)[1][group]
     _, first = np.unique(component, return_index=True)
     return groups[first[np.unique(component, return_inverse=True)[1]]]
@@ -149,45 +149,50 @@ def build_manifest(
     it after duplicates are grouped. seed: selects the images that `data.limit` keeps. progress: as
     `decant.tracking.progress`. Raises UserError if fewer than two classes have a usable image to train on.
     """
-    names, shown = renamed(source.classes, data.class_names), shown_names(data.class_names)
-    found = list(source.found())
-    items = [with_class_name(item, shown) for item in found if not item.extra]
-    extras = extra_items([item for item in found if item.extra], data.extra, names)
+    names, new_names = renamed(source.classes, data.class_names), composed_keys(data.class_names)
+    listed = list(source.list_images())
+    items = [with_class_name(item, new_names) for item in listed if not item.extra]
+    extras = extra_items([item for item in listed if item.extra], data.extra, names)
     if data.limit is not None:
         items = limited(items, data.limit, data.val_fraction, data.test_fraction, seed)
-        extras = [limited(of_one, data.limit, 0, 0, seed) for of_one in extras]
-    look_of = looks_of(source, [*items, *chain(*extras)], workers, progress)
-    table = rows_of(items, look_of, data.further_columns)
+        extras = [limited(extra, data.limit, 0, 0, seed) for extra in extras]
+    results = decode_results(source, [*items, *chain(*extras)], workers, progress)
+    table = rows_of(items, results, data.further_columns)
     classes = trainable_classes(table, names)
     tables = [without_untrainable(table, classes)]
     if len(classes) < 2:
         raise UserError(too_few_classes(tables[0], classes))
     warn_of_classes(tables[0], classes)
-    for extra, of_one in zip(data.extra, extras, strict=True):
-        tables.append(without_untrainable(rows_of(of_one, look_of, data.further_columns), classes))
-        log_extra(extra, tables[-1])
-    whole = pd.concat(tables, ignore_index=True)
+    for extra_source, extra in zip(data.extra, extras, strict=True):
+        tables.append(without_untrainable(rows_of(extra, results, data.further_columns), classes))
+        log_extra(extra_source, tables[-1])
+    table = pd.concat(tables, ignore_index=True)
     if data.extra:
-        whole[EXTRA] = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
-    count_warnings(whole)
-    return Manifest(with_clusters(whole, data.cluster_column, data.cluster_pattern), classes)
+        table[EXTRA] = np.repeat(np.arange(len(tables)), [len(rows) for rows in tables])
+    count_warnings(table)
+    return Manifest(with_clusters(table, data.cluster_column, data.cluster_pattern), classes)
 
 
-def looks_of(source: Source, items: Sequence[Found], workers: int, progress: Progress | None) -> dict[str, Look]:
-    """What decoding each readable image showed, by its path."""
+def decode_results(
+    source: Source, items: Sequence[ListedImage], workers: int, progress: Progress | None
+) -> dict[str, DecodeResult]:
+    """The result of decoding each readable image, by its path."""
     readable = [item.path for item in items if not item.problem]
-    looks: Iterator[tuple[str, Look]] = look_at_all(source.contents(readable), workers)
+    results: Iterator[tuple[str, DecodeResult]] = decode_all(source.contents(readable), workers)
     if progress is not None:
-        looks = progress(looks, "reading images", total=len(readable), unit="images")
+        results = progress(results, "reading images", total=len(readable), unit="images")
     with recorded_warnings():
-        return dict(looks)
+        return dict(results)
 
 
-def rows_of(items: Sequence[Found], look_of: Mapping[str, Look], auxiliary_columns: Sequence[str]) -> pd.DataFrame:
-    """The rows of one source, in which copies of repeating folders are set aside."""
-    unread = Look("", 0, 0, "it could not be read")
+def rows_of(
+    items: Sequence[ListedImage], results: Mapping[str, DecodeResult], auxiliary_columns: Sequence[str]
+) -> pd.DataFrame:
+    """The rows of one source, in which copies in repeating folders are set aside."""
+    unread = DecodeResult("", 0, 0, "it could not be read")
     rows = [
-        row_of(item, Look("", 0, 0, item.problem) if item.problem else look_of.get(item.path, unread)) for item in items
+        row_of(item, DecodeResult("", 0, 0, item.problem) if item.problem else results.get(item.path, unread))
+        for item in items
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     for number, column in enumerate(auxiliary_columns):
@@ -207,7 +212,7 @@ def without_untrainable(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataF
 def with_clusters(table: pd.DataFrame, column: str, pattern: str) -> pd.DataFrame:
     """The table with the column CLUSTER, from an auxiliary column or from the paths; as it is if both are empty.
 
-    Raises UserError if no two images share a cluster: then the key says nothing.
+    Raises UserError if no two images share a cluster: the key would have no effect.
     """
     if not (column or pattern):
         return table
@@ -294,46 +299,47 @@ def typed(values: pd.Series, field: pa.Field) -> pd.Series:
     return values.astype(object).where(~missing, None)
 
 
-def with_class_name(item: Found, shown: Mapping[str, str]) -> Found:
+def with_class_name(item: ListedImage, new_names: Mapping[str, str]) -> ListedImage:
     label = item.given_label
-    return item if label is None else replace(item, given_label=shown.get(label, label))
+    return item if label is None else replace(item, given_label=new_names.get(label, label))
 
 
-def row_of(item: Found, look: Look) -> tuple[object, ...]:
+def row_of(item: ListedImage, result: DecodeResult) -> tuple[object, ...]:
     """The row of an image, in the order of COLUMNS."""
     identity = row_id(item.path)
     split = item.split if item.given_label is not None else split_without_label(item)
-    aside = f"broken: {look.problem}" if look.problem else item.aside
+    aside = f"broken: {result.problem}" if result.problem else item.aside
     if split == "val" and item.given_label is None:
         aside = aside or "no label: an image of val needs one"
-    reason = aside or (WARNING + look.warning if look.warning else "")
+    reason = aside or (WARNING + result.warning if result.warning else "")
     action = "drop" if aside else "none"
-    group = look.content or identity
+    group = result.content or identity
     label = item.given_label
-    size = (look.width, look.height)
-    return (identity, look.content, item.path, label, label, split, group, 1.0, action, reason, *size)
+    size = (result.width, result.height)
+    return (identity, result.content, item.path, label, label, split, group, 1.0, action, reason, *size)
 
 
-def split_without_label(item: Found) -> str:
-    """The split of an image without a label: one given to test is to predict, one given to val stays there."""
+def split_without_label(item: ListedImage) -> str:
+    """The split of an image without a label: of test it becomes an image to predict, of val it stays in val."""
     if item.aside or item.split in ("val", "predict"):
         return item.split or "unlabelled"
     return "predict" if item.split == "test" else "unlabelled"
 
 
-def look_at_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, Look]]:
-    """Yield (path, Look) of each file. The calling thread reads, `workers` threads decode; few files are in memory."""
-    for looks in parallel(look_at_batch, batches(contents), workers, ahead=2 * workers + 1):
-        yield from looks
+def decode_all(contents: Iterable[tuple[str, bytes | BrokenImage]], workers: int) -> Iterator[tuple[str, DecodeResult]]:
+    """Yield (path, result) per file. The calling thread reads, `workers` threads decode, few files are in memory."""
+    for results in parallel(decode_batch, batches(contents), workers, ahead=2 * workers + 1):
+        yield from results
 
 
-def look_at_batch(batch: list[tuple[str, bytes | BrokenImage]]) -> list[tuple[str, Look]]:
-    return [(path, look_at(content)) for path, content in batch]
+def decode_batch(batch: list[tuple[str, bytes | BrokenImage]]) -> list[tuple[str, DecodeResult]]:
+    return [(path, decode_result(content)) for path, content in batch]
 
 
 def batches(
     contents: Iterable[tuple[str, bytes | BrokenImage]],
 ) -> Iterator[list[tuple[str, bytes | BrokenImage]]]:
+    """Batches of at most BATCH_IMAGES files, and of about BATCH_BYTES bytes."""
     batch: list[tuple[str, bytes | BrokenImage]] = []
     size = 0
     for path, content in contents:
@@ -346,16 +352,16 @@ def batches(
         yield batch
 
 
-def look_at(content: bytes | BrokenImage) -> Look:
+def decode_result(content: bytes | BrokenImage) -> DecodeResult:
     """Digest and size of an image and what its decoder warned of, or the reason why it cannot be decoded."""
     if isinstance(content, BrokenImage):
-        return Look("", 0, 0, str(content))
+        return DecodeResult("", 0, 0, str(content))
     digest = hashlib.sha256(content).hexdigest()
-    taken_warnings()  # those of an earlier image that could not be decoded
+    taken_warnings()  # drop the warnings of an earlier image that could not be decoded
     try:
-        return Look(digest, *probe(content), "", next(iter(taken_warnings()), ""))
+        return DecodeResult(digest, *probe(content), "", next(iter(taken_warnings()), ""))
     except BrokenImage as error:
-        return Look(digest, 0, 0, str(error))
+        return DecodeResult(digest, 0, 0, str(error))
 
 
 def count_warnings(rows: pd.DataFrame) -> None:

@@ -40,7 +40,7 @@ class PixelCache:
         return len(self.contents)
 
     def rows_of(self, contents: Iterable[str]) -> np.ndarray:
-        """Row numbers, int64. Raises KeyError for an image that is not in the cache."""
+        """Row numbers, int64 [n]. Raises KeyError for an image that is not in the cache."""
         return np.array([self._rows[content] for content in contents], dtype=np.int64)
 
     def read(self, rows: np.ndarray, level: int) -> np.ndarray:
@@ -51,9 +51,9 @@ class PixelCache:
         """The level to sample for crops of `side` (share of the image's side) at `size` px, and the samples per pixel.
 
         Returns int64 [B] each. The level is the smallest with at least one pixel per pixel of the view, because
-        enlarging a smaller one blurs; if no level has, the largest. Single samples of a much finer level would alias:
-        so the number of samples per axis that are averaged is about the level's pixels per pixel of the view. Of
-        rectangles the geometric mean of height and width counts.
+        enlarging a smaller one blurs; else the largest. Single samples of a much finer level would alias, so several
+        per axis are averaged: about as many as the level has pixels per pixel of the view. For a rectangle, the
+        geometric mean of height and width counts.
         """
         sides = np.array([math.sqrt(level.shape[1] * level.shape[2]) for level in self.levels])  # largest first
         per_pixel = side[:, None] * sides[None, :] / math.sqrt(math.prod(height_width(size)))
@@ -103,7 +103,7 @@ def build_pixel_cache(folder: Path, images: Iterable[tuple[str, bytes]], content
     missing = [content for content, row in order.items() if not sizes[row].all()]
     if missing:
         raise ValueError(
-            f"{len(missing)} images are missing, first {missing[0]}: the source gave fewer than were asked for"
+            f"{len(missing)} images are missing, first {missing[0]}: the source returned fewer than were requested"
         )
     for array in arrays:
         array.flush()

@@ -146,5 +146,5 @@ def larger(first: Any, second: Any) -> Any:
 
 
 def smaller(first: Any, second: Any) -> Any:
-    """The minimum of the same."""
+    """The minimum of two ints, or of a tensor of the ONNX graph and another length."""
     return min(first, second) if isinstance(first, int) else first.smaller(second)

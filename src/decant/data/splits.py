@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.errors import UserError
 
 STRICTNESS = {"test": 2, "val": 1, "train": 0}  # a group in several splits stays in the strictest
-# Split -> the splits that a row of it must share no group with; the first that applies is named.
+# Split -> the splits with which its rows must share no group; a reason names the first that applies.
 LEAKS_FROM = {"train": ("test", "val"), "val": ("test",), "unlabelled": ("test", "val", "predict")}
 EACH_SPLIT_FROM_GROUPS = 4  # a class with at least this many groups has an image in every split
 
@@ -69,15 +69,15 @@ def separate_groups(rows: pd.DataFrame) -> pd.DataFrame:
     row, on which the student trains, if it has a val, test or predict row; the action becomes "drop" and the reason
     begins with "leak: ". Rows to predict have no label and cannot leak one to train.
     """
-    kept = rows[rows["action"] != "drop"]
+    kept_rows = rows[rows["action"] != "drop"]
     splits_of: dict[str, set[str]] = defaultdict(set)
-    for group, split in zip(kept["group"], kept["split"], strict=True):
+    for group, split in zip(kept_rows["group"], kept_rows["split"], strict=True):
         splits_of[group].add(split)
     leaks = {}
-    for index, group, split in zip(kept.index, kept["group"], kept["split"], strict=True):
-        held = next((other for other in LEAKS_FROM.get(split, ()) if other in splits_of[group]), "")
-        if held:
-            leaks[index] = f"leak: its group has a row in {held}"
+    for index, group, split in zip(kept_rows.index, kept_rows["group"], kept_rows["split"], strict=True):
+        stricter = next((other for other in LEAKS_FROM.get(split, ()) if other in splits_of[group]), "")
+        if stricter:
+            leaks[index] = f"leak: its group has a row in {stricter}"
     result = rows.copy()
     result.loc[list(leaks), "action"] = "drop"
     result.loc[list(leaks), "reason"] = list(leaks.values())
@@ -105,27 +105,29 @@ def folds(groups: Sequence[str], labels: Sequence[int], k: int, seed: int) -> ND
     return result
 
 
-def limited(items: Sequence[Found], limit: int, val_fraction: float, test_fraction: float, seed: int) -> list[Found]:
-    """About `limit` images of each class to train on, and the same share of everything else; a fixed choice.
+def limited(
+    items: Sequence[ListedImage], limit: int, val_fraction: float, test_fraction: float, seed: int
+) -> list[ListedImage]:
+    """About `limit` images of each class to train on, and the same share of everything else; the seed fixes the choice.
 
     Images whose split is still to be drawn leave room for the draw. Every class keeps an image in each split in
     which it has one.
     """
     given = {item.split for item in items if item.given_label is not None}
-    drawn = (test_fraction if "test" not in given else 0) + (val_fraction if "val" not in given else 0)
-    kinds: dict[tuple[str | None, str | None], list[Found]] = defaultdict(list)
+    drawn_share = (test_fraction if "test" not in given else 0) + (val_fraction if "val" not in given else 0)
+    kinds: dict[tuple[str | None, str | None], list[ListedImage]] = defaultdict(list)
     for item in items:
         to_train = item.given_label is not None and item.split in (None, "train")
         kinds[item.given_label, "train" if to_train else item.split].append(item)
-    pools = {label: len(alike) for (label, split), alike in kinds.items() if label is not None and split == "train"}
-    room = int(limit / (1 - drawn) + 1e-9)
+    pools = {label: len(pool) for (label, split), pool in kinds.items() if label is not None and split == "train"}
+    room = int(limit / (1 - drawn_share) + 1e-9)
     shares = {label: min(1.0, room / size) for label, size in pools.items()}
     overall = sum(min(room, size) for size in pools.values()) / max(1, sum(pools.values()))
-    chosen = set()
-    for (label, split), alike in kinds.items():
-        count = min(room, len(alike)) if split == "train" else round(len(alike) * shares.get(label or "", overall))
-        chosen |= {item.path for item in in_random_order(alike, seed)[: max(1, count)]}
-    return [item for item in items if item.path in chosen]
+    chosen_paths = set()
+    for (label, split), pool in kinds.items():
+        count = min(room, len(pool)) if split == "train" else round(len(pool) * shares.get(label or "", overall))
+        chosen_paths |= {item.path for item in in_random_order(pool, seed)[: max(1, count)]}
+    return [item for item in items if item.path in chosen_paths]
 
 
 def without_label(rows: pd.DataFrame, share: float, seed: int) -> pd.Series:
@@ -138,14 +140,14 @@ def without_label(rows: pd.DataFrame, share: float, seed: int) -> pd.Series:
     classes: dict[str, list[Group]] = defaultdict(list)
     for group in sorted(labelled_groups(rows[train]).values(), key=lambda group: random_key(seed, group.name)):
         classes[group.main_class].append(group)
-    kept = set()
+    labelled = set()
     for members in classes.values():
         wanted = round(share * sum(group.size for group in members))
-        kept |= {group.name for group in take(members, wanted) or members[:1]}
-    return train & ~rows["group"].isin(kept)
+        labelled |= {group.name for group in take(members, wanted) or members[:1]}
+    return train & ~rows["group"].isin(labelled)
 
 
-def in_random_order(items: Iterable[Found], seed: int) -> list[Found]:
+def in_random_order(items: Iterable[ListedImage], seed: int) -> list[ListedImage]:
     return sorted(items, key=lambda item: random_key(seed, item.path))
 
 
@@ -174,12 +176,12 @@ def draw(groups: Sequence[Group], wanted: dict[str, float], seed: int) -> dict[s
     drawn: dict[str, str] = {}
     for members in classes.values():
         total = sum(group.size for group in members)
-        left = members
+        remaining = members
         for split, fraction in wanted.items():
             least = 1 if len(members) >= EACH_SPLIT_FROM_GROUPS else 0
-            taken = take(left, max(least, round(total * fraction)))
+            taken = take(remaining, max(least, round(total * fraction)))
             drawn.update(dict.fromkeys((group.name for group in taken), split))
-            left = [group for group in left if group.name not in drawn]
+            remaining = [group for group in remaining if group.name not in drawn]
     return give_back(groups, drawn)
 
 

@@ -110,7 +110,7 @@ def draw_views(
     )
     blends = (u[:, 14] < policy.mix) & (len(partners) > 0)
     pastes = (u[:, 14] >= policy.mix) & (u[:, 14] < policy.mix + policy.cutmix) & (len(partners) > 0)
-    chosen = partners[(u[:, 15] * len(partners)).astype(np.int64)] if len(partners) else np.full(len(u), -1)
+    drawn_partners = partners[(u[:, 15] * len(partners)).astype(np.int64)] if len(partners) else np.full(len(u), -1)
     patch = np.where(pastes[:, None], patches(u[:, 20:23]), 0.0)
     return ViewParameters(
         affine=affine.astype(np.float32),
@@ -118,7 +118,7 @@ def draw_views(
         colour=colour_maps(policy, u[:, 6:9]),
         box=erased_boxes(policy, u[:, 9:13]),
         fill=u[:, 16:19].astype(np.float32),
-        partner=np.where(blends | pastes, chosen, -1),
+        partner=np.where(blends | pastes, drawn_partners, -1),
         share=np.where(blends, 0.5 + 0.5 * u[:, 13], 1.0 - area(patch)).astype(np.float32),
         patch=patch.astype(np.float32),
     )
@@ -129,8 +129,9 @@ def frames(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
     """Width and height of the part of the plane that crops are drawn from, and the aspect ratio of an undistorted crop.
 
+    width, height: of the originals, float64 [B]. Frames are centred on the images, in pixels of the originals.
     crop: the image, and the input's aspect ratio. stretch: the image and its own aspect ratio, because evaluation
-    distorts it in the same way. pad: the padded image. Frames are centred on the images, in pixels of the originals.
+    distorts it in the same way. pad: the padded image.
     """
     if geometry.fit == "stretch":
         return width, height, width / height
@@ -150,7 +151,8 @@ def crop_sides(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sides of the crops in pixels of the originals: area uniform, log aspect ratio uniform about `aspect`.
 
-    A crop that is larger than the frame is shrunk as a whole: clipping one side would distort what it shows.
+    area_u, ratio_u: uniform in (0, 1), float64 [B]. width, height: of the frames, float64 [B]. A crop that is larger
+    than the frame is shrunk as a whole: clipping one side would distort what it shows.
     """
     low, high = policy.scale
     area = (low + (high - low) * area_u) * width * height
@@ -162,7 +164,10 @@ def crop_sides(
 
 
 def shifts(policy: Views, u: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Shifts of the crops in normalised coordinates: uniform among whole pixels of the originals, which stay sharp."""
+    """Shifts of the crops in normalised coordinates, float64 [B]. u: uniform in (0, 1), [B]. side: pixels, [B].
+
+    They are uniform among whole pixels of the originals, which stay sharp.
+    """
     return 2 * np.rint(policy.shift * (2 * u - 1) * side) / side
 
 
@@ -216,10 +221,11 @@ class ViewSet:
     def of(
         cls, cache: PixelCache, policy: Views, seed: int, partners: np.ndarray, geometry: InputGeometry = SQUARE
     ) -> "ViewSet":
+        """The views of a cache, with the keys that follow from the seed and the contents."""
         return cls(cache, policy, view_keys(seed, cache.contents), partners, geometry)
 
     def draw(self, rows: np.ndarray, view: int) -> ViewParameters:
-        """The parameters of view number `view` of these rows."""
+        """The parameters of view number `view` of these rows, int64 [B]."""
         return draw_views(self.policy, self.keys[rows], self.cache.sizes[rows], view, self.partners, self.geometry)
 
     def render(self, rows: np.ndarray, view: int, size: InputPx) -> Tensor:
@@ -253,11 +259,11 @@ def warp(
     levels, samples = cache.levels_for(parameters.side, size)
     affine = torch.from_numpy(parameters.affine)
     for level, per_axis in sorted(set(zip(levels.tolist(), samples.tolist(), strict=True))):
-        chosen = np.flatnonzero((levels == level) & (samples == per_axis))
-        pixels = torch.from_numpy(cache.read(rows[chosen], level)).permute(0, 3, 1, 2).float()
-        grid = sampling_grid(affine[chosen], height * per_axis, width * per_axis)
+        members = np.flatnonzero((levels == level) & (samples == per_axis))
+        pixels = torch.from_numpy(cache.read(rows[members], level)).permute(0, 3, 1, 2).float()
+        grid = sampling_grid(affine[members], height * per_axis, width * per_axis)
         sampled = sample_filled(pixels, grid) if padded else sample_reflected(pixels, grid)
-        images[chosen] = F.avg_pool2d(sampled, per_axis) if per_axis > 1 else sampled
+        images[members] = F.avg_pool2d(sampled, per_axis) if per_axis > 1 else sampled
     images = recolour(images, torch.from_numpy(parameters.colour))
     return erase(images, torch.from_numpy(parameters.box), torch.from_numpy(parameters.fill))
 

@@ -29,14 +29,14 @@ POINTWISE = (
 
 
 class NoMap(Exception):
-    """The graph does not end as the map needs it; the message says why."""
+    """The graph has no class activation map; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the cells of a map lie on one axis of the network's input: cell i looks around first + i * step, pixels.
+    """Where the cells of a map lie on one axis of the network's input: cell i is centred at first + i * step, pixels.
 
-    Pixel number j covers j to j + 1. Convolutions with uneven padding look half a step beside the middle of their cell.
+    Pixel number j covers j to j + 1. Convolutions with uneven padding see half a step beside the middle of their cell.
     """
 
     first: float = 0.5
@@ -84,7 +84,7 @@ def averaged(pooled: str, producers: Mapping[str, Node]) -> str:
 
 
 def upstream(name: str, producers: Mapping[str, Node]) -> Iterator[Node]:
-    """The node that makes a tensor, that which makes its first input, and so on. Raises NoMap for a circle."""
+    """The node that makes a tensor, the node that makes its first input, and so on. Raises NoMap for a circle."""
     passed = set()
     while (node := producers.get(name)) is not None:
         if name in passed:
@@ -159,7 +159,7 @@ def nodes_of(model: bytes) -> Iterator[Node]:
 
 def parts(message: memoryview, number: int) -> Iterator[memoryview]:
     """The messages and texts among a message's fields with this number."""
-    return (value for found, value in fields(message) if found == number and isinstance(value, memoryview))
+    return (value for other, value in fields(message) if other == number and isinstance(value, memoryview))
 
 
 def texts(message: memoryview, number: int) -> list[str]:

@@ -169,8 +169,8 @@ def bands_of(nodes: Nodes, both: str, taps: str, axis: int, count: int, preproce
     """
     bands = nodes("Gather", both, nodes.constant(axis), axis=0)
     if preprocessing.fit != "crop":
-        own = nodes("Reshape", nodes("Gather", taps, nodes.constant(axis), axis=0), nodes.constant([1]))
-        bands = nodes("Slice", bands, nodes.constant([0]), own, nodes.constant([-1]))
+        axis_taps = nodes("Reshape", nodes("Gather", taps, nodes.constant(axis), axis=0), nodes.constant([1]))
+        bands = nodes("Slice", bands, nodes.constant([0]), axis_taps, nodes.constant([-1]))
     if preprocessing.shape[0] == preprocessing.shape[1]:
         return bands
     return nodes("Slice", bands, nodes.constant([0]), nodes.constant([count]), nodes.constant([0]))
@@ -201,8 +201,8 @@ def filled(nodes: Nodes, image: str, row_weights: str, column_weights: str) -> s
     """`image` [N, 3, height, width] with FILL where the sum of the weights of its row or column is 0."""
     sums = (nodes("ReduceSum", weights, nodes.constant([2]), keepdims=0) for weights in (row_weights, column_weights))
     rows, columns = (
-        nodes("Reshape", of_axis, nodes.constant(shape))
-        for of_axis, shape in zip(sums, ([-1, 1], [1, -1]), strict=True)
+        nodes("Reshape", axis_sums, nodes.constant(shape))
+        for axis_sums, shape in zip(sums, ([-1, 1], [1, -1]), strict=True)
     )
     outside = nodes("Sub", nodes.constant(1, np.float32), nodes("Mul", rows, columns))
     return nodes("Add", image, nodes("Mul", outside, nodes.constant(FILL / 255, np.float32)))

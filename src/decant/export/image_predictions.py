@@ -28,8 +28,10 @@ EncodedImage = tuple[str, bytes | BrokenImage]  # name, content
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """probabilities: float32 [K]; None if the image cannot be read, and `reason` says why. accept: None if the file has
-    no threshold.
+    """The prediction for one image.
+
+    probabilities: float32 [K]; None if the image cannot be read, and `reason` then says why. accept: None if the file
+    has no threshold.
     """
 
     path: str
@@ -62,7 +64,7 @@ def image_predictions(
 
 
 def predict_image(classifier: OnnxClassifier, image: EncodedImage) -> ImagePrediction:
-    """Decode and predict one image. One that cannot be decoded, or on which the file fails, has a reason instead."""
+    """Decode and predict one image. The result has a reason if it cannot be decoded, or if the file fails on it."""
     path, content = image
     try:
         if isinstance(content, BrokenImage):

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 def fix_padding(network: nn.Module, example: Tensor) -> None:
     """Replace timm's SAME convolutions by `PaddedConvolution` for inputs of the example's size, in place.
 
-    Without this, each one adds nodes that compute its padding at every call, and a Pad that engines do not merge, and
-    the file loads and runs more slowly.
+    example: an input of the network, float32 [B, 3, H, W]. Without this, each one adds nodes that compute its padding
+    at every call, and a Pad that engines do not merge, and the file loads and runs more slowly.
     """
     sizes: dict[str, list[int]] = {}
 
@@ -62,7 +62,7 @@ class UnevenlyPadded(Function):
         dilation: list[int],
         groups: int,
     ) -> Tensor:
-        """The computation in PyTorch."""
+        """The computation in PyTorch: float32 [B, C, H, W] -> [B, D, h, w]. pads: left, right, top, bottom."""
         return F.conv2d(F.pad(images, pads), weight, bias, stride, 0, dilation, groups)
 
     @staticmethod

@@ -49,21 +49,21 @@ class OnnxClassifier:
         return open_session(path, threads)
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [H, W, 3], RGB, EXIF orientation applied -> probabilities [K], logits [K], float32."""
+        """Probabilities and logits, float32 [K] each. image: uint8 [H, W, 3], RGB, EXIF orientation applied."""
         if image.ndim != 3:
             raise ValueError(f"an image must have the shape [H, W, 3], not {image.shape}")
         probabilities, logits = self.predict_batch(image[None])
         return probabilities[0], logits[0]
 
     def accepts(self, probabilities: np.ndarray, logits: np.ndarray) -> bool | None:
-        """Whether the prediction with these probabilities and logits [K] is accepted; None if there is no threshold."""
+        """True if the prediction with these arrays [K] is accepted; None if the file has no threshold."""
         if self.thresholds is None:
             return None
         threshold, log_sum_threshold = self.thresholds
         return float(probabilities.max()) >= threshold and float(log_sums(logits[None])[0]) >= log_sum_threshold
 
     def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K]; ValueError for other types or shapes."""
+        """Probabilities and logits, float32 [B, K] each. images: uint8 [B, H, W, 3]; else ValueError is raised."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
             raise ValueError(f"images must be uint8 [B, H, W, 3] and not empty, not {images.dtype} {images.shape}")
         probabilities, logits = run(self.session, {IMAGES: images}, [PROBABILITIES, LOGITS])
@@ -111,8 +111,8 @@ def read_dtype(metadata: Mapping[str, str]) -> str:
 def read_thresholds(metadata: Mapping[str, str]) -> tuple[float, float] | None:
     """The thresholds that `decant.evaluation.acceptance` chose; the first is above 1 if no prediction is accepted.
 
-    None for a file without any: those from before version 8 of the stage export. Those from before version 10 accept
-    every log sum. Raises ValueError as `read_metadata`.
+    None for a file without thresholds, as files had before version 8 of the stage export. Files from before version 10
+    accept every log sum. Raises ValueError as `read_metadata` does.
     """
     if "accept" not in metadata:
         return None
@@ -166,8 +166,9 @@ def run(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], ou
 
 
 def run_options(inputs: dict[str, np.ndarray]) -> onnxruntime.RunOptions | None:
-    """For large inputs, options that return the session's memory afterwards: a session keeps all that it ever took,
-    which is 300 MB after an image of 12 megapixels.
+    """Options that return the session's memory after a large input; None for a small one.
+
+    A session keeps all memory that it ever took, which is 300 MB after an image of 12 megapixels.
     """
     if sum(value.nbytes for value in inputs.values()) < LARGE_INPUT_BYTES:
         return None

@@ -66,12 +66,13 @@ def check_classes(bare: onnx.ModelProto, classes: list[str]) -> None:
 
 def full_graph(bare: onnx.ModelProto, preprocessing: Preprocessing, temperature: float) -> onnx.ModelProto:
     """Preprocessing, network and softmax in one graph: images -> probabilities, logits."""
-    before = preprocessing_graph(preprocessing)
-    before.ir_version = bare.ir_version  # merge_models requires equal versions; torch chose the one that its nodes need
-    model = compose.merge_models(before, bare, io_map=[(PREPARED, PIXELS)])
+    preparation = preprocessing_graph(preprocessing)
+    # merge_models requires equal versions; torch chose the version that its nodes need.
+    preparation.ir_version = bare.ir_version
+    model = compose.merge_models(preparation, bare, io_map=[(PREPARED, PIXELS)])
     del model.opset_import[:]  # the merge lists the same set twice
     model.opset_import.append(helper.make_opsetid("", OPSET))
-    model.graph.value_info.append(before.graph.output[0])  # its type, so that verification can read `prepared`
+    model.graph.value_info.append(preparation.graph.output[0])  # its type, so that verification can read `prepared`
     add_probabilities(model.graph, temperature)
     return model
 

@@ -142,7 +142,7 @@ function show(card, { classes, accept, milliseconds, note }) {
   find('status').textContent = `${classes[0].class}, ${share} %${accept === false ? ', not sure' : ''}`;
 }
 
-/** A button that lays over the preview where the image speaks for its class. The server is asked once. */
+/** A button that shows on the preview which places support the class. The server is asked once. */
 function offerMap(card, file, model) {
   const [heat, map] = [card.querySelector('.heat'), card.querySelector('.map')];
   if (!heat || !JSON.parse(mapped).includes(model)) return;

@@ -8,7 +8,7 @@ export async function classify(image, name, model) {
   return prediction;
 }
 
-/** {picture, class, share}: where the image speaks for its class, as an address, and the share that is seen. */
+/** {picture, class, share}: which places support the class, as an address, and the share that is seen. */
 export async function locate(image, name, model) {
   const [answer, status] = await sent('map', image, name, model);
   if (!answer.picture) throw refusal(answer, status);

@@ -1,1 +1,1 @@
-"""A study proposed for a person's photos: what they are, which networks suit the machine, how long it takes."""
+"""A study proposed for a person's photos: their layout, networks that suit the machine, and the time it takes."""

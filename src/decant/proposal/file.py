@@ -1,4 +1,4 @@
-"""The study file that is written for photos: commented, never written over once it was edited."""
+"""The study file that is written for photos: it has comments, and is never written over once it was edited."""
 
 import hashlib
 import json
@@ -34,9 +34,10 @@ COMMENTS = {  # key of the study -> the comment above it
 
 
 def study_text(raw: dict[str, Any], made_by: str, assumed: Sequence[str]) -> str:
-    """The YAML of a proposed study. assumed: printable lines, what was assumed for it: a comment each at the beginning.
+    """The YAML of a proposed study.
 
-    made_by: the command line, by which a later run finds that nothing changed.
+    made_by: the command line; a later run with the same line takes the file again. assumed: the assumptions, printable
+    lines that become comments at the beginning.
     """
     lines = [*(COMMENT + line for line in assumed), f"{MADE_BY}{made_by}", f"name: {raw['name']}"]
     for key, value in raw.items():
@@ -75,7 +76,7 @@ def made_by(text: str) -> str:
 
 
 def assumed_in(text: str) -> list[str]:
-    """The lines that `study_text` was given as assumed."""
+    """The assumptions in the comments that `study_text` wrote."""
     lines = takewhile(lambda line: line.startswith(COMMENT) and not line.startswith(MADE_BY), text.splitlines())
     return [line.removeprefix(COMMENT) for line in lines]
 
@@ -97,12 +98,12 @@ def study_file(photos: Path, folder: Path, runs: Path) -> Path:
     """
     name = study_name(photos)
     for number in range(1, 1000):
-        tried = name if number == 1 else f"{name}-{number}"
-        path = folder / STUDIES / f"{tried}.yaml"
+        candidate = name if number == 1 else f"{name}-{number}"
+        path = folder / STUDIES / f"{candidate}.yaml"
         if path.exists():
             if is_for(path, photos):
                 return path
-        elif not (runs / tried).exists() and not (ROOT / "research" / "studies" / f"{tried}.yaml").exists():
+        elif not (runs / candidate).exists() and not (ROOT / "research" / "studies" / f"{candidate}.yaml").exists():
             return path
     raise UserError(f"{folder / STUDIES} has no free name for {photos}; delete studies that are no longer needed")
 
@@ -119,8 +120,8 @@ def is_for(path: Path, photos: Path) -> bool:
     """True if the study file reads these photos."""
     data = read_yaml(path).get("data")
     data = data if isinstance(data, dict) else {}
-    place = Path(str(data.get("path", "")))
-    return photos in (place, place / str(data.get("table", "")), place / str(data.get("train", "")))
+    source = Path(str(data.get("path", "")))
+    return photos in (source, source / str(data.get("table", "")), source / str(data.get("train", "")))
 
 
 def write_study(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from decant.study import Student, Teacher, Training
 from decant.study_files import RECIPE_FOLDERS, ROOT, read_yaml
 
 CHOICE = "research/choice.yaml"
-CLASSES = 2  # of the network that shows that weights fit
+CLASSES = 2  # of the network that is built to check that weights fit
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NetworkSet:
 
 @dataclass(frozen=True)
 class Choice:
-    """The set that is taken, and for each preferred set of this device the reason why it is not."""
+    """The set that is taken. passed_over: set that is preferred for this device -> why it is not taken."""
 
     networks: NetworkSet
     passed_over: Mapping[str, str]
@@ -42,10 +42,10 @@ def network_sets(root: Path = ROOT) -> list[NetworkSet]:
 
 
 def chosen_networks(device: str, allow_downloads: bool, root: Path = ROOT) -> Choice:
-    """The first set for this device whose weights can all be had.
+    """The first set for this device whose weights are all available.
 
-    Weights of a hub count if they lie in its cache, or if they may be downloaded and can be: they are fetched here, as
-    a training would. device: cuda or cpu. Raises UserError if no set can be had.
+    Weights of a hub are available if they are in its cache, or if downloads are allowed and succeed: they are fetched
+    here, as a training would. device: cuda or cpu. Raises UserError if no set is available.
     """
     passed_over: dict[str, str] = {}
     for networks in network_sets(root):
@@ -60,7 +60,7 @@ def chosen_networks(device: str, allow_downloads: bool, root: Path = ROOT) -> Ch
 
 
 def missing_weights(networks: NetworkSet, allow_downloads: bool, root: Path) -> str:
-    """Why the first of the set's networks that cannot be had cannot; "" if all can."""
+    """The first network of the set without weights, and why it has none; "" if all have weights."""
     for kind, recipe in [*(("teacher", name) for name in networks.teachers.values()), ("student", networks.student)]:
         settings = recipe_settings(kind, recipe, root)
         reason = missing(settings, allow_downloads)
@@ -76,7 +76,7 @@ def recipe_settings(kind: str, recipe: str, root: Path = ROOT) -> Training:
 
 
 def missing(settings: Training, allow_downloads: bool) -> str:
-    """Why none of the recipe's weight sources can be had; "" if one can."""
+    """Why no weight source of the recipe is available; "" if one is."""
     sources = settings.weights
     if any(source in HUBS and is_cached(source, settings.architecture) for source in sources):
         return ""

@@ -1,4 +1,4 @@
-"""From the path of some photos to a study file that can be run, and the lines that say what was assumed."""
+"""From the path of some photos to a study file that can be run, and lines with the assumptions in it."""
 
 import logging
 import statistics
@@ -14,7 +14,7 @@ from decant.data.file_names import has_surrogates, printable
 from decant.data.geometry import SQUARE
 from decant.data.preprocessing import size_text
 from decant.data.sources import SOURCES, open_source
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.data.sources.detection import detected_data
 from decant.errors import UserError
 from decant.evaluation.tables import plural, thousands
@@ -43,7 +43,7 @@ SHOWN_CLASSES = 12
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the person asks for beside the photos. overrides: KEY=VALUE, of any key of the study."""
+    """The options that a person gives beside the photos. overrides: KEY=VALUE, of any key of the study."""
 
     metric: str | None = None
     time_limit_s: float | None = None
@@ -51,7 +51,7 @@ class Wishes:
     overrides: tuple[str, ...] = ()
 
     def options(self) -> list[str]:
-        """The command-line options that ask for this."""
+        """The wishes as command-line options."""
         words = ["--metric", self.metric] if self.metric else []
         words += ["--time-limit", duration_text(self.time_limit_s)] if self.time_limit_s else []
         words += ["--allow-downloads"] if self.allow_downloads else []
@@ -67,11 +67,11 @@ class Proposal:
 
 
 def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
-    """Find out what the photos are and write a study for them into `folder`/studies, or take the one that exists.
+    """Detect what the photos are and write a study for them into `folder`/studies, or take the study that exists.
 
-    An edited file is never written over; the same command takes its own file again, edited or not, so that a run that
-    was interrupted continues. Raises UserError if the photos cannot be read as a data set, and if other options than
-    those that an edited file was made with are given.
+    An edited file is never written over. The same command takes its own file again, edited or not, so that an
+    interrupted run continues. Raises UserError if the photos cannot be read as a data set, and if the options differ
+    from those that an edited file was made with.
     """
     photos = photos.expanduser().resolve()
     if has_surrogates(str(photos)):
@@ -88,7 +88,7 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
             return Proposal(file, [edited_line(file, Wishes() if same_command else wishes)])
     log.info("%s: reading the photos and timing training steps on this machine, about half a minute", photos)
     source, data = opened(photos, wishes.overrides)
-    items = list(source.found())
+    items = list(source.list_images())
     check_classes(photos, items)
     facts = Facts(counted(items, data), look_at_sample(source, items))
     choice = chosen_networks(machine.device().type, wishes.allow_downloads)
@@ -111,7 +111,7 @@ def duration_text(seconds: float) -> str:
 
 
 def edited_line(file: Path, wishes: Wishes) -> str:
-    """Raises UserError if the person also asks for what the file would have to say."""
+    """The line for a file that was edited. Raises UserError if there are wishes, which would not change it."""
     if wishes.options():
         raise UserError(
             f"{file} was edited, so {' '.join(wishes.options())} would not change it: put what you want into the file, "
@@ -122,11 +122,11 @@ def edited_line(file: Path, wishes: Wishes) -> str:
 
 def opened(photos: Path, overrides: Sequence[str]) -> tuple[Any, Data]:
     """The source of the photos and its `data` section."""
-    asked: dict[str, Any] = {"data": {}}
+    given: dict[str, Any] = {"data": {}}
     for override in filter(is_of_data, overrides):
-        set_key(asked, override)
+        set_key(given, override)
     with explained("--set", ("data",)):
-        data = Data.model_validate(detected_data(photos, asked["data"]))
+        data = Data.model_validate(detected_data(photos, given["data"]))
     return open_source(data, Path("/"), Path()), data
 
 
@@ -134,7 +134,8 @@ def is_of_data(override: str) -> bool:
     return override.startswith("data.")
 
 
-def check_classes(photos: Path, items: Sequence[Found]) -> None:
+def check_classes(photos: Path, items: Sequence[ListedImage]) -> None:
+    """Raise UserError for fewer than two classes, and if each class has one image."""
     labelled = [item for item in items if item.given_label is not None and not item.problem]
     classes = {item.given_label for item in labelled if item.given_label}
     if 1 < len(classes) == len(labelled):
@@ -143,10 +144,10 @@ def check_classes(photos: Path, items: Sequence[Found]) -> None:
             "table, is data.label_column the right column? Say which with --set data.label_column=COLUMN"
         )
     if len(classes) < 2:
-        named = f" ({', '.join(classes)})" if classes else ""
+        names = f" ({', '.join(classes)})" if classes else ""
         aside = counted_reasons(item.problem or item.aside for item in items if item.problem or item.aside)
         raise UserError(
-            f"{photos}: {plural(len(classes), 'class', 'classes')}{named} found in {plural(len(items), 'image')}, at "
+            f"{photos}: {plural(len(classes), 'class', 'classes')}{names} found in {plural(len(items), 'image')}, at "
             "least two are needed: one sub-folder per class, or a table with a column of labels (--set data.table=FILE)"
             + (f". Set aside: {aside}" if aside else "")
         )
@@ -154,15 +155,15 @@ def check_classes(photos: Path, items: Sequence[Found]) -> None:
 
 def assumed_lines(
     photos: Path,
-    items: Sequence[Found],
+    items: Sequence[ListedImage],
     facts: Facts,
     choice: Choice,
     proposed: Proposed,
 ) -> list[str]:
-    """About ten lines, one per assumption, that can be printed and be comments of the study."""
+    """About ten printable lines, one per assumption, which also become comments of the study."""
     study = proposed.study
     better = [f"better: {name} ({reason})" for name, reason in choice.passed_over.items()]
-    teachers = ", ".join(f"{name} ({network_text(one, proposed)})" for name, one in study.teachers.items())
+    teachers = ", ".join(f"{name} ({network_text(teacher, proposed)})" for name, teacher in study.teachers.items())
     student = study.student
     lines = [
         f"photos: {photos}: {SOURCES[study.data.source].caption}",
@@ -178,26 +179,25 @@ def assumed_lines(
     return [one_line(line) for line in lines]
 
 
-def class_text(items: Sequence[Found]) -> str:
-    of = Counter(item.given_label for item in filter(is_usable, items) if item.given_label is not None)
-    names = [f"{name} ({count})" for name, count in of.most_common(SHOWN_CLASSES)]
-    more = f" and {len(of) - SHOWN_CLASSES} more" if len(of) > SHOWN_CLASSES else ""
-    return f"{len(of)}: {', '.join(names)}{more}"
+def class_text(items: Sequence[ListedImage]) -> str:
+    counts = Counter(item.given_label for item in filter(is_usable, items) if item.given_label is not None)
+    names = [f"{name} ({count})" for name, count in counts.most_common(SHOWN_CLASSES)]
+    more = f" and {len(counts) - SHOWN_CLASSES} more" if len(counts) > SHOWN_CLASSES else ""
+    return f"{len(counts)}: {', '.join(names)}{more}"
 
 
-def split_text(items: Sequence[Found], counts: Counts) -> str:
+def split_text(items: Sequence[ListedImage], counts: Counts) -> str:
     given = {item.split for item in filter(is_usable, items) if item.given_label is not None}
     drawn = [split for split in ("val", "test") if split not in given]
     text = f"train {thousands(counts.train)}, val {thousands(counts.val)}, test {thousands(counts.test)}"
     text += f" ({' and '.join(drawn)} drawn from train)" if drawn else ""
     text += f", without a label {thousands(counts.without_label)}" if counts.without_label else ""
-    return text + (
-        f", set aside {thousands(aside)}: copies or unreadable" if (aside := len(items) - counts.total) else ""
-    )
+    aside = len(items) - counts.total
+    return text + (f", set aside {thousands(aside)}: copies or unreadable" if aside else "")
 
 
 def geometry_text(sample: Sample, proposed: Proposed) -> str:
-    """What decides how photos become inputs, with the shapes of those that were looked at."""
+    """How photos become inputs, or what will decide it, and the median size of the sampled photos."""
     if not sample.sizes:
         return "none of the photos that were looked at can be read; decided when the data are cleaned"
     width, height = (int(statistics.median(sides)) for sides in zip(*sample.sizes, strict=True))
@@ -206,7 +206,7 @@ def geometry_text(sample: Sample, proposed: Proposed) -> str:
 
 
 def network_text(network: Training, proposed: Proposed) -> str:
-    """Architecture and input size. While rectangles are among several geometries, the side of the square."""
+    """Architecture and input size. If probes will choose among geometries, the size is that of a square input."""
     geometry = SQUARE if proposed.possible.probed else proposed.possible.geometries[0]
     return f"{network.architecture}, {size_text(geometry.input_px(network.input_px))} px"
 

@@ -19,7 +19,7 @@ from decant.study import Study, Training
 from decant.study_files import ROOT, merged_recipes, set_key, without_nulls
 from decant.study_reading import explained
 
-FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the epochs are those of the recipes
+FEW_IMAGES, MANY_IMAGES = 300, 8000  # of train; between them the recipes' epochs are kept
 LEAST_PX, PX_STEP = 64, 32
 MOST_EPOCHS_FACTOR = 3.0
 USUAL_S = 25 * 60  # what a study may take if no limit is given
@@ -27,7 +27,7 @@ USUAL_S = 25 * 60  # what a study may take if no limit is given
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of the recipes is taken. epochs: factor. largest_px: of the inputs; finetuned: number of teachers."""
+    """How much of the recipes a study takes. epochs: factor. largest_px: of inputs. finetuned: number of teachers."""
 
     epochs: float = 1.0
     largest_px: int | None = None
@@ -35,7 +35,7 @@ class Effort:
     views: int = 8
 
 
-# What a time limit takes away, step by step: the largest inputs first, then epochs, the slower teachers, more pixels.
+# A time limit lowers them step by step: first the largest inputs, then epochs, slower teachers and more pixels.
 EFFORTS = (
     Effort(),
     Effort(largest_px=128),
@@ -49,7 +49,7 @@ EFFORTS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about the photos and the machine."""
+    """Facts about the photos and the machine: counts of images, and a sample that was read and timed."""
 
     counts: Counts
     sample: Sample
@@ -63,7 +63,7 @@ class Facts:
 class Proposed:
     """raw: the mapping of the study file. study: the same with its recipes. seconds: expected for the chain.
 
-    possible: the study's geometry, or those that probes will compare, as far as the sample shows.
+    possible: the study's geometry, or the geometries that probes will compare, judged by the sample.
     """
 
     raw: dict[str, Any]
@@ -75,10 +75,10 @@ class Proposed:
 def proposed_study(
     head: Mapping[str, Any], overrides: Sequence[str], choice: Choice, facts: Facts, limit_s: float | None
 ) -> Proposed:
-    """The largest study that fits the limit. head: the keys name, metric and data. overrides: KEY=VALUE, of the others.
+    """The largest study that fits the limit. head: its first keys, data among them. overrides: KEY=VALUE of other keys.
 
-    Without a limit, the largest that fits USUAL_S, else the smallest. Raises UserError, with the expected time of the
-    smallest, if none fits the limit.
+    Without a limit it is the largest study that fits USUAL_S, else the smallest. Raises UserError, with the expected
+    time of the smallest study, if none fits the limit.
     """
     proposed = None
     for proposed in proposals(head, overrides, choice.networks, facts):
@@ -98,9 +98,9 @@ def proposals(
     head: Mapping[str, Any], overrides: Sequence[str], networks: NetworkSet, facts: Facts
 ) -> Iterator[Proposed]:
     """A study for each effort, the largest first, with the time that its stages are expected to take."""
-    asked = teachers_of(overrides)
+    required = teachers_of(overrides)
     for effort in EFFORTS:
-        raw = {**head, **sections(networks, facts, effort, asked)}
+        raw = {**head, **sections(networks, facts, effort, required)}
         for override in overrides:
             set_key(raw, override)
         with explained("--set"):
@@ -118,12 +118,12 @@ def teachers_of(overrides: Sequence[str]) -> set[str]:
 
 
 def sections(
-    networks: NetworkSet, facts: Facts, effort: Effort, asked: Collection[str] = frozenset()
+    networks: NetworkSet, facts: Facts, effort: Effort, required: Collection[str] = frozenset()
 ) -> dict[str, Any]:
-    """The sections teachers, ensemble, soft_labels and student. asked: teachers that no effort takes away."""
+    """The sections teachers, ensemble, soft_labels and student. required: teachers that every effort keeps."""
     effort = replace(effort, epochs=effort.epochs * epochs_factor(facts.counts.train))
     teachers = {name: network(networks.teachers[name], "teacher", networks.teacher_px, facts, effort)
-                for name in kept_teachers(networks, facts.speed, effort.finetuned, asked)}  # fmt: skip
+                for name in kept_teachers(networks, facts.speed, effort.finetuned, required)}  # fmt: skip
     return {
         "teachers": teachers,
         "ensemble": {"recipe": "flip"},
@@ -133,15 +133,15 @@ def sections(
 
 
 def kept_teachers(
-    networks: NetworkSet, speed: Speed, finetuned: int | None, asked: Collection[str] = frozenset()
+    networks: NetworkSet, speed: Speed, finetuned: int | None, required: Collection[str] = frozenset()
 ) -> list[str]:
-    """The probes, those `asked` for and the `finetuned` fastest of the others, in the set's order; all if None."""
+    """The probes, the required teachers and the `finetuned` fastest others, in the set's order; all if None."""
     settings = {name: recipe_settings("teacher", recipe) for name, recipe in networks.teachers.items()}
     trained = [name for name, teacher in settings.items() if getattr(teacher, "kind", "") == "finetune"]
     if finetuned is None or len(trained) <= finetuned:
         return list(settings)
     fastest = sorted(trained, key=lambda name: speed.train_s(settings[name]))[:finetuned]
-    return [name for name in settings if name not in trained or name in fastest or name in asked]
+    return [name for name in settings if name not in trained or name in fastest or name in required]
 
 
 def epochs_factor(images: int) -> float:

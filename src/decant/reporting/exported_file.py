@@ -109,11 +109,11 @@ def _formats(rows: Sequence[Row]) -> str:
 
 def _formats_table(rows: Sequence[Row]) -> str:
     threads = str(quoted_threads({int(row["threads"]) for row in rows}))
-    shown = ("file_mb", "p50_ms")  # the CSV has these rounded to 3 digits
+    rounded = ("file_mb", "p50_ms")  # to 3 digits, in the CSV
     return markdown_table(
         list(FORMAT_HEADER.values()),
         [
-            [row["format"], *(row[name] if name in shown else short(row[name]) for name in list(FORMAT_HEADER)[1:])]
+            [row["format"], *(row[name] if name in rounded else short(row[name]) for name in list(FORMAT_HEADER)[1:])]
             for row in rows
             if row["threads"] == threads
         ],

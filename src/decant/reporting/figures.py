@@ -91,10 +91,10 @@ def _learning_curves(results: ResultsFiles, at: Callable[[str], Path]) -> list[P
 
 
 def _courses(results: ResultsFiles, at: Callable[[str], Path]) -> list[Path]:
-    of_teacher = courses(results)
-    if not of_teacher:
+    teacher_courses = courses(results)
+    if not teacher_courses:
         return []
-    accuracy_by_minutes(of_teacher, from_random_weights(results), at(COURSES_PNG))
+    accuracy_by_minutes(teacher_courses, from_random_weights(results), at(COURSES_PNG))
     return [at(COURSES_PNG)]
 
 
@@ -169,12 +169,14 @@ def pareto_rows(results: ResultsFiles) -> list[tuple[Row, Row]]:
     """
     split = main_split(results)
     student = student_row(results, split)
-    own = reported_latency(results, student["model"]) if student else None
+    student_timing = reported_latency(results, student["model"]) if student else None
     pairs = []
     for row in results.precision:
-        timing = reported_latency(results, row["model"]) or (own if row["kind"] == "student_alone" else None)
+        timing = reported_latency(results, row["model"])
+        if timing is None and row["kind"] == "student_alone":
+            timing = student_timing
         offered = row["kind"] != "student_onnx_int8" or int8_is_offered(results)
-        if row["split"] == split and timing and own and offered and comparable(timing, own):
+        if row["split"] == split and timing and student_timing and offered and comparable(timing, student_timing):
             pairs.append((row, timing))
     return pairs
 

@@ -40,7 +40,7 @@ def students_section(results: ResultsFiles, base: Path) -> str:
     names = joined([rows[index]["student"] for index in front])
     return section(
         "Other students",
-        f"{plural(len(rows), 'student')} learned the same soft labels. On val no other one is both as fast and as "
+        f"{plural(len(rows), 'student')} learned the same soft labels. On val no other student is both as fast and as "
         f"accurate as {names}. One training each: differences within the intervals may be chance.",
         markdown_table(
             ["student", "network", "weights", "px", "10⁶ weights", "GMAC", "val", "accuracy (95 % interval)", "p50 ms",

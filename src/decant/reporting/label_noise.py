@@ -22,22 +22,22 @@ NOTE = (
 
 
 def label_noise_table(clean_metrics: Mapping[str, Any]) -> str:
-    """A table with a row per set of labels, and its note; "" for results of a version that estimated nothing."""
+    """A table with a row per set of labels, and its note; "" for results without an estimate."""
     noise = clean_metrics.get("label_noise", {})
-    rows = [_cells(name.replace("_", " "), of_set) for name, of_set in noise.items()]
+    rows = [_cells(name.replace("_", " "), estimates) for name, estimates in noise.items()]
     return paragraphs(NOTE, markdown_table(HEADER, rows)) if rows else ""
 
 
-def _cells(name: str, noise: Mapping[str, Any]) -> list[str]:
+def _cells(name: str, estimates: Mapping[str, Any]) -> list[str]:
     return [
         name,
-        thousands(noise["labels"]),
-        _share(noise["rate"]),
-        _interval(noise["from_joint"]),
-        _interval(noise["from_duplicates"]),
-        _share(noise["confident_joint"]),
-        thousands(noise["suspects"]),
-        thousands(noise["suggested"]),
+        thousands(estimates["labels"]),
+        _share(estimates["rate"]),
+        _interval(estimates["from_joint"]),
+        _interval(estimates["from_duplicates"]),
+        _share(estimates["confident_joint"]),
+        thousands(estimates["suspects"]),
+        thousands(estimates["suggested"]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""One HTML page of a model's mistakes, with the images: the worst, and typical ones of the commonest confusions."""
+"""One HTML page of a model's mistakes, with the images: the worst, and typical cases of the commonest confusions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ footer { margin: .6rem; font-size: .75rem; color: #59636e; overflow-wrap: anywhe
 
 @dataclass(frozen=True)
 class Card:
-    """An image with its label and what the models answered. image: a data URI. answers: model -> class, probability."""
+    """An image with its label and predictions. image: a data URI. predictions: model -> class, probability."""
 
     image: str
     name: str
     label: str
-    answers: dict[str, tuple[str, float]]
+    predictions: dict[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,28 @@ def mistakes_page(title: str, summary: str, worst: Sequence[Card], confusions: S
     sections = [group("Worst first", "The wrong predictions with the highest probability.", worst)]
     sections += [
         group(
-            f"{one.label} taken for {one.predicted}",
-            f"{plural(one.count, 'image')}; those with a typical probability are shown.",
-            one.cards,
+            f"{confusion.label} taken for {confusion.predicted}",
+            f"{plural(confusion.count, 'image')}; those with a typical probability are shown.",
+            confusion.cards,
         )
-        for one in confusions
+        for confusion in confusions
     ]
     heading = f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>"
     return html_document(title, STYLE, heading, *(sections if worst else []))
 
 
 def group(heading: str, sentence: str, cards: Sequence[Card]) -> str:
-    listed = "\n".join(card_html(card) for card in cards)
-    return f"<section><h2>{escape(heading)}</h2><p>{escape(sentence)}</p><ol>\n{listed}\n</ol></section>"
+    items = "\n".join(card_html(card) for card in cards)
+    return f"<section><h2>{escape(heading)}</h2><p>{escape(sentence)}</p><ol>\n{items}\n</ol></section>"
 
 
 def card_html(card: Card) -> str:
-    answers = "".join(
+    predictions = "".join(
         f"<dt>{escape(model)}</dt><dd>{escape(name)} {short(str(probability), 2)}</dd>"
-        for model, (name, probability) in card.answers.items()
+        for model, (name, probability) in card.predictions.items()
     )
-    described = escape(f"{card.name}, labelled {card.label}", quote=True)
+    alternative = escape(f"{card.name}, labelled {card.label}", quote=True)
     return (
-        f'<li><img src="{escape(card.image, quote=True)}" alt="{described}" loading="lazy">'
-        f"<dl><dt>label</dt><dd>{escape(card.label)}</dd>{answers}</dl><footer>{escape(card.name)}</footer></li>"
+        f'<li><img src="{escape(card.image, quote=True)}" alt="{alternative}" loading="lazy">'
+        f"<dl><dt>label</dt><dd>{escape(card.label)}</dd>{predictions}</dl><footer>{escape(card.name)}</footer></li>"
     )

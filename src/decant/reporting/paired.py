@@ -1,4 +1,4 @@
-"""Paired comparisons of two models on the same images: what they show, and what they do not."""
+"""Paired comparisons of two models on the same images, and what their intervals show."""
 
 from decant.evaluation.tables import number
 from decant.reporting.results_files import ResultsFiles, Row, owner

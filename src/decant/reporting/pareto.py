@@ -111,10 +111,11 @@ def _place_labels(
 def label_boxes(
     centres: npt.NDArray[np.float64], radii: npt.NDArray[np.float64], sizes: Sequence[tuple[float, float]], frame: Box
 ) -> list[Box]:
-    """A box for each text of (width, height) beside its disc, in pixels.
+    """A box for each text beside its disc, in pixels.
 
-    Each box is placed on that one of eight sides where it covers the least area of discs and other boxes. There are two
-    rounds, because the first boxes are placed before the others exist.
+    centres: float64 [n, 2]. radii: float64 [n]. sizes: width and height of each text. Each box is placed on the one of
+    eight sides where it covers the least area of discs and other boxes. There are two rounds, because the first boxes
+    are placed before the others exist.
     """
     discs: list[Box] = [(cx - r, cy - r, cx + r, cy + r) for (cx, cy), r in zip(centres, radii, strict=True)]
     boxes: dict[int, Box] = {}

@@ -25,11 +25,11 @@ PREAMBLE = """
 #show raw.where(block: false): it => it.text.replace("/", "/\\u{200b}").replace("_", "_\\u{200b}")
 #let picture(path, caption) = (path, caption)
 #let pictures-at(heights) = (..all) => {
-  let of = all.pos()
+  let shown = all.pos()
   block(above: 0.6em, below: 0.6em, grid(
-    columns: of.map(_ => 1fr), column-gutter: 0.5cm, row-gutter: 0.25em, align: center + horizon,
-    ..of.map(((path, caption)) => image(path, height: heights.at(calc.min(of.len(), 3) - 1), fit: "contain")),
-    ..of.map(((path, caption)) => text(size: 7.6pt, style: "italic", caption)),
+    columns: shown.map(_ => 1fr), column-gutter: 0.5cm, row-gutter: 0.25em, align: center + horizon,
+    ..shown.map(((path, caption)) => image(path, height: heights.at(calc.min(shown.len(), 3) - 1), fit: "contain")),
+    ..shown.map(((path, caption)) => text(size: 7.6pt, style: "italic", caption)),
   ))
 }
 #let sheet(size, columns, sides, header, ..cells) = {
@@ -44,7 +44,7 @@ PREAMBLE = """
 """
 HEIGHTS = "#let pictures = pictures-at((3.3cm, 4.6cm, 3.4cm))\n"  # of one, two or three pictures side by side
 MOST_PAGES = 2  # of the report, before its appendix
-TYPE_SIZES = (9, 8.5, 8, 7.5)  # points, the first in which the report has so many pages
+TYPE_SIZES = (9, 8.5, 8, 7.5)  # points; the first with which the report has at most MOST_PAGES pages is taken
 LAST_PAGE = "#context [#metadata(counter(page).get().first()) <last-page>]"
 APPENDIX = """
 #pagebreak()

@@ -75,7 +75,7 @@ def sheet_tiles(path: Path) -> list[tuple[Image.Image, list[str]]]:
 
 
 def fitted(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:
-    """The whole picture with its longer side `side` pixels long."""
+    """The whole picture, uint8 [H, W, 3], with its longer side `side` pixels long."""
     image = Image.fromarray(pixels)
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

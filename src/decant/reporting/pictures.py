@@ -1,4 +1,4 @@
-"""The pictures of a study: photos, so they are in a report only where the study's images may be shown."""
+"""The pictures of a study: they contain photos, so a report has them only if the study's images may be shown."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def pictures_section(results: ResultsFiles, base: Path) -> str:
     return section("Pictures", *rows)
 
 
-def where_the_pictures_are(results: ResultsFiles, base: Path) -> str:
-    """A sentence with a link to the page of mistakes, or where a run writes the pictures that are not here."""
+def pictures_sentence(results: ResultsFiles, base: Path) -> str:
+    """A sentence with a link to the page of mistakes, or on where a run writes pictures that may not be shown."""
     page = results.folder / "mistakes.html"
     if (results.folder / SAMPLES).is_file() or page.is_file():
         more = f"[{link(page, base)}]({link(page, base)})" if page.is_file() else ""

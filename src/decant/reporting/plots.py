@@ -82,7 +82,7 @@ def accuracy_by_minutes(
 
     Args:
         courses: teacher → (minutes, accuracy) after each epoch.
-        random: teacher → whether it started from random weights (dashed) or from pretrained ones.
+        random: teacher → True for random weights at the start (dashed), False for pretrained weights.
     """
     figure = new_figure(3.6)
     ax = figure.subplots()
@@ -254,8 +254,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
         counts: split → class → images.
     """
     totals: dict[str, int] = {}
-    for of_split in counts.values():
-        for name, images in of_split.items():
+    for split_counts in counts.values():
+        for name, images in split_counts.items():
             totals[name] = totals.get(name, 0) + images
     classes = sorted(totals, key=lambda name: (-totals[name], name))
     few = len(classes) <= MANY_CLASSES
@@ -264,8 +264,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], path: Path, title: st
     positions = np.arange(len(classes))
     start = np.zeros(len(classes), dtype=np.int64)
     colours = {"train": BLUE, "val": SKY, "test": ORANGE, "unlabelled": FAINT}
-    for split, of_split in counts.items():
-        per_class = np.array([of_split.get(name, 0) for name in classes])
+    for split, split_counts in counts.items():
+        per_class = np.array([split_counts.get(name, 0) for name in classes])
         colour = colours.get(split, PURPLE)
         if few:
             ax.barh(positions, per_class, left=start, color=colour, edgecolor="white", linewidth=0.7, label=split)

@@ -1,4 +1,4 @@
-"""Why a study's values are what they are: the `why:` of its sections, as sentences for the report."""
+"""The reasons for a study's values: the `why:` of its sections, as sentences for the report."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from decant.study import keys_of_reason
 NETWORK_KEYS = ("architecture", "weights", "model_args", "kind", "input_px", "prompts")  # what a network is
 
 
-def reasons(study: dict[str, Any], place: Sequence[str], only: Sequence[str] = ()) -> dict[str, str]:
-    """Keys -> reason of one section. only: the reasons for one of these keys."""
-    why = section_at(study, place).get("why", {})
+def reasons(study: dict[str, Any], path: Sequence[str], only: Sequence[str] = ()) -> dict[str, str]:
+    """Keys -> reason of one section. path: keys that lead to it. only: the reasons for one of these keys."""
+    why = section_at(study, path).get("why", {})
     return {keys: reason for keys, reason in why.items() if not only or set(keys_of_reason(keys)) & set(only)}
 
 
@@ -21,12 +21,12 @@ def shared_reasons(study: dict[str, Any], only: Sequence[str] = (), but: Sequenc
     names_of: dict[tuple[str, str], list[str]] = {}
     for name, section in networks(study).items():
         for keys, reason in section.get("why", {}).items():
-            asked = set(keys_of_reason(keys))
-            if (not only or asked & set(only)) and not asked & set(but):
+            reason_keys = set(keys_of_reason(keys))
+            if (not only or reason_keys & set(only)) and not reason_keys & set(but):
                 names_of.setdefault((keys, reason), []).append(name)
-    everyone = len(networks(study))
+    count = len(networks(study))
     return [
-        f"- {code(keys)} ({'all' if len(names) == everyone > 1 else joined(names)}): {plain(reason)}"
+        f"- {code(keys)} ({'all' if len(names) == count > 1 else joined(names)}): {plain(reason)}"
         for (keys, reason), names in names_of.items()
     ]
 
@@ -41,8 +41,9 @@ def networks(study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {**study.get("teachers", {}), **({"student": study["student"]} if study.get("student") else {})}
 
 
-def section_at(study: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
+def section_at(study: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The section of a study at a path of keys; {} if it is missing."""
     section: Any = study
-    for name in place:
+    for name in path:
         section = section.get(name) or {}
     return dict(section) if isinstance(section, dict) else {}

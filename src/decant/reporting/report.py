@@ -75,7 +75,7 @@ def is_stale(results_folder: Path, out: Path) -> bool:
 
 
 def stale_parts(results_folder: Path, out: Path) -> list[Path]:
-    """`out` and the appendix beside it, as far as they are stale."""
+    """Which of `out` and the appendix beside it are stale."""
     return [file for file, text in report_files(results_folder, out).items() if differs(file, text)]
 
 
@@ -125,7 +125,7 @@ def report_text(results_folder: Path, base: Path) -> str:
 
 
 def appendix_text(results_folder: Path, base: Path) -> str:
-    """The Markdown of what a reader of the report need not read. Links are relative to the folder `base`."""
+    """The Markdown of the appendix: every table and the origin of the files. Links are relative to `base`."""
     results = _results_files(results_folder)
     sections = (section(results, base) for section in APPENDIX_SECTIONS)
     return paragraphs(f"# Appendix: {title_of(results)}", *sections) + "\n"

@@ -1,5 +1,6 @@
 """The appendix on results: precision, limits. Each is "" without its files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from decant.evaluation.markdown import markdown_image, markdown_table, paragraphs, plain, section
@@ -23,38 +24,11 @@ FEW_IMAGES = 20  # with fewer images, a class's precision or an interval is not 
 def precision_section(results: ResultsFiles, base: Path) -> str:
     if not results.precision:
         return ""
-    header = [
-        "model",
-        "split",
-        "n",
-        "accuracy",
-        "macro precision",
-        "macro recall",
-        "macro F1",
-        "mAP",
-        "NLL",
-        "ECE",
-        "agreement with ensemble",
-    ]
-    cells = [
-        [
-            row["model"],
-            row["split"],
-            row["n"],
-            with_interval(row, "accuracy"),
-            with_interval(row, "precision_macro"),
-            *(
-                short(row.get(name))
-                for name in ("recall_macro", "f1_macro", "map_macro", "nll", "ece", "agreement_with_ensemble")
-            ),
-        ]
-        for row in results.precision
-    ]
     student = student_row(results, main_split(results))
     model = student["model"] if student else ""
     return section(
         "Benchmarks: precision",
-        markdown_table(header, cells, left=2),
+        _precision_table(results.precision),
         _calibration_sentence(results),
         markdown_image(results.folder / ACCURACY_PNG, base, "Accuracy of every model with its interval"),
         markdown_image(results.folder / confusion_png(model), base, f"Confusion matrix of {model}") if model else "",
@@ -63,6 +37,28 @@ def precision_section(results: ResultsFiles, base: Path) -> str:
         _near_duplicates(results),
         _accepted(results, model),
     )
+
+
+def _precision_table(rows: Sequence[Row]) -> str:
+    """A row per model and split."""
+    intervals = {"accuracy": "accuracy", "precision_macro": "macro precision"}
+    metrics = {
+        "recall_macro": "macro recall",
+        "f1_macro": "macro F1",
+        "map_macro": "mAP",
+        "nll": "NLL",
+        "ece": "ECE",
+        "agreement_with_ensemble": "agreement with ensemble",
+    }
+    cells = [
+        [
+            *(row[name] for name in ("model", "split", "n")),
+            *(with_interval(row, name) for name in intervals),
+            *(short(row.get(name)) for name in metrics),
+        ]
+        for row in rows
+    ]
+    return markdown_table(["model", "split", "n", *intervals.values(), *metrics.values()], cells, left=2)
 
 
 def _calibration_sentence(results: ResultsFiles) -> str:
@@ -97,12 +93,12 @@ def _accepted(results: ResultsFiles, model: str) -> str:
     wanted = short(row["accept_precision"])
     if row["accepted"] == "0":
         return f"No prediction of {model} on {row['split']} is accepted (precision {wanted} was asked for)."
-    shown = "showed that precision" if row["shown"] == "true" else "**did not show** that precision"
+    evidence = "showed that precision" if row["shown"] == "true" else "**did not show** that precision"
     return (
         f"{thousands(int(row['accepted']))} of {plural(int(row['n']), 'prediction')} of {model} on {row['split']} are "
         f"accepted ({short(row['share_accepted'])}): their highest probability is at least {row['threshold']}"
         f"{_log_sum(row)}. Their precision is {with_interval(row, 'precision')}. This was chosen on val for a "
-        f"precision of {wanted}; val {shown}."
+        f"precision of {wanted}; val {evidence}."
     )
 
 
@@ -146,10 +142,10 @@ def _per_class_table(results: ResultsFiles, model: str) -> str:
     rows = [row for row in results.per_class if row["model"] == model and row["split"] == split]
     if not rows:
         return ""
-    shown = rows
+    listed = rows
     metric, metric_name = ("precision",) * 2 if results.study.get("metric") == "precision_macro" else ("f1", "F1")
     if len(rows) > MANY_CLASSES:
-        shown = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[metric]))[:MANY_CLASSES]
+        listed = sorted((r for r in rows if int(r["n"])), key=lambda r: number(r[metric]))[:MANY_CLASSES]
     table = markdown_table(
         ["class", "images", "predicted", "precision", "recall", "F1", "average precision"],
         [
@@ -159,10 +155,10 @@ def _per_class_table(results: ResultsFiles, model: str) -> str:
                 r["predicted"],
                 *(short(r[name]) for name in ("precision", "recall", "f1", "average_precision")),
             ]
-            for r in shown
+            for r in listed
         ],
     )
-    which = "per class" if shown is rows else f"the {len(shown)} classes of {len(rows)} with the lowest {metric_name}"
+    which = "per class" if listed is rows else f"the {len(listed)} classes of {len(rows)} with the lowest {metric_name}"
     return paragraphs(f"{model} on {split}, {which}:", table)
 
 

@@ -57,13 +57,15 @@ class ResultsFiles:
 
     @property
     def title(self) -> str:
-        """What the study calls itself; a folder of results may have any name."""
+        """The study's title, else its name; a folder of results may have any name."""
         return str(self.study.get("title") or self.study.get("name") or self.name)
 
 
 def read_results_files(folder: Path) -> ResultsFiles:
     """Read the files below `results/<study>/`. Raises UserError for a file that cannot be read."""
-    precision, latency, distillation = (folder / "benchmarks" / of for of in ("precision", "latency", "distillation"))
+    precision, latency, distillation = (
+        folder / "benchmarks" / name for name in ("precision", "latency", "distillation")
+    )
     return ResultsFiles(
         folder=folder,
         study=read_object(folder / "study.json"),
@@ -100,7 +102,7 @@ def read_results_files(folder: Path) -> ResultsFiles:
 
 
 def _ways_that_differ(pooling: list[Row]) -> list[Row]:
-    """The rows of pooling.csv; none for a single teacher, of which all ways of pooling make the same."""
+    """The rows of pooling.csv; none for a single teacher, because all ways of pooling then give the same."""
     return pooling if sum(row["kind"] == "teacher" for row in pooling) > 1 else []
 
 
@@ -116,7 +118,7 @@ def image_count(results: ResultsFiles) -> int:
 
 
 def images_text(results: ResultsFiles) -> str:
-    """ "5,682 images of 49 classes and 2,456 images without a label", of those that cleaning kept."""
+    """ "5,682 images of 49 classes and 2,456 images without a label": the images that cleaning kept."""
     classes = {row["class"] for row in results.class_counts if row["class"]}
     labelled = sum(int(row["images"]) for row in results.class_counts if row["class"])
     others = image_count(results) - labelled
@@ -133,7 +135,7 @@ def pooled_teachers(results: ResultsFiles) -> tuple[list[str], list[str]]:
 
 
 def chosen_text(results: ResultsFiles) -> str:
-    """What was chosen on which split, by which measure."""
+    """Sentences on what was chosen, on which split and by which measure."""
     metric = str(results.study["metric"]).replace("_", " ")
     text = f"Models, their weights and thresholds were chosen on val, by {metric}, precision or likelihood"
     if "out of fold on train and val" in str(results.geometry.get("why")):
@@ -205,7 +207,7 @@ def reported_latency(results: ResultsFiles, model: str) -> Row | None:
 
 
 def student_row(results: ResultsFiles, split: str) -> Row | None:
-    """The row of the ONNX file; if it is missing that of the student in PyTorch, then that of the int8 file."""
+    """The row of the ONNX file, else of the student in PyTorch, else of the int8 file; None without any."""
     rows = [of_kind(results, kind, split) for kind in STUDENT_KINDS]
     return next((row for row in rows if row), None)
 
@@ -259,8 +261,8 @@ def read_object(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run the stage again that writes this file") from None
     if not isinstance(content, dict):
-        found = type(content).__name__
-        raise UserError(f"{path}: expected a JSON object, not {found}; run the stage again that writes this file")
+        kind = type(content).__name__
+        raise UserError(f"{path}: expected a JSON object, not {kind}; run the stage again that writes this file")
     return content
 
 

@@ -48,8 +48,8 @@ class Section:
 def review_sections(results: ResultsFiles) -> list[Section]:
     """The sections for which there are results."""
     split = main_split(results)
-    made = (teachers(results, split), ensemble(results, split), students(results, split), trade_off(results, split))
-    return [*(section for section in made if section.tables), *weakest_classes(results, split)]
+    scored = (teachers(results, split), ensemble(results, split), students(results, split), trade_off(results, split))
+    return [*(section for section in scored if section.tables), *weakest_classes(results, split)]
 
 
 def teachers(results: ResultsFiles, split: str) -> Section:
@@ -71,13 +71,13 @@ def points(history: Sequence[Row], column: str) -> list[tuple[float, float]]:
 def ensemble(results: ResultsFiles, split: str) -> Section:
     rows = [row for row in rows_of(results, split) if row["kind"] == "ensemble"]
     weights: dict[str, Any] = results.weights.get("teachers", {})
-    weighed = Table(
+    weights_table = Table(
         ["teacher", "weight", "temperature"],
         [[name, short(str(row["weight"]), 2), short(str(row["temperature"]), 2)] for name, row in weights.items()],
     )
     pooling = results.weights.get("pooling")
     sentences = [f"Pooling is {pooling}; weights and temperatures were fitted on val."] if pooling else []
-    tables = [score_table(results, rows), *([weighed] if weights else []), *compared(results, "ensemble", split)]
+    tables = [score_table(results, rows), *([weights_table] if weights else []), *compared(results, "ensemble", split)]
     return Section(ENSEMBLE, sentences, tables if rows else [])
 
 
@@ -117,7 +117,7 @@ def trade_off(results: ResultsFiles, split: str) -> Section:
     where = f"at batch {first['batch_size']} on {first['threads']} threads"
     sentences = [
         f"p50 is the median time per image, {where}.",
-        "A model is on the front if no other one is both as fast and as accurate.",
+        "A model is on the front if no other model is both as fast and as accurate.",
     ]
     table = Table(["model", f"accuracy on {split}", "p50 ms", "file MB", "on the front"], cells)
     drawn = {row["model"]: (x, y) for (row, _), x, y in zip(pairs, time_ms, accuracy, strict=True)}
@@ -156,7 +156,7 @@ def score_table(results: ResultsFiles, rows: Sequence[Row]) -> Table:
 
 
 def compared(results: ResultsFiles, model: str, split: str) -> list[Table]:
-    """A model with others, image by image."""
+    """The paired comparisons of a model with the others; [] if there are none."""
     rows = [row for row in results.comparisons if (row["model"], row["split"]) == (model, split)]
     if not rows:
         return []

@@ -32,13 +32,13 @@ pre { padding: .8rem; background: #eef1f4; border-radius: .5rem; overflow-x: aut
 
 def review_page(title: str, summary: str, sections: Sequence[Section], commands: Sequence[tuple[str, str]]) -> str:
     """The page. summary: the sentence below the title. commands: sentences, each with a shell command."""
-    shown = "".join(f"<p>{escape(said)}</p><pre>{escape(command)}</pre>" for said, command in commands)
+    blocks = "".join(f"<p>{escape(sentence)}</p><pre>{escape(command)}</pre>" for sentence, command in commands)
     return html_document(
         title,
         STYLE,
         f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>",
         *(section_html(section) for section in sections),
-        f"<section><h2>The runs in W&amp;B</h2>{shown}</section>",
+        f"<section><h2>The runs in W&amp;B</h2>{blocks}</section>",
     )
 
 
@@ -76,9 +76,9 @@ def points_svg(points: dict[str, tuple[float, float]]) -> str:
     """Accuracy against time, with the line of the models on the front."""
 
     def draw(ax: Axes) -> None:
-        places = list(points.values())
-        front = pareto_front([y for _, y in places], [x for x, _ in places])
-        ax.plot([places[i][0] for i in front], [places[i][1] for i in front], ":", color=GREY)
+        pairs = list(points.values())
+        front = pareto_front([y for _, y in pairs], [x for x, _ in pairs])
+        ax.plot([pairs[i][0] for i in front], [pairs[i][1] for i in front], ":", color=GREY)
         for name, (x, y) in points.items():
             ax.plot(x, y, "o", color=BLUE)
             ax.annotate(plain_text(name), (x, y), textcoords="offset points", xytext=(6, 5), fontsize=8)

@@ -12,11 +12,11 @@ def review_report(results: ResultsFiles, project: str, title: str, summary: str,
     """A `wandb_workspaces.reports.v2.Report`, which is not saved yet.
 
     review: names the runs of this review, whose summaries contain accuracy and time. entity: the account or team;
-    default: that of the login. Raises what W&B raises without a login.
+    default: that of the login. Raises W&B's error without a login.
     """
     from wandb_workspaces.reports import v2
 
-    of_entity = {"entity": entity} if entity else {}
+    options = {"entity": entity} if entity else {}
     blocks: list[Any] = [v2.P(text=summary), v2.TableOfContents()]
     for section in review_sections(results):
         blocks += [v2.H2(text=section.title), v2.MarkdownBlock(text=section_markdown(section))]
@@ -27,7 +27,7 @@ def review_report(results: ResultsFiles, project: str, title: str, summary: str,
             )
             for runs in shown_runs(section.title, results, review)
         ]
-    return v2.Report(project=project, title=title, description=summary, blocks=blocks, width="fluid", **of_entity)
+    return v2.Report(project=project, title=title, description=summary, blocks=blocks, width="fluid", **options)
 
 
 def section_markdown(section: Section) -> str:

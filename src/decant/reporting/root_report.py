@@ -68,7 +68,7 @@ def root_report_text(results: Path, base: Path) -> str:
 
 
 def stale_reports(results: Path) -> list[Path]:
-    """The stale ones of all reports: each study's and its appendix, the root report and the README.
+    """The stale reports among each study's report and appendix, the root report and the README.
 
     Texts are compared, and missing figures are found. The pixels of figures are not compared, because they depend on
     fonts and on matplotlib's version.

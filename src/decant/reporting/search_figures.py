@@ -1,4 +1,4 @@
-"""Figures of a search for settings: what each trial reached, and which keys mattered."""
+"""Figures of a search for settings: the metric of each trial, and the importance of each key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from decant.reporting.plots import BLUE, FAINT, GREY, ORANGE, SKY, new_figure, p
 
 @dataclass(frozen=True)
 class Point:
-    """A trial: its number, its metric on val, and whether it was finished. Trial 0 is the recipe."""
+    """A trial. value: its metric on val. finished: False for a pruned trial. Trial 0 is the recipe."""
 
     number: int
     value: float
@@ -42,8 +42,8 @@ def search_history(
     ax.plot(numbers, values, "o", color=SKY, markersize=6, markeredgecolor="white", label="finished trial")
     low, high = ax.get_ylim()
     if others:
-        places = [max(point.value, low) for point in others]
-        ax.plot([point.number for point in others], places, "x", color=GREY, markersize=6, clip_on=False,
+        heights = [max(point.value, low) for point in others]
+        ax.plot([point.number for point in others], heights, "x", color=GREY, markersize=6, clip_on=False,
                 label="pruned trial, at its last epoch")  # fmt: skip
     ax.set_ylim(low, high)
     ax.set_xlabel("trial")
@@ -54,8 +54,11 @@ def search_history(
     save(figure, path, title)
 
 
-def importance_bars(shares: Mapping[str, float], of_what: str, path: Path, title: str = "") -> None:
-    """Draw a bar per key, the most important first. shares: key -> share of the variance that it explains."""
+def importance_bars(shares: Mapping[str, float], quantity: str, path: Path, title: str = "") -> None:
+    """Draw a bar per key, the most important first.
+
+    shares: key -> share of the variance that it explains. quantity: whose variance it is, for the axis.
+    """
     keys = sorted(shares, key=lambda key: (-shares[key], key))
     figure = new_figure(1.0 + 0.34 * len(keys))
     ax = figure.subplots()
@@ -67,7 +70,7 @@ def importance_bars(shares: Mapping[str, float], of_what: str, path: Path, title
     ax.set_yticks(positions, keys)
     ax.invert_yaxis()
     ax.set_xlim(0, 1.12 * max(shares.values()) or 1)  # room for the numbers
-    ax.set_xlabel(f"share of the variance in {of_what} (fANOVA)")
+    ax.set_xlabel(f"share of the variance in {quantity} (fANOVA)")
     plain_axes(ax, grid="x")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

@@ -72,10 +72,10 @@ def data_section(results: ResultsFiles, base: Path) -> str:
 
 
 def absent_classes(counts: Sequence[Row], classes: set[str]) -> list[str]:
-    """A sentence for val and for test if the split lacks classes: what rests on it."""
-    rests = {"val": "all choices rest on these alone", "test": "the scores say nothing of the others"}
+    """A sentence for val and for test if the split lacks classes, with the consequence."""
+    consequences = {"val": "all choices rest on these alone", "test": "the scores do not cover the others"}
     sentences = []
-    for split, consequence in rests.items():
+    for split, consequence in consequences.items():
         present = {row["class"] for row in counts if row["split"] == split and row["class"] and int(row["images"])}
         if present and present != classes:
             names = ", ".join(map(plain, sorted(present)[:5])) + (" …" if len(present) > 5 else "")
@@ -177,8 +177,9 @@ def teachers_section(results: ResultsFiles, base: Path) -> str:
 def size_of(results: ResultsFiles, network: str) -> str:
     """The size of the input of a teacher or of the student, as in tables."""
     sizes = results.geometry.get("input_px", {})
-    asked = results.study.get("student") if network == "student" else results.study.get("teachers", {}).get(network)
-    return str(sizes.get(network) or (asked or {}).get("input_px", "–"))
+    study = results.study
+    settings = study.get("student") if network == "student" else study.get("teachers", {}).get(network)
+    return str(sizes.get(network) or (settings or {}).get("input_px", "–"))
 
 
 def _setting_cells(results: ResultsFiles, name: str) -> list[str]:
@@ -207,11 +208,11 @@ def ensemble_section(results: ResultsFiles, base: Path) -> str:
     cells = [
         [
             name,
-            short(str(of_teacher["weight"])),
-            short(str(of_teacher["temperature"])) if "temperature" in of_teacher else "–",
+            short(str(entry["weight"])),
+            short(str(entry["temperature"])) if "temperature" in entry else "–",
             *([gains.get(name, "–")] if gains else []),
         ]
-        for name, of_teacher in teachers.items()
+        for name, entry in teachers.items()
     ]
     return section(
         "Ensemble",
@@ -285,9 +286,31 @@ def _tta_name(member: object) -> str:
 def student_section(results: ResultsFiles, base: Path) -> str:
     split = main_split(results)
     student = student_row(results, split)
-    settings = results.study.get("student", {})
     if student is None:
         return ""
+    compared = [row for row in results.comparisons if row["model"] == student["model"] and row["split"] == split]
+    return section(
+        "Distillation and student",
+        " ".join(_student_sentences(results)),
+        choice_text(results.choice) if results.choice else "",
+        _primary_sentence(results, split),
+        *(
+            markdown_image(results.folder / curves_png(name), base, f"Learning curves of {name}")
+            for name in results.student_histories
+        ),
+        f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
+        markdown_table(
+            ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
+            [_comparison_cells(row) for row in compared],
+        )
+        if compared
+        else "",
+    )
+
+
+def _student_sentences(results: ResultsFiles) -> list[str]:
+    """The student's network and training, and how its soft labels agree with the given labels."""
+    settings = results.study.get("student", {})
     sentences = []
     if settings.get("architecture"):
         views, mode = results.study.get("soft_labels", {}).get("views"), settings.get("mode", "replay")
@@ -307,28 +330,11 @@ def student_section(results: ResultsFiles, base: Path) -> str:
             f"In a share of {short(soft['accuracy'])} of the stored views of train, the most probable class of the "
             f"soft label is the given label; the mean probability of the given label is {short(soft['probability'])}."
         )
-    compared = [row for row in results.comparisons if row["model"] == student["model"] and row["split"] == split]
-    return section(
-        "Distillation and student",
-        " ".join(sentences),
-        choice_text(results.choice) if results.choice else "",
-        _primary_sentence(results, split),
-        *(
-            markdown_image(results.folder / curves_png(name), base, f"Learning curves of {name}")
-            for name in results.student_histories
-        ),
-        f"{student['model']} minus each other model, on the same images of {split}:" if compared else "",
-        markdown_table(
-            ["other model", "accuracy", "macro precision", "only student right", "only other right", "McNemar p"],
-            [_comparison_cells(row) for row in compared],
-        )
-        if compared
-        else "",
-    )
+    return sentences
 
 
 def _primary_sentence(results: ResultsFiles, split: str) -> str:
-    """The one comparison that was asked for before any result was seen."""
+    """A sentence on the primary comparison, which was fixed before any result was seen; "" without one."""
     for row in results.comparisons:
         if row.get("primary") == "true" and row["split"] == split:
             return (
@@ -340,7 +346,7 @@ def _primary_sentence(results: ResultsFiles, split: str) -> str:
 
 
 def in_first_and_last_epoch(value: Any) -> tuple[float, float]:
-    """A setting that may be one number or a pair."""
+    """The first and last value of a setting that is one number or a pair."""
     return (value[0], value[1]) if isinstance(value, list) else (value, value)
 
 

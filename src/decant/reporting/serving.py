@@ -18,17 +18,17 @@ def serving_section(folder: Path, base: Path) -> str:
 def _load(rows: Sequence[Row]) -> str:
     (row,) = rows
     return (
-        f"The app answers {row['requests_per_second']} images per second over {row['connections']} connections, "
+        f"The app predicts {row['requests_per_second']} images per second over {row['connections']} connections, "
         f"{short(row['to_bare'], 2)} times as many as a bare loop of decoding and predicting, with "
-        f"{row['errors']} errors in {row['seconds']} s; half of the answers take {row['p50_ms']} ms or less, 99 of 100 "
-        f"{row['p99_ms']} ms. From its start to its first answer it takes {row['first_answer_s']} s:"
+        f"{row['errors']} errors in {row['seconds']} s. The median time per request is {row['p50_ms']} ms, the 99th "
+        f"percentile {row['p99_ms']} ms. The first prediction comes {row['first_answer_s']} s after the start:"
     )
 
 
 def _hostile(rows: Sequence[Row]) -> str:
     everything = next(row for row in rows if row["kind"] == "all")
     return (
-        f"Of {everything['requests']} hostile requests it refuses {everything['refused']} with a reason, answers "
-        f"{everything['answered']} right and fails at {everything['failed']}; it takes at most "
+        f"Of {everything['requests']} hostile requests the app refuses {everything['refused']} with a reason, answers "
+        f"{everything['answered']} correctly and fails at {everything['failed']}. It uses at most "
         f"{everything['peak_rss_mb']} MB of memory:"
     )

@@ -91,20 +91,22 @@ def dominating(results: ResultsFiles, split: str) -> list[tuple[Row, Row]]:
     timing = reported_latency(results, student["model"]) if student else None
     if student is None or timing is None:
         return []
-    own = _fastest(results, student["model"], timing)
+    student_timing = _fastest(results, student["model"], timing)
     pairs = []
     for row in results.precision:
         if row["split"] != split or row["kind"] in SHIPPED_KINDS:
             continue
-        other = _fastest(results, row["model"], timing) or (own if row["kind"] == "student_alone" else None)
-        if own and other and _dominates(row, other, student, own):
+        other = _fastest(results, row["model"], timing)
+        if other is None and row["kind"] == "student_alone":
+            other = student_timing
+        if student_timing and other and _dominates(row, other, student, student_timing):
             pairs.append((row, other))
     return pairs
 
 
-def _dominates(row: Row, timing: Row, student: Row, own: Row) -> bool:
+def _dominates(row: Row, timing: Row, student: Row, student_timing: Row) -> bool:
     gain = number(row["accuracy"]) - number(student["accuracy"])
-    saved = number(own["p50_ms"]) - number(timing["p50_ms"])
+    saved = number(student_timing["p50_ms"]) - number(timing["p50_ms"])
     return gain >= 0 and saved >= 0 and (gain > 0 or saved > 0)
 
 
@@ -149,16 +151,16 @@ def _sentences(results: ResultsFiles) -> Iterator[str]:
     if student is None or timing is None:
         return
     images = "one image" if timing["batch_size"] == "1" else f"{timing['batch_size']} images"
-    own = _fastest(results, student["model"], timing)
+    fastest = _fastest(results, student["model"], timing)
     other_engine = ""
-    if own and own["engine"] != timing["engine"]:
-        other_engine = f" Its fastest engine is {ENGINES[own['engine']]}, with {own['p50_ms']} ms."
+    if fastest and fastest["engine"] != timing["engine"]:
+        other_engine = f" Its fastest engine is {ENGINES[fastest['engine']]}, with {fastest['p50_ms']} ms."
     yield (
         f"The median time of {student['model']} is {timing['p50_ms']} ms for {images} ({ENGINES[timing['engine']]}, "
         f"{plural(int(timing['threads']), 'thread')}, {GRAPHS[timing['graph']]}{_spread(timing)}).{other_engine}"
     )
     yield from _ratio_sentences(results, split, timing)
-    yield from _domination_sentences(results, split, student, own)
+    yield from _domination_sentences(results, split, student, fastest)
     yield from _int8_sentences(results, split, timing)
 
 
@@ -198,7 +200,7 @@ def _times_as_long(row: Row, timing: Row) -> str:
     return f"{ratio(row['p50_ms'], timing['p50_ms'])} times as long in {ENGINES[row['engine']]}{threads}{graph}"
 
 
-def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: Row | None) -> Iterator[str]:
+def _domination_sentences(results: ResultsFiles, split: str, student: Row, student_timing: Row | None) -> Iterator[str]:
     pairs = dominating(results, split)
     if not pairs:
         yield (
@@ -206,11 +208,11 @@ def _domination_sentences(results: ResultsFiles, split: str, student: Row, own: 
             "better in one of the two (each in its fastest engine)."
         )
     for row, timing in pairs:
-        twin = " (the same network, so the same time)" if timing is own else ""
+        twin = " (the same network, so the same time)" if timing is student_timing else ""
         doubts = []
         if _accuracies_overlap(results, split, student["model"], row["model"]):
             doubts.append("the 95 % interval of the difference in accuracy contains 0")
-        if own and not twin and _times_overlap(timing, own):
+        if student_timing and not twin and _times_overlap(timing, student_timing):
             doubts.append("the times of single processes overlap")
         yield (
             f"{row['model']} dominates the student: an accuracy of {short(row['accuracy'])} against "

@@ -13,7 +13,7 @@ RANDOM = "none"  # the weight source of random weights
 
 
 def from_random_weights(results: ResultsFiles) -> dict[str, bool]:
-    """Trained teacher -> whether it started from random weights. A teacher whose start is unknown is left out."""
+    """Trained teacher -> True if it started from random weights. A teacher whose start is unknown is left out."""
     sources = results.provenance.get("weights", {})
     return {name: sources[name] == RANDOM for name in single_trainings(results) if name in sources}
 
@@ -34,12 +34,12 @@ def courses(results: ResultsFiles) -> dict[str, list[tuple[float, float]]]:
     An epoch's share of the stage's time follows from its images per second.
     """
     seconds = results.provenance.get("seconds", {})
-    found = {
+    teacher_courses = {
         name: _course(results.histories[name], seconds[f"teachers/{name}"] / 60)
         for name in single_trainings(results)
         if f"teachers/{name}" in seconds
     }
-    return found if len(found) > 1 else {}
+    return teacher_courses if len(teacher_courses) > 1 else {}
 
 
 def _is_complete(rows: list[Row]) -> bool:
@@ -87,22 +87,22 @@ def _cost(results: ResultsFiles, name: str) -> str:
 
 
 def _difference(results: ResultsFiles, first: str, second: str, split: str) -> list[str]:
-    """What the paired comparison of two teachers shows."""
+    """A sentence on the paired comparison of two teachers; [] without one."""
     for row in results.comparisons:
         if row["split"] != split or {row["model"], row["other"]} != {first, second}:
             continue
-        shown = row if row["model"] == first else reversed_row(row)
-        low, high = (number(shown[f"accuracy_difference_{end}"]) for end in ("low", "high"))
+        comparison = row if row["model"] == first else reversed_row(row)
+        low, high = (number(comparison[f"accuracy_difference_{end}"]) for end in ("low", "high"))
         if low <= 0 <= high:
             verdict = "the images do not show which of the two is better"
         else:
             verdict = f"{first if low > 0 else second} is better on these images"
-        return [f"The difference on the same images is {difference(shown, 'accuracy_difference')}: {verdict}."]
+        return [f"The difference on the same images is {difference(comparison, 'accuracy_difference')}: {verdict}."]
     return []
 
 
 def _first_epoch(histories: Mapping[str, list[Row]], pretrained: str, scratch: list[str]) -> list[str]:
-    """The reason, from the histories: what pretrained weights know after one epoch, and when others know as much."""
+    """A sentence on the first epoch of pretrained weights, and on when random weights reach its accuracy."""
     first = number(histories[pretrained][0]["val_accuracy"])
     reached = {
         name: next((int(row["epoch"]) for row in histories[name] if number(row["val_accuracy"]) >= first), None)

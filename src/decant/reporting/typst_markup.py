@@ -6,7 +6,8 @@ from markdown_it.token import Token
 
 from decant.reporting.markdown_tokens import is_picture_table, plain_text, table_rows, tokens_of
 
-TYPE_SIZES = {7: "7.6pt", 10: "7.2pt", 12: "6.6pt", 999: "5.6pt"}  # of a table with at most so many columns
+# Largest number of columns -> size of the text in a table.
+TYPE_SIZES = {7: "7.6pt", 10: "7.2pt", 12: "6.6pt", 999: "5.6pt"}
 LIST_OPEN = ("bullet_list_open", "ordered_list_open")
 LONG_TEXT, LONGEST_TEXT = 30, 120  # characters: longer columns of text may break; they share the width up to the second
 

@@ -1,4 +1,4 @@
-"""From an uploaded image to its answer: decoded within the limits, predicted with others that wait."""
+"""From an uploaded image to its answer: it is decoded within the limits, and predicted in a batch with others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Heat:
-    """Where an image speaks for a class: a PNG to lay over it. share: of the image's area that the model sees."""
+    """A PNG to lay over an image: which places support a class. share: of the image's area that the model sees."""
 
     label: str
     picture: bytes = field(repr=False)
@@ -69,7 +69,7 @@ def no_preview(image: np.ndarray) -> str:
 
 
 class Answers:
-    """Answers uploads with any of the served models; counts what it does in `metrics`.
+    """Predicts uploads with any of the served models, and counts images in `metrics`.
 
     budget: pixels that are decoded and predicted at once. bodies: bytes of the requests that are worked on.
     """
@@ -82,7 +82,7 @@ class Answers:
         self.metrics = Metrics()
 
     def answer(self, model: LoadedModel, upload: Upload, deadline: Deadline, preview: Preview = no_preview) -> Answer:
-        """Never raises for what a client sent: the answer then contains the refusal."""
+        """The prediction for an upload, or its refusal. Raises nothing for what a client sent."""
         started = time.perf_counter()
         classifier = model.classifier
         try:
@@ -96,15 +96,15 @@ class Answers:
             answer = Answer(upload.name, refused=error)
         else:
             seconds = time.perf_counter() - started
-            answer = found(classifier, upload.name, probabilities, logits, seconds, small)
+            answer = answer_of(classifier, upload.name, probabilities, logits, seconds, small)
         kind = answer.refused.kind if answer.refused else "predicted"
         self.metrics.count("decant_images_total", model=model.name, outcome=kind)
         return answer
 
     def heat(self, model: LoadedModel, upload: Upload, deadline: Deadline) -> Heat:
-        """Where the image speaks for its most probable class, at the cost of an answer.
+        """The places of the image that support its most probable class, at the cost of a prediction.
 
-        Raises Refused for an image that has no answer, and for a model without maps.
+        Raises Refused for an image that cannot be predicted, and for a model without maps.
         """
         classifier, maps = model.classifier, model.classifier.maps
         if maps is None:
@@ -127,7 +127,7 @@ class Answers:
     def answer_arrays(
         self, model: LoadedModel, images: np.ndarray, deadline: Deadline
     ) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [B, H, W, 3] -> probabilities [B, K], logits [B, K] of the present file.
+        """Probabilities and logits, float32 [B, K] each. images: uint8 [B, H, W, 3].
 
         Raises Refused for images above the limit, and if the file fails or too many images wait.
         """
@@ -140,14 +140,15 @@ class Answers:
         check_size(height, width, counted, self.limits)
         try:
             with self.budget.reserved(counted, deadline):
-                found = self.batches.predict(classifier, list(images), deadline)
+                predictions = self.batches.predict(classifier, list(images), deadline)
         except (Busy, BrokenFile) as error:
             raise server_fault(error) from None
         self.metrics.count("decant_images_total", by=count, model=model.name, outcome="predicted")
-        return np.stack([probabilities for probabilities, _ in found]), np.stack([logits for _, logits in found])
+        probabilities, logits = (np.stack(arrays) for arrays in zip(*predictions, strict=True))
+        return probabilities, logits
 
 
-def found(
+def answer_of(
     classifier: OnnxClassifier,
     name: str,
     probabilities: np.ndarray,
@@ -155,7 +156,7 @@ def found(
     seconds: float,
     preview: str = "",
 ) -> Answer:
-    """The answer with this prediction."""
+    """The answer with this prediction. probabilities, logits: float32 [K]."""
     order = np.argsort(-probabilities, kind="stable")
     return Answer(
         name,

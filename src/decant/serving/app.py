@@ -1,4 +1,4 @@
-"""The app: its page, `POST /predict`, and what programs ask of a server beside it."""
+"""The app: its page, `POST /predict` and `/map`, health, metrics and the description for programs."""
 
 import base64
 import csv
@@ -88,7 +88,7 @@ def page_of_form() -> Response | tuple[str, int]:
 
 @routes.post("/predict")
 def predict() -> tuple[Response, int]:
-    """The predictions for the images of a form, or for the one image that is the body."""
+    """The predictions for the images of a form, or for the image in the body."""
     model = served().model(form_value("model") or request.args.get("model"))
     answers = answers_for(model, uploads_in(request, served().limits))
     status = status_of(answers)
@@ -99,7 +99,7 @@ def predict() -> tuple[Response, int]:
 
 @routes.post("/map")
 def class_map() -> Response:
-    """A picture of where an image speaks for its most probable class, to lay over the image."""
+    """A picture of the places of an image that support its most probable class, to lay over the image."""
     model = served().model(form_value("model") or request.args.get("model"))
     uploads = uploads_in(request, served().limits)
     if len(uploads) > 1:
@@ -127,10 +127,10 @@ def description() -> dict[str, Any]:
 
 @routes.get("/static/<name>")
 def static_file(name: str) -> Response:
-    found = asset(name)
-    if found is None:
+    file = asset(name)
+    if file is None:
         abort(404)
-    content, kind = found
+    content, kind = file
     return Response(content, content_type=kind)
 
 
@@ -142,20 +142,20 @@ def sample_image(name: str) -> Response:
 
 
 def form_value(name: str) -> str | None:
-    """A text of the form. Forms of the other type are not read: their fields may take far more memory than bytes."""
+    """A text field of a multipart form. URL-encoded forms are not read: a field may take far more memory than bytes."""
     return request.form.get(name) if request.mimetype == "multipart/form-data" else None
 
 
-def answers_for(model: LoadedModel, uploads: Sequence[Upload], of_image: Preview = no_preview) -> list[Answer]:
-    """The answers in the order of the uploads; several are decoded at once."""
-    answer = partial(served().answers.answer, model, deadline=deadline(), preview=of_image)
+def answers_for(model: LoadedModel, uploads: Sequence[Upload], preview_of: Preview = no_preview) -> list[Answer]:
+    """The answers in the order of the uploads; several images are decoded at once."""
+    answer = partial(served().answers.answer, model, deadline=deadline(), preview=preview_of)
     if len(uploads) == 1:
         return [answer(uploads[0])]
     return list(parallel(answer, uploads, workers=served().answers.batches.workers))
 
 
 def status_of(answers: Sequence[Answer]) -> int:
-    """200 if any image has a prediction, else the status of the first one."""
+    """200 if any image has a prediction, else the status of the first refusal."""
     refused = [answer.refused.status for answer in answers if answer.refused]
     return refused[0] if len(refused) == len(answers) else 200
 
@@ -178,7 +178,7 @@ def page_with(answers: Sequence[Answer], chosen: str = "", problem: str = "") ->
 
 
 def preview(image: np.ndarray) -> str:
-    """A small copy of the image within the page itself: a data address."""
+    """A small copy of the image, uint8 [H, W, 3], as a data address within the page."""
     small = Image.fromarray(image)
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     buffer = io.BytesIO()
@@ -199,7 +199,7 @@ def table(model: LoadedModel, answers: Sequence[Answer]) -> str:
 
 
 def measured_now(served: Served) -> dict[tuple[str, metrics.Labels], float]:
-    """The metrics that are read when they are asked for."""
+    """The values of the metrics that are read at the time of the request."""
     now: dict[tuple[str, metrics.Labels], float] = {
         ("decant_waiting_images", ()): served.answers.batches.waiting,
         ("process_start_time_seconds", ()): STARTED,
@@ -229,7 +229,7 @@ def hold_body() -> None:
 
 
 def finish(response: Response) -> Response:
-    """Count the request, and add the headers that keep the page from anything that is not its own."""
+    """Count the request, and add the headers that forbid the page to load anything from elsewhere."""
     address = request.url_rule.rule if request.url_rule else "unknown"
     answers = served().answers
     answers.metrics.count("decant_requests_total", address=address, status=str(response.status_code))
@@ -273,6 +273,6 @@ def too_many_bytes() -> Refused:
 
 
 def failure(error: Exception) -> tuple[Response, int]:
-    """What nobody expected: logged, and told without its details."""
+    """The response to an unexpected error, which is logged: the client gets no details of it."""
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return refused_response(Refused(500, "failure", "the server failed; its log has the reason"))

@@ -1,4 +1,4 @@
-"""Predictions for requests that come at the same time: those that wait are computed in batches."""
+"""Predictions for requests that come at the same time: waiting images are computed in batches."""
 
 import threading
 from collections import deque
@@ -22,10 +22,11 @@ class Predictor(Protocol):
     @property
     def dtype(self) -> str: ...
 
-    def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
+    def predict_batch(self, images: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [B, K], and what else the predictor computes [B, ...]. images: uint8 [B, H, W, 3]."""
 
 
-@dataclass(eq=False)  # two of them are never the same image
+@dataclass(eq=False)  # two instances are never the same image
 class Waiting:
     """An image that waits for its prediction."""
 
@@ -34,7 +35,7 @@ class Waiting:
     answer: Future[Answer] = field(default_factory=Future)
 
     def goes_with(self, other: "Waiting") -> bool:
-        """Whether both may be in one batch: the same file, which is not int8 (see `batch_size`), and the same size."""
+        """True if both may be in one batch: they have the same file and size. `batch_size` keeps int8 images apart."""
         return self.classifier is other.classifier and self.image.shape == other.image.shape
 
 
@@ -54,23 +55,23 @@ class Batches:
 
     @property
     def waiting(self) -> int:
-        """Images that no thread has begun with."""
+        """The number of images that no thread has begun to predict."""
         return len(self._queue)
 
     def predict(self, classifier: Predictor, images: Sequence[np.ndarray], deadline: Deadline) -> list[Answer]:
         """Predict uint8 images [H, W, 3] of any sizes: probabilities [K] and logits [K], or the map, of each.
 
-        Raises Busy for an image that nobody has begun with at the deadline, BrokenFile if the file fails, and
+        Raises Busy for an image that no thread has begun to predict at the deadline, BrokenFile if the file fails, and
         ValueError for another shape or type.
         """
-        asked = [Waiting(classifier, image) for image in images]
+        waiting_images = [Waiting(classifier, image) for image in images]
         with self._changed:
-            self._queue.extend(asked)
-            self._changed.notify(len(asked))
+            self._queue.extend(waiting_images)
+            self._changed.notify(len(waiting_images))
         try:
-            return [answer_to(waiting, deadline) for waiting in asked]
-        finally:  # those that are being computed are waited for, because their memory is in use until then
-            wait([waiting.answer for waiting in asked if not waiting.answer.cancel()])
+            return [answer_to(waiting, deadline) for waiting in waiting_images]
+        finally:  # images that are being predicted are waited for, because their memory is in use until then
+            wait([waiting.answer for waiting in waiting_images if not waiting.answer.cancel()])
 
     def _work(self) -> None:
         while True:
@@ -93,7 +94,7 @@ def answer_to(waiting: Waiting, deadline: Deadline) -> Answer:
 
 
 def take_batch(queue: deque[Waiting]) -> list[Waiting]:
-    """Remove the first of the queue, and others that go with it in their order."""
+    """Remove the first image of the queue and others that go with it; return them in their order."""
     first = queue.popleft()
     room = batch_size(first) - 1
     others = [waiting for waiting in queue if room and first.goes_with(waiting)][:room]
@@ -126,5 +127,5 @@ def compute(batch: list[Waiting]) -> None:
 
 
 def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Images of one size as a batch; a single one is not copied."""
+    """Images [H, W, 3] of one size as a batch [B, H, W, 3]; a single image is not copied."""
     return np.stack(images) if len(images) > 1 else images[0][None]

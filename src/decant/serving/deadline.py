@@ -19,9 +19,9 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left; 0 if it has passed."""
+        """Seconds until the deadline; 0 if it has passed."""
         return max(0.0, self.begun + self.seconds - time.monotonic())
 
     def busy(self, missing: str) -> Busy:
-        """The error of a request that has waited until now for what is missing."""
+        """The error of a request that waited until the deadline. missing: what it did not get, as "no prediction"."""
         return Busy(f"{missing} within {self.seconds:g} s: too many images wait; try again later")

@@ -10,7 +10,7 @@ from decant.data.preprocessing import Preprocessing
 from decant.export.class_activation import Places
 
 PICTURE_PX = 128  # of the longer side: a map has few cells, and browsers enlarge it smoothly
-LEVELS = 255  # of the heat; the last colour is for what the network does not see
+LEVELS = 255  # of the heat; one more colour is for what the network does not see
 OPACITY = 150  # of 255
 # Brighter and warmer with the heat, also for people who do not see all colours: (heat, red, green, blue)
 RAMP = np.array([(0, 0, 0, 4), (0.25, 87, 16, 110), (0.5, 188, 55, 84), (0.75, 249, 142, 9), (1, 252, 255, 164)])
@@ -18,14 +18,14 @@ RAMP = np.array([(0, 0, 0, 4), (0.25, 87, 16, 110), (0.5, 188, 55, 84), (0.75, 2
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the picture. weights: [pixels, cells], of each cell. seen: [pixels], whether the input shows them."""
+    """One axis of the picture. weights: float64 [pixels, cells], sum 1 per pixel. seen: bool [pixels], in the input."""
 
     weights: np.ndarray
     seen: np.ndarray
 
 
 def evidence_for(maps: np.ndarray, label: int) -> np.ndarray:
-    """[K, h, w] -> [h, w]: the logit of a class at each place, above the mean of all classes there.
+    """The logit of a class at each place minus the mean over all classes there, [h, w]. maps: [K, h, w], logits.
 
     A softmax does not change when the same number is added to all logits, so only differences are evidence.
     """
@@ -54,15 +54,15 @@ def axes(
     """Rows and columns of the picture, whose sides are those of the photo on a smaller scale."""
     resized, inputs = preprocessing.resized_shape(*shape), preprocessing.shape
     scale = min(1.0, PICTURE_PX / max(shape))
-    found = []
+    axes = []
     for side, new, given, place, count in zip(shape, resized, inputs, places, cells, strict=True):
         pixels = max(1, round(side * scale))
         start = preprocessing.crop_start(new, given) - preprocessing.pad_start(new, given)
         position = (np.arange(pixels) + 0.5) / pixels * new - start  # of each pixel's middle, in the network's input
         cell = (position - place.first) / place.step
-        weights = np.stack([np.interp(cell, np.arange(count), only) for only in np.eye(count)], axis=1)
-        found.append(Axis(weights, (position >= 0) & (position < given)))
-    return found
+        weights = np.stack([np.interp(cell, np.arange(count), one_hot) for one_hot in np.eye(count)], axis=1)
+        axes.append(Axis(weights, (position >= 0) & (position < given)))
+    return axes
 
 
 def png(levels: np.ndarray) -> bytes:

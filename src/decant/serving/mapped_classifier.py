@@ -30,12 +30,12 @@ class ClassMaps:
     dtype: str = "fp32"
 
     def predict_batch(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [B, H, W, 3] -> probabilities [B, K], maps [B, K, h, w]: the logits at each place."""
+        """Probabilities [B, K] and maps [B, K, h, w], the logits at each place; float32. images: uint8 [B, H, W, 3]."""
         probabilities, maps = run(self.session, {IMAGES: images}, [PROBABILITIES, MAP])
         return probabilities, maps
 
     def are_sound(self) -> bool:
-        """Whether the mean over the places is the logits, as it must be, and there are places on both axes."""
+        """True if the mean of a map over the places is the logits, and there are several places on both axes."""
         image = np.zeros((1, 64, 64, 3), np.uint8)
         logits, maps = run(self.session, {IMAGES: image}, [LOGITS, MAP])
         difference = np.abs(maps.mean(axis=(2, 3)) - logits).max()
@@ -43,10 +43,10 @@ class ClassMaps:
 
 
 class MappedClassifier(OnnxClassifier):
-    """An exported classifier with `maps`; they are None for a file without: see `decant.export.class_activation`.
+    """An exported classifier with `maps`; None for a file that allows none, see `decant.export.class_activation`.
 
-    The session has one output more than the file. It computes the same predictions, and with it the weights are in
-    memory only once.
+    Its session has one more output than the file and computes the same predictions. A single session keeps the weights
+    in memory only once.
     """
 
     _places: tuple[Places, Places] | None = None

@@ -17,13 +17,12 @@ M_ARENA_MAX = -8  # glibc's malloc.h
 
 
 def counted_pixels(classifier: OnnxClassifier, height: int, width: int) -> int:
-    """The pixels of an image, more for one that is far wider than the file's input, or far higher.
+    """The number of pixels of a usual photo that take as much memory as this image; each takes up to 30 bytes.
 
-    Counted in pixels of a photo with usual sides, which take up to 30 bytes each.
-
-    Older files that stretch or pad weigh as many source pixels on either axis as the larger reduction needs, first for
-    each column of the image and then for each column of the input. So their memory grows with the square of the width:
-    an image of 20000 x 100 pixels would take gigabytes.
+    It is above height * width for an image that is far wider or far higher than the file's input. Older files that
+    stretch or pad weigh as many source pixels on either axis as the larger reduction needs, first for each column of
+    the image and then for each column of the input. So their memory grows with the square of the width: an image of
+    20000 x 100 pixels would take gigabytes.
     """
     rows, columns = wide_input(classifier)
     return max(width, columns) * max(height, -(-width * rows // columns))
@@ -32,7 +31,7 @@ def counted_pixels(classifier: OnnxClassifier, height: int, width: int) -> int:
 def wide_input(classifier: OnnxClassifier) -> tuple[int, int]:
     """Height and width of the input that the width is compared with; (0, 1) for a graph that crops, without this cost.
 
-    A square if the metadata do not tell.
+    (1, 1), a square, if the metadata lack it.
     """
     try:
         steps = json.loads(classifier.metadata["preprocessing"])
@@ -56,7 +55,7 @@ class Budget:
 
     @contextmanager
     def reserved(self, amount: int, deadline: Deadline) -> Iterator[None]:
-        """Hold that much, at most all of it. Raises Busy if it is not free before the deadline."""
+        """Hold `amount`, at most the whole budget, in the block. Raises Busy if it is not free before the deadline."""
         if not deadline.left_s or not self._turn.acquire(timeout=deadline.left_s):
             raise deadline.busy(NO_MEMORY)
         try:  # in turn, so that small amounts do not starve a large one

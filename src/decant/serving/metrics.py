@@ -51,7 +51,7 @@ class Metrics:
         lines: list[str] = []
         for name in sorted({name for name, _ in values}):
             lines += heading(name, "counter" if name.endswith("_total") else "gauge")
-            rows = sorted((labels, value) for (named, labels), value in values.items() if named == name)
+            rows = sorted((labels, value) for (other, labels), value in values.items() if other == name)
             lines += [f"{name}{braces(labels)} {value}" for labels, value in rows]
         return "\n".join([*lines, *histogram("decant_request_seconds", buckets, seconds), ""])
 
@@ -70,7 +70,7 @@ def heading(name: str, kind: str) -> list[str]:
 
 
 def braces(labels: Labels) -> str:
-    """{a="b"}, with the three characters escaped that the format asks for."""
+    """The labels as {a="b"}, with the three characters escaped that the format requires."""
     if not labels:
         return ""
     escaped = ((key, text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, text in labels)

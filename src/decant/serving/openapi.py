@@ -43,7 +43,7 @@ def description(models: Sequence[str], limits: Limits) -> dict[str, Any]:
             },
             "/map": {
                 "post": operation(
-                    "Where one image speaks for its most probable class, where the model can tell.",
+                    "The places of one image that support its most probable class, for a model that has a map.",
                     body={**form(limits), **image_bodies()},
                     answer=schema("Map"),
                     parameters=[model],
@@ -98,14 +98,14 @@ def operation(
     """One method of one address. body: media types of the request with their schemas, None for no body."""
     content = {kind: {"schema": answer} if answer else {}}
     responses: dict[str, Any] = {"200": {"description": "as asked", "content": content}}
-    described: dict[str, Any] = {"summary": summary, "responses": responses}
+    method: dict[str, Any] = {"summary": summary, "responses": responses}
     if parameters:
-        described["parameters"] = list(parameters)
+        method["parameters"] = list(parameters)
     if body:
-        described["requestBody"] = {"required": True, "content": body}
+        method["requestBody"] = {"required": True, "content": body}
         error = {JSON: {"schema": schema("Refusal")}}
         responses |= {status: {"description": text, "content": error} for status, text in REFUSALS.items()}
-    return described
+    return method
 
 
 def form(limits: Limits) -> dict[str, Any]:

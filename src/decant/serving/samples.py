@@ -1,4 +1,4 @@
-"""Images to try on the page: drawn toy vehicles, or those of a folder."""
+"""Images to try on the page: drawn toy vehicles, or images of a folder."""
 
 import functools
 import io
@@ -41,7 +41,7 @@ class Samples:
 
 
 class ToySamples(Samples):
-    """Drawn vehicles of several classes, drawn when they are asked for."""
+    """Vehicles of several classes, each drawn at its first request."""
 
     def __init__(self, count: int = 6) -> None:
         names = [f"{label}.jpg" for label in CLASSES[:count]]
@@ -49,7 +49,7 @@ class ToySamples(Samples):
 
 
 class FolderSamples(Samples):
-    """The first images of a folder that can be read. Raises UserError if there are none."""
+    """The first readable images of a folder, at most MAX_SAMPLES. Raises UserError if there is none."""
 
     def __init__(self, folder: Path) -> None:
         images: dict[str, bytes] = {}
@@ -64,7 +64,7 @@ class FolderSamples(Samples):
 
 
 def drawn(label: str) -> bytes:
-    """A drawn vehicle of that class as JPEG; the same one each time."""
+    """A drawn vehicle of that class as JPEG; the same picture each time."""
     image = draw(label, np.random.default_rng([0, CLASSES.index(label)]), TOY_PX * 4 // 3, TOY_PX, easy=True)
     return jpeg(image.convert("RGB"), quality=85)
 

@@ -1,4 +1,4 @@
-"""What the routes of the app work with."""
+"""The models, samples and limits that the routes of the app use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from decant.serving.samples import Samples
 from decant.serving.served_model import LoadedModel, ServedModel
 from decant.serving.uploads import Limits, Refused, shown_name
 
-EXTENSION = "decant"  # the key under which the app keeps it
+EXTENSION = "decant"  # the key of `Served` among the app's extensions
 
 
 @dataclass(frozen=True)
 class Served:
-    """What the routes work with. embed_in: an address whose pages may show the app in a frame, or ""."""
+    """What the app serves. embed_in: an address whose pages may show the app in a frame, or ""."""
 
     models: Sequence[ServedModel]
     answers: Answers
@@ -28,7 +28,7 @@ class Served:
         return self.answers.limits
 
     def model(self, name: str | None) -> LoadedModel:
-        """The model of that name, or the first one without a name, for one request: ask once.
+        """The model of that name, the first model without a name. Call it once per request: models are reloaded.
 
         Raises Refused for an unknown name.
         """
@@ -42,11 +42,11 @@ class Served:
 
 
 def served() -> Served:
-    """What the app of the present request serves."""
+    """What the app serves, within a request."""
     return current_app.extensions[EXTENSION]
 
 
 def deadline() -> Deadline:
     """The deadline of the present request."""
-    found: Deadline = g.deadline
-    return found
+    request_deadline: Deadline = g.deadline
+    return request_deadline

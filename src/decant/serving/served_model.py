@@ -14,13 +14,13 @@ from decant.export.runtime import BrokenFile, require_full_graph
 from decant.serving.mapped_classifier import MappedClassifier
 
 log = logging.getLogger(__name__)
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 Mark = tuple[int, int, int]  # time of change, size, number of the file on its disk
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A served model as one request sees it: its file, whatever is loaded meanwhile."""
+    """A served model during one request: it keeps its file, even if another is loaded meanwhile."""
 
     name: str
     classifier: MappedClassifier
@@ -29,7 +29,7 @@ class LoadedModel:
 class ServedModel:
     """An exported file. `classifier` is its newest version that works; requests under way finish with an older one.
 
-    path: may lead through links such as `latest`. loads: how often it was loaded. fault: why the newest file is not
+    path: may lead through links such as `latest`. loads: how often a file was loaded. fault: why the newest file is not
     served, "" if it is. Raises UserError, BrokenFile included, if the first version cannot be served.
     """
 
@@ -46,11 +46,11 @@ class ServedModel:
         return self.classifier.metadata.get("title") or self.name
 
     def now(self) -> LoadedModel:
-        """What a request that begins now works with."""
+        """The model for a request that begins now."""
         return LoadedModel(self.name, self.classifier)
 
     def reload_if_replaced(self) -> None:
-        """Load the file anew if it is another one than before and no longer changes; keep the old one if it fails."""
+        """Load the file if it was replaced and no longer changes. Keep the old version if the new file fails."""
         mark = mark_of(self.path)
         settled, self._looked = mark == self._looked, mark
         if mark is None or not settled or mark == self._loaded:
@@ -69,7 +69,7 @@ class ServedModel:
 
 
 def mark_of(path: Path) -> Mark | None:
-    """What changes when the file is replaced; None while there is no file."""
+    """A mark that changes when the file is replaced; None while there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -94,9 +94,9 @@ def opened(path: Path) -> MappedClassifier:
 
 
 def served_models(files: Sequence[tuple[str, Path]]) -> list[ServedModel]:
-    """Load the files. files: (name, path); an empty name becomes the study's, or the file's where it names none.
+    """Load the files. files: (name, path); an empty name becomes the study's, or the file's if it names no study.
 
-    Raises UserError if two have the same name.
+    Raises UserError if two models have the same name.
     """
     models = [ServedModel(name, path) for name, path in files]
     for model in models:
@@ -120,10 +120,10 @@ def watch(models: Sequence[ServedModel]) -> threading.Event:
     """Reload replaced files in a thread of its own until the returned event is set."""
     stop = threading.Event()
 
-    def look() -> None:
-        while not stop.wait(LOOK_EVERY_S):
+    def check() -> None:
+        while not stop.wait(CHECK_EVERY_S):
             for model in models:
                 model.reload_if_replaced()
 
-    threading.Thread(target=look, name="reload", daemon=True).start()
+    threading.Thread(target=check, name="reload", daemon=True).start()
     return stop

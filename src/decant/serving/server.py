@@ -39,7 +39,7 @@ class NoRoom(BadRequest):
 
 
 class TimedRequest(HTTPRequestParser):
-    """A request that knows when its first byte and when all of it was received, in seconds of `time.monotonic`."""
+    """A request with the times of its first byte and of its end, in seconds of `time.monotonic`."""
 
     ended = 0.0
 
@@ -60,7 +60,7 @@ class TimedRequest(HTTPRequestParser):
 
 
 class TimedTask(WSGITask):
-    """A call of the app that tells it when the request was received: it may have waited for a thread since."""
+    """A call of the app that passes the time when the request was received: it may have waited for a thread since."""
 
     def get_environment(self) -> dict[str, Any]:
         environment: dict[str, Any] = super().get_environment()
@@ -107,7 +107,7 @@ class TimedChannel(HTTPChannel):
             request, self.request = self.request, None
             request.error, request.completed = error, True
             self.requests.append(request)
-            is_first = len(self.requests) == 1  # else a thread takes it after those before it
+            is_first = len(self.requests) == 1  # else a thread takes it after the requests before it
         if is_first:
             self.server.add_task(self)
 
@@ -144,7 +144,7 @@ class TimedServer(TcpWSGIServer):
     def maintenance(self, now: float) -> None:
         for channel in list(self.active_channels.values()):
             channel.refuse_late_request(self.adj.channel_timeout)
-        super().maintenance(now)  # closes those that are silent without having begun a request
+        super().maintenance(now)  # closes connections that are silent and have begun no request
 
 
 def server_of(app: Callable[..., Any], host: str, port: int, workers: int, limits: Limits) -> TimedServer:
@@ -186,7 +186,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """True if only this machine reaches the address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

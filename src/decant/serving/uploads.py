@@ -1,4 +1,4 @@
-"""What clients send: its limits, the images in it, and the reasons for which one is refused."""
+"""Requests with images: their limits, the images in them, and the reasons for refusals."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ class Limits:
 
     @property
     def counted_pixels(self) -> int:
-        """The limit of `decant.serving.memory.counted_pixels`, of an image and of all that are in memory at once."""
+        """The limit of `decant.serving.memory.counted_pixels`, for an image and for all images in memory together."""
         return round(self.pixels * PHOTO_WIDENESS)
 
 
@@ -48,7 +48,7 @@ class Upload:
 
 
 class Refused(Exception):
-    """A request, or one image of it, that is not answered. status: of HTTP, 4xx or 503. kind: a word for programs."""
+    """A request, or one image of it, that is refused. status: of HTTP, 4xx, 500 or 503. kind: a word for programs."""
 
     def __init__(self, status: int, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -79,8 +79,8 @@ def uploads_in(request: Request, limits: Limits) -> list[Upload]:
     elif request.mimetype.startswith(IMAGE_BODIES):
         uploads = [Upload("", request.get_data())]
     elif request.content_length or request.mimetype:
-        sent = shown_name(request.mimetype) or "of no type"
-        raise Refused(415, "wrong_type", f"a body {sent}; send a form with files named file, or an image as image/jpeg")
+        kind = shown_name(request.mimetype) or "of no type"
+        raise Refused(415, "wrong_type", f"a body {kind}; send a form with files named file, or an image as image/jpeg")
     else:
         uploads = []
     if not uploads:
@@ -89,7 +89,7 @@ def uploads_in(request: Request, limits: Limits) -> list[Upload]:
 
 
 def was_chosen(file: FileStorage) -> bool:
-    """False for what a browser sends for a field in which no file was chosen: no name and no content."""
+    """False for a field in which no file was chosen: browsers then send no name and no content."""
     if file.filename:
         return True
     return bool(file.stream.read(1)) and file.stream.seek(0) == 0
@@ -107,7 +107,7 @@ def decoded(
 ) -> Iterator[np.ndarray]:
     """The upright image uint8 [H, W, 3], whose pixels are taken from the budget until the block ends.
 
-    counted: from height and width to the pixels that its memory counts as. Raises Refused with the reason: 413 too many
+    counted: (height, width) -> pixels that its memory counts as. Raises Refused with the reason: 413 too many
     pixels, 415 not an image, 422 empty, truncated or damaged. Raises Busy.
     """
     raw = RAW_EXTENSIONS.get(PurePath(upload.name).suffix.lower().lstrip("."))
@@ -127,14 +127,12 @@ def decoded(
 
 
 def check_size(height: int, width: int, counted: int, limits: Limits) -> None:
-    """Raise Refused for an image with too many pixels, or too wide a one."""
+    """Raise Refused for an image with too many pixels, or too wide for the model."""
     if width * height > limits.pixels:
         raise too_many_pixels(limits, f"{width} x {height} pixels, ")
     if counted > limits.counted_pixels:
-        wide = (
-            f"{width} x {height} pixels are too wide for this model: they take as much memory as {counted / MEGA:.0f}"
-        )
-        raise Refused(413, "too_many_pixels", f"{wide} megapixels; crop or shrink the image")
+        fault = f"{width} x {height} pixels are too wide for this model: they take as much memory as"
+        raise Refused(413, "too_many_pixels", f"{fault} {counted / MEGA:.0f} megapixels; crop or shrink the image")
 
 
 def refused(error: BrokenImage, limits: Limits) -> Refused:
@@ -148,5 +146,5 @@ def refused(error: BrokenImage, limits: Limits) -> Refused:
 
 def too_many_pixels(limits: Limits, size: str = "") -> Refused:
     """The refusal of an image that is too large to decode."""
-    limit = f"{size}more than the {limits.pixels / MEGA:g} megapixels that this server reads"
-    return Refused(413, "too_many_pixels", limit)
+    reason = f"{size}more than the {limits.pixels / MEGA:g} megapixels that this server reads"
+    return Refused(413, "too_many_pixels", reason)

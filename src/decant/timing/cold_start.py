@@ -39,14 +39,14 @@ def first_answer_s(model: Path, photo: Path) -> list[float]:
     environment = child_environment(1)
     del environment["OMP_NUM_THREADS"]  # users usually do not set it
     start = time.monotonic()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-P", str(PROGRAM), str(model), str(photo)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise UserError(f"{model}: predicting the class of {photo} failed:\n{done.stderr.strip()[-800:]}")
-    _, *stamps = done.stdout.split()
+    if process.returncode:
+        raise UserError(f"{model}: predicting the class of {photo} failed:\n{process.stderr.strip()[-800:]}")
+    _, *stamps = process.stdout.split()
     return list(np.diff([start, *map(float, stamps)]))

@@ -39,7 +39,7 @@ SUMMED_COLUMNS = (
 # Settings of a training process that a server does not have: malloc keeps memory, threads wait in a chosen way.
 NOT_INHERITED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", *WAITING)
 ONNX_ENGINES = ("onnxruntime", "openvino")
-MAY_FAIL = ("openvino", "torch_compile")  # a missing operator or compiler costs only their rows
+MAY_FAIL = ("openvino", "torch_compile")  # if an operator or a compiler is missing, only their rows are left out
 LEAST_CALLS, LEAST_WARMUP = 30, 2  # for large batches, whose times vary less
 FEW_ROUNDS = 2
 # Largest batch at which teachers are timed in PyTorch, and with other numbers of threads than the quoted one.
@@ -123,8 +123,8 @@ def measure_candidates(
         ]
         samples, failed = sample_rounds(settings, calls, warmup_of(batch_size, warmup), rounds)
         rows += [
-            latency_row(*setting, of_setting)
-            for setting, of_setting in zip(settings, samples, strict=True)
+            latency_row(*setting, setting_samples)
+            for setting, setting_samples in zip(settings, samples, strict=True)
             if setting[0] not in failed
         ]
         candidates = [candidate for candidate in candidates if candidate not in failed]
@@ -142,7 +142,7 @@ def measure_speedups(
     """
     settings = [(candidate, 1, count) for candidate in candidates for count in threads]
     samples, _ = sample_rounds(settings, calls, warmup, rounds)
-    medians = np.array([[np.median(process.call_ms) for process in of_setting] for of_setting in samples])
+    medians = np.array([[np.median(process.call_ms) for process in processes] for processes in samples])
     return [
         {
             **latency_row(*setting, samples[index]),
@@ -153,7 +153,7 @@ def measure_speedups(
 
 
 def is_timed(candidate: Candidate, batch_size: int, threads: int, quoted: int) -> bool:
-    """Return whether this row is measured. PyTorch takes seconds to import, and much longer to compile a network.
+    """Return True if this row is measured. PyTorch takes seconds to import, and much longer to compile a network.
 
     The student is timed at every setting, as ONNX files and in PyTorch. Its compiled form must be compiled again for
     every setting, so it is timed only with one image and the quoted number of threads. Teachers are timed with one
@@ -227,7 +227,7 @@ def cause_of(stderr: str) -> str:
 def run_fresh(job: Job) -> Samples:
     """Run a job in its own process. Raises UserError with the end of the process's error output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-P", "-m", "decant.timing.process", json.dumps(asdict(job))],
             # An empty cache: code that an earlier process compiled would make the start warm.
             env=child_environment(job.threads) | {"TORCHINDUCTOR_CACHE_DIR": folder},
@@ -235,9 +235,9 @@ def run_fresh(job: Job) -> Samples:
             text=True,
             check=False,
         )
-    if done.returncode:
-        raise UserError(f"{job.path}: timing it in {job.engine} failed:\n{done.stderr.strip()[-800:]}")
-    return Samples(**json.loads(done.stdout))
+    if process.returncode:
+        raise UserError(f"{job.path}: timing it in {job.engine} failed:\n{process.stderr.strip()[-800:]}")
+    return Samples(**json.loads(process.stdout))
 
 
 def child_environment(threads: int) -> dict[str, str]:
@@ -298,14 +298,14 @@ def ensemble_rows(
     fastest: dict[tuple[object, ...], dict[object, Mapping[str, object]]] = {}  # setting -> teacher -> row
     for row in rows:
         if row["model"] in teachers:
-            of_setting = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
-            best = of_setting.get(row["model"])
+            row_of = fastest.setdefault((row["graph"], row["batch_size"], row["threads"]), {})
+            best = row_of.get(row["model"])
             if best is None or value_of(row, "p50_ms") < value_of(best, "p50_ms"):
-                of_setting[row["model"]] = row
+                row_of[row["model"]] = row
     return [
-        _summed(name, [of_setting[teacher] for teacher in teachers])
-        for of_setting in fastest.values()
-        if len(of_setting) == len(set(teachers))
+        _summed(name, [row_of[teacher] for teacher in teachers])
+        for row_of in fastest.values()
+        if len(row_of) == len(set(teachers))
     ]
 
 
@@ -349,7 +349,7 @@ def count_cost(network, input_px: InputPx) -> tuple[float, float]:  # type: igno
 
     network.eval()
     counter = FlopCounterMode(display=False)
-    # The counter does not know the fused attention of every device; plain attention is two matrix products.
+    # The counter does not count the fused attention of every device; plain attention is two matrix products.
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, *height_width(input_px)))
     parameters = sum(parameter.numel() for parameter in network.parameters())

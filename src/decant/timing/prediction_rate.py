@@ -57,13 +57,13 @@ def bare_loop(classifier: OnnxClassifier, files: Sequence[Path]) -> None:
 
 
 def whole_table(classifier: OnnxClassifier, photos: Path, threads: int, table: Path) -> None:
-    """What `distill/predict.py` does with a folder: list it, predict its images and write the table."""
+    """Do what `distill/predict.py` does with a folder: list it, predict its images and write the table."""
     predictions = image_predictions(classifier, GivenImages([photos]), threads)
     write_predictions_table(table, classifier.classes, predictions)
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """The time that `work` takes."""
+    """The seconds that `work` takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

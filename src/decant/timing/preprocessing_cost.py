@@ -84,7 +84,10 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def cheapest(image: np.ndarray, preprocessing: Preprocessing, calls: int = 50) -> tuple[str, float]:
-    """Return the fastest way in OUTSIDE that is exact for this image, and its largest error in grey levels."""
+    """Return the fastest way in OUTSIDE that is exact for an image, and its largest error in grey levels.
+
+    image: uint8 [H, W, 3]. Raises UserError if no way is exact.
+    """
     expected, photo = evaluation_transform(image, preprocessing).numpy(), Image.fromarray(image)
     errors = {name: 255 * distance(way(photo, preprocessing)[0], expected) for name, way in OUTSIDE.items()}
     exact = {name: OUTSIDE[name] for name in errors if errors[name] <= MAX_GREY_LEVELS + WEIGHTS_ERROR}
@@ -120,10 +123,10 @@ def resized_whole(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarra
     """Resize the whole photo, then crop or pad it: uint8 [*shape, 3]."""
     shape = preprocessing.resized_shape(photo.height, photo.width)
     resized = np.asarray(photo.resize(shape[::-1], Image.Resampling.BILINEAR))
-    shown = [preprocessing.shown(*sides) for sides in zip(shape, preprocessing.shape, strict=True)]
+    rows, columns = (preprocessing.shown(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
     top, left = (preprocessing.crop_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
     above, before = (preprocessing.pad_start(*sides) for sides in zip(shape, preprocessing.shape, strict=True))
-    return placed(resized[top : top + shown[0], left : left + shown[1]], above, before, preprocessing)
+    return placed(resized[top : top + rows, left : left + columns], above, before, preprocessing)
 
 
 def resized_box(photo: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
@@ -143,17 +146,17 @@ def placed(resized: np.ndarray, above: int, before: int, preprocessing: Preproce
 
 
 def turned_first(resized: np.ndarray) -> np.ndarray:
-    """Transpose to CHW as bytes, then convert and scale."""
+    """Transpose to CHW as bytes, then convert and scale: uint8 [H, W, 3] -> float32 [1, 3, H, W] in [0, 1]."""
     return np.ascontiguousarray(resized.transpose(2, 0, 1))[None].astype(np.float32) * SHARE
 
 
 def scaled_first(resized: np.ndarray) -> np.ndarray:
-    """Convert and scale in HWC order, then transpose to CHW."""
+    """Convert and scale in HWC order, then transpose to CHW: input and result as in `turned_first`."""
     return np.ascontiguousarray((resized.astype(np.float32) * SHARE).transpose(2, 0, 1))[None]
 
 
 def in_one(resized: np.ndarray) -> np.ndarray:
-    """Convert, scale and transpose in one pass."""
+    """Convert, scale and transpose in one pass: input and result as in `turned_first`."""
     prepared = np.empty((1, 3, *resized.shape[:2]), np.float32)
     np.multiply(resized.transpose(2, 0, 1), SHARE, out=prepared[0])
     return prepared

@@ -32,20 +32,18 @@ Shape = tuple[int, int]  # height, width
 
 
 def preprocessing_error_rows(path: Path, images: int, seed: int = 0) -> list[dict[str, object]]:
-    """Return one row per kind of pixels and of shape; each row compares images / rows images, rounded up.
+    """Return one row per kind of pixels and of shape; each row compares `images` / rows images, rounded up.
 
     path: an exported `student.onnx`. Keys are PREPROCESSING_ERROR_COLUMNS; grey levels range from 0 to 255.
     """
-    tap, preprocessing = (
-        open_session(tapped(path.read_bytes()), threads=1),
-        preprocessing_of(OnnxClassifier(path, threads=1), path),
-    )
+    tap = open_session(tapped(path.read_bytes()), threads=1)
+    preprocessing = preprocessing_of(OnnxClassifier(path, threads=1), path)
     kinds = [(pixels, shape) for pixels in PIXELS_OF for shape in SHAPES]
-    each = -(-images // len(kinds))
+    images_per_row = -(-images // len(kinds))
     return [
         {"fit": preprocessing.fit, "input_px": size_text(preprocessing.input_px)}
-        | {"pixels": pixels, "shape": shape, "images": each}
-        | differences(tap, preprocessing, drawn_images(pixels, shape, max(preprocessing.shape), each, seed))
+        | {"pixels": pixels, "shape": shape, "images": images_per_row}
+        | differences(tap, preprocessing, drawn_images(pixels, shape, max(preprocessing.shape), images_per_row, seed))
         for pixels, shape in progress(kinds, "preparing", len(kinds), "kinds")
     ]
 
@@ -76,12 +74,12 @@ def drawn_images(pixels: str, shape: str, input_px: int, count: int, seed: int) 
 
 
 def noise(draw: Draw, height: int, width: int) -> np.ndarray:
-    """Uniform noise: neighbouring pixels differ, so that every wrong weight of the resize shows."""
+    """Uniform noise, uint8 [height, width, 3]: neighbours differ, so that every wrong weight of the resize shows."""
     return draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def photo(draw: Draw, height: int, width: int) -> np.ndarray:
-    """A drawn vehicle, resized."""
+    """A drawn vehicle, resized: uint8 [height, width, 3]."""
     drawn = Image.fromarray(drawn_photo(96, 128, seed=int(draw.integers(20))))
     return np.array(drawn.resize((width, height), Image.Resampling.BICUBIC))
 

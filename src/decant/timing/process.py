@@ -3,7 +3,7 @@
     python -m decant.timing.process '{"engine": "onnxruntime", "path": "student.onnx", ...}'
 
 It prints one JSON object. It imports only NumPy, one engine and a small module, so that `peak_rss_mb` and
-`cold_start_s` are those of a small server and not of a training process. `decant.timing.models` starts it.
+`cold_start_s` are measured as in a small server, not as in a training process. `decant.timing.models` starts it.
 """
 
 import json

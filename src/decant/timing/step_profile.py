@@ -1,4 +1,4 @@
-"""What the time of a training step goes to, by torch's profiler."""
+"""The time of each part of a training step, by torch's profiler."""
 
 import re
 from collections import Counter
@@ -34,9 +34,9 @@ PARTS = (*OPERATORS, *REGIONS, OTHER)  # matrix products include attention
 
 
 def step_parts(train: Callable[[], object]) -> dict[str, float]:
-    """Milliseconds per step of each of PARTS but `views`, in the training that `train` starts.
+    """Part -> milliseconds per step, for PARTS without `views`, in the training that `train` starts.
 
-    It must call `decant.training.loop.train` on the CPU. Evaluation is not counted.
+    `train` must call `decant.training.loop.train` on the CPU. Evaluation is not counted.
     """
     with (
         in_region(loop, "train_step", STEP),

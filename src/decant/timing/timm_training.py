@@ -1,4 +1,4 @@
-"""timm's training loop on a folder of images: what its script train.py does, which is not part of the package.
+"""timm's training loop on a folder of images, as in its script train.py, which is not part of the package.
 
 Data set, loader, augmentation, loss, optimiser, schedule, clipping and average of the weights are timm's own; the order
 of the steps is that of `train_one_epoch` in train.py. Not in the time of either loop: evaluation and checkpoints.
@@ -29,7 +29,7 @@ SCHEDULED_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Flags:
-    """Options of train.py that change the speed and not what is learnt, but for rounding."""
+    """Options of train.py that change the speed and, except for rounding, not the result."""
 
     workers: int = 1
     channels_last: bool = True
@@ -84,10 +84,10 @@ class TimmTraining:
         self.updates = 0
 
     def epoch(self, steps: int | None = None) -> float:
-        """Train for one epoch, or for its first `steps`; returns images per second.
+        """Images per second of one epoch of training, or of its first `steps`.
 
-        The clock starts when the first batch is ready: in a longer epoch the wait for it would not count. That is to
-        the advantage of this loop.
+        The clock starts when the first batch is ready, because in a longer epoch the wait for it would not count. This
+        favours timm's loop.
         """
         self.network.train()
         losses, started, done = AverageMeter(), 0.0, 0
@@ -100,6 +100,7 @@ class TimmTraining:
         return done / (time.perf_counter() - started)
 
     def step(self, images: torch.Tensor, targets: torch.Tensor, losses: AverageMeter) -> None:
+        """One step. images: float32 [B, 3, H, W], normalised. targets: int64 [B]."""
         if self.flags.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.flags.bf16):

@@ -48,8 +48,8 @@ class Contender:
         if not answer:
             code = self._process.wait()
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip()[-LAST_OUTPUT:]
-            raise UserError(f"the process that times {self.name} ended with code {code}:\n{said}")
+            last_output = self._errors.read().decode(errors="replace").strip()[-LAST_OUTPUT:]
+            raise UserError(f"the process that times {self.name} ended with code {code}:\n{last_output}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Contender:
 
 
 class Turns:
-    """The same protocol within the program. What else is printed to standard output goes to standard error."""
+    """The program's side of the protocol. All else that it prints to standard output goes to standard error."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")
@@ -90,15 +90,15 @@ def running(contenders: Mapping[str, tuple[Sequence[str], Mapping[str, str]]]) -
 
 def in_rounds(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Any]]:
     """The answers of each contender, one per round. Every second round runs in reverse order."""
-    answers: dict[str, list[Any]] = {contender.name: [] for contender in contenders}
+    results: dict[str, list[Any]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders[:: 1 if number % 2 == 0 else -1]:
-            answers[contender.name].append(contender.turn())
-    return answers
+            results[contender.name].append(contender.turn())
+    return results
 
 
 def ratio_cells(column: str, numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, float]:
-    """The median of the rounds' ratios in `column`, the smallest and the largest in `column`_low and `column`_high.
+    """The rounds' ratios: the median as `column`, the smallest and the largest as `column`_low and `column`_high.
 
     The two values of a round were measured shortly after each other, so their ratio depends little on a drift.
     """

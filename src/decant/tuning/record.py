@@ -1,4 +1,4 @@
-"""What a search leaves for people: trials.csv, two figures and the best settings as a recipe."""
+"""The files of a search for people: trials.csv, two figures and the best settings as a recipe."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -24,7 +24,7 @@ LEAST_TRIALS = 8  # finished ones; with fewer, an importance is noise
 
 @dataclass(frozen=True)
 class Subject:
-    """What a search is about. metric: of the study. images: how many val has. command: that searched."""
+    """The teacher that a search is for. metric: of the study. images: number in val. command: of the search."""
 
     study: str
     teacher: str
@@ -37,12 +37,12 @@ class Subject:
         return f"val_{self.metric}"
 
     def standard_error(self, value: float) -> float | None:
-        """Of one accuracy on val, for another draw of the images; None for other metrics."""
+        """The standard error of one accuracy on val, for another draw of the images; None for other metrics."""
         return sqrt(value * (1 - value) / self.images) if self.metric == "accuracy" else None
 
 
 def write_record(search: Search, subject: Subject, figures: bool = False) -> None:
-    """Write trials.csv and, once a trial is finished, the recipe and, if asked for, the figures."""
+    """Write trials.csv and, once a trial is finished, the recipe. figures: draw the figures too."""
     with locked(search.folder / "record"):
         trials = [trial for trial in search.trials(*OPEN, *ENDED) if is_drawn(search, trial)]
         if trials:
@@ -61,7 +61,7 @@ def is_drawn(search: Search, trial: FrozenTrial) -> bool:
 
 
 def trial_row(search: Search, subject: Subject, trial: FrozenTrial) -> dict[str, Any]:
-    """A row of trials.csv. The metric of a pruned or unfinished trial is that of its last epoch."""
+    """A row of trials.csv. A pruned or unfinished trial has the metric of its last epoch."""
     return {
         "trial": trial.number,
         "state": STATES[trial.state],
@@ -102,7 +102,7 @@ def trial_line(search: Search, subject: Subject, number: int, most: int | None) 
 
 
 def result_lines(search: Search, subject: Subject) -> list[str]:
-    """What people are told at the end of a call."""
+    """The lines that are printed at the end of a call."""
     best, ended = search.best, len(search.trials(*ENDED))
     if best is None:
         return [f"{ended} trials are done and none is finished; the same command goes on from here"]
@@ -141,23 +141,24 @@ def recipe_text(search: Search, subject: Subject, best: FrozenTrial) -> str:
 
 
 def header(search: Search, subject: Subject, best: FrozenTrial) -> list[str]:
+    """The paragraphs above the settings of a recipe."""
     path = recipe_path(search, subject)
-    named = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    short_path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     finished, pruned = search.trials(TrialState.COMPLETE), search.trials(TrialState.PRUNED)
-    recipe = next((trial.value for trial in finished if trial.number == 0), None)
+    recipe_value = next((trial.value for trial in finished if trial.number == 0), None)
     error = subject.standard_error(best.value or 0)
     noise = f" Standard error of one such value: {error:.4f}." if error else ""
-    own = f" The recipe itself: {recipe:.4f}." if recipe is not None else ""
+    comparison = f" The recipe itself: {recipe_value:.4f}." if recipe_value is not None else ""
     return [
         f"Teacher {subject.teacher} of study {subject.study}: the best of {len(finished)} finished trials, of "
         f"{len(finished) + len(pruned)} in all (trial {best.number}).",
-        f"{subject.metric_on_val} {best.value:.4f} on {subject.images} images, {NLL} {best.user_attrs[NLL]:.4f}.{own}"
-        f"{noise}",
+        f"{subject.metric_on_val} {best.value:.4f} on {subject.images} images, {NLL} {best.user_attrs[NLL]:.4f}."
+        f"{comparison}{noise}",
         "It is the maximum over these trials on the images that chose it, with one seed, and therefore optimistic: "
         "train this recipe and the old one with other seeds and compare their means on val before it replaces the old "
         "one.",
         f"Searched with Optuna (TPE; pruned by the median after each epoch): {search.space}.",
-        f"In a study: teachers: {{{subject.teacher}: {{recipe: {named}}}}}",
+        f"In a study: teachers: {{{subject.teacher}: {{recipe: {short_path}}}}}",
         f"Made by: {subject.command}",
     ]
 

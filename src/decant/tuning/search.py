@@ -20,8 +20,8 @@ from decant.tuning.space import CategoricalDistribution, IntDistribution, Parame
 from decant.workspace import locked
 
 log = logging.getLogger(__name__)
-RANDOM_TRIALS = 5  # before the sampler models what was found; Optuna's 10 would be half of a usual search here
-UNPRUNED_TRIALS = 4  # before the median of an epoch means anything
+RANDOM_TRIALS = 5  # before the sampler models their values; Optuna's 10 would be half of a usual search here
+UNPRUNED_TRIALS = 4  # with fewer, the median of an epoch is noise
 SAFE_SHARE = 0.25  # of the epochs, in which no trial is pruned: warm-up and averaging hide what a trial will reach
 OPEN, ENDED = (TrialState.RUNNING,), (TrialState.COMPLETE, TrialState.PRUNED)
 NLL, SECONDS, REASON = "val_nll", "seconds", "reason"  # attributes of a trial
@@ -45,7 +45,7 @@ class Search:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The finished trial with the highest metric, of equal ones the one with the lowest val_nll."""
+        """The finished trial with the highest metric and, among equal ones, the lowest val_nll; None without any."""
         finished = self.trials(TrialState.COMPLETE)
         return max(finished, key=lambda trial: (trial.value, -trial.user_attrs[NLL]), default=None)
 
@@ -53,7 +53,7 @@ class Search:
 def open_search(folder: Path, mark: str, space: Space, seed: int, epochs: int) -> Search:
     """The search `mark` in `folder`/search.db, continued if it exists; else new, with the recipe as its first trial.
 
-    epochs: that the recipe trains here, which `minutes` may have lowered.
+    epochs: of the recipe on this machine, which `minutes` may have lowered.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with locked(folder / "search.db"):
@@ -69,9 +69,10 @@ def open_search(folder: Path, mark: str, space: Space, seed: int, epochs: int) -
 
 
 def pruner_of(space: Space, epochs: int) -> optuna.pruners.BasePruner:
-    """Stops a trial that is below the median of the others after the same epoch.
+    """The pruner that stops a trial below the median of the others after the same epoch.
 
-    None if the number of epochs is searched: after the same epoch a longer training has a higher rate, and looks worse.
+    It stops none if the number of epochs is searched: after the same epoch, a longer training has a higher learning
+    rate and looks worse.
     """
     if "epochs" in space.distributions:
         return optuna.pruners.NopPruner()
@@ -82,7 +83,7 @@ def pruner_of(space: Space, epochs: int) -> optuna.pruners.BasePruner:
 def next_trial(search: Search, most: int | None) -> Iterator[Trial | None]:
     """Yield an interrupted trial or a new one with its parameters, which no other process has; else None.
 
-    most: trials of the search that may be started, those of other processes included; None: any number.
+    most: the largest number of trials of the search, other processes' trials included; None: no limit.
     """
     with locked(search.folder / "next"):
         trial, lock = interrupted_trial(search) or (None, None)
@@ -96,6 +97,7 @@ def next_trial(search: Search, most: int | None) -> Iterator[Trial | None]:
 
 
 def interrupted_trial(search: Search) -> tuple[Trial, BaseFileLock] | None:
+    """A running trial that no process trains, with its acquired lock; None if there is none."""
     for frozen in search.trials(*OPEN):
         lock = free_lock(search, frozen.number)
         if lock is not None:
@@ -108,6 +110,7 @@ def interrupted_trial(search: Search) -> tuple[Trial, BaseFileLock] | None:
 
 
 def new_trial(search: Search) -> tuple[Trial, BaseFileLock | None]:
+    """A new trial with its parameters and its acquired lock."""
     set_sampler(search, len(search.trials(*OPEN, *ENDED)))
     trial = search.study.ask()
     lock = free_lock(search, trial.number)

@@ -45,7 +45,7 @@ class Values(Section):
 
 @dataclass(frozen=True)
 class Space:
-    """The keys that are tried with Optuna's distributions, and what each stored choice means.
+    """The keys that are tried, with Optuna's distributions, and the value of each stored choice.
 
     base: the teacher as the study describes it. choices: key -> stored value -> value of the teacher.
     """
@@ -135,15 +135,15 @@ def all_choices(base: Teacher, key: str, given: list[Any]) -> dict[Parameter, An
     return {stored(value): value for value in [values_of(base)[key], *possible]}
 
 
-def numbers(path: Path, key: str, values: Values, own: Any) -> FloatDistribution | IntDistribution:
-    """The range of a number, widened to the teacher's own value."""
-    if isinstance(own, bool) or not isinstance(own, int | float):
-        raise UserError(f"{path}: {key} of the recipe is {own}, not a number; give choices")
-    low, high = values.range or tuple(own * end for end in values.times or ())
-    low, high = min(low, own), max(high, own)
+def numbers(path: Path, key: str, values: Values, recipe_value: Any) -> FloatDistribution | IntDistribution:
+    """The range of a number, widened to the recipe's value."""
+    if isinstance(recipe_value, bool) or not isinstance(recipe_value, int | float):
+        raise UserError(f"{path}: {key} of the recipe is {recipe_value}, not a number; give choices")
+    low, high = values.range or tuple(recipe_value * factor for factor in values.times or ())
+    low, high = min(low, recipe_value), max(high, recipe_value)
     if values.log and low <= 0:
         raise UserError(f"{path}: {key} can be {low:g}, which no logarithmic scale contains; remove log: true")
-    if isinstance(own, int):
+    if isinstance(recipe_value, int):
         return IntDistribution(round(low), round(high), log=values.log)
     return FloatDistribution(low, high, log=values.log)
 

@@ -51,7 +51,7 @@ def train_trial(
 
         def after_row(row: dict[str, Any]) -> None:
             tracked.metrics(row)
-            if "epoch" in row:  # other rows are those of a probe's regularisation
+            if "epoch" in row:  # a probe's rows are of its regularisation
                 after_epoch(row, resolved.epochs)
 
         try:

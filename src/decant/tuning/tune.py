@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: COMPLETE with metrics on val, PRUNED with a reason, or RUNNING: to be continued later."""
+    """How a trial ended: COMPLETE with metrics on val, PRUNED with a reason, or RUNNING if it is continued later."""
 
     state: TrialState
     metrics: dict[str, float]
@@ -46,11 +46,11 @@ class Outcome:
 
 
 def tune(experiment: Experiment, name: str, space_file: Path | None, limits: Limits, command: str) -> list[str]:
-    """Run trials for the teacher `name`, write their table, figures and best recipe; returns lines for people.
+    """Run trials for the teacher `name` and write their table, figures and best recipe. Returns lines for people.
 
-    space_file: default: that of the teacher's family. A search with the same teacher, images and space is continued.
-    command: that makes the files, for their headers. Raises UserError for an unknown teacher, a bad space, a study
-    without val, and for what prevents the training of the recipe itself.
+    space_file: None for the space of the teacher's family. A search with the same teacher, images and space is
+    continued. command: the command line, for the headers of the files. Raises UserError for an unknown teacher, a bad
+    space, a study without val, and if the recipe itself cannot be trained.
     """
     declaration(experiment, f"teachers/{name}")  # raises for an unknown teacher
     teacher, seed = experiment.study.teachers[name], experiment.study.seed
@@ -86,7 +86,7 @@ def run_next(experiment: Experiment, search: Search, subject: Subject, limits: L
 
 
 def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> None:
-    """Store how a trial ended. What it would need to continue is deleted."""
+    """Store how a trial ended, and delete the files that it would need to continue."""
     trial.set_user_attr(REASON, outcome.reason)
     if outcome.state == TrialState.COMPLETE:
         trial.set_user_attr(NLL, outcome.metrics[NLL])
@@ -98,7 +98,7 @@ def tell(search: Search, trial: Trial, outcome: Outcome, subject: Subject) -> No
 
 
 def run_trial(experiment: Experiment, search: Search, trial: Trial, subject: Subject, limits: Limits) -> Outcome:
-    """Train a trial. Raises UserError if the trial is the recipe and cannot be trained; another one is PRUNED then."""
+    """Train a trial. Raises UserError if the recipe itself cannot be trained; any other trial is then PRUNED."""
     folder, job = search.trial_folder(trial.number), f"trial{trial.number}"
     known = reported_epochs(search, trial.number)
     stops: list[Outcome] = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.stages.support import speed
 from decant.stages.support.expected_time import (
     Counts,
@@ -148,11 +148,11 @@ def test_a_run_that_is_past_the_choice_of_a_geometry_does_not_wait_for_probes() 
 
 
 def test_splits_that_are_missing_are_counted_as_they_are_drawn() -> None:
-    items = [Found(f"{n}", "a", None) for n in range(100)] + [Found("x", None, "predict")]
-    items += [Found("y", None, None), Found("z", None, "train")]
+    items = [ListedImage(f"{n}", "a", None) for n in range(100)] + [ListedImage("x", None, "predict")]
+    items += [ListedImage("y", None, None), ListedImage("z", None, "train")]
     counts = counted(items, Data(val_fraction=0.2, test_fraction=0.1))
     assert counts == Counts(70, 20, 10, predict=1, unlabelled=2)
-    given = [Found(f"{split}{n}", "a", split) for split in ("train", "val", "test") for n in range(10)]
+    given = [ListedImage(f"{split}{n}", "a", split) for split in ("train", "val", "test") for n in range(10)]
     assert counted(given, Data()) == Counts(10, 10, 10)
 
 
@@ -170,7 +170,7 @@ def test_a_step_is_timed_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_hidden_labels_are_counted_as_unlabelled() -> None:
-    items = [Found(str(number), "a", "train") for number in range(100)]
+    items = [ListedImage(str(number), "a", "train") for number in range(100)]
     counts = counted(items, Data(labelled_share=0.1))
     assert (counts.unlabelled, counts.total) == (counted(items, Data()).train - counts.train, 100)
     assert counts.train == round(0.1 * counted(items, Data()).train)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from decant.data.images import BrokenImage
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.stages.support import sample as module
 from decant.stages.support.sample import DECODED, RUN_IMAGES, RUNS, Sample, look_at_sample, sampled
 
@@ -35,9 +35,11 @@ class Images:
             yield path, self.of[path]
 
 
-def looked_at(contents: dict[str, bytes | BrokenImage], items: list[Found] | None = None) -> tuple[Sample, list[str]]:
+def looked_at(
+    contents: dict[str, bytes | BrokenImage], items: list[ListedImage] | None = None
+) -> tuple[Sample, list[str]]:
     source: Any = Images(contents)
-    return look_at_sample(source, items or [Found(path, "a", "train") for path in contents]), source.read_paths
+    return look_at_sample(source, items or [ListedImage(path, "a", "train") for path in contents]), source.read_paths
 
 
 def test_the_shapes_are_those_of_the_images() -> None:
@@ -71,12 +73,12 @@ def test_few_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_images_that_are_not_trained_on_do_not_count() -> None:
     contents: dict[str, bytes | BrokenImage] = {name: encoded(30, 20) for name in "abcdef"}
     items = [
-        Found("a", "car", "train"),
-        Found("b", "car", None),
-        Found("c", "car", "test"),
-        Found("d", None, "predict"),
-        Found("e", "car", "train", problem="a link"),
-        Found("f", "car", "train", in_repeat=True),
+        ListedImage("a", "car", "train"),
+        ListedImage("b", "car", None),
+        ListedImage("c", "car", "test"),
+        ListedImage("d", None, "predict"),
+        ListedImage("e", "car", "train", problem="a link"),
+        ListedImage("f", "car", "train", in_repeat=True),
     ]
     assert looked_at(contents, items)[1] == ["a", "b"]
 

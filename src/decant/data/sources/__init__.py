@@ -9,7 +9,7 @@ from pathlib import Path
 
 from decant.cores import usable_cores
 from decant.data.containers import Container, open_container
-from decant.data.sources.base import Found, Source, locate, read_splits
+from decant.data.sources.base import ListedImage, Source, locate, read_splits
 from decant.data.sources.cifar import CifarSource
 from decant.data.sources.csv_table import TableLayout, TableSource
 from decant.data.sources.folder import FolderSource
@@ -18,7 +18,7 @@ from decant.data.sources.parquet import ParquetLayout, ParquetSource
 from decant.errors import UserError
 from decant.study import Data, ExtraSource, ImageSource
 
-__all__ = ["SOURCES", "Found", "Source", "SourceKind", "open_source", "toy_vehicles_folder"]
+__all__ = ["SOURCES", "ListedImage", "Source", "SourceKind", "open_source", "toy_vehicles_folder"]
 
 WITH_COLUMNS = ("csv", "parquet")  # sources that may have auxiliary columns
 Splits = Mapping[str, str] | None
@@ -45,8 +45,8 @@ class SourceKind:
 def open_source(data: Data, data_root: Path, work: Path, seed: int = 0) -> Source:
     """Open the source that the study's `data` section names, joined with its extra sources.
 
-    work: the folder into which toy vehicles are drawn. Raises UserError if a file or folder is missing,
-    with the places that were searched.
+    work: the folder into which toy vehicles are drawn. Raises UserError if a file or folder is missing, with the paths
+    that were searched.
     """
     main = open_one(data, data_root, work, seed)
     if not data.extra:

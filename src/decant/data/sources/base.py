@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """One file or table row that a source lists.
+class ListedImage:
+    """One image that a source lists: a file, or a row of a table.
 
     path: source-relative, unique. given_label: the source's class name, or None. split: None if the source
     does not define it. problem: why the image cannot be read, if known before reading; else empty. aside: why a
@@ -49,7 +49,7 @@ class Source(Protocol):
     def digest(self) -> str:
         """SHA-256 (hex) of everything that the source reads; for a folder, of paths, sizes and times."""
 
-    def found(self) -> Iterator[Found]:
+    def list_images(self) -> Iterator[ListedImage]:
         """Yield every image file and every table row once."""
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
@@ -72,14 +72,14 @@ class BaseSource:
         if splits is not None:
             self._also_digest(repr(sorted(splits.items())).encode())
 
-    def _found(self) -> Iterable[Found]:
+    def _list_images(self) -> Iterable[ListedImage]:
         raise NotImplementedError
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
         raise NotImplementedError
 
-    def found(self) -> Iterator[Found]:
-        items = list(self._found())
+    def list_images(self) -> Iterator[ListedImage]:
+        items = list(self._list_images())
         yield from items if self._splits is None else resplit(items, self._splits, self.where)
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -143,26 +143,26 @@ def split_of_cell(text: str, where: str) -> str:
     return split
 
 
-def resplit(items: Sequence[Found], splits: Mapping[str, str], where: Path) -> list[Found]:
+def resplit(items: Sequence[ListedImage], splits: Mapping[str, str], where: Path) -> list[ListedImage]:
     """`items` with the splits of a split file; items that the file does not name keep their own.
 
     The file may begin all its paths with the folders that wrap the data set. Raises UserError if it names none of the
     items, or one in two splits.
     """
     paths = {item.path for item in items}
-    named: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for path, split in splits.items():
-        if named.setdefault(path.removeprefix("./"), split) != split:
+        if split_of.setdefault(path.removeprefix("./"), split) != split:
             raise UserError(f"The split file gives {path} two splits, with and without ./ before it. Remove one row.")
-    skipped = max(wrapping_lengths(named), key=lambda length: len(paths & {path[length:] for path in named}))
-    matched = {path[skipped:]: split for path, split in named.items() if path[skipped:] in paths}
+    start = max(wrapping_lengths(split_of), key=lambda length: len(paths & {path[length:] for path in split_of}))
+    matched = {path[start:]: split for path, split in split_of.items() if path[start:] in paths}
     if not matched:
         example = next(iter(splits), "nothing")
         raise UserError(
             f"The split file names none of the images in {where} (it names {example}, for example). Check "
             "data.split_file."
         )
-    absent = len(named) - len(matched)
+    absent = len(split_of) - len(matched)
     if absent:
         log.warning("the split file names %d images that are not in %s", absent, where)
     return [replace(item, split=matched.get(item.path, item.split)) for item in items]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from decant.data.images import BrokenImage
-from decant.data.sources.base import BaseSource, Found
+from decant.data.sources.base import BaseSource, ListedImage
 from decant.errors import UserError
 
 
@@ -37,10 +37,10 @@ class CifarSource(BaseSource):
             split, _, index = path.partition("#")
             yield path, png(self._parts[split].data[int(index)])
 
-    def _found(self) -> Iterator[Found]:
+    def _list_images(self) -> Iterator[ListedImage]:
         for split, part in self._parts.items():
             for index, target in enumerate(part.targets):
-                yield Found(f"{split}#{index}", self.classes[target], split)
+                yield ListedImage(f"{split}#{index}", self.classes[target], split)
 
 
 def load(name: str, root: Path, train: bool, download: bool) -> Any:

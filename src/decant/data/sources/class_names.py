@@ -61,8 +61,8 @@ def name_classes(values: Iterable[str], names: Sequence[str] | None) -> tuple[li
     return classes, {label: mapping[nfc(label)] for label in written}
 
 
-def spoken(name: str) -> str:
-    """The name without what nobody sees or says: case, repeated and outer spaces, invisible characters."""
+def comparable(name: str) -> str:
+    """The name in lower case, without repeated and outer spaces and without invisible characters."""
     visible = "".join(letter for letter in nfc(name) if unicodedata.category(letter) != "Cf")
     return " ".join(visible.casefold().split())
 
@@ -86,7 +86,7 @@ def warn_of_similar_names(classes: Sequence[str]) -> None:
     """Warn of classes whose names differ only in case or in spaces; they stay apart."""
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(spoken(name), []).append(name)
+        alike.setdefault(comparable(name), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             log.warning(
@@ -107,14 +107,14 @@ def warn_of_missing_values(classes: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
+def renamed(classes: Sequence[str], class_names: Mapping[str, str]) -> list[str]:
     """The classes with the names of `data.class_names`; classes that get one name become one class.
 
-    Raises UserError if a key of `shown` is no class, or if a name is not one printable line of text.
+    Raises UserError if a key of `class_names` is no class, or if a name is not one printable line of text.
     """
-    need_classes(shown, classes, "data.class_names")
-    shown = shown_names(shown)
-    names = list(dict.fromkeys(shown.get(name, name) for name in classes))
+    need_classes(class_names, classes, "data.class_names")
+    new_names = composed_keys(class_names)
+    names = list(dict.fromkeys(new_names.get(name, name) for name in classes))
     unusable = [name for name in names if not name.strip() or len(name.splitlines()) != 1 or "\0" in name]
     if unusable:
         letters = (letter if letter.isprintable() else " " for letter in unusable[0])
@@ -126,17 +126,17 @@ def renamed(classes: Sequence[str], shown: Mapping[str, str]) -> list[str]:
     return names
 
 
-def need_classes(shown: Mapping[str, str], classes: Sequence[str], key: str) -> None:
+def need_classes(class_names: Mapping[str, str], classes: Sequence[str], key: str) -> None:
     """Raise UserError if a name that the study maps is no class of the source. key: of the study."""
-    unknown = [name for name in shown if nfc(name) not in classes]
+    unknown = [name for name in class_names if nfc(name) not in classes]
     if unknown:
         known = ", ".join(map(repr, classes[:12]))
         raise UserError(f"{key}: {unknown[0]!r} is not a class of the source; it has {known}")
 
 
-def shown_names(shown: Mapping[str, str]) -> dict[str, str]:
+def composed_keys(class_names: Mapping[str, str]) -> dict[str, str]:
     """Class of the source, in Unicode's composed form -> its name in `data.class_names`."""
-    return {nfc(name): value for name, value in shown.items()}
+    return {nfc(name): new_name for name, new_name in class_names.items()}
 
 
 def as_yaml(text: str) -> str:

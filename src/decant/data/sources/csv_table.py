@@ -10,7 +10,7 @@ from decant.data.containers import Container
 from decant.data.file_names import leads_out
 from decant.data.images import BrokenImage
 from decant.data.layout import is_below, split_of_path, split_of_table, wrapping
-from decant.data.sources.base import Found, split_of_cell
+from decant.data.sources.base import ListedImage, split_of_cell
 from decant.data.sources.class_names import name_classes, whole_numbers
 from decant.data.sources.file_lookup import FileLookup
 from decant.data.sources.folder import ContainerSource
@@ -41,8 +41,11 @@ class TableLayout:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table. name: of the image's file, as written. table_split: of all its rows, if there are several
-    tables. where: the row's number, after the table's name if there are several."""
+    """A row of a table.
+
+    where: the row's number, after the table's name if there are several tables. name: of the image's file, as written.
+    table_split: of all rows of the table, if there are several tables; else None.
+    """
 
     table: str
     number: int
@@ -70,9 +73,9 @@ class TableSource(ContainerSource):
     ) -> None:
         if not any(layout.tables):
             raise UserError("data.source is csv, so data.table must name the CSV file.")
-        named = [*layout.tables, layout.images, layout.predict, layout.sample_submission, layout.class_file]
+        study_paths = [*layout.tables, layout.images, layout.predict, layout.sample_submission, layout.class_file]
         paths = [path for path in container.entries if not leads_out(path)]
-        keep = [name.strip("/").split("/")[0] for name in named]
+        keep = [name.strip("/").split("/")[0] for name in study_paths]
         super().__init__(container, wrapping(paths, 0, keep), splits, layout.encoding)
         self.table_name = ", ".join(layout.tables)
         self.images_folder, self.predict_folder = layout.images.strip("/"), layout.predict.strip("/")
@@ -92,7 +95,7 @@ class TableSource(ContainerSource):
         self._warn_of_lost_rows(len(rows))
         self._warn_of_repeated_rows(len(rows))
 
-    def _found(self) -> Iterator[Found]:
+    def _list_images(self) -> Iterator[ListedImage]:
         yield from self._items
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
@@ -123,7 +126,7 @@ class TableSource(ContainerSource):
                 len(repeated), rows, self.table_name, repeated[0].path, sum(not item.problem for item in repeated),
             )  # fmt: skip
 
-    def _matched(self, rows: Sequence[Row], labels: Sequence[str | None]) -> Iterator[Found]:
+    def _matched(self, rows: Sequence[Row], labels: Sequence[str | None]) -> Iterator[ListedImage]:
         images = self.images()
         lookups = {}
         for table, split in {row.table: row.table_split for row in rows}.items():
@@ -135,27 +138,27 @@ class TableSource(ContainerSource):
             path, problem = lookups[row.table].find(row.name)
             if not path:
                 self._lost.append(problem)
-                yield Found(f"{self._below(row.name or 'row')}#{row.where}", label, row.split, problem)
+                yield ListedImage(f"{self._below(row.name or 'row')}#{row.where}", label, row.split, problem)
             elif path not in first:
                 first[path] = (row, label)
-                yield Found(path, label, row.split, images[path].problem)
+                yield ListedImage(path, label, row.split, images[path].problem)
             else:
                 yield self._repeated(path, row, label, *first[path])
         for table, lookup in lookups.items():
             lookup.report(table)
         for path, entry in images.items():
             if path not in first:
-                of_test = len(lookups) > 1 and split_of_path(path) in ("test", "predict")
-                to_predict = of_test or is_below(path, self.predict_folder)
-                yield Found(path, None, "predict" if to_predict else None, entry.problem)
+                in_test_folder = len(lookups) > 1 and split_of_path(path) in ("test", "predict")
+                to_predict = in_test_folder or is_below(path, self.predict_folder)
+                yield ListedImage(path, None, "predict" if to_predict else None, entry.problem)
 
-    def _repeated(self, path: str, row: Row, label: str | None, first: Row, first_label: str | None) -> Found:
+    def _repeated(self, path: str, row: Row, label: str | None, first: Row, first_label: str | None) -> ListedImage:
         """The item of another row of the same file: a conflicting label is kept, a repetition has a problem."""
         alias = f"{path}#{row.where}"
         self._alias[alias] = path
         same = label in (None, first_label)
         problem = f"the table names it twice (rows {first.number} and {row.number})" if same else ""
-        return Found(alias, label, row.split, problem)
+        return ListedImage(alias, label, row.split, problem)
 
     def _may_be_named(self, path: str, table_split: str | None) -> bool:
         """False for images elsewhere, and for those in the folder of another split than the table's."""
@@ -207,12 +210,12 @@ def row_split(cell: str, table: str, number: int) -> str | None:
     return split_of_cell(cell, f"{table} (data.split_column), row {number}") if cell else None
 
 
-def with_auxiliary(items: Sequence[Found], cells: Sequence[Sequence[str]]) -> list[Found]:
+def with_auxiliary(items: Sequence[ListedImage], cells: Sequence[Sequence[str]]) -> list[ListedImage]:
     """The items with their labels in the auxiliary columns.
 
     items: one per row of the table, in order, then others. cells: of each row in these columns.
     """
     columns = [whole_numbers(column) for column in zip(*cells, strict=True)]
     labels = [tuple(cell or None for cell in row) for row in zip(*columns, strict=True)]
-    first = [replace(item, auxiliary=of_row) for item, of_row in zip(items, labels, strict=False)]
-    return [*first, *items[len(first) :]]
+    labelled = [replace(item, auxiliary=row_labels) for item, row_labels in zip(items, labels, strict=False)]
+    return [*labelled, *items[len(labelled) :]]

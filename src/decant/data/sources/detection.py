@@ -31,16 +31,16 @@ TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 ZEROS, ONES = ("0", "0.0", "false"), ("1", "1.0", "true")
 OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 ARROW = (".arrow", ".feather")
-FOLDERS = "If the folders are the classes, say --set data.source=folder"
+FOLDERS_ARE_CLASSES = "If the folders are the classes, say --set data.source=folder"
 Rows = Sequence[Mapping[str, str]]
 TRIED_ROWS = 500
 LEAST_MATCHED = 0.5  # share of a table's rows whose cell in the id column names a file
 
 
 def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `data` for the photos at `photos`, an absolute path; what `given` sets is kept and not looked for.
+    """The keys of `data` for the photos at `photos`, an absolute path; keys in `given` are kept as they are.
 
-    Raises UserError if nothing is there, or if the columns of a table cannot be told apart.
+    Raises UserError if the path does not exist, or if it is not clear what a column of a table contains.
     """
     if not photos.exists():
         siblings = sorted(path.name for path in photos.parent.glob("*")) if photos.parent.is_dir() else []
@@ -66,7 +66,11 @@ def detected_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A single shard with another name than train is the one to train on. One without a column of bytes is a table."""
+    """The keys of `data` for a folder of Parquet files.
+
+    A single file is trained on, whatever its name. A file without a column of bytes is read as a table of file names.
+    Raises UserError if it is not clear which file or column to read.
+    """
     keys: dict[str, Any] = {"source": "parquet", "path": str(folder), **given}
     if "train" not in keys and not any(split_of_file(name) == "train" for name in shards):
         if len(shards) > 1:
@@ -81,15 +85,15 @@ def parquet_data(folder: Path, shards: Sequence[str], given: Mapping[str, Any]) 
         if not {"table", "train"} & set(given) and has_class_folders(opened(folder, given)):
             return {"source": "folder", "path": str(folder), **given}
         refuse_no_images(folder, str(first), schema, given)
-        of_splits = [name for split in ("train", "val", "test") for name in of_split(shards, split)]
-        table = of_splits if len(of_splits) > 1 and "train" not in given else str(first)
+        split_files = [name for split in ("train", "val", "test") for name in of_split(shards, split)]
+        table = split_files if len(split_files) > 1 and "train" not in given else str(first)
         return table_data(folder, {"table": table, **{key: given[key] for key in given if key != "train"}})
     if "image_column" not in keys:
-        keys["image_column"] = named(images, IMAGE_NAMES, folder, "image_column")
+        keys["image_column"] = named_column(images, IMAGE_NAMES, folder, "image_column")
     texts = [name for name in schema.names if name not in images]
     others = texts or [name for name in images if name != keys["image_column"]]
     if "label_column" not in keys:
-        keys["label_column"] = named(others, LABEL_NAMES, folder, "label_column")
+        keys["label_column"] = named_column(others, LABEL_NAMES, folder, "label_column")
     return keys
 
 
@@ -107,17 +111,17 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The table whose rows name files, or one per split, with its columns of file names and of labels."""
     container = opened(photos, given)
     images, short = images_of(container)
-    asked = given.get("table", tables_of(container))
-    candidates = [asked] if isinstance(asked, str) else list(asked)
+    names = given.get("table", tables_of(container))
+    candidates = [names] if isinstance(names, str) else list(names)
     tables = readable_tables(container, candidates, {base_name(path) for path in images}, given)
     chosen = dict(tables) if isinstance(given.get("table"), list) else tables_of_splits(tables, short, given)
     share, table, column = best_table(list(chosen.items())[:1] or tables, short, given)
     if share < LEAST_MATCHED:
         raise UserError(no_column_names_images(photos, images, tables))
     rows = dict(tables)[table]
-    read = list(chosen or [table])
-    log_unread_tables(read, [path for path, _ in tables if path not in read and not is_submission(path)])
-    names = [unwrapped(path, wrapping(images)) for path in read]
+    table_paths = list(chosen or [table])
+    log_unread_tables(table_paths, [path for path, _ in tables if path not in table_paths and not is_submission(path)])
+    names = [unwrapped(path, wrapping(images)) for path in table_paths]
     name = names if len(names) > 1 else names[0]
     keys = {"source": "csv", "path": str(photos), "table": name, "id_column": column, **given}
     if "label_column" not in keys:
@@ -126,7 +130,7 @@ def table_data(photos: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         split = split_column(rows, {column, keys["label_column"]})
         keys |= {"split_column": split} if split else {}
     sample = [path for path in candidates if is_submission(path)]
-    if sample and "sample_submission" not in keys and sample[0] not in read:
+    if sample and "sample_submission" not in keys and sample[0] not in table_paths:
         keys["sample_submission"] = unwrapped(sample[0], wrapping(images))
     return keys if len(names) > 1 else {**keys, **image_folders(short, rows, column, given)}
 
@@ -154,7 +158,7 @@ def no_column_names_images(photos: Path, images: Sequence[str], tables: Sequence
     return (
         f"{photos}: no column of {', '.join(name for name, _ in tables)} names the images ({len(images)} files, "
         f"{images[0]!r} for example; the first row of {table} is {', '.join(map(repr, rows[0].values()))}). Say which "
-        "with --set data.table=FILE --set data.id_column=COLUMN --set data.label_column=COLUMN. " + FOLDERS
+        "with --set data.table=FILE --set data.id_column=COLUMN --set data.label_column=COLUMN. " + FOLDERS_ARE_CLASSES
     )
 
 
@@ -162,17 +166,17 @@ def tables_of_splits(
     tables: Sequence[tuple[str, Rows]], images: Sequence[str], given: Mapping[str, Any]
 ) -> dict[str, Rows]:
     """The tables that each name images of one split, by path and train first; empty unless train and another exist."""
-    of: dict[str, tuple[str, Rows]] = {}
+    table_of: dict[str, tuple[str, Rows]] = {}
     for path, rows in tables:
         split = split_of_table(path)
         if split in ("train", "val", "test") and not is_submission(path):
-            of.setdefault(split, (path, rows))
-    if "train" not in of:
+            table_of.setdefault(split, (path, rows))
+    if "train" not in table_of:
         return {}
-    share, train, column = best_table([of.pop("train")], images, given)
+    share, train, column = best_table([table_of.pop("train")], images, given)
     others = {
         path: rows
-        for split, (path, rows) in of.items()
+        for path, rows in table_of.values()
         if matched_share(lookup_of(path, images), [row.get(column, "") for row in rows]) >= LEAST_MATCHED
     }
     return {train: dict(tables)[train], **others} if others and share >= LEAST_MATCHED else {}
@@ -191,12 +195,12 @@ def best_table(
     tables: Sequence[tuple[str, Rows]], images: Sequence[str], given: Mapping[str, Any]
 ) -> tuple[float, str, str]:
     """(share of matched rows, table, column of file names) of the table that fits best."""
-    files, every = {base_name(path) for path in images}, FileLookup(images, "")
+    files, all_images = {base_name(path) for path in images}, FileLookup(images, "")
     best: tuple[tuple[float, float, bool, int], str, str] = ((0.0, 0.0, False, 0), "", "")
     for path, rows in tables:
         for column in [given["id_column"]] if "id_column" in given else list(rows[0]):
             names = [row.get(column, "") for row in rows]
-            share = max(matched_share(lookup, names) for lookup in (every, lookup_of(path, images)))
+            share = max(matched_share(lookup, names) for lookup in (all_images, lookup_of(path, images)))
             rank = (share, whole_names(names, files), len(rows[0]) > 1, len(rows))
             if rank > best[0]:
                 best = (rank, path, column)
@@ -208,7 +212,7 @@ def warn_of_unread_table(photos: Path, container: Container, given: Mapping[str,
     """Warn if a table names images of class folders and has other labels than the names of these folders."""
     images, short = images_of(container)
     names = [path for path in tables_of(container) if not is_submission(path)]
-    with suppress(UserError):  # none can be read
+    with suppress(UserError):  # no table can be read
         tables = readable_tables(container, names, set(), given) if names else []
         share, table, column = best_table(tables, short, given)
         if share >= LEAST_MATCHED and has_other_labels(dict(tables)[table], column, short):
@@ -227,8 +231,10 @@ def has_other_labels(rows: Rows, id_column: str, images: Sequence[str]) -> bool:
         for column in rows[0]
         if column != id_column and repeats([row[column] for row in rows])
     ]
-    agree = any(all(value in parts for value, parts in zip(of, folders, strict=True) if parts) for of in labels)
-    return bool(labels) and not agree
+    agrees = any(
+        all(label in parts for label, parts in zip(column, folders, strict=True) if parts) for column in labels
+    )
+    return bool(labels) and not agrees
 
 
 def readable_tables(
@@ -251,7 +257,7 @@ def readable_tables(
 
 
 def refuse_missing_header(rows: Rows, files: set[str], where: str) -> None:
-    """Raise UserError if the first line is a row: it names a file, or one without extension and a label."""
+    """Raise UserError if the first line is a row of data: it names an image, with its extension or beside a label."""
     stems = {without_extension(name) for name in files}
     labelled = any(column in {row[column] for row in rows[:TRIED_ROWS]} for column in rows[0])
     image = next((c for c in rows[0] if base_name(c) in files or (labelled and base_name(c) in stems)), "")
@@ -263,7 +269,7 @@ def refuse_missing_header(rows: Rows, files: set[str], where: str) -> None:
 
 
 def whole_names(names: Sequence[str], files: set[str]) -> float:
-    """The share of the first names that are files with their extension: a column of row numbers matches 0.png too."""
+    """The share of the first names that have their extension. Without it, a column of row numbers matches 0.png too."""
     tried = names[:TRIED_ROWS]
     return sum(base_name(name) in files for name in tried) / max(1, len(tried))
 
@@ -273,14 +279,14 @@ def base_name(path: str) -> str:
 
 
 def image_folders(images: Sequence[str], rows: Rows, column: str, given: Mapping[str, Any]) -> dict[str, str]:
-    """`images` and `predict`, if the table names files of one top folder alone and another is called test."""
+    """`images` and `predict`, if one of two top folders is called test and the table names the files of the other."""
     tops = {path.partition("/")[0] for path in images if "/" in path}
     test = [top for top in tops if split_of_name(top) in ("test", "predict")]
     if len(tops) != 2 or len(test) != 1 or "images" in given or "predict" in given:
         return {}
     (other,) = tops - set(test)
-    below = FileLookup([path for path in images if is_below(path, other)], other)
-    if matched_share(below, [row[column] for row in rows]) < LEAST_MATCHED:
+    lookup = FileLookup([path for path in images if is_below(path, other)], other)
+    if matched_share(lookup, [row[column] for row in rows]) < LEAST_MATCHED:
         return {}
     return {"images": other, "predict": test[0]}
 
@@ -297,7 +303,7 @@ def refuse_other_tables(names: Sequence[str], photos: Path) -> None:
     if table:
         raise UserError(
             f"{photos}: {table} is not read. If it has the labels, save it as CSV (UTF-8) with one row per image, in a "
-            f"column the name of its file and in another its label. {FOLDERS}"
+            f"column the name of its file and in another its label. {FOLDERS_ARE_CLASSES}"
         )
     shard = next((name for name in names if is_parquet(name)), "")
     if shard:
@@ -318,7 +324,7 @@ def label_column(rows: Rows, id_column: str, where: Path) -> str:
     """The column of the labels: by its name, else the only one whose values repeat."""
     others = [column for column in rows[0] if column != id_column]
     if set(LABEL_NAMES) & {name.lower() for name in others}:
-        return named(others, LABEL_NAMES, where, "label_column")
+        return named_column(others, LABEL_NAMES, where, "label_column")
     refuse_column_per_class(rows, others, where)
     repeating = [column for column in others if repeats([row[column] for row in rows])]
     if not repeating:
@@ -327,7 +333,7 @@ def label_column(rows: Rows, id_column: str, where: Path) -> str:
             f"{', '.join(map(repr, rows[0]))} (a comma, semicolon, tab or | separates them). Say which with "
             "--set data.label_column=COLUMN"
         )
-    return named(repeating, LABEL_NAMES, where, "label_column")
+    return named_column(repeating, LABEL_NAMES, where, "label_column")
 
 
 def repeats(values: Sequence[str]) -> bool:
@@ -359,7 +365,7 @@ def refuse_column_per_class(rows: Rows, columns: Sequence[str], where: Path) -> 
         )
 
 
-def named(columns: Sequence[str], names: Sequence[str], where: Path, key: str) -> str:
+def named_column(columns: Sequence[str], names: Sequence[str], where: Path, key: str) -> str:
     """The first column with one of the names, or the only column. Raises UserError if neither exists."""
     lower = {column.lower(): column for column in reversed(columns)}
     for name in names:

@@ -10,7 +10,7 @@ from decant.data.containers import ARCHIVE_ENDINGS, OTHER_ARCHIVE_ENDINGS, Conta
 from decant.data.file_names import is_hidden, leads_out
 from decant.data.images import BrokenImage
 from decant.data.layout import is_below, split_of_name, unwrapped, without_doubles, wrapping
-from decant.data.sources.base import BaseSource, Found, locate
+from decant.data.sources.base import BaseSource, ListedImage, locate
 from decant.data.sources.class_names import class_lines, name_classes, nfc
 from decant.data.sources.folder_layout import FolderLayout, Named, read_layout, warn_of_unlabelled
 from decant.errors import UserError
@@ -77,9 +77,9 @@ class ContainerSource(BaseSource):
         return class_lines(self.side_file(name, data_root, "the class file"), name, self.encoding)
 
     def side_file(self, name: str, data_root: Path, what: str) -> bytes:
-        """Read a file that the study names: from the container, else beside it, else in the data folder.
+        """The bytes of a file that the study names: in the container, else beside it, else in the data folder.
 
-        Raises UserError if none of them contains it.
+        Raises UserError if it is in none of them.
         """
         if name in self._stored:
             return self._also_digest(self.container.read_one(self._stored[name]))
@@ -127,13 +127,13 @@ class FolderSource(ContainerSource):
         self.classes, self._named = name_classes(labels, names)
         self._warn_of_empty_classes()
 
-    def _found(self) -> Iterator[Found]:
+    def _list_images(self) -> Iterator[ListedImage]:
         for item in self._items:
             label = None if item.given_label is None else self._named[item.given_label]
             yield replace(item, given_label=label)
 
     def _warn_of_class_to_predict(self) -> None:
-        """A folder called test beside the classes may contain images to predict."""
+        """Warn of a folder called test beside the classes: it may contain images to predict."""
         for folder in sorted({item.given_label or "" for item in self._items if not self.layout.splits}):
             if split_of_name(folder) in ("test", "predict"):
                 log.warning(
@@ -159,14 +159,14 @@ def folders_above(path: str) -> Iterator[str]:
     return accumulate(path.split("/")[:-1], "{}/{}".format)
 
 
-def items_of(images: Sequence[tuple[str, Entry]], predict: str, layout: FolderLayout) -> list[Found]:
+def items_of(images: Sequence[tuple[str, Entry]], predict: str, layout: FolderLayout) -> list[ListedImage]:
     """Label and split of each image from its path."""
     items = []
     for path, entry in images:
         if leads_out(path):
-            item = Found(path, None, None)
+            item = ListedImage(path, None, None)
         elif is_below(path, predict):
-            item = Found(path, None, "predict")
+            item = ListedImage(path, None, "predict")
         else:
             item = layout.item(path)
         items.append(replace(item, problem=entry.problem))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import yaml
 
 from decant.data.layout import SPLIT_OF_WORD, doubled_folders, split_of_name, telling_words, without_doubles
-from decant.data.sources.base import Found
-from decant.data.sources.class_names import nfc, spoken
+from decant.data.sources.base import ListedImage
+from decant.data.sources.class_names import comparable, nfc
 from decant.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -17,9 +17,12 @@ Named = Mapping[str, str] | str
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """splits: first folder -> split, empty if the first folders are the classes. repeats: first folders that contain
-    the others again. doubled: first folders that contain only a folder of their own name. labelled: first folders
-    with a class of train. class_first: the splits lie below the classes, car/train/1.jpg."""
+    """What the top folders mean.
+
+    splits: top folder -> split, empty if the top folders are the classes. repeats: top folders that contain the others
+    again. doubled: top folders that contain only a folder of their own name. labelled: top folders with a class of
+    train. class_first: True if the splits lie below the classes, as in car/train/1.jpg.
+    """
 
     splits: Mapping[str, str]
     repeats: frozenset[str] = frozenset()
@@ -27,11 +30,11 @@ class FolderLayout:
     labelled: frozenset[str] = frozenset()
     class_first: bool = False
 
-    def item(self, path: str) -> Found:
+    def item(self, path: str) -> ListedImage:
         """Label, split and reason of the image at `path`."""
         parts, in_repeat = self.parts(path)
         if not self.splits:
-            return Found(path, parts[0] if len(parts) > 1 else None, None, in_repeat=in_repeat)
+            return ListedImage(path, parts[0] if len(parts) > 1 else None, None, in_repeat=in_repeat)
         beside = len(parts) > 1 and parts[0] not in self.splits
         return replace(self._below_a_split(path, parts), in_repeat=in_repeat or beside)
 
@@ -42,18 +45,18 @@ class FolderLayout:
             parts, in_repeat = parts[1:], True
         return without_doubles(parts, self.doubled), in_repeat
 
-    def _below_a_split(self, path: str, parts: Sequence[str]) -> Found:
+    def _below_a_split(self, path: str, parts: Sequence[str]) -> ListedImage:
         folder, label = parts[0], parts[1] if len(parts) > 2 else None
         split = self.splits.get(folder)
         if split == "ignore":
-            return Found(path, None, None, aside=f"data.splits ignores the folder {folder}")
+            return ListedImage(path, None, None, aside=f"data.splits ignores the folder {folder}")
         if split == "test" and (label is None or not self._is_tested()):
             split = "predict"
         if split == "val" and (label is None or folder not in self.labelled):
-            return Found(path, None, "val", aside=f"no label: {folder} has no class folders")
+            return ListedImage(path, None, "val", aside=f"no label: {folder} has no class folders")
         if split == "predict":
-            return Found(path, None, "predict")
-        return Found(path, label, split) if split in ("train", "val", "test") else Found(path, None, None)
+            return ListedImage(path, None, "predict")
+        return ListedImage(path, label, split) if split in ("train", "val", "test") else ListedImage(path, None, None)
 
     def _is_tested(self) -> bool:
         """True if a test folder contains a class; else its images are to predict."""
@@ -61,11 +64,11 @@ class FolderLayout:
 
 
 def read_layout(paths: Sequence[str], named: Named, where: object) -> FolderLayout:
-    """The layout of images at `paths`, below the folders that wrap them.
+    """The layout of images at `paths`, which are relative to the folders that wrap the data set.
 
     named: `data.splits`, folder -> split, or "none" if no folder is a split. Without it, folder names are splits only
-    if one for training contains class folders: `train` may also be a class. Raises UserError if the study names a
-    folder that does not exist, or if the first folders look like splits that nobody named.
+    if a train folder contains class folders: `train` may also be a class. Raises UserError if the study names a folder
+    that does not exist, or if the first folders look like splits that the study does not name.
     """
     class_first = not named and has_splits_below(sub_folders([parts_of(path) for path in paths]))
     parts = [parts_of(path, class_first) for path in paths]
@@ -82,8 +85,8 @@ def read_layout(paths: Sequence[str], named: Named, where: object) -> FolderLayo
         refuse_unknown_splits(below, where)
         warn_of_sub_folders(below)
         return FolderLayout({}, repeats)
-    classes = {spoken(sub) for top, subs in below.items() if splits.get(top) == "train" for sub in subs - {""}}
-    labelled = frozenset(top for top, subs in below.items() if {spoken(sub) for sub in subs} & classes)
+    classes = {comparable(sub) for top, subs in below.items() if splits.get(top) == "train" for sub in subs - {""}}
+    labelled = frozenset(top for top, subs in below.items() if {comparable(sub) for sub in subs} & classes)
     return FolderLayout(splits, repeats, frozenset(doubled), labelled, class_first)
 
 
@@ -133,7 +136,10 @@ def is_trainval(name: str) -> bool:
 
 
 def named_splits(below: Mapping[str, set[str]], named: Mapping[str, str], where: object) -> dict[str, str]:
-    """The splits that the study names, and by their names the others."""
+    """First folder -> split: as the study names it, else by the folder's name.
+
+    Raises UserError if a named folder does not exist, or if no folder is train.
+    """
     wanted = {nfc(folder.strip("/")): split for folder, split in named.items()}
     absent = [folder for folder in wanted if folder not in below]
     if absent:
@@ -179,8 +185,8 @@ def warn_of_sub_folders(below: Mapping[str, set[str]]) -> None:
     folders = divided(below)
     if folders:
         top, subs = next(iter(folders.items()))
-        named = ", ".join(f"{name}: train" for name in list(folders)[:4])
-        remedy = f"If the sub-folders are the classes: data.splits: {{{named}}}"
+        splits = ", ".join(f"{name}: train" for name in list(folders)[:4])
+        remedy = f"If the sub-folders are the classes: data.splits: {{{splits}}}"
         if all(map(split_of_name, subs)):
             remedy = f"They are named as splits: if they are, give the folder {top} instead of the folder above it"
         log.warning(
@@ -205,7 +211,7 @@ def refuse_unknown_splits(below: Mapping[str, set[str]], where: object) -> None:
     )
 
 
-def warn_of_unlabelled(items: Sequence[Found], layout: FolderLayout) -> None:
+def warn_of_unlabelled(items: Sequence[ListedImage], layout: FolderLayout) -> None:
     """One line per kind of image that has no label and is not to predict."""
     flat = [item for item in items if item.aside.startswith("no label")]
     if flat:
@@ -223,6 +229,6 @@ def warn_of_unlabelled(items: Sequence[Found], layout: FolderLayout) -> None:
 
 
 def key_for(folder: str, split: str) -> str:
-    """What a study says to name the split of a folder, for messages: data.splits: {lernen: train}."""
+    """The line of a study that names the split of a folder, for messages: data.splits: {lernen: train}."""
     mapping = yaml.safe_dump({folder: split}, default_flow_style=True, allow_unicode=True, width=10**6)
     return f"data.splits: {mapping.strip()}"

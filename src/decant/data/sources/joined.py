@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 from decant.data.images import BrokenImage
-from decant.data.sources.base import BaseSource, Found, Source
+from decant.data.sources.base import BaseSource, ListedImage, Source
 from decant.study import ExtraSource
 
 
 class JoinedSource(BaseSource):
     """The main source's images first, then those of the extra sources, whose paths begin with `extra<number>:`.
 
-    An extra image is of train if it has a label, else unlabelled, whatever its source calls its split. Its label is the
-    source's, before `class_names`.
+    Extra images with a label are of train, the others are unlabelled, whatever splits their source gives them. Labels
+    are the source's, before `class_names`.
     """
 
     def __init__(self, where: Path, main: Source, extras: Sequence[tuple[ExtraSource, Source]]) -> None:
@@ -32,32 +32,32 @@ class JoinedSource(BaseSource):
         return self.main.sample_submission()
 
     def contents(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | BrokenImage]]:
-        inner: dict[str, list[str]] = defaultdict(list)
+        inner_paths: dict[str, list[str]] = defaultdict(list)
         for path in paths:
             prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), "")
-            inner[prefix].append(path.removeprefix(prefix))
-        for prefix, of_source in inner.items():
+            inner_paths[prefix].append(path.removeprefix(prefix))
+        for prefix, source_paths in inner_paths.items():
             source = self.extras[self._prefixes[prefix]][1] if prefix else self.main
-            yield from ((prefix + path, content) for path, content in source.contents(of_source))
+            yield from ((prefix + path, content) for path, content in source.contents(source_paths))
 
-    def _found(self) -> Iterator[Found]:
-        yield from self._of_main
+    def _list_images(self) -> Iterator[ListedImage]:
+        yield from self._main_images
         for prefix, number in self._prefixes.items():
             extra, source = self.extras[number]
-            for item in source.found():
+            for item in source.list_images():
                 label = item.given_label if extra.split == "train" else None
                 yield replace(
                     item, path=prefix + item.path, given_label=label, split="train" if label else None, extra=number
                 )
 
     @cached_property
-    def _of_main(self) -> list[Found]:
-        return list(self.main.found())
+    def _main_images(self) -> list[ListedImage]:
+        return list(self.main.list_images())
 
     @cached_property
     def _prefixes(self) -> dict[str, int]:
         """Prefix -> number of the extra source. No path of the main source begins with one: names are untrusted."""
         word = "extra"
-        while any(item.path.startswith(f"{word}{number}:") for item in self._of_main for number in self.extras):
+        while any(item.path.startswith(f"{word}{number}:") for item in self._main_images for number in self.extras):
             word += "_"
         return {f"{word}{number}:": number for number in self.extras}

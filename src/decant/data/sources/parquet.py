@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from decant.data.file_digest import file_digest
 from decant.data.images import BrokenImage
 from decant.data.layout import split_of_name
-from decant.data.sources.base import BaseSource, Found, locate
+from decant.data.sources.base import BaseSource, ListedImage, locate
 from decant.data.sources.class_names import class_lines, name_classes
 from decant.data.sources.tables import FURTHER, as_label, need_columns
 from decant.errors import UserError
@@ -32,8 +32,11 @@ UNLABELLED = {None, "", "-1"}  # the hub writes -1 for labels that it withholds
 
 @dataclass(frozen=True)
 class ParquetLayout:
-    """Which files and columns. A name may be a pattern (`train-*.parquet`); "" takes the files whose name, or whose
-    folder's name, means the split: train-00000-of-00002.parquet, validation.parquet, dev/0000.parquet."""
+    """Which files and columns are read.
+
+    train, val, test: a file or a pattern (`train-*.parquet`); "" for the files whose name, or whose folder's name,
+    means the split: train-00000-of-00002.parquet, validation.parquet, dev/0000.parquet.
+    """
 
     train: str = ""
     val: str = ""
@@ -86,18 +89,18 @@ class ParquetSource(BaseSource):
             for row, content in self._rows(name, rows):
                 yield f"{name}#{row}", content
 
-    def _found(self) -> Iterator[Found]:
+    def _list_images(self) -> Iterator[ListedImage]:
         for split, name in self._files:
             labels = self._labels[name]
             if labels is None or (split == "test" and all(label is None for label in labels)):
                 count = pq.read_metadata(self.where / name).num_rows
                 unlabelled_split = {"test": "predict", "val": "val"}.get(split)
-                yield from (Found(f"{name}#{index}", None, unlabelled_split) for index in range(count))
+                yield from (ListedImage(f"{name}#{index}", None, unlabelled_split) for index in range(count))
                 continue
             auxiliary = self._auxiliary[name] or [()] * len(labels)
             for index, (label, further) in enumerate(zip(labels, auxiliary, strict=True)):
                 known = self._named[label] if label is not None else None
-                yield Found(f"{name}#{index}", known, split, auxiliary=further)
+                yield ListedImage(f"{name}#{index}", known, split, auxiliary=further)
 
     def _read_labels(self, split: str, name: str, schema: pa.Schema) -> list[str | None] | None:
         column = self.layout.label_column
@@ -219,13 +222,13 @@ def each_in_one_split(matches: Mapping[str, Sequence[str]], requested: Mapping[s
         for name in names:
             candidates[Path(name).as_posix()].append((len(names), not requested[split], split))
     split_of = {}
-    for name, (first, *others) in ((name, sorted(of_name)) for name, of_name in candidates.items()):
+    for name, (first, *others) in ((name, sorted(splits)) for name, splits in candidates.items()):
         if others and others[0][:2] == first[:2]:
             raise UserError(f"data.{first[2]} and data.{others[0][2]} both take {name}: name it for one split only.")
         split_of[name] = first[2]
     files = [(split, name) for split in matches for name in matches[split] if split_of[Path(name).as_posix()] == split]
     for split, pattern in requested.items():
-        if pattern and not any(of == split for of, _ in files):
+        if pattern and not any(owner == split for owner, _ in files):
             raise UserError(f"data.{split}: each file that {pattern!r} matches is of another split. Name other files.")
     return files
 

@@ -86,12 +86,12 @@ def guessed_encoding(content: bytes) -> str:
     """The likely code page of a text that is not UTF-8.
 
     In Western text letters with accents stand alone between ASCII letters. In Chinese, Japanese and Cyrillic text
-    they stand in runs; the bytes of frequent characters tell these apart.
+    they stand in runs; the bytes of frequent characters distinguish these.
     """
     runs = NOT_ASCII.findall(content)
     if sum(len(run) for run in runs if len(run) > 1) * 2 < sum(map(len, runs)):
-        alone = "shift_jis" if japanese(content) else "cp1252"
-        return alone if decodes(content, alone) else "latin-1"
+        guess = "shift_jis" if japanese(content) else "cp1252"
+        return guess if decodes(content, guess) else "latin-1"
     lower = sum(byte >= 0xE0 for run in runs for byte in run)
     if lower * 2 > sum(map(len, runs)) and decodes(content, "cp1251"):
         return "cp1251"

@@ -104,7 +104,7 @@ def crop_pct(preprocessing: Preprocessing) -> float:
 
 
 def check_fill(preprocessing: Preprocessing, mean: Tensor) -> None:
-    """Raise UserError if timm would pad with another colour: it fills with the network's mean."""
+    """Raise UserError if timm would pad with another colour: it fills with the network's mean, [3] in [0, 1]."""
     colour = [round(255 * value) for value in shortest(mean)]
     if preprocessing.fit == "pad" and colour != [FILL] * 3:
         raise UserError(

@@ -24,7 +24,7 @@ def write_web_folder(exported: Path, folder: Path, runtime: Path | None) -> None
     files |= {f"static/{name}": content for name, content in runtime_files(runtime).items()}
     files["static/backend.mjs"] = content_of("browser_backend.mjs")
     files["static/student.onnx"] = exported.read_bytes()
-    files["static/model.json"] = json_bytes(described(classifier))
+    files["static/model.json"] = json_bytes(page_model(classifier))
     files["index.html"] = index(classifier, exported).encode()
     write_target(folder, "web", files)
 
@@ -40,8 +40,8 @@ def runtime_files(runtime: Path | None) -> dict[str, bytes]:
     return {name: (runtime / name).read_bytes() for name in RUNTIME}
 
 
-def described(classifier: OnnxClassifier) -> dict[str, Any]:
-    """What the page must know of the file: onnxruntime-web does not read its metadata."""
+def page_model(classifier: OnnxClassifier) -> dict[str, Any]:
+    """The metadata that the page needs as `model.json`: onnxruntime-web does not read those of the file."""
     thresholds = classifier.thresholds
     accept = None if thresholds is None else [max(-1e30, value) for value in thresholds]  # JSON has no infinity
     return {"classes": classifier.classes, "accept": accept}

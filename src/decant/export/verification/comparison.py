@@ -17,7 +17,7 @@ from decant.export.runtime import BrokenFile, OnnxClassifier, run
 from decant.export.verification.pillow_reference import Network
 
 ImageWithId = tuple[str, np.ndarray]  # id, uint8 [H, W, 3]
-FILLED_BATCHES = 16  # at most so many batches per batch size are filled up with synthetic images
+FILLED_BATCHES = 16  # largest number of batches per batch size that are filled up with synthetic images
 WAITING_BYTES = 1 << 27  # the largest sum, per batch size, of the images that wait for a batch
 MAX_BATCH_PIXELS = 32_000_000  # 384 MB after the graph has converted them to float32
 
@@ -43,7 +43,7 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class Sessions:
-    """The sessions that a comparison runs: the file, its parts and what it is compared with.
+    """The sessions that a comparison runs: the file, its parts and its reference.
 
     tap: the file's own preprocessing, images -> prepared. bare: the bare graph beside the file, if it exists. fp32: the
     file that an int8 file replaces; the expected predictions are then this file's.
@@ -132,13 +132,16 @@ def measure(sessions: Sessions, id_: str, image: np.ndarray) -> tuple[Measured, 
     """Compare one image; also return the file's logits [K] for it."""
     probabilities, logits = sessions.file.predict(image)
     prepared = sessions.reference.prepare(image)
-    seen = run(sessions.tap, {IMAGES: image[None]}, [PREPARED])[0][0]  # what the file's own network reads
+    prepared_by_file = run(sessions.tap, {IMAGES: image[None]}, [PREPARED])[0][0]  # its network's input
     network = sessions.reference.network
     expected: np.ndarray | None = None
     if sessions.fp32 is not None:
         expected = sessions.fp32.predict(image)[1]
     elif network is not None:
         expected = network(prepared)
+    difference = None
+    if sessions.fp32 is None:
+        difference = network_difference(sessions, logits, prepared, expected, prepared_by_file)
     tempered = softmax(logits.astype(np.float64) / sessions.file.temperature)
     measured = Measured(
         id=id_,
@@ -147,8 +150,8 @@ def measure(sessions: Sessions, id_: str, image: np.ndarray) -> tuple[Measured, 
         predicted=int(logits.argmax()),
         expected=None if expected is None else int(expected.argmax()),
         logit_difference=None if expected is None else distance(logits, expected),
-        network_difference=None if sessions.fp32 else network_difference(sessions, logits, prepared, expected, seen),
-        grey_levels=255 * distance(seen, prepared),
+        network_difference=difference,
+        grey_levels=255 * distance(prepared_by_file, prepared),
         probability_difference=distance(probabilities, tempered),
     )
     return measured, logits
@@ -159,17 +162,18 @@ def network_difference(
     logits: np.ndarray,
     prepared: np.ndarray,
     expected: np.ndarray | None,
-    seen: np.ndarray,
+    prepared_by_file: np.ndarray,
 ) -> float | None:
-    """The largest |logit difference| of two networks with equal input.
+    """The largest |logit difference| of two networks with equal input; None without a second network.
 
-    The file is compared with the reference's network on the image that the file prepared (seen), and the bare graph
-    with the reference's network on the image that the reference prepared.
+    logits, expected: [K]. prepared, prepared_by_file: float32 [3, height, width]. The file is compared with the
+    reference's network on the image that the file prepared, and the bare graph with the reference's network on the
+    image that the reference prepared.
     """
     network = sessions.reference.network
     if network is None or expected is None:
         return None
-    difference = distance(logits, network(seen)) if seen.shape == prepared.shape else math.inf
+    difference = distance(logits, network(prepared_by_file)) if prepared_by_file.shape == prepared.shape else math.inf
     if sessions.bare is None or sessions.bare is network:
         return difference
     return max(difference, distance(sessions.bare(prepared), expected))
@@ -210,7 +214,7 @@ class Queue:
 
 
 def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[InBatch]:
-    """Predict a group in a batch of `size`, with fillers before the images if they are fewer than that."""
+    """Predict a group in a batch of `size`, with fillers before the images if there are fewer."""
     if not group:
         return []
     real = np.stack([waiting.image for waiting in group])
@@ -222,7 +226,7 @@ def in_batch(file: OnnxClassifier, group: Sequence[Waiting], size: int) -> list[
 
 
 def thinned(image: np.ndarray, max_pixels: int) -> np.ndarray:
-    """The image itself if it has at most `max_pixels`, else every second, third ... row and column of it.
+    """The image [H, W, 3] itself if it has at most `max_pixels`, else every second, third ... row and column of it.
 
     A graph that mixes the images of a batch does so at any size, and 32 images of 12 megapixels need several gigabytes.
     """

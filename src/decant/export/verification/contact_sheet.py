@@ -34,7 +34,7 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell]) -> None:
 
 
 def within_tile(pixels: np.ndarray) -> Image.Image:
-    """The whole image with its longer side TILE_PX; small images are enlarged so that their pixels are visible."""
+    """The whole image, uint8 [H, W, 3], with its longer side TILE_PX. Small images are enlarged to visible pixels."""
     image = Image.fromarray(pixels)
     scale = TILE_PX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

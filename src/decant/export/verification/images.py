@@ -75,11 +75,11 @@ class ImageFiles(Images):
         parts = {path: without_doubles(inner, doubled - set(classes)) for path, inner in parts.items()}
         splits = {path: split_of(parts[path], classes) for path in images}
         self.split = split_to_read(split, set(splits.values()), where)
-        chosen = [path for path in images if self.split is None or splits[path] == self.split]
-        if not chosen:
+        selected = [path for path in images if self.split is None or splits[path] == self.split]
+        if not selected:
             raise UserError(f"{where} contains no image; give a folder or an archive of images")
         # The order mixes the classes, so that batches contain images of several classes.
-        self.paths = sorted(chosen, key=lambda path: hashlib.sha256(path.encode()).digest())
+        self.paths = sorted(selected, key=lambda path: hashlib.sha256(path.encode()).digest())
         folders = {path: class_folder(parts[path], splits[path] is not None) for path in self.paths}
         self.labels, self.unknown = known_labels(folders, classes)
         self.broken: dict[str, str] = {}
@@ -115,6 +115,6 @@ def class_folder(parts: Sequence[str], below_split: bool) -> str | None:
 def known_labels(folders: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """(path -> class, names of other folders), compared in Unicode's NFC form: macOS decomposes accents."""
     known = {unicodedata.normalize("NFC", name): name for name in classes}
-    named = {path: unicodedata.normalize("NFC", folder) for path, folder in folders.items() if folder is not None}
-    labels = {path: known[folder] for path, folder in named.items() if folder in known}
-    return labels, sorted(set(named.values()) - set(known))
+    names = {path: unicodedata.normalize("NFC", folder) for path, folder in folders.items() if folder is not None}
+    labels = {path: known[folder] for path, folder in names.items() if folder in known}
+    return labels, sorted(set(names.values()) - set(known))

@@ -50,7 +50,10 @@ def prepare(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 def source_and_target(
     height: int, width: int, preprocessing: Preprocessing
 ) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
-    """Left, top, right, bottom of the part of the image that the input shows; top, left, height, width of its place."""
+    """The part of the image that the input shows, and its box in the input, pixels.
+
+    The part is left, top, right, bottom; the box is top, left, height, width.
+    """
     (top, bottom, above, rows), (left, right, before, columns) = ends(height, width, preprocessing)
     return (left, top, right, bottom), (above, before, rows, columns)
 
@@ -65,10 +68,11 @@ def ends(height: int, width: int, preprocessing: Preprocessing) -> list[tuple[fl
         scale = max(scales) if preprocessing.fit == "crop" else min(scales)
         resized = [max(1, math.floor(side * scale + Fraction(1, 2))) for side in (height, width)]
     axes = []
-    for side, after, wanted in zip((height, width), resized, preprocessing.shape, strict=True):
-        shown = min(after, wanted)
-        start = (after - shown) // 2
-        axes.append((start * side / after, (start + shown) * side / after, (wanted - shown) // 2, shown))
+    for side, resized_side, input_side in zip((height, width), resized, preprocessing.shape, strict=True):
+        shown = min(resized_side, input_side)
+        start = (resized_side - shown) // 2
+        first, last = (position * side / resized_side for position in (start, start + shown))
+        axes.append((first, last, (input_side - shown) // 2, shown))
     return axes
 
 

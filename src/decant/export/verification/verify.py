@@ -371,5 +371,5 @@ def worst(comparison: Comparison, classes: list[str], labels: Mapping[str, str])
 
 
 def finite(value: float | None) -> float | None:
-    """The value if JSON can represent it, else Nimage."""
+    """The value if JSON can represent it, else None."""
     return value if value is not None and math.isfinite(value) else None

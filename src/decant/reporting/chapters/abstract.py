@@ -1,4 +1,4 @@
-"""Abstract: what was done and what came out, in fewer than 150 words."""
+"""Abstract: method and results in fewer than 150 words."""
 
 from pathlib import Path
 
@@ -25,13 +25,13 @@ def abstract(results: ResultsFiles, base: Path) -> str:
 
 
 def fitting(sentences: list[str], fewer_than: int) -> list[str]:
-    """The first sentences that have fewer words than that together."""
-    kept: list[str] = []
+    """The first sentences that together have fewer than `fewer_than` words."""
+    first: list[str] = []
     for sentence in sentences:
-        if len(" ".join([*kept, sentence]).split()) >= fewer_than:
+        if len(" ".join([*first, sentence]).split()) >= fewer_than:
             break
-        kept.append(sentence)
-    return kept
+        first.append(sentence)
+    return first
 
 
 def _method(results: ResultsFiles) -> list[str]:

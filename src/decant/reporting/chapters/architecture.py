@@ -22,15 +22,15 @@ KINDS = {"finetune": "all weights trained", "probe": "linear probe"}
 
 
 def architecture(results: ResultsFiles, base: Path) -> str:
-    asked = networks(results.study)
-    if not asked:
+    sections = networks(results.study)
+    if not sections:
         return ""
     return section(
         "Model Architecture",
         _answer(results),
         markdown_table(
             ["network", "architecture", "start", "training", "px", "10⁶ weights", "10⁹ multiply-adds", "MB"],
-            [_cells(results, name) for name in asked],
+            [_cells(results, name) for name in sections],
             left=4,
         ),
         "\n".join(shared_reasons(results.study, only=NETWORK_KEYS)),
@@ -38,23 +38,23 @@ def architecture(results: ResultsFiles, base: Path) -> str:
 
 
 def _answer(results: ResultsFiles) -> str:
-    """What is exported, and what it saves beside the ensemble."""
+    """Sentences on the exported network, and on the time and size that it saves beside the ensemble."""
     settings, (teachers, _) = results.study.get("student", {}), pooled_teachers(results)
     sentences = []
     if settings.get("architecture"):
         size = size_of(results, "student")
         sentences.append(f"The exported network, the {owner(results)}, is a {settings['architecture']} of {size} px.")
     if teachers:
-        of = "an ensemble of " if len(teachers) > 1 else ""
-        sentences.append(f"The student's teacher is {of}{joined(teachers)}.")
+        article = "an ensemble of " if len(teachers) > 1 else ""
+        sentences.append(f"The student's teacher is {article}{joined(teachers)}.")
     split = main_split(results)
     student, ensemble = student_row(results, split), of_kind(results, "ensemble", split)
-    own = reported_latency(results, student["model"]) if student else None
-    whole = reported_latency(results, ensemble["model"]) if ensemble else None
-    if own and whole and comparable(own, whole):
+    student_timing = reported_latency(results, student["model"]) if student else None
+    timing = reported_latency(results, ensemble["model"]) if ensemble else None
+    if student_timing and timing and comparable(student_timing, timing):
         sentences.append(
-            f"The ensemble takes {ratio(whole['p50_ms'], own['p50_ms'])} times as long per image, and its files are "
-            f"{ratio(whole['file_mb'], own['file_mb'])} times as large."
+            f"The ensemble takes {ratio(timing['p50_ms'], student_timing['p50_ms'])} times as long per image, and its "
+            f"files are {ratio(timing['file_mb'], student_timing['file_mb'])} times as large."
         )
     return " ".join(sentences)
 

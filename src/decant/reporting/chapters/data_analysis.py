@@ -8,17 +8,17 @@ from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
 from decant.evaluation.tables import joined, plural, short, thousands
 from decant.reporting.figures import CLASSES_PNG
-from decant.reporting.pictures import SAMPLES, VIEWS, where_the_pictures_are
+from decant.reporting.pictures import SAMPLES, VIEWS, pictures_sentence
 from decant.reporting.reasons import reasons
 from decant.reporting.results_files import ResultsFiles, images_text, splits_in_order
 from decant.reporting.sections import absent_classes
 
 WHY = {  # issue -> why something is done with it
-    "broken": "a file that cannot be decoded teaches nothing",
+    "broken": "a file that cannot be decoded cannot be trained on",
     "extra_leak": "a copy of an image that is scored must not be trained on",
     "extra_copy": "the main source has the same file with its label",
     "exact_duplicate": "a repeated image would count twice",
-    "conflict": "the same file has two labels, and nobody knows which is right",
+    "conflict": "the same file has two labels, and it is not known which is right",
     "leak": "a copy in a stricter split would make scores too high",
     "near_duplicate": "kept, but in one split as a whole, and counted as one in intervals",
     "label": "a doubtful label can also be a rare but true one",
@@ -48,7 +48,7 @@ def data_analysis(results: ResultsFiles, base: Path) -> str:
         " ".join([*_observed(results), *_cleaned(results), _noise(results.clean_metrics)]).strip(),
         _splits(results),
         markdown_table(["observed", "done", "because", "images"], issues, left=3) if issues else "",
-        " ".join([_policy(results), where_the_pictures_are(results, base)]).strip(),
+        " ".join([_policy(results), pictures_sentence(results, base)]).strip(),
         figure_row(
             base,
             {

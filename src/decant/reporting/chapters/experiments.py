@@ -98,9 +98,9 @@ def _views(study: Mapping[str, Any]) -> str:
 
 def _settings(results: ResultsFiles) -> str:
     """A row per trained network; only the settings that do something in one of them."""
-    trained = {name: of for name, of in networks(results.study).items() if of.get("kind") != "probe"}
-    used = {key: label for key, label in SETTINGS.items() if any(of.get(key) for of in trained.values())}
-    rows = [[name, *(_value(of.get(key)) for key in used)] for name, of in trained.items()]
+    trained = {name: keys for name, keys in networks(results.study).items() if keys.get("kind") != "probe"}
+    used = {key: label for key, label in SETTINGS.items() if any(keys.get(key) for keys in trained.values())}
+    rows = [[name, *(_value(keys.get(key)) for key in used)] for name, keys in trained.items()]
     return markdown_table(["network", *used.values()], rows) if rows and used else ""
 
 
@@ -111,11 +111,17 @@ def _value(value: object) -> str:
 
 
 def _other_reasons(study: dict[str, Any]) -> list[str]:
-    """The reasons of the sections that are neither networks nor told elsewhere."""
-    places = {("ensemble",): "ensemble", ("soft_labels",): "soft labels", ("export",): "export", (): "study"}
-    found = {name: reasons(study, place) for place, name in places.items()}
-    found["data"] = reasons(study, ["data"], only=["auxiliary_columns", "class_names", "extra", "labelled_share"])
-    return [f"- {code(keys)} ({name}): {plain(why)}" for name, of in found.items() for keys, why in of.items()]
+    """The reasons of the sections that no other part of the report gives."""
+    paths = {("ensemble",): "ensemble", ("soft_labels",): "soft labels", ("export",): "export", (): "study"}
+    section_reasons = {name: reasons(study, path) for path, name in paths.items()}
+    section_reasons["data"] = reasons(
+        study, ["data"], only=["auxiliary_columns", "class_names", "extra", "labelled_share"]
+    )
+    return [
+        f"- {code(keys)} ({name}): {plain(reason)}"
+        for name, why in section_reasons.items()
+        for keys, reason in why.items()
+    ]
 
 
 def _ablations(results: ResultsFiles) -> Iterator[list[str]]:

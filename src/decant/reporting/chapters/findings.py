@@ -131,7 +131,7 @@ def _teachers(results: ResultsFiles, split: str) -> Iterator[str]:
 
 
 def _twin(results: ResultsFiles, split: str) -> Iterator[str]:
-    """Whether distillation paid: this training, what is shipped, and the referee over seeds."""
+    """Sentences on distillation: the gain of this training, what is shipped, and the referee's verdict over seeds."""
     if row := distillation_gain(results, split):
         yield (
             f"Distillation, the student minus its twin: {difference(row, 'accuracy_difference')} with one training of "

@@ -1,4 +1,4 @@
-"""Future Work: what the tables show to be weak, the weakest first. Nothing that no table carries."""
+"""Future Work: the weaknesses that the tables show, the greatest first; nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +68,7 @@ def confusions(rows: list[Row]) -> list[tuple[int, str, str]]:
 
 
 def _labels(results: ResultsFiles) -> Iterator[str]:
-    """Suspect labels that nobody has decided about."""
+    """A sentence on suspect labels that wait for a decision by a person."""
     actions = results.clean_metrics.get("issue_actions", {}).get("label", {})
     waiting = sum(actions.get(action, 0) for action in OPEN)
     if waiting:
@@ -85,7 +85,7 @@ def _gap(results: ResultsFiles, model: str, split: str) -> Iterator[str]:
 
 
 def _evidence(results: ResultsFiles, student: Row, split: str) -> Iterator[str]:
-    """Where more images or more seeds would tell more."""
+    """Sentences on where more images or more seeds would give clearer results."""
     width = points(student.get("accuracy_low"), student.get("accuracy_high"))
     yield (
         f"More labelled images of {split}: with {thousands(int(student['n']))} the interval of the accuracy is {width} "
@@ -108,9 +108,10 @@ def _evidence(results: ResultsFiles, student: Row, split: str) -> Iterator[str]:
             f"More seeds of student and twin (`benchmarks/distillation.py`): their difference rests on one training of "
             f"each{unclear}."
         )
-    untold = [row["change"] for row in results.effects if row["val_accuracy_difference"] and int(row["seeds"]) < 2]
-    if untold:
-        yield f"More seeds of the changes that were tried with one: {joined([plain(change) for change in untold])}."
+    single_seed = [row["change"] for row in results.effects if row["val_accuracy_difference"] and int(row["seeds"]) < 2]
+    if single_seed:
+        changes = joined([plain(change) for change in single_seed])
+        yield f"More seeds of the changes that were tried with one: {changes}."
 
 
 def _refused(results: ResultsFiles, model: str, split: str) -> Iterator[str]:

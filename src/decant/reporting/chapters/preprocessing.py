@@ -20,7 +20,7 @@ def preprocessing(results: ResultsFiles, base: Path) -> str:
     if not results.study.get("student"):
         return ""
     steps = [
-        ["decode", "RGB, turned as EXIF says", "networks see what a viewer shows"],
+        ["decode", "RGB, rotated by the EXIF orientation", "networks see what a viewer shows"],
         *_resize(results),
         [
             "scale",
@@ -44,9 +44,9 @@ def _resize(results: ResultsFiles) -> list[list[str]]:
         sizes.setdefault(size_of(results, name), []).append(name)
     sizes_text = ", ".join(f"{size} px ({joined(names)})" for size, names in sizes.items())
     fit = str(geometry.get("description") or "centre crop to a square")
-    own = list(reasons(results.study, ["geometry"]).values())
+    study_reasons = list(reasons(results.study, ["geometry"]).values())
     why = _geometry_reason(str(geometry.get("why", ""))) or "the networks were pretrained on squares"
-    return [["resize", f"{fit}: {sizes_text}", "; ".join([*own, why])]]
+    return [["resize", f"{fit}: {sizes_text}", "; ".join([*study_reasons, why])]]
 
 
 def _geometry_reason(why: str) -> str:
@@ -63,23 +63,23 @@ def _views(study: Mapping[str, Any]) -> list[list[str]]:
         views = section_.get("views")
         if not views or section_.get("kind") == "probe":
             continue
-        place = ["student"] if name == "student" else ["teachers", name]
-        why = " ".join(reasons(dict(study), place, only=["views"]).values())
+        path = ["student"] if name == "student" else ["teachers", name]
+        why = " ".join(reasons(dict(study), path, only=["views"]).values())
         rows.setdefault((views_text(views), why), []).append(name)
     return [
-        [f"augment ({joined(names)})", text, why or "the network shall not depend on crop, side and light"]
+        [f"augment ({joined(names)})", text, why or "predictions should not depend on crop, side and light"]
         for (text, why), names in rows.items()
     ]
 
 
 def views_text(views: Mapping[str, Any]) -> str:
-    """ "crops of 0.6–1 of the area, flip 0.5, turn ±6°, …": the settings that do something."""
+    """ "crops of 0.6–1 of the area, flip 0.5, rotation ±6°, …": the settings that do something."""
     low, high = views.get("scale", (1, 1))
     light = {name: views.get(name, 0) for name in ("brightness", "contrast", "saturation")}
     texts = [f"crops of {low:g}–{high:g} of the area"] if (low, high) != (1, 1) else []
     texts += [f"shift {views['shift']:g}"] if views.get("shift") else []
     texts += [f"flip {views['flip']:g}"] if views.get("flip") else []
-    texts += [f"turn ±{views['rotate_deg']:g}°"] if views.get("rotate_deg") else []
+    texts += [f"rotation ±{views['rotate_deg']:g}°"] if views.get("rotate_deg") else []
     if any(light.values()):
         several = joined([f"{name} ±{value:g}" for name, value in light.items() if value])
         texts.append(f"light and colour ±{light['contrast']:g}" if len(set(light.values())) == 1 else several)

@@ -1,4 +1,4 @@
-"""Requests in JSON, and images in them, as arrays of pixels."""
+"""Requests in JSON, and the images in them as arrays of pixels."""
 
 import json
 from typing import Any
@@ -20,8 +20,10 @@ def bad_request(reason: str) -> Refused:
 def parsed_json(text: bytes) -> dict[str, Any]:
     """The object that the text contains. Raises Refused for other text, and above MAX_JSON_BYTES."""
     if len(text) > MAX_JSON_BYTES:
-        limit = f"{len(text) / MEGA:.1f} MB of JSON, more than {MAX_JSON_BYTES / MEGA:g}; send the image as binary data"
-        raise Refused(413, "too_many_bytes", limit)
+        reason = (
+            f"{len(text) / MEGA:.1f} MB of JSON, more than {MAX_JSON_BYTES / MEGA:g}; send the image as binary data"
+        )
+        raise Refused(413, "too_many_bytes", reason)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -52,7 +54,7 @@ def pixels_of(values: Any, shape: Any = None) -> np.ndarray:
     Raises Refused for anything else.
     """
     try:
-        array = np.array(values, dtype=np.float64)  # a text among them would take its length for each value
+        array = np.array(values, dtype=np.float64)  # else one text would make each value take its length
     except (ValueError, TypeError, OverflowError):
         raise bad_request("the images are not arrays of equal rows; images of one request have one size") from None
     if not array.size:

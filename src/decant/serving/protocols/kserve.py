@@ -33,8 +33,8 @@ routes = Blueprint("kserve", __name__, url_prefix="/v2")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An output that the client asked for. classes: so many of the highest values as text; 0 for the values."""
+class WantedOutput:
+    """An output that the client asked for. classes: how many of the highest values, as text; 0 for all values."""
 
     name: str
     binary: bool
@@ -93,17 +93,17 @@ def infer(name: str, version: str = VERSION) -> Response:
     body = plain_body()
     length = json_length(len(body))
     with json_memory(body[:length]):
-        asked = parsed_json(body[:length])
-        images = images_of(asked, memoryview(body)[length:])
-        outputs = wanted_outputs(asked)
+        request_json = parsed_json(body[:length])
+        images = images_of(request_json, memoryview(body)[length:])
+        outputs = wanted_outputs(request_json)
         answer = {"model_name": name, "model_version": VERSION}
-        if isinstance(asked.get("id"), str):
-            answer["id"] = asked["id"]
-        del asked
+        if isinstance(request_json.get("id"), str):
+            answer["id"] = request_json["id"]
+        del request_json
     probabilities, logits = served().answers.answer_arrays(model, images, deadline())
     values = {PROBABILITIES: probabilities, LOGITS: logits}
     tensors = [tensor(output, values[output.name], model.classifier.classes) for output in outputs]
-    header = json.dumps({**answer, "outputs": [described for described, _ in tensors]}).encode()
+    header = json.dumps({**answer, "outputs": [description for description, _ in tensors]}).encode()
     data = b"".join(content for _, content in tensors)
     if not data:
         return Response(header, mimetype="application/json")
@@ -111,7 +111,7 @@ def infer(name: str, version: str = VERSION) -> Response:
 
 
 def model_of(name: str, version: str) -> LoadedModel:
-    """Raises Refused for an unknown name or version."""
+    """The model to serve. Raises Refused for an unknown name or version."""
     model = served().model(name)
     if version != VERSION:
         raise bad_request(f"no version {version[:20]!r} of {name}; there is {VERSION}")
@@ -119,7 +119,7 @@ def model_of(name: str, version: str) -> LoadedModel:
 
 
 def json_length(total: int) -> int:
-    """How many bytes of the body are JSON; binary tensors follow."""
+    """How many of the body's bytes are JSON; binary tensors follow. Raises Refused for an impossible header."""
     text = request.headers.get(JSON_LENGTH)
     if text is None:
         return total
@@ -128,24 +128,24 @@ def json_length(total: int) -> int:
     return int(text)
 
 
-def images_of(asked: Mapping[str, Any], data: memoryview) -> np.ndarray:
+def images_of(request_json: Mapping[str, Any], data: memoryview) -> np.ndarray:
     """The tensor `images`: uint8 [B, H, W, 3]."""
-    inputs = asked.get("inputs")
+    inputs = request_json.get("inputs")
     if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict)):
         raise bad_request(f"give one input, {IMAGES}")
-    given = inputs[0]
-    if given.get("name") != IMAGES or given.get("datatype") != "UINT8":
+    images = inputs[0]
+    if images.get("name") != IMAGES or images.get("datatype") != "UINT8":
         raise bad_request(f"the input is {IMAGES} of the datatype UINT8")
-    size = parameters_of(given).get("binary_data_size")
+    size = parameters_of(images).get("binary_data_size")
     if size is None:
-        return pixels_of(flat(given.get("data")), given.get("shape"))
+        return pixels_of(flat(images.get("data")), images.get("shape"))
     if size != len(data):
         raise bad_request(f"binary_data_size is {str(size)[:20]}, but {len(data)} bytes follow the JSON")
-    return batch_of(np.frombuffer(data, np.uint8), given.get("shape"))
+    return batch_of(np.frombuffer(data, np.uint8), images.get("shape"))
 
 
 def flat(values: Any) -> Any:
-    """The numbers of nested lists in row-major order, as the protocol allows both."""
+    """The numbers of nested lists in row-major order: the protocol allows nested and flat lists."""
     while isinstance(values, list) and values and isinstance(values[0], list):
         if not all(isinstance(row, list) for row in values):
             raise bad_request("data mixes numbers and lists")
@@ -153,10 +153,10 @@ def flat(values: Any) -> Any:
     return values
 
 
-def wanted_outputs(asked: Mapping[str, Any]) -> list[Wanted]:
-    """The outputs that the client asks for; all without a wish."""
-    binary = parameters_of(asked).get("binary_data_output") is True
-    outputs = asked.get("outputs") or [{"name": PROBABILITIES}, {"name": LOGITS}]
+def wanted_outputs(request_json: Mapping[str, Any]) -> list[WantedOutput]:
+    """The outputs that the client asks for; both if it names none."""
+    binary = parameters_of(request_json).get("binary_data_output") is True
+    outputs = request_json.get("outputs") or [{"name": PROBABILITIES}, {"name": LOGITS}]
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise bad_request("outputs is a list of objects")
     wanted = []
@@ -167,34 +167,34 @@ def wanted_outputs(asked: Mapping[str, Any]) -> list[Wanted]:
         classes = parameters.get("classification", 0)
         if type(classes) is not int or classes < 0:
             raise bad_request("classification is a number of classes")
-        wanted.append(Wanted(output["name"], parameters.get("binary_data", binary) is True, classes))
+        wanted.append(WantedOutput(output["name"], parameters.get("binary_data", binary) is True, classes))
     return wanted
 
 
-def parameters_of(described: Mapping[str, Any]) -> Mapping[str, Any]:
+def parameters_of(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters of a request, an input or an output."""
-    parameters = described.get("parameters") or {}  # clients that write empty fields send null
+    parameters = part.get("parameters") or {}  # clients that write empty fields send null
     if not isinstance(parameters, dict):
         raise bad_request("parameters is an object")
     return parameters
 
 
-def tensor(wanted: Wanted, values: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], bytes]:
+def tensor(wanted: WantedOutput, values: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], bytes]:
     """An output [B, K]: its description, with the data in JSON unless they are binary, and the binary data."""
-    described: dict[str, Any] = {"name": wanted.name, "datatype": "FP32", "shape": list(values.shape)}
+    description: dict[str, Any] = {"name": wanted.name, "datatype": "FP32", "shape": list(values.shape)}
     if wanted.classes:
         rows = [ranked(row, names, wanted.classes) for row in values]
-        described |= {"datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
+        description |= {"datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
         texts = [text for row in rows for text in row]
         data = b"".join(len(text.encode()).to_bytes(4, "little") + text.encode() for text in texts)
     else:
         texts, data = values.ravel().tolist(), values.astype("<f4").tobytes()
     if not wanted.binary:
-        return {**described, "data": texts}, b""
-    return {**described, "parameters": {"binary_data_size": len(data)}}, data
+        return {**description, "data": texts}, b""
+    return {**description, "parameters": {"binary_data_size": len(data)}}, data
 
 
 def ranked(values: np.ndarray, names: Sequence[str], count: int) -> list[str]:
-    """The highest values as Triton writes them: value:index:name."""
+    """The highest of values [K], as Triton writes them: value:index:name."""
     order = np.argsort(-values, kind="stable")[:count]
     return [f"{values[index]:f}:{index}:{names[index]}" for index in order]

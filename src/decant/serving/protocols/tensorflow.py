@@ -56,26 +56,22 @@ def predict(name: str, version: str = VERSION) -> Response:
     model = model_of(name, version)
     body = plain_body()
     with json_memory(body):
-        asked = parsed_json(body)
-        names = signature_outputs(asked)
-        in_rows = "instances" in asked
-        images = images_of(asked["instances"] if in_rows else column_of(asked))
-        del asked
+        request_json = parsed_json(body)
+        names = signature_outputs(request_json)
+        in_rows = "instances" in request_json
+        images = images_of(request_json["instances"] if in_rows else column_of(request_json))
+        del request_json
     values = dict(zip((PROBABILITIES, LOGITS), predictions(model, images), strict=True))
     if in_rows:
         columns = [values[output].tolist() for output in names]
-        rows = (
-            columns[0]
-            if len(names) == 1
-            else [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        )
-        return jsonify({"predictions": rows})
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return jsonify({"predictions": columns[0] if len(names) == 1 else rows})
     lists = {output: values[output].tolist() for output in names}
     return jsonify({"outputs": lists if len(names) > 1 else lists[names[0]]})
 
 
 def model_of(name: str, version: str) -> LoadedModel:
-    """Raises Refused for an unknown name or version."""
+    """The model to serve. Raises Refused for an unknown name or version."""
     model = served().model(name)
     if version != VERSION:
         raise Refused(404, "unknown_model", f"no version {version[:20]!r} of {name}; there is {VERSION}")
@@ -87,19 +83,19 @@ def tensor_info(dtype: str, shape: Sequence[int]) -> dict[str, Any]:
     return {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": ""}
 
 
-def signature_outputs(asked: Mapping[str, Any]) -> Sequence[str]:
+def signature_outputs(request_json: Mapping[str, Any]) -> Sequence[str]:
     """The outputs of the signature that the request names."""
-    name = asked.get("signature_name") or "serving_default"
+    name = request_json.get("signature_name") or "serving_default"
     if not isinstance(name, str) or name not in SIGNATURES:
         raise bad_request(f"no signature {str(name)[:50]!r}; there are {', '.join(SIGNATURES)}")
-    if ("instances" in asked) == ("inputs" in asked):
+    if ("instances" in request_json) == ("inputs" in request_json):
         raise bad_request("give either instances (row format) or inputs (column format)")
     return SIGNATURES[name]
 
 
-def column_of(asked: Mapping[str, Any]) -> Any:
+def column_of(request_json: Mapping[str, Any]) -> Any:
     """The only input of the column format, with or without its name."""
-    column = asked["inputs"]
+    column = request_json["inputs"]
     if isinstance(column, dict) and not is_encoded(column):
         column = only_value(column)
     return [column] if is_encoded(column) else column
@@ -141,16 +137,16 @@ def only_value(inputs: Mapping[str, Any]) -> Any:
 def predictions(model: LoadedModel, images: Sequence[Upload | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and logits [B, K]. Raises Refused with the number of the image that cannot be predicted."""
     answers = served().answers
-    found = []
+    results = []
     for image in images:
         if isinstance(image, np.ndarray):
-            found.append(answers.answer_arrays(model, image, deadline()))
+            results.append(answers.answer_arrays(model, image, deadline()))
             continue
         answer = answers.answer(model, image, deadline())
         if answer.refused:
             refused = answer.refused
             raise Refused(refused.status, refused.kind, f"{image.name}: {refused.reason}")
         assert answer.probabilities is not None and answer.logits is not None
-        found.append((answer.probabilities[None], answer.logits[None]))
-    probabilities, logits = (np.concatenate(values) for values in zip(*found, strict=True))
+        results.append((answer.probabilities[None], answer.logits[None]))
+    probabilities, logits = (np.concatenate(values) for values in zip(*results, strict=True))
     return probabilities, logits

@@ -63,7 +63,7 @@ def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: in
         return teacher
 
     def decide() -> float:
-        sample = look_at_sample(experiment.source, list(experiment.source.found()))
+        sample = look_at_sample(experiment.source, list(experiment.source.list_images()))
         return round(Speed(sample.decode_s).epoch_s(teacher, train, val), 3)
 
     key = (

@@ -60,7 +60,7 @@ class Chain:
 
 def require_images_to_predict(experiment: Experiment) -> None:
     """Raise UserError if the source has no image to predict: only for such images are models trained again."""
-    if not any(item.split == "predict" for item in experiment.source.found()):
+    if not any(item.split == "predict" for item in experiment.source.list_images()):
         raise UserError(
             f"study {experiment.study.name}: final: refit trains the models again for the images to predict, but the "
             "data have none; remove the key, or name their folder with data.predict"
@@ -71,7 +71,7 @@ def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str,
     """Expected seconds of the stages. What hardly depends on the study takes the time of its earlier runs here."""
     if not stages:
         return {}
-    items = list(experiment.source.found())
+    items = list(experiment.source.list_images())
     sample, counts = look_at_sample(experiment.source, items), counted(items, experiment.study.data)
     probed = geometries_to_probe(experiment, sample.shapes)
     names = [stage.name for stage in stages]

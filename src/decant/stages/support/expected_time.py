@@ -7,7 +7,7 @@ Times of export, int8 and the tables hardly depend on the study and are those of
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from decant.data.sources.base import Found
+from decant.data.sources.base import ListedImage
 from decant.stages import REFIT, STUDENTS
 from decant.stages.support.input_geometry import PROBE_IMAGES, probe_encoder
 from decant.stages.support.sample import is_usable
@@ -39,7 +39,7 @@ class Counts:
         return self.train + self.val + self.test + self.without_label
 
 
-def counted(items: Iterable[Found], data: Data) -> Counts:
+def counted(items: Iterable[ListedImage], data: Data) -> Counts:
     """The usable images of a source by split; missing splits are counted as they will be drawn."""
     of = {"train": 0, "val": 0, "test": 0, "predict": 0, "unlabelled": 0, "": 0}
     for item in filter(is_usable, items):

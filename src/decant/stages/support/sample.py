@@ -11,7 +11,7 @@ import pandas as pd
 
 from decant.data.geometry_choice import Shapes, shapes_of
 from decant.data.images import BrokenImage, decode, header_size
-from decant.data.sources.base import Found, Source
+from decant.data.sources.base import ListedImage, Source
 
 # Neighbours are read together, because a row group of Parquet or a block of an archive is unpacked as a whole.
 RUNS, RUN_IMAGES = 24, 8  # places in the source's order, images read at each
@@ -37,7 +37,7 @@ class Sample:
         return int(statistics.median(min(size) for size in self.sizes)) if self.sizes else FALLBACK_PX
 
 
-def look_at_sample(source: Source, items: Sequence[Found]) -> Sample:
+def look_at_sample(source: Source, items: Sequence[ListedImage]) -> Sample:
     """Read images of train that lie at places spread evenly over the source, and decode a few of them.
 
     The same source gives the same images. Broken ones are left out.
@@ -59,12 +59,12 @@ def look_at_sample(source: Source, items: Sequence[Found]) -> Sample:
     return Sample(sizes, reading / len(chosen) + sum(decoding) / len(decoding))
 
 
-def is_usable(item: Found) -> bool:
+def is_usable(item: ListedImage) -> bool:
     """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
     return not (item.problem or item.aside or item.in_repeat)
 
 
-def may_be_of_train(item: Found) -> bool:
+def may_be_of_train(item: ListedImage) -> bool:
     """True for a labelled image of the main source, of train or of a split that is still to be drawn."""
     return is_usable(item) and not item.extra and item.given_label is not None and item.split in (None, "train")
 

@@ -254,10 +254,12 @@ class Training(Choice):
     architecture: str = Field("tf_efficientnet_lite0", description="timm model name")
     model_args: dict[str, Any] = Field({}, description="further arguments of the architecture")
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
-    head: Literal["random", "probe", "zero_shot", "mlp"] = Field(
+    head: Literal["random", "zero", "probe", "zero_shot", "mlp"] = Field(
         "random",
-        description="start of the head. probe: fitted to features; zero_shot: the same, regularised towards the head "
-        "that open_clip's text tower gives for the class names; mlp: random, with a hidden layer, for teachers",
+        description="start of the head. random: as timm starts it, which for a pretrained EfficientNet means logits of "
+        "8 and more; zero: all classes are equally likely; probe: fitted to features; zero_shot: the same, "
+        "regularised towards the head that open_clip's text tower gives for the class names; mlp: random, with a "
+        "hidden layer, for teachers",
     )
     prompts: list[str] = Field(
         ["a photo of a {}."], min_length=1, description="zero_shot: texts with {} for the class name, averaged"

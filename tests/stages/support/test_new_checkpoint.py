@@ -1,5 +1,6 @@
 """A new network: which inputs it can grow from, and a stem that is computed from training views."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ def test_a_vision_transformer_that_resamples_its_positions_may_grow() -> None:
     growing = GROWING.model_copy(update={"model_args": {"dynamic_img_size": True, "patch_size": 8, "depth": 1}})
     classifier = new_checkpoint(growing, ["a", "b"], 0, "crop").classifier
     assert classifier(torch.rand(1, 3, 16, 16)).shape == classifier(torch.rand(1, 3, 32, 32)).shape == (1, 2)
+
+
+def test_a_head_that_starts_at_zero_makes_all_classes_equally_likely() -> None:
+    images, targets = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+
+    def first_loss(head: str) -> float:
+        teacher = Teacher(architecture="test_efficientnet", input_px=32, head=head)
+        logits = new_checkpoint(teacher, ["a", "b", "c"], 0, "crop").classifier.eval()(images)
+        return torch.nn.functional.cross_entropy(logits, targets).item()
+
+    assert first_loss("zero") == pytest.approx(math.log(3))
+    assert first_loss("random") != pytest.approx(math.log(3), rel=1e-3)
 
 
 def test_a_stem_is_computed_from_training_views(chain: Chain) -> None:

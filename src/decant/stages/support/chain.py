@@ -46,7 +46,7 @@ class Chain:
                 self.taken[stage.name] = time.monotonic() - started
 
     def is_read(self, name: str) -> bool:
-        """False for the soft labels and the refit of a teacher that the ensemble gives no weight."""
+        """False for the soft labels and the refit of a teacher without weight in the ensemble."""
         family, _, member = name.partition("/")
         of_teacher = family in OF_ACTIVE and member in self.experiment.study.teachers
         return not of_teacher or member in members(self.experiment, family)
@@ -68,7 +68,7 @@ def require_images_to_predict(experiment: Experiment) -> None:
 
 
 def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str, float]:
-    """Expected seconds of the stages. What hardly depends on the study takes the time of its earlier runs here."""
+    """Stage -> expected seconds; for a stage that hardly depends on the study, the seconds of its earlier runs here."""
     if not stages:
         return {}
     items = list(experiment.source.found())

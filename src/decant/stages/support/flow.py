@@ -66,7 +66,7 @@ def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def lanes_of(arrows: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> dict[str, int]:
-    """Stage -> lane, from the left. The longest path has lane 0; other stages have lanes without a box in their way."""
+    """Stage -> lane, from the left. The longest path has lane 0; others have lanes without a box in their way."""
     lanes = dict.fromkeys(longest_path(arrows), 0)
     taken: list[tuple[int, int]] = []  # lane, step
     for name, reads in arrows.items():

@@ -141,5 +141,6 @@ def vote_cells(cleaned: Cleaned, path: Path) -> Row:
         f"test.parquet#{vote['id']}": vote["mturk"]["given"] for vote in json.loads(path.read_text(encoding="utf-8"))
     }
     paths = cleaned.manifest.rows.set_index("id")["path"]
-    given = [votes[name] for name in paths[cleaned.judged["val_and_test"].suspects["id"]] if name in votes]
-    return {"voted": len(given), "confirmed": float(np.mean([count >= MAJORITY for count in given])) if given else None}
+    confirmations = [votes[name] for name in paths[cleaned.judged["val_and_test"].suspects["id"]] if name in votes]
+    confirmed = float(np.mean([count >= MAJORITY for count in confirmations])) if confirmations else None
+    return {"voted": len(confirmations), "confirmed": confirmed}

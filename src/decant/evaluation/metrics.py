@@ -233,11 +233,11 @@ def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats,
 
     labelled_views: per view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
     """
-    views, correct, given = 0, [], []
+    views, correct, label_probabilities = 0, [], []
     for probabilities, targets in labelled_views:
         views += 1
         correct.append(probabilities.argmax(axis=1) == targets)
-        given.append(probabilities[np.arange(len(targets)), targets])
+        label_probabilities.append(probabilities[np.arange(len(targets)), targets])
     n = sum(map(len, correct))
     return {
         "model": model,
@@ -245,7 +245,7 @@ def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats,
         "views": views,
         "n": n,
         "accuracy": float(np.concatenate(correct).mean()) if n else None,
-        "probability": float(np.concatenate(given).mean()) if n else None,
+        "probability": float(np.concatenate(label_probabilities).mean()) if n else None,
     }
 
 

@@ -62,7 +62,7 @@ def strengths(tried: dict[float, Tried]) -> Iterator[float]:
     for exponent in DECADES:
         yield float(exponent)
         if len(tried) > 2 and is_past_the_best(tried):
-            break  # weaker regularisation is worse still, and takes the longest to fit
+            break  # weaker regularisation would be worse still, and slowest to fit
     step = float(DECADES.step)
     while step > FINEST:
         step /= 2

@@ -1,4 +1,4 @@
-"""Stage int8: the student's file quantised, and whether to offer it: faster here, and hardly less accurate."""
+"""Stage int8: the student's file quantised, and offered if it is faster here and accurate enough."""
 
 import json
 from collections.abc import Iterator
@@ -68,9 +68,9 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """Write `student_int8.onnx`, its bare graph, `accept.json`, model card, predictions of every split,
     `verification.json` and `int8.json`.
 
-    `int8.json` says whether the file is offered: if ONNX Runtime runs it faster than the fp32 file on this machine, if
-    it loses no more of val accuracy than the study's budget, and if no larger a share of the images gets another class
-    in a batch than alone. Raises UserError if the file fails a gate that is not in BUDGET_GATES.
+    `int8.json` contains the verdict. The file is offered if ONNX Runtime runs it faster than the fp32 file on this
+    machine, if it loses no more val accuracy than the study's budget, and if no more images than this share get another
+    class in a batch than alone. Raises UserError if the file fails a gate that is not in BUDGET_GATES.
     """
     study, export = experiment.study, experiment.study.export
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")

@@ -54,8 +54,8 @@ class Chain:
     def line(self, stage: PlannedStage) -> str:
         number = self.stages.index(stage) + 1
         doing = declaration(self.experiment, stage.name).doing
-        left = left_text(corrected(self.expected, self.taken))
-        return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {left} left"
+        remaining = left_text(corrected(self.expected, self.taken))
+        return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {remaining} left"
 
 
 def require_images_to_predict(experiment: Experiment) -> None:

@@ -92,7 +92,7 @@ def longest_path(arrows: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def direct_reads(stage: FlowStage, stages: Sequence[FlowStage]) -> list[str]:
-    """The stages that a stage reads, without those that it also reads through another stage."""
+    """The stages that a stage reads directly, and not also through another stage that it reads."""
     by_name = {other.name: other for other in stages}
 
     def upstream(name: str) -> set[str]:

@@ -90,7 +90,7 @@ def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
 
 
 def possible_geometries(study: Study, shapes: Shapes) -> Possible:
-    """The study's geometry where the study or the shapes of train decide, else those that probes compare.
+    """The study's geometry if the study or the shapes of train decide it, else the geometries that probes compare.
 
     Raises UserError as `named_geometry`.
     """
@@ -239,5 +239,5 @@ def probe_features(
 
 
 def geometry_settings(geometry: InputGeometry) -> dict[str, Any]:
-    """What of the geometry belongs into a fingerprint: nothing for the square crop, which earlier versions had."""
+    """The geometry's part of a fingerprint: nothing for the square crop, the only geometry of earlier versions."""
     return {} if geometry == SQUARE else {"geometry": [geometry.fit, geometry.aspect]}

@@ -35,8 +35,8 @@ def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, en
     }
     all_mistakes = mistakes(predictions["student"], manifest.targets(rows))
     worst, confusions = all_mistakes[:WORST], commonest_confusions(all_mistakes, CONFUSIONS)
-    shown = [*worst, *(mistake for pair in confusions for mistake in pair[:PER_CONFUSION])]
-    images = data_uris(experiment, rows.iloc[sorted({mistake.row for mistake in shown})])
+    on_page = [*worst, *(mistake for pair in confusions for mistake in pair[:PER_CONFUSION])]
+    images = data_uris(experiment, rows.iloc[sorted({mistake.row for mistake in on_page})])
 
     def cards(chosen: Sequence[Mistake]) -> list[Card]:
         return [

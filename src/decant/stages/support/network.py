@@ -65,7 +65,7 @@ def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) 
 
 
 def head_settings(settings: Training) -> dict[str, int]:
-    """What of the code that fits a head belongs into a fingerprint: nothing if the head is not fitted."""
+    """A fitted head's part of a fingerprint, the version of its code; nothing if the head is not fitted."""
     return {"head_version": HEAD_VERSION} if settings.fits_head else {}
 
 

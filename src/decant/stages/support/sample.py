@@ -15,7 +15,7 @@ from decant.data.sources.base import Found, Source
 
 # Neighbours are read together, because a row group of Parquet or a block of an archive is unpacked as a whole.
 RUNS, RUN_IMAGES = 24, 8  # positions in the source's order, images read at each
-DECODED = 8  # of all that are read: a large photo takes a third of a second
+DECODED = 8  # of the images that are read; decoding a large photo takes 0.3 s
 FALLBACK_DECODE_S, FALLBACK_PX = 0.01, 224  # if no image of the sample can be read
 
 

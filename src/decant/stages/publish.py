@@ -268,7 +268,10 @@ def write_submission(
     if partial:
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
-        raise UserError(f"the sample submission names {len(missing)} images that are missing, first {missing[0]}")
+        raise UserError(
+            f"the sample submission names {len(missing)} images that are missing, first {missing[0]}. Add them to the "
+            "images to predict, or remove their rows from the sample submission."
+        )
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])

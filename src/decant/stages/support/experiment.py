@@ -41,8 +41,8 @@ class Experiment:
     """A study with the folders that its stages read from and write to.
 
     runs, results: folders above the study's own. as_committed: nothing was overridden. may_measure: False while
-    planning; what a clock or a hub decides is then taken from the store alone. finished: the
-    stages that this process has resolved, by name. opened: the sources that this experiment and its copies have opened.
+    planning; what a clock or a hub decides is then taken from the store alone. finished: the stages that this process
+    has resolved, by name. opened: the sources that this experiment and its copies have opened.
     """
 
     study: Study

@@ -89,6 +89,7 @@ def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iter
 
 
 def active_names(experiment: Experiment, results: dict[str, StageResult]) -> list[str]:
+    """The active teachers; all teachers until the ensemble is finished."""
     if "ensemble" in results:
         return active_teachers(read_weights(results["ensemble"].folder))
     return list(experiment.study.teachers)

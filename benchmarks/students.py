@@ -7,7 +7,7 @@ to fp32 and int8, and all files are timed in turns. Finished trainings are kept.
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.benchmarking.referee import pinned, require_same_inputs
+from decant.benchmarking.referee import require_same_inputs, with_same_cache
 from decant.benchmarking.students import (
     STUDENT_COLUMNS,
     overrides,
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name not in known:
             raise UserError(f"{given.file} has no student {name!r}; {nearest(name, list(known))}")
 
-    with_same_pixels = pinned(variants_of(given, "students"))
+    with_same_pixels = with_same_cache(variants_of(given, "students"))
     experiments = {name: with_same_pixels(overrides(known[name])) for name in chosen}
     for name, experiment in experiments.items():
         require_same_inputs(f"student {name}", experiment, with_same_pixels(["student.mode=replay"]))

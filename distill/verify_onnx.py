@@ -143,10 +143,10 @@ def task_of(given: argparse.Namespace) -> Task:
     """The task for these options. Options have priority over the study's values."""
     if given.study is not None:
         try:
-            from decant.stages.support.verified_file import of_study  # not at the top: imports torch and more
+            from decant.stages.support.verified_file import study_file  # not at the top: imports torch and more
         except ModuleNotFoundError as error:
             raise UserError(f"--study needs all of decant's packages ({error}); give --data instead") from None
-        study = of_study(given.study, given.file, given.data, given.runs, given.split)
+        study = study_file(given.study, given.file, given.data, given.runs, given.split)
         budget = study.budget if given.budget is None else given.budget
         return Task(study.file, given.checkpoint or study.checkpoint, given.fp32 or study.fp32, budget, study.images)
     budget = BUDGET_POINTS if given.budget is None else given.budget

@@ -81,7 +81,7 @@ def test_every_change_of_the_files_in_the_checkout_is_a_study(path: Path) -> Non
         ("study: micro\nteacher: {recipe: micro_convnext}", "changes is missing"),
         (FILE.replace("recipe: micro_convnext, ", ""), "teacher.recipe is missing"),
         (FILE.replace("higher rate:", "none:"), "the change none is always there"),
-        ("study: micro\nteacher: [1]\nchanges: {a: {}}", "teacher and changes are mappings"),
+        ("study: micro\nteacher: [1]\nchanges: {a: {}}", "teacher must map keys to values"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, message: str) -> None:

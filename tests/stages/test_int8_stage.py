@@ -124,14 +124,16 @@ def again(chain: Chain, monkeypatch: pytest.MonkeyPatch, budget: float, gates: d
 
 
 def test_a_file_over_its_budget_is_made_and_not_offered(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "timed", lambda *_: stage.Speedup(2.0, 1.0, 2.0))
+    monkeypatch.setattr(stage, "measured_speedup", lambda *_: stage.Speedup(2.0, 1.0, 2.0))
     made = again(chain, monkeypatch, 7.0, {"accuracy": False})
     assert not stage.is_offered(made.folder) and "not offered" in stage.offer_line(made.folder)
 
 
 def test_other_timed_calls_give_another_verdict(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
-    monkeypatch.setattr(stage, "timed", lambda *given: timed.append(given[-1]) or stage.Speedup(2.0, 1.0, 2.0))
+    monkeypatch.setattr(
+        stage, "measured_speedup", lambda *given: timed.append(given[-1]) or stage.Speedup(2.0, 1.0, 2.0)
+    )
     benchmark = chain.experiment.study.benchmark.model_copy(update={"latency_calls": 7})
     study = chain.experiment.study.model_copy(update={"benchmark": benchmark})
     stage_result(dataclasses.replace(chain.experiment, study=study), "int8")

@@ -14,14 +14,17 @@ from decant.stages.support.resolve import stage_result
 from decant.study_files import read_yaml
 from decant.workspace import record_of
 
-OF_STUDY = "study."  # of a key: it belongs to the study, not to the teacher
+OF_STUDY = "study."  # prefix of a key that belongs to the study, not to the teacher
 UNCHANGED = "none"  # the change of the trainings that all others are compared with
 KEYS = ("study", "teacher", "changes")
 
 
 @dataclass(frozen=True)
 class Ablations:
-    """study: its name or file. teacher: keys with values, also `recipe`. changes: name -> keys with other values."""
+    """The content of a file of `research/ablations/`.
+
+    study: its name or file. teacher: keys with values, also `recipe`. changes: name -> keys with other values.
+    """
 
     study: str
     teacher: Mapping[str, Any]
@@ -37,7 +40,7 @@ def read_ablations(path: Path) -> Ablations:
         raise UserError(f"{path}: {key} is missing")
     teacher, changes = content["teacher"], content["changes"]
     if not isinstance(teacher, dict) or not isinstance(changes, dict):
-        raise UserError(f"{path}: teacher and changes are mappings, of keys to values and of names to mappings")
+        raise UserError(f"{path}: teacher must map keys to values, and changes must map names to such mappings")
     if "recipe" not in teacher:
         raise UserError(f"{path}: teacher.recipe is missing; name a file of research/recipes")
     if UNCHANGED in changes:
@@ -70,16 +73,16 @@ def teacher_of(seed: int) -> str:
 
 
 def ablation_rows(experiments: Mapping[str, Experiment], study: str, seeds: int) -> Iterator[dict[str, object]]:
-    """Yield a row of `ablations.csv` per training, one seed after the other; what is trained is kept.
+    """Yield a row of `ablations.csv` per training, one seed after the other; finished trainings are kept.
 
     experiments: change -> the study with it, from `overrides`.
     """
     for seed in range(seeds):
         for change, experiment in experiments.items():
-            yield {"study": study, "change": change, "seed": seed, **scored(experiment, teacher_of(seed))}
+            yield {"study": study, "change": change, "seed": seed, **trained_scores(experiment, teacher_of(seed))}
 
 
-def scored(experiment: Experiment, name: str) -> dict[str, object]:
+def trained_scores(experiment: Experiment, name: str) -> dict[str, object]:
     """Train a teacher and score it on val and test, without test-time augmentation."""
     trained = stage_result(experiment, f"teachers/{name}")
     val, test = (teacher_scores(experiment, name, split, tta=False) for split in ("val", "test"))
@@ -92,7 +95,7 @@ def scored(experiment: Experiment, name: str) -> dict[str, object]:
 
 
 def merged(earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]) -> list[Any]:
-    """The rows of an earlier table, replaced by `rows` where these are of the same study, change and seed."""
+    """The rows of an earlier table, replaced by those of `rows` with the same study, change and seed."""
     return list({training_of(row): row for row in [*earlier, *rows]}.values())
 
 

@@ -1,4 +1,4 @@
-"""How much cleaning harms and helps, on data whose wrong labels are known or where people judged the labels."""
+"""Harm and benefit of cleaning, on data whose wrong labels are known or whose labels were judged by people."""
 
 import csv
 import json
@@ -31,10 +31,10 @@ Row = dict[str, Any]
 
 
 def toy_vehicles_rows(experiment: Experiment) -> Iterator[Row]:
-    """Rows for drawn vehicles: with the planted wrong labels, and with the true label in each of their places."""
+    """Rows for drawn vehicles: with the planted wrong labels, and with true labels instead."""
     study, drawn = experiment.study, experiment.workspace.store / "toy_vehicles"
     folder = toy_vehicles_folder(study.data, drawn, study.seed)
-    manifest, *looks = looked_at(experiment)
+    manifest, *looks = manifest_with_looks(experiment)
     with (folder / "truth.csv").open(encoding="utf-8", newline="") as file:
         true = {row["path"]: row["true_label"] for row in csv.DictReader(file) if row["true_label"]}
     for name, labels in (("planted", {}), ("true", true)):
@@ -45,7 +45,7 @@ def toy_vehicles_rows(experiment: Experiment) -> Iterator[Row]:
 def cifar10_rows(experiment: Experiment) -> Iterator[Row]:
     """Rows for CIFAR-10: true labels and votes of people; labels of one and of three annotators; five networks."""
     folder = experiment.data_root / experiment.study.data.path
-    manifest, *looks = looked_at(experiment)
+    manifest, *looks = manifest_with_looks(experiment)
     columns = pq.read_table(folder / "train.parquet", columns=["label", *HUMAN_COLUMNS]).to_pydict()
 
     def labels_of(column: str) -> dict[str, str]:
@@ -60,12 +60,13 @@ def cifar10_rows(experiment: Experiment) -> Iterator[Row]:
 
 
 def study_rows(experiment: Experiment) -> Iterator[Row]:
-    """One row for a study's own labels, of which nobody knows which are wrong."""
-    manifest, *looks = looked_at(experiment)
+    """One row for a study's own labels, whose errors are unknown."""
+    manifest, *looks = manifest_with_looks(experiment)
     yield {"labels": "given", **cleaned_row(clean_manifest(experiment.study, manifest, *looks))}
 
 
-def looked_at(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
+def manifest_with_looks(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
+    """The manifest before cleaning, the looks of its readable images, and the index of their rows."""
     manifest = read_manifest(inputs_of(experiment, "clean").folder("manifest") / "manifest.parquet").main()
     return (manifest, *look(experiment, manifest.rows, encoder_geometry(experiment.study, manifest)))
 
@@ -73,25 +74,25 @@ def looked_at(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
 def relabelled(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:
     """The manifest with other labels for the labelled rows whose path has one."""
     rows = manifest.rows.copy()
-    other = rows["path"].map(dict(labels))
-    replaced = rows["given_label"].notna() & other.notna()
+    new_labels = rows["path"].map(dict(labels))
+    replaced = rows["given_label"].notna() & new_labels.notna()
     for column in ("given_label", "label"):
-        rows[column] = rows[column].where(~replaced, other)
+        rows[column] = rows[column].where(~replaced, new_labels)
     return Manifest(rows, manifest.classes)
 
 
 def cleaned_row(cleaned: Cleaned, true: Mapping[str, str] | None = None) -> Row:
-    """The cells of train. true: path -> true label, if known."""
+    """The cells for the labels of train. true: path -> true label, if known."""
     rows = cleaned.manifest.rows
     train = rows[(rows["split"] == "train") & rows["given_label"].notna() & ~rows["reason"].str.startswith("broken")]
     wrong = None
     if true is not None:
         wrong = set(train["id"][train["given_label"] != train["path"].map(true)])
     dropped = train["action"] == "drop"
-    lost = (train["weight"] == 0) | (train["label"] != train["given_label"])
+    distrusted = (train["weight"] == 0) | (train["label"] != train["given_label"])
     return {
         **judged_cells(cleaned.judged["train"], wrong),
-        "weight_lost": float((lost & ~dropped).mean()),
+        "weight_lost": float((distrusted & ~dropped).mean()),
         "set_aside": float(dropped.mean()),
     }
 
@@ -106,7 +107,7 @@ def networks_row(path: Path) -> Row:
 
 
 def judged_cells(judged: JudgedLabels, wrong: set[str] | None) -> Row:
-    """Estimates and numbers of suspects as shares of the labels; precision and recall of what is suggested."""
+    """Estimates and numbers of suspects as shares of the labels; precision and recall of the suggested ones."""
     n, noise = judged.noise.n, judged.noise
     row: Row = {
         "images": n,
@@ -135,10 +136,11 @@ def estimate_cells(name: str, estimate: NoiseRate | None) -> Row:
 
 
 def vote_cells(cleaned: Cleaned, path: Path) -> Row:
-    """How many suspects in test people voted on, and the share whose given label most of the voters confirm."""
+    """The number of suspects in test with votes of people, and the share whose given label a majority confirms."""
     votes = {
         f"test.parquet#{vote['id']}": vote["mturk"]["given"] for vote in json.loads(path.read_text(encoding="utf-8"))
     }
     paths = cleaned.manifest.rows.set_index("id")["path"]
-    given = [votes[name] for name in paths[cleaned.judged["val_and_test"].suspects["id"]] if name in votes]
-    return {"voted": len(given), "confirmed": float(np.mean([count >= MAJORITY for count in given])) if given else None}
+    confirmations = [votes[name] for name in paths[cleaned.judged["val_and_test"].suspects["id"]] if name in votes]
+    confirmed = float(np.mean([count >= MAJORITY for count in confirmations])) if confirmations else None
+    return {"voted": len(confirmations), "confirmed": confirmed}

@@ -24,14 +24,14 @@ from decant.stages.support.resolve import stage_result
 from decant.study_reading import load_study
 from decant.tracking import progress
 
-SHARE = 0.95  # of val, accepted beside the share that the file accepts
+SHARE = 0.95  # accepted share of val, beside the share that the file accepts
 BATCH = 32
 COMPARED = ("val", "test", "foreign")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """For n images: probabilities [n, K], log sums [n], accepted [n] of the file; the checkpoint's features [n, D]."""
+    """For n images: the file's probabilities [n, K], log sums and accepted [n]; the checkpoint's features [n, D]."""
 
     ids: list[str]
     probabilities: np.ndarray
@@ -73,16 +73,16 @@ def foreign_rows(
     for images in foreign:
         sets = {**known, "foreign": outputs(file, checkpoint, drawn_images(experiment, images, limit))}
         scores = scores_of(sets, neighbours)
-        found = [foreign_row(name, values, right, share) for name, values in scores.items() for share in shares]
-        found.append(refusals("accept", {name: sets[name].accepted for name in COMPARED}, right))
-        rows += [{"study": experiment.study.name, "foreign": images.name, **row} for row in found]
+        image_rows = [foreign_row(name, values, right, share) for name, values in scores.items() for share in shares]
+        image_rows.append(refusals("accept", {name: sets[name].accepted for name in COMPARED}, right))
+        rows += [{"study": experiment.study.name, "foreign": images.name, **row} for row in image_rows]
     return rows
 
 
-def right_predictions(found: Outputs, classes: Sequence[str], labels: Mapping[str, str]) -> np.ndarray:
+def right_predictions(outputs: Outputs, classes: Sequence[str], labels: Mapping[str, str]) -> np.ndarray:
     """bool [n]: whether the most probable class is the image's label. labels: id -> class name."""
-    predicted = found.probabilities.argmax(axis=1)
-    return np.array([classes[best] == labels[id_] for id_, best in zip(found.ids, predicted, strict=True)])
+    predicted = outputs.probabilities.argmax(axis=1)
+    return np.array([classes[best] == labels[id_] for id_, best in zip(outputs.ids, predicted, strict=True)])
 
 
 def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[str, np.ndarray]]:
@@ -90,14 +90,14 @@ def scores_of(sets: Mapping[str, Outputs], neighbours: int) -> dict[str, dict[st
     train = sets["train"].features
     compared = {name: sets[name] for name in COMPARED}
     return {
-        "top_probability": {name: top_probability(of.probabilities) for name, of in compared.items()},
-        "energy": {name: of.log_sums for name, of in compared.items()},
-        "neighbour": {name: neighbour_score(of.features, train, neighbours) for name, of in compared.items()},
+        "top_probability": {name: top_probability(outputs.probabilities) for name, outputs in compared.items()},
+        "energy": {name: outputs.log_sums for name, outputs in compared.items()},
+        "neighbour": {name: neighbour_score(outputs.features, train, neighbours) for name, outputs in compared.items()},
     }
 
 
 def outputs(file: OnnxClassifier, checkpoint: Checkpoint, images: Iterable[tuple[str, np.ndarray]]) -> Outputs:
-    """What file and checkpoint give for images (id, uint8 [H, W, 3]), each decoded once."""
+    """The outputs of file and checkpoint for images (id, uint8 [H, W, 3])."""
     ids, probabilities, logits, accepted, features = [], [], [], [], []
     size = height_width(checkpoint.preprocessing.input_px)
     classifier = for_inference(checkpoint.classifier, torch.device("cpu"), size)
@@ -123,8 +123,8 @@ def drawn_images(experiment: Experiment, foreign: ForeignImages, limit: int) -> 
     unknown = [name for name in foreign.classes if name not in other.source.classes]
     if unknown:
         raise UserError(f"{foreign.study} has no class {unknown[0]!r}; {nearest(unknown[0], other.source.classes)}")
-    found = [item for item in other.source.list_images() if not item.problem]
-    paths = sorted(item.path for item in found if not foreign.classes or item.given_label in foreign.classes)
+    readable = [item for item in other.source.list_images() if not item.problem]
+    paths = sorted(item.path for item in readable if not foreign.classes or item.given_label in foreign.classes)
     generator = np.random.default_rng(derived_seed(experiment.study.seed, "foreign", foreign.name))
     chosen = [paths[row] for row in np.sort(generator.permutation(len(paths))[:limit])]
     for path, content in progress(other.source.contents(chosen), f"reading {foreign.name}", len(chosen), "images"):

@@ -1,4 +1,4 @@
-"""Sends hostile requests to a running server, many at once with a good one after each, and judges the answers."""
+"""Send hostile requests to a running server, many at once with a good one after each, and check the responses."""
 
 import json
 import socket
@@ -18,13 +18,13 @@ from decant.export.runtime import OnnxClassifier
 HOSTILE_COLUMNS = (
     "kind", "requests", "refused", "answered", "failed", "statuses", "good_answered", "peak_rss_mb",
 )  # fmt: skip
-PATIENCE_S = 90.0
-AT_ONCE = 16
+PATIENCE_S = 90.0  # to wait for a response
+AT_ONCE = 16  # connections
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request. status: 0 if there was no answer. fault: "" if the answer is as it must be."""
+    """The result of a request. status: 0 without a response. fault: what is wrong with the response, else ""."""
 
     kind: str
     status: int
@@ -59,15 +59,15 @@ def run_hostile(
 
 
 def sent(port: int, request: bytes) -> socket.socket:
-    """A connection on which the request was sent, or the part of it that the server took."""
+    """A connection over which the request was sent, or the part of it that the server accepted."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-    with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was sent; the answer can be read
+    with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was sent; the response can be read
         connection.sendall(request)
     return connection
 
 
 def received(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of the answer; 0 and nothing if there is none."""
+    """Status and body of the response; 0 and no bytes without one."""
     content = b""
     with connection, suppress(OSError):
         while part := connection.recv(65536):
@@ -78,7 +78,7 @@ def received(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def fault_of(hostile: Hostile, status: int, body: bytes, classifier: OnnxClassifier) -> str:
-    """Why the answer is not what it must be; "" if it is."""
+    """What is wrong with the response; "" if nothing is."""
     if 400 <= status < 500:
         return "" if has_reason(body) else f"{status} without a reason"
     if status != 200:
@@ -91,17 +91,17 @@ def fault_of(hostile: Hostile, status: int, body: bytes, classifier: OnnxClassif
 
 
 def has_reason(body: bytes) -> bool:
-    """Whether the body has a reason: one of the app's JSON, or a text of waitress."""
+    """True if the body contains a reason: in the app's JSON, or as a text of waitress."""
     try:
-        answer = json.loads(body)
+        response = json.loads(body)
     except ValueError:
         return len(body.split()) > 3
-    return bool(answer.get("reason") or answer.get("error") or answer["predictions"][0]["reason"])
+    return bool(response.get("reason") or response.get("error") or response["predictions"][0]["reason"])
 
 
-def is_right(answer: tuple[int, Mapping[str, Any]], classifier: OnnxClassifier, expected: np.ndarray) -> bool:
-    """Whether the answer has these probabilities."""
-    status, content = answer
+def is_right(response: tuple[int, Mapping[str, Any]], classifier: OnnxClassifier, expected: np.ndarray) -> bool:
+    """True if the response has the probabilities `expected`, [K]."""
+    status, content = response
     if status != 200:
         return False
     shares = {entry["class"]: entry["probability"] for entry in content["predictions"][0]["classes"]}
@@ -109,7 +109,7 @@ def is_right(answer: tuple[int, Mapping[str, Any]], classifier: OnnxClassifier, 
 
 
 def hostile_rows(outcomes: Sequence[Outcome], peak_rss_mb: float) -> list[dict[str, object]]:
-    """One row per kind with HOSTILE_COLUMNS, and one for all, which has the memory."""
+    """One row per kind, and one for all, which has the memory; keys are HOSTILE_COLUMNS."""
     kinds = [*dict.fromkeys(outcome.kind for outcome in outcomes), "all"]
     rows: list[dict[str, object]] = []
     for kind in kinds:

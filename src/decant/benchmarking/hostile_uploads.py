@@ -1,7 +1,7 @@
 """Requests that a server must survive: damaged and forged images, bombs, wrong types, broken HTTP and slow clients.
 
-Each must be refused with a status 4xx and a reason, or, where the bytes are an image after all, have the answer that
-Python has for them.
+Each must be refused with a status 4xx and a reason, or, where the bytes are an image after all, be answered with the
+same prediction as in Python.
 """
 
 import gzip
@@ -25,8 +25,8 @@ Draw = np.random.Generator
 class Hostile:
     """A request as it goes over the connection.
 
-    request: all of its bytes, or those after which the client falls silent if `slow`. image: the bytes that the answer
-    is about, if they may be an image; an answer for them must be right. None: it must be refused.
+    request: all of its bytes, or those after which the client stops sending if `slow`. image: the uploaded bytes,
+    if they may be an image; a prediction for them must be right. None: the request must be refused.
     """
 
     kind: str
@@ -49,7 +49,7 @@ def truncated(draw: Draw, turn: int) -> Hostile:
 
 
 def corrupt(draw: Draw, turn: int) -> Hostile:
-    """Some bytes behind the first few are others."""
+    """Images in which some bytes after the first few are replaced."""
     content = bytearray(photo(draw, FORMATS[turn % len(FORMATS)]))
     for position in draw.integers(4, len(content), 1 + turn % 20):
         content[position] = int(draw.integers(256))
@@ -57,11 +57,11 @@ def corrupt(draw: Draw, turn: int) -> Hostile:
 
 
 def bomb(draw: Draw, turn: int) -> Hostile:
-    """Small files with very many pixels, declared or real, and a text that unpacks to much."""
-    huge = zlib.compress(bytes(3 * 9000 * 9000 // 4), 9)
+    """Small files with very many pixels, declared or real, and a text that is large when unpacked."""
+    packed_pixels = zlib.compress(bytes(3 * 9000 * 9000 // 4), 9)
     contents: Sequence[Callable[[], bytes]] = (
         lambda: png(100_000, 100_000, b""),
-        lambda: png(9000, 9000, huge),
+        lambda: png(9000, 9000, packed_pixels),
         lambda: b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6) + b";",
         lambda: jpeg_of_size(photo(draw, "JPEG"), 65_500, 65_500),
         lambda: icon_with(png(20_000, 20_000, b"")),
@@ -82,7 +82,7 @@ def long_side(draw: Draw, turn: int) -> Hostile:
 
 
 def polyglot(draw: Draw, turn: int) -> Hostile:
-    """Files that are two things at once."""
+    """Files that look like two formats at once."""
     script = b"<script>alert(1)</script>"
     jpeg, gif = photo(draw, "JPEG"), photo(draw, "GIF")
     contents = (
@@ -132,7 +132,7 @@ def empty(draw: Draw, turn: int) -> Hostile:
 
 
 def huge_name(draw: Draw, turn: int) -> Hostile:
-    """Names that are long or lead elsewhere; the image itself is in order."""
+    """File names that are long or point to other folders; the image itself is valid."""
     names = (
         "x" * 100_000 + ".jpg",
         "../../etc/passwd",
@@ -148,13 +148,13 @@ def huge_name(draw: Draw, turn: int) -> Hostile:
 
 def too_much(draw: Draw, turn: int) -> Hostile:
     """More files, fields or bytes than allowed."""
-    small = photo(draw, "JPEG")
+    content = photo(draw, "JPEG")
     requests: Sequence[Callable[[], bytes]] = (
-        lambda: multipart([("file", "a.jpg", small)] * 50),
+        lambda: multipart([("file", "a.jpg", content)] * 50),
         lambda: multipart([(f"f{number}", "", b"") for number in range(3000)]),
         lambda: post("/predict", bytes(25_000_000), "image/jpeg"),
         lambda: post("/predict", b"", "image/jpeg", length=10**15),
-        lambda: multipart([("model", "", b"x" * 900_000), ("file", "a.jpg", small)]),
+        lambda: multipart([("model", "", b"x" * 900_000), ("file", "a.jpg", content)]),
         lambda: post("/v1/models/any:predict", b'{"instances": [' + b"[]," * 5_000_000 + b"[]]}", "application/json"),
     )
     return Hostile("too much", requests[turn % len(requests)]())
@@ -178,7 +178,7 @@ def broken_http(draw: Draw, turn: int) -> Hostile:
 
 
 def forged_json(draw: Draw, turn: int) -> Hostile:
-    """Requests of the two protocols that ask for too much, or for nonsense."""
+    """Requests of the two protocols with too much or with impossible content."""
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 2**31, 2**31, 3], "data": [1]}
     bodies = (
         b"[" * 500_000,
@@ -197,9 +197,9 @@ def forged_json(draw: Draw, turn: int) -> Hostile:
 
 def odd_metadata(draw: Draw, turn: int) -> Hostile:
     """Photos with damaged or nonsensical EXIF, which does not affect their pixels."""
-    values = (0, 9, 65535, 3)
+    orientations = (0, 9, 65535, 3)
     exif = Image.Exif()
-    exif[0x0112] = values[turn % len(values)]
+    exif[0x0112] = orientations[turn % len(orientations)]
     block = exif.tobytes()
     if turn % 2:
         block = block[:-4] + bytes(draw.integers(0, 256, 60_000, dtype=np.uint8))
@@ -260,8 +260,8 @@ def icon_with(inner: bytes) -> bytes:
 
 def jpeg_of_size(whole: bytes, width: int, height: int) -> bytes:
     """The JPEG with another size in its frame header."""
-    at = whole.index(b"\xff\xc0") + 5
-    return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
+    position = whole.index(b"\xff\xc0") + 5
+    return whole[:position] + struct.pack(">HH", height, width) + whole[position + 4 :]
 
 
 def multipart(parts: Sequence[tuple[str, str, bytes]]) -> bytes:
@@ -272,8 +272,8 @@ def multipart(parts: Sequence[tuple[str, str, bytes]]) -> bytes:
 def multipart_body(parts: Sequence[tuple[str, str, bytes]]) -> bytes:
     body = b""
     for field, name, content in parts:
-        shown = f'; filename="{name}"' if name else ""
-        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{shown}\r\n\r\n'.encode()
+        file_name = f'; filename="{name}"' if name else ""
+        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"{file_name}\r\n\r\n'.encode()
         body += content + b"\r\n"
     return body + f"--{BOUNDARY}--\r\n".encode()
 

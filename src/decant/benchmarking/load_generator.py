@@ -1,9 +1,9 @@
-"""A separate program that keeps a server busy over many connections and prints the time of each answer.
+"""A separate program that keeps a server busy over many connections and prints the time of each response.
 
     python -m decant.benchmarking.load_generator '{"port": 8000, "connections": 32, "seconds": 60, "folder": "photos"}'
 
-With `rate`, it sends that many requests per second to a server within itself that answers at once: it then takes the
-processor time that it takes under load, while another program is measured. It prints one JSON object.
+With `rate`, it sends that many requests per second to a server within itself that responds at once: it then needs as
+much processor time as under load, while another program is measured. It prints one JSON object.
 """
 
 import json
@@ -22,7 +22,7 @@ WAIT_S = 60.0
 
 @dataclass
 class Load:
-    """What the connections have measured so far. ms: time of each answer with status 200. errors: other answers."""
+    """What the connections have measured so far. ms: time of each response with status 200. errors: other responses."""
 
     ends: float
     pause_s: float
@@ -55,13 +55,13 @@ def request_of(image: bytes) -> bytes:
 
 
 def ask(port: int, requests: list[bytes], load: Load) -> None:
-    """Send the requests in turn over one connection, each after the answer to the one before."""
+    """Send the requests in turn over one connection, each after the response to the previous one."""
     number = 0
     with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as connection:
         while (began := time.monotonic()) < load.ends:
             try:
                 connection.sendall(requests[number % len(requests)])
-                status = answered(connection)
+                status = response_status(connection)
             except (OSError, ValueError):
                 load.errors += 1
                 return
@@ -73,8 +73,8 @@ def ask(port: int, requests: list[bytes], load: Load) -> None:
             time.sleep(max(0.0, began + load.pause_s - time.monotonic()) if load.pause_s else 0)
 
 
-def answered(connection: socket.socket) -> int:
-    """Read one whole answer; its status. Raises ValueError if the connection ends before."""
+def response_status(connection: socket.socket) -> int:
+    """Read one whole response and return its status. Raises ValueError if the connection ends before."""
     content = b""
     while b"\r\n\r\n" not in content:
         content += received(connection)
@@ -94,7 +94,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def started_sink() -> int:
-    """The port of a server in threads of this process that answers every request at once."""
+    """The port of a server in threads of this process that responds to every request at once."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
 
     def serve() -> None:
@@ -108,7 +108,7 @@ def started_sink() -> int:
 
 
 def swallow(connection: socket.socket) -> None:
-    """Read requests and answer each."""
+    """Read requests and respond to each."""
     with connection:
         content = b""
         while part := connection.recv(READ_BYTES):

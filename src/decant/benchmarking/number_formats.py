@@ -86,8 +86,8 @@ def files_of_formats(
     network = network_graph(checkpoint.classifier, checkpoint.preprocessing.input_px)
     for name, make in makers(experiment, manifest, checkpoint, network).items():
         files[name] = folder / f"{name.replace(' ', '_')}.onnx"
-        whole = full_graph(make(), checkpoint.preprocessing, temperature)
-        write_bytes(files[name], sealed(whole, "full", checkpoint, temperature, {}))
+        graph = full_graph(make(), checkpoint.preprocessing, temperature)
+        write_bytes(files[name], sealed(graph, "full", checkpoint, temperature, {}))
     if importlib.util.find_spec("onnxslim"):
         import onnxslim
 
@@ -101,7 +101,7 @@ def files_of_formats(
 def makers(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, network: onnx.ModelProto
 ) -> dict[str, Callable[[], onnx.ModelProto]]:
-    """Format -> a function that returns the bare network in it."""
+    """Format -> a function that returns the bare network in that format."""
     images, seed = experiment.study.export.calibration_images, calibration_seed(experiment)
 
     def quantised(options: dict[str, Any]) -> onnx.ModelProto:
@@ -117,7 +117,7 @@ def makers(
 
 
 def whole_batches(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The batches of CALIBRATION_BATCH images. Raises UserError if there is none."""
+    """Yield the batches that have CALIBRATION_BATCH images. Raises UserError if there is none."""
     any_batch = False
     for batch in batches:
         if len(batch) == CALIBRATION_BATCH:
@@ -126,12 +126,12 @@ def whole_batches(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     if not any_batch:
         raise UserError(
             f"calibration by percentile needs at least {CALIBRATION_BATCH} images of train; raise "
-            "export.calibration_images, or take a study with more images"
+            "export.calibration_images, or use a study with more images"
         )
 
 
 def val_logits(experiment: Experiment, manifest: Manifest, file: Path) -> np.ndarray:
-    """Logits [n, K] of val from the image files, in the order of its rows."""
+    """The file's logits [n, K] of the images of val, in the order of its rows."""
     ids, _, logits = onnx_predictions(experiment, manifest, "val", file)
     position = {id_: row for row, id_ in enumerate(ids)}
     return logits[[position[id_] for id_ in manifest.of_split("val")["id"]]]

@@ -33,7 +33,7 @@ Make = Callable[[Sequence[str]], Experiment]  # the study with further `key=valu
 
 @dataclass(frozen=True)
 class Arm:
-    """stage: `student` or `student_alone`. overrides: of the study."""
+    """A way to train the student. stage: `student` or `student_alone`. overrides: of the study."""
 
     stage: str
     overrides: Overrides
@@ -51,7 +51,7 @@ def arms_of(study: Study, unlabelled: int) -> dict[str, Arm]:
         STUDENT: Arm(STUDENT, ["student.mode=replay", *labelled]),
         ALONE: Arm(ALONE, []),
         "label_smoothing": Arm(ALONE, [f"student.label_smoothing={SMOOTHING}"]),
-        "self_distillation": Arm(STUDENT, ["student.mode=replay", *labelled, *its_own_teacher(study.student)]),
+        "self_distillation": Arm(STUDENT, ["student.mode=replay", *labelled, *self_teacher(study.student)]),
         "online": Arm(STUDENT, ["student.mode=online", *labelled]),
         "frozen": Arm(STUDENT, ["student.mode=frozen", *labelled]),
     }
@@ -63,25 +63,25 @@ def arms_of(study: Study, unlabelled: int) -> dict[str, Arm]:
     return arms
 
 
-def its_own_teacher(student: Student) -> Overrides:
-    """The student's network and training as the only teacher."""
+def self_teacher(student: Student) -> Overrides:
+    """Overrides that make the student's own network and training the only teacher."""
     shared = student.model_dump(mode="json", include=set(Training.model_fields))
     return [f"teachers={json.dumps({SELF: shared})}", "ensemble.pooling=equal"]
 
 
-def pinned(make: Make) -> Make:
-    """`make` with the pixel cache of the plain study, so that all arms see the same pixels whatever their networks."""
+def with_same_cache(make: Make) -> Make:
+    """`make` with the cache size of the plain study, so that all arms see the same pixels whatever their networks."""
     pixels = PixelCache(stage_result(make([]), "pixels").folder).levels[0].shape[1:3]
     return lambda words: make([f"data.cache_px={json.dumps(list(map(int, pixels)))}", *words])
 
 
 def require_same_inputs(name: str, experiment: Experiment, plain: Experiment) -> None:
     """Raise UserError if the networks of an arm or a student would see other pixels or another part of an image."""
-    seen = [
-        (input_geometry(of, stage_result(of, "clean")), stage_result(of, "pixels").fingerprint)
-        for of in (experiment, plain)
+    inputs_seen = [
+        (input_geometry(compared, stage_result(compared, "clean")), stage_result(compared, "pixels").fingerprint)
+        for compared in (experiment, plain)
     ]
-    if seen[0] != seen[1]:
+    if inputs_seen[0] != inputs_seen[1]:
         raise UserError(
             f"{name}: its networks would change the geometry of the study's inputs, and all trainings with it; set "
             "geometry.fit and geometry.aspect in the study (its geometry.json has the values)"
@@ -95,21 +95,21 @@ def unlabelled_images(experiment: Experiment) -> int:
 
 
 class Referee:
-    """One comparison of arms. make: the study with further words. seeds: at most.
+    """One comparison of arms. make: returns the study with further overrides. seeds: how many at most.
 
-    trials: how many settings the student and its twin may try on val. The other arms with teachers take what the
-    student chose, those without what its twin chose.
+    trials: how many settings the student and its twin may try on val. Other arms with teachers get the setting that
+    the student chose, arms without teachers the twin's.
     """
 
     def __init__(self, make: Make, arms: Mapping[str, Arm], setting: str, trials: int, seeds: int) -> None:
-        self.make, self.setting, self.trials, self.seeds = pinned(make), setting, trials, seeds
+        self.make, self.setting, self.trials, self.seeds = with_same_cache(make), setting, trials, seeds
         self.arms = dict(arms)
         self.chosen: dict[str, Overrides] = {}
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Yield a row of `metrics.csv` per training, seed after seed; ends early when the verdict is known.
 
-        The student and its twin are trained first. A training that is finished is kept.
+        The student and its twin are trained first. Finished trainings are kept.
         """
         for kind in TRIED:
             self.chosen[kind] = self.tuned(kind)
@@ -123,32 +123,34 @@ class Referee:
                 return
 
     def different(self) -> list[str]:
-        """The arms without those that are the same study as an arm before: a twin that chose the smoothing of 0.1."""
-        seen: dict[tuple[str, str], str] = {}
+        """The arms, without those whose study equals an earlier arm's, such as a twin that chose a smoothing of 0.1."""
+        names: dict[tuple[str, str], str] = {}
         for name, arm in self.arms.items():
-            seen.setdefault((arm.stage, self.experiment(name, 0).study.model_dump_json()), name)
-        return list(seen.values())
+            names.setdefault((arm.stage, self.experiment(name, 0).study.model_dump_json()), name)
+        return list(names.values())
 
     def tuned(self, kind: str) -> Overrides:
-        """The setting of the arm `kind` that is best on val by the study's metric, of those that it may try."""
-        key, others = TRIED[kind]
+        """Overrides with the best setting of the arm `kind`, by the study's metric on val; none for one trial."""
+        key, further_values = TRIED[kind]
         arm = self.arms[kind]
         study = self.make(arm.overrides).study
-        values = list(dict.fromkeys([getattr(study.student, key), *others]))[: self.trials]
+        values = list(dict.fromkeys([getattr(study.student, key), *further_values]))[: self.trials]
         if len(values) == 1:
             return []
-        scored = {}
+        score_of = {}
         for value in values:
             experiment = self.make([*arm.overrides, f"student.{key}={json.dumps(value)}"])
-            on_val = teacher_scores(experiment, arm.stage, "val", tta=False)
-            scored[value] = on_val[study.metric], -on_val["nll"]
-        return [f"student.{key}={json.dumps(max(scored, key=scored.__getitem__))}"]
+            val_scores = teacher_scores(experiment, arm.stage, "val", tta=False)
+            score_of[value] = val_scores[study.metric], -val_scores["nll"]
+        return [f"student.{key}={json.dumps(max(score_of, key=score_of.__getitem__))}"]
 
     def experiment(self, name: str, seed: int) -> Experiment:
+        """The study of an arm with the chosen setting and one repetition of the training."""
         arm = self.arms[name]
         return self.make([*self.chosen[arm.stage], *arm.overrides, f"student.repetition={seed}"])
 
     def row(self, name: str, seed: int) -> dict[str, object]:
+        """The row of `metrics.csv` for one training, which is done if it is not finished."""
         experiment, stage = self.experiment(name, seed), self.arms[name].stage
         student, trained = experiment.study.student, stage_result(experiment, stage)
         history = pd.read_csv(trained.folder / "history.csv")
@@ -176,7 +178,7 @@ class Referee:
         }
 
     def difference(self, name: str, other: str, seeds: int) -> Difference:
-        """Of accuracy on test, over the first `seeds` seeds."""
+        """The difference of two arms' accuracy on test, over the first `seeds` seeds."""
         first = self.experiment(name, 0)
         manifest = read_manifest(stage_result(first, "clean").folder / "manifest.parquet")
         rows = manifest.of_split("test")
@@ -196,11 +198,11 @@ class Referee:
         return verdict(self.difference(STUDENT, ALONE, seeds))
 
     def comparisons(self, seeds: int) -> list[dict[str, object]]:
-        """A row of `comparisons.csv` for the student and each other arm; the one with its twin is the primary one."""
+        """A row of `comparisons.csv` per other arm, compared with the student; the row of the twin is primary."""
         rows = []
         for other in (name for name in self.arms if name != STUDENT):
-            found, primary = self.difference(STUDENT, other, seeds), other == ALONE
-            spent = teacher_seconds(self.experiment(STUDENT, 0)) / 60 if primary else None
+            difference, primary = self.difference(STUDENT, other, seeds), other == ALONE
+            teacher_minutes = teacher_seconds(self.experiment(STUDENT, 0)) / 60 if primary else None
             rows.append(
                 {
                     "setting": self.setting,
@@ -208,20 +210,20 @@ class Referee:
                     "other": other,
                     "primary": primary,
                     "seeds": seeds,
-                    "seeds_above_zero": int((found.of_seeds > 0).sum()),
-                    "accuracy_difference": found.mean,
-                    "accuracy_difference_low": found.low,
-                    "accuracy_difference_high": found.high,
+                    "seeds_above_zero": int((difference.of_seeds > 0).sum()),
+                    "accuracy_difference": difference.mean,
+                    "accuracy_difference_low": difference.low,
+                    "accuracy_difference_high": difference.high,
                     "level": level_of_looks(self.seeds),
-                    "teacher_minutes": spent,
-                    "points_per_teacher_minute": 100 * found.mean / spent if spent else None,
-                    "verdict": verdict(found) if primary else None,
+                    "teacher_minutes": teacher_minutes,
+                    "points_per_teacher_minute": 100 * difference.mean / teacher_minutes if teacher_minutes else None,
+                    "verdict": verdict(difference) if primary else None,
                 }
             )
         return rows
 
 
 def teacher_seconds(experiment: Experiment) -> float:
-    """What the student costs more than its twin: the training of the teachers and their stored labels."""
+    """Seconds that the student costs more than its twin: training the teachers and storing their labels."""
     stages = [f"{family}/{name}" for family in ("teachers", "soft_labels") for name in members(experiment, family)]
     return sum(float(record_of(stage_result(experiment, stage).folder)["seconds"]) for stage in stages)

@@ -29,18 +29,18 @@ class ServerProcess:
         return self.process.poll() is None
 
     def peak_rss_mb(self) -> float:
-        """The peak of its memory so far, in 10⁶ bytes (Linux)."""
+        """The server's peak memory so far, in 10⁶ bytes (Linux)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024 / MEGABYTE
 
     def predict(self, image: bytes) -> tuple[int, dict[str, Any]]:
-        """Send an image to /predict; returns status and answer, 0 and nothing if there is none."""
+        """Send an image to /predict and return status and JSON of the response; (0, {}) without a response."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", "/predict", image, {"Content-Type": "application/octet-stream"})
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
         except (HTTPException, OSError):
             return 0, {}
         finally:
@@ -73,7 +73,7 @@ def running_server(model: Path, options: Sequence[str] = (), name: str = "") -> 
 def port_of(process: subprocess.Popen[str]) -> int:
     """The port in the line `open http://127.0.0.1:PORT/` that the server prints."""
     assert process.stdout is not None
-    for line in process.stdout:  # they end if the process does
+    for line in process.stdout:  # ends with the process
         if line.startswith("open http://"):
             return int(line.split("/")[2].rpartition(":")[2])
     raise UserError("distill/serve.py did not start; its message is above")

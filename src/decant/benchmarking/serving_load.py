@@ -1,4 +1,4 @@
-"""The app under load, beside decoding and predicting the same images in one process without a server."""
+"""The app under load, compared with decoding and predicting the same images in one process without a server."""
 
 import json
 import os
@@ -28,21 +28,21 @@ LOAD_COLUMNS = (
 def load_row(model: Path, photos: Path, connections: int, seconds: float) -> dict[str, object]:
     """Measure the app with images in `photos` that are sent again and again; keys are LOAD_COLUMNS.
 
-    In both arms the load generator runs beside what is measured: first against the app as fast as it answers, then at
-    the same rate against itself, beside the bare loop. `bare_alone_per_second` is the loop without the generator.
+    The load generator runs during both measurements: first it sends to the app, as fast as the app responds, then at
+    the same rate to itself, beside the bare loop. `bare_alone_per_second` is the loop without the generator.
     """
     images = [path.read_bytes() for path in sorted(photos.iterdir())]
+    options = {"connections": connections, "folder": str(photos)}
     with running_server(model) as server:
         server.predict(images[0])
         first_answer_s = time.monotonic() - server.started
         page_kb = page_bytes(server) / 1000
         warm_up(server, images)
-        load = finished({"port": server.port, "connections": connections, "seconds": seconds, "folder": str(photos)})
+        load = generated_load({**options, "port": server.port, "seconds": seconds})
         peak_rss_mb = server.peak_rss_mb()
     rate = len(load["ms"]) / load["seconds"]
-    alone = bare_rate(model, images, seconds / 4)
-    dry = {"rate": max(rate, 1.0), "connections": connections, "seconds": seconds + 5, "folder": str(photos)}
-    with generator(dry):
+    bare_alone = bare_rate(model, images, seconds / 4)
+    with generator({**options, "rate": max(rate, 1.0), "seconds": seconds + 5}):
         time.sleep(1)
         bare = bare_rate(model, images, seconds)
     p50, p90, p99 = np.percentile(load["ms"], (50, 90, 99)).tolist() if load["ms"] else (np.nan,) * 3
@@ -53,7 +53,7 @@ def load_row(model: Path, photos: Path, connections: int, seconds: float) -> dic
         "errors": load["errors"],
         "requests_per_second": rate,
         "bare_per_second": bare,
-        "bare_alone_per_second": alone,
+        "bare_alone_per_second": bare_alone,
         "to_bare": rate / bare,
         "p50_ms": p50,
         "p90_ms": p90,
@@ -78,21 +78,22 @@ def bare_rate(model: Path, images: list[bytes], seconds: float) -> float:
 
 
 def warm_up(server: ServerProcess, images: list[bytes]) -> None:
-    """Untimed requests."""
+    """Send each image once, untimed."""
     for image in images:
         server.predict(image)
 
 
 def page_bytes(server: ServerProcess) -> int:
-    """The page with everything that it loads."""
-    page = got(server, "/")
+    """Bytes of the page and of everything that it loads."""
+    page = get(server, "/")
     addresses = set(re.findall(rb'(?:src|href)="((?:static|samples)/[^"]+)"', page))
-    parts = [got(server, "/" + address.decode().replace("&amp;", "&")) for address in addresses]
+    parts = [get(server, "/" + address.decode().replace("&amp;", "&")) for address in addresses]
     modules = {name for part in parts for name in re.findall(rb"from '\./([\w.]+)'", part)}
-    return len(page) + sum(map(len, parts)) + sum(len(got(server, f"/static/{name.decode()}")) for name in modules)
+    return len(page) + sum(map(len, parts)) + sum(len(get(server, f"/static/{name.decode()}")) for name in modules)
 
 
-def got(server: ServerProcess, address: str) -> bytes:
+def get(server: ServerProcess, address: str) -> bytes:
+    """The body of the response to a GET request."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", address)
     content = connection.getresponse().read()
@@ -113,8 +114,8 @@ def generator(options: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def finished(options: dict[str, Any]) -> dict[str, Any]:
-    """What the generator printed at its end."""
+def generated_load(options: dict[str, Any]) -> dict[str, Any]:
+    """The JSON that the load generator prints at its end."""
     with generator(options) as process:
         printed, _ = process.communicate()
     result: dict[str, Any] = json.loads(printed)

@@ -1,4 +1,4 @@
-"""How fast soft labels are made, beside the bare forward pass of the same network, and the memory that it takes."""
+"""Speed of making soft labels, compared with the bare forward pass of the same network, and peak memory."""
 
 import hashlib
 import multiprocessing
@@ -44,7 +44,7 @@ MEMORY_NETWORK, MEMORY_PX = "test_efficientnet", 32
 
 
 def write_cache(folder: Path, images: int, px: InputPx) -> PixelCache:
-    """A pixel cache of noise."""
+    """A pixel cache of noise in `folder`. px: side, or height and width."""
     height, width = height_width(px)
     pixels = np.lib.format.open_memmap(
         folder / "level_0.npy", mode="w+", dtype=np.uint8, shape=(images, height, width, 3)
@@ -60,7 +60,7 @@ def write_cache(folder: Path, images: int, px: InputPx) -> PixelCache:
 
 
 def labeller_of(architecture: str, px: int, images: int) -> Labeller:
-    """A labeller with random weights."""
+    """A labeller of one network with random weights, which labels `images` images."""
     classifier, _ = build_classifier(architecture, CLASSES, px, ["none"], 0)
     classes = [str(number) for number in range(CLASSES)]
     ready = for_inference(classifier, torch.device("cpu"), (px, px))
@@ -74,7 +74,7 @@ def store_in(folder: Path, contents: list[str]) -> SoftLabelStore:
 
 
 def speed_row(architecture: str, px: int, images: int, rounds: int) -> dict[str, object]:
-    """Views rendered, predicted and stored, and the forward pass alone on views in memory, in turns."""
+    """Images per second, in turns: views rendered, predicted and stored; the forward pass of rendered views alone."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         cache = write_cache(folder, images, round(px * 1.25))
@@ -116,14 +116,14 @@ def seconds(work: Callable[..., object], *arguments: object) -> float:
 
 
 def memory_rows(counts: tuple[int, ...]) -> Iterator[dict[str, object]]:
-    """The largest memory of a fresh process that labels one view of so many small images."""
+    """Yield the peak memory of a fresh process that labels one view of `images` small images, for each count."""
     for count in counts:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             yield {"images": count, "peak_mb": rounded("peak_mb", pool.submit(peak_mb, count).result())}
 
 
 def peak_mb(images: int) -> float:
-    """10^6 bytes of the process's own memory; the memory-mapped cache does not count: it can be dropped at any time."""
+    """Peak of the process's own memory, 10⁶ bytes, without the memory-mapped cache: that can be dropped at any time."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         cache = write_cache(folder, images, MEMORY_PX)
@@ -136,21 +136,21 @@ def peak_mb(images: int) -> float:
 
 @contextmanager
 def watched_memory(every_s: float = 0.02) -> Iterator[list[float]]:
-    """The anonymous memory of this process within the block, in bytes, now and then. Linux alone."""
-    seen, stop = [own_memory()], threading.Event()
+    """Measurements of this process's anonymous memory during the block, in bytes (Linux)."""
+    measurements, stop = [own_memory()], threading.Event()
 
     def watch() -> None:
         while not stop.wait(every_s):
-            seen.append(own_memory())
+            measurements.append(own_memory())
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield seen
+        yield measurements
     finally:
         stop.set()
         thread.join()
-        seen.append(own_memory())
+        measurements.append(own_memory())
 
 
 def own_memory() -> float:

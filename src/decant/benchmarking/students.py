@@ -1,4 +1,4 @@
-"""Students of several architectures distilled from the same soft labels: how accurate, how fast, how large."""
+"""Students of several architectures, distilled from the same soft labels: accuracy, speed and size."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ STUDENT_COLUMNS = (
 
 
 def read_students(path: Path) -> dict[str, dict[str, Any]]:
-    """Student -> keys of `student` with other values. Raises UserError for a file of another form."""
+    """Student -> its own values for keys of `student`. Raises UserError for a file of another form."""
     content = read_yaml(path)
     for name, keys in content.items():
         if not isinstance(keys, dict):
@@ -68,7 +68,7 @@ def student_row(experiment: Experiment, name: str) -> dict[str, object]:
     }
     for dtype, file in files_of(experiment).items():
         prefix = "" if dtype == "fp32" else f"{dtype}_"
-        val, test = (scored(experiment, file.parent / "predictions", split) for split in ("val", "test"))
+        val, test = (split_scores(experiment, file.parent / "predictions", split) for split in ("val", "test"))
         row |= {f"{prefix}val_accuracy": val["accuracy"], f"{prefix}accuracy": test["accuracy"]}
         row[f"{prefix}file_mb"] = file_mb(file)
         if not prefix:
@@ -76,8 +76,8 @@ def student_row(experiment: Experiment, name: str) -> dict[str, object]:
     return row
 
 
-def scored(experiment: Experiment, predictions: Path, split: str) -> dict[str, object]:
-    """The columns of the precision table, of the predictions in a folder."""
+def split_scores(experiment: Experiment, predictions: Path, split: str) -> dict[str, object]:
+    """The row of the precision table for the predictions in a folder."""
     manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
     log_probabilities, _, targets = labelled_predictions(manifest, predictions, split)
     groups = dependent_groups(manifest.of_split(split))
@@ -85,7 +85,7 @@ def scored(experiment: Experiment, predictions: Path, split: str) -> dict[str, o
 
 
 def files_of(experiment: Experiment) -> dict[str, Path]:
-    """The fp32 and the int8 file, the latter if it passes its checks."""
+    """Number format -> file: fp32, and int8 if that file passes its checks."""
     files = {"fp32": stage_result(experiment, "export").folder / "student.onnx"}
     try:
         files["int8"] = stage_result(experiment, "int8").folder / INT8_FILE
@@ -103,9 +103,11 @@ def with_times(rows: Sequence[dict[str, object]], experiments: Mapping[str, Expe
         inputs = TimedInputs("full", load_checkpoint(trained).preprocessing.input_px, *typical_size(manifest))
         for dtype, file in files_of(experiment).items():
             candidates.append(onnx_candidate(f"{name}/{dtype}", "student_onnx", file, inputs, trained, dtype))
-    asked = next(iter(experiments.values())).study.benchmark
-    timed = measure_candidates(candidates, [1], [QUOTED_THREADS], asked.latency_calls, rounds=asked.latency_rounds)
-    times = {str(row["model"]): value_of(row, "p50_ms") for row in timed}
+    benchmark = next(iter(experiments.values())).study.benchmark
+    timed_rows = measure_candidates(
+        candidates, [1], [QUOTED_THREADS], benchmark.latency_calls, rounds=benchmark.latency_rounds
+    )
+    times = {str(row["model"]): value_of(row, "p50_ms") for row in timed_rows}
     return [
         {**row, "p50_ms": times[f"{row['student']}/fp32"], "int8_p50_ms": times.get(f"{row['student']}/int8")}
         for row in rows

@@ -1,4 +1,4 @@
-"""The scores of a study's teacher, trained if it is not yet."""
+"""The scores of a study's teacher, which is trained first if necessary."""
 
 from decant.data.manifest import read_manifest
 from decant.data.predictions import read_predictions
@@ -8,9 +8,9 @@ from decant.stages.support.resolve import stage_result
 
 
 def teacher_scores(experiment: Experiment, name: str, split: str, tta: bool) -> dict[str, float]:
-    """What `decant.evaluation.scores` gives on a split, with or without the study's test-time augmentation."""
+    """`decant.evaluation.scores` of the teacher on a split. tta: with the study's test-time augmentation."""
     folder = stage_result(experiment, f"predictions/{name}").folder
     manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
     rows = manifest.of_split(split)
-    predicted = read_predictions(folder, split).aligned(list(rows["id"]))
-    return scores(predicted.mean() if tta else predicted.members["identity"], manifest.targets(rows))
+    predictions = read_predictions(folder, split).aligned(list(rows["id"]))
+    return scores(predictions.mean() if tta else predictions.members["identity"], manifest.targets(rows))

@@ -2,7 +2,7 @@
 
     python -m decant.benchmarking.timed_training '{"way": "stage", "study": "study.yaml", ...}'
 
-`decant.timing.turns` describes how it is told to begin a turn; it answers with images per second.
+`decant.timing.turns` describes how a turn begins; the program answers with images per second.
 """
 
 import json
@@ -42,7 +42,7 @@ class Job:
     """What one process trains. study: file of a study whose data is a folder of images with `train/<class>/`.
 
     way: stage (files -> manifest -> pixel cache -> training, as `research/train_teacher.py` does it), memory (the same
-    training on views that are rendered before), timm, or profile (one turn, which answers with the parts of a step).
+    training on views that are rendered before), timm, or profile (one turn; the answer is the time of a step's parts).
     """
 
     way: str
@@ -82,7 +82,7 @@ class TimedViews(ViewSet):
 
 
 class StageTraining:
-    """What the stage of a teacher trains with, and its training."""
+    """The training of a teacher's stage, with its data, settings and views."""
 
     def __init__(self, job: Job) -> None:
         self.experiment = Experiment(load_study(job.study), Path(job.data), Path(job.runs), wandb="disabled")
@@ -95,17 +95,19 @@ class StageTraining:
         self.views = ViewSet.of(self.data.cache, teacher.views, seed=0, partners=rows, geometry=geometry)
 
     def in_memory(self) -> StoredViews:
+        """The first views of all images, rendered into memory."""
         rows = np.arange(len(self.data.cache))
         stored = self.views.render(rows, 0, self.teacher.input_px)
         return StoredViews(**vars(self.views), stored=stored)
 
     def warm_up(self) -> None:
-        few = self.views.partners[: WARMUP_STEPS * self.teacher.batch_size]
-        views = ViewSet(**{**vars(self.views), "partners": few})
+        """Train for WARMUP_STEPS steps, untimed."""
+        rows = self.views.partners[: WARMUP_STEPS * self.teacher.batch_size]
+        views = ViewSet(**{**vars(self.views), "partners": rows})
         self.train(views, lambda metrics: None, self.teacher.model_copy(update={"epochs": 1}))
 
     def train(self, views: ViewSet, after_epoch: Callable[[dict[str, Any]], None], teacher: Teacher) -> None:
-        """As the stage does it. after_epoch: gets the epoch's metrics, `images_per_second` among them."""
+        """Train as the stage does. after_epoch: receives the epoch's metrics, `images_per_second` among them."""
         with tempfile.TemporaryDirectory() as folder:
             train_one(self.experiment, teacher, self.data, views, 0, Path(folder), Path(folder), after_epoch)
 

@@ -141,7 +141,10 @@ def command(job: Job) -> list[str]:
 
 
 def environment(prepared: Prepared, job: Job, **variables: str) -> dict[str, str]:
-    """timm: what a program without decant has. Otherwise: threads wait as in this process, which chose at its start."""
+    """The environment of a job's process. With timm it is that of a program without decant.
+
+    Otherwise the threads wait as in this process, which chose at its start how they do.
+    """
     inherited = child_environment(prepared.threads)
     if job.way != "timm":
         del inherited[decant.UNTUNED]
@@ -150,10 +153,13 @@ def environment(prepared: Prepared, job: Job, **variables: str) -> dict[str, str
     return inherited | {"CUDA_VISIBLE_DEVICES": "", "TORCHINDUCTOR_CACHE_DIR": cache, **variables}
 
 
-def measured(
+def round_answers(
     prepared: Prepared, jobs: Mapping[str, Job], variables: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, list[Any]]:
-    """The answers of each job, one per round, from `prepared.processes` processes of each. variables: of some jobs."""
+    """The answers of each job, one per round, from `prepared.processes` processes per job.
+
+    variables: further environment variables of some jobs.
+    """
     variables = variables or {}
     contenders = {
         name: (command(job), environment(prepared, job, **variables.get(name, {}))) for name, job in jobs.items()
@@ -166,22 +172,23 @@ def measured(
     return answers
 
 
-def tried_flags(prepared: Prepared, name: str, may_compile: bool) -> dict[Flags, float | None]:
+def rates_of_flags(prepared: Prepared, name: str, may_compile: bool) -> dict[Flags, float | None]:
     """Images per second of timm's loop with each tried setting of its flags; None for a setting that fails.
 
-    One flag after the other is changed, and its fastest value is kept.
+    One flag after the other is changed; its fastest value stays for the next.
     """
     rates: dict[Flags, float | None] = {}
-    kept = Flags()
+    best_flags = Flags()
     unchanged: list[dict[str, Any]] = [{}]
     for changes in [unchanged, *alternatives(may_have_bf16(torch.device("cpu")), may_compile)]:
-        for flags in [replace(kept, **change) for change in changes]:
+        for flags in [replace(best_flags, **change) for change in changes]:
             rates[flags] = flag_rate(prepared, name, flags)
-        kept = fastest(rates)
+        best_flags = fastest(rates)
     return rates
 
 
 def fastest(rates: Mapping[Flags, float | None]) -> Flags:
+    """The flags with the most images per second."""
     return max(rates, key=lambda flags: rates[flags] or 0.0)
 
 
@@ -193,8 +200,8 @@ def flag_rate(prepared: Prepared, name: str, flags: Flags) -> float | None:
     try:
         rate = float(contender.turn())
     except UserError as error:
-        late = f" (its limit is {limit_s} s)" if limit_s else ""
-        log.warning("%s: timm's loop with %s is left out%s: %s", name, flags.text(), late, cause_of(str(error)))
+        limit_text = f" (its limit is {limit_s} s)" if limit_s else ""
+        log.warning("%s: timm's loop with %s is left out%s: %s", name, flags.text(), limit_text, cause_of(str(error)))
         return None
     finally:
         contender.close()
@@ -204,7 +211,7 @@ def flag_rate(prepared: Prepared, name: str, flags: Flags) -> float | None:
 
 def throughput_row(prepared: Prepared, name: str, flags: Flags) -> dict[str, object]:
     """The row of one network; keys are THROUGHPUT_COLUMNS."""
-    rates = measured(
+    rates = round_answers(
         prepared,
         {
             "timm": prepared.job("timm", name, flags=asdict(flags), keep_memory=False),
@@ -230,9 +237,9 @@ def throughput_row(prepared: Prepared, name: str, flags: Flags) -> dict[str, obj
 
 
 def profile_rows(prepared: Prepared, name: str) -> list[dict[str, object]]:
-    """What the time of a step goes to: a row per part and one for the whole step; keys are PROFILE_COLUMNS."""
+    """The time of a step's parts: a row per part and one for the whole step; keys are PROFILE_COLUMNS."""
     jobs = {"profile": prepared.job("profile", name, turns=1)}
-    ((times,), *_) = measured(replace(prepared, rounds=1, processes=1), jobs).values()
+    ((times,), *_) = round_answers(replace(prepared, rounds=1, processes=1), jobs).values()
     whole = times["whole step"]
     return [
         {**prepared.cells(name), "part": part, "step_ms": times[part], "share": times[part] / whole}
@@ -257,7 +264,7 @@ def lever_rows(prepared: Prepared, name: str, trained_norms: str, fp32: str) -> 
         "all": {"GOMP_SPINCOUNT": str(SPINS)},
         "waiting threads spin": {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"},
     }
-    rates = measured(prepared, {"all": job, **without}, dict.fromkeys(without, waiting["all"]) | waiting)
+    rates = round_answers(prepared, {"all": job, **without}, dict.fromkeys(without, waiting["all"]) | waiting)
     return [
         {
             **prepared.cells(name),
@@ -275,18 +282,18 @@ def lever_rows(prepared: Prepared, name: str, trained_norms: str, fp32: str) -> 
 def flags_of_networks(prepared: Prepared, names: Sequence[str]) -> tuple[list[dict[str, object]], dict[str, Flags]]:
     """The rows of all tried flags (keys are FLAG_COLUMNS), and the fastest flags of each network.
 
-    Networks that differ in their batch norms alone have the same flags. If the first network does not compile,
+    Networks that differ only in their batch norms get the same flags. If the first network does not compile,
     compilation is not tried again.
     """
-    tried: dict[tuple[object, object], dict[Flags, float | None]] = {}
+    rates_of: dict[tuple[object, object], dict[Flags, float | None]] = {}
     flags_of = {}
     for name in names:
         cells = prepared.cells(name)
         kind = cells["architecture"], cells["input_px"]
-        if kind not in tried:
-            failed = any(flags.compiled and not rate for rates in tried.values() for flags, rate in rates.items())
-            tried[kind] = tried_flags(prepared, name, may_compile=not failed)
-        flags_of[name] = fastest(tried[kind])
+        if kind not in rates_of:
+            failed = any(flags.compiled and not rate for rates in rates_of.values() for flags, rate in rates.items())
+            rates_of[kind] = rates_of_flags(prepared, name, may_compile=not failed)
+        flags_of[name] = fastest(rates_of[kind])
     rows: list[dict[str, object]] = [
         {
             "architecture": architecture,
@@ -295,7 +302,7 @@ def flags_of_networks(prepared: Prepared, names: Sequence[str]) -> tuple[list[di
             "images_per_second": rate,
             "chosen": flags == fastest(rates),
         }
-        for (architecture, input_px), rates in tried.items()
+        for (architecture, input_px), rates in rates_of.items()
         for flags, rate in rates.items()
     ]
     return rows, flags_of

@@ -1,11 +1,11 @@
 """Losses that transfer a teacher's knowledge to a student.
 
-All take the student's logits [B, K] and the teacher's *probabilities* [B, K] (from the soft-label store) and
-compute, with the sample weight w_i and h_i = hard_weight,
+Each loss reads the student's logits [B, K] and the teacher's *probabilities* [B, K] (from the soft-label store). With
+the sample weight w_i and h_i = hard_weight it is
 
     L = sum_i w_i * (h_i * CE_i + (1 - h_i) * soft_i) / sum_i w_i
 
-A row without a label (target -1) has no CE_i: its soft term takes the whole weight, and if h_i = 1 the row drops
+A row without a label (target -1) has no CE_i: its soft term gets the whole weight, and if h_i = 1 the row is left
 out of both sums. Every soft term is a sum over classes and a mean over rows, so neither the number of classes nor
 the batch size changes the meaning of hard_weight. Computed in float32 (float64 for float64 logits); the teacher
 gets no gradient.
@@ -42,6 +42,7 @@ def soft_loss(
     None if no row has one. hard_weight: in [0, 1], one number or float [B]. weights: float [B], at least 0.
     standardise: the term compares standardise_logits of both (Sun et al. 2024 use T = 2 and a larger soft weight).
     options: of the term, which gets log p_T and log q_T [B, K] with p_T = softmax(log p / T), q_T = softmax(z / T).
+    Raises ValueError for shapes that differ, rows that are not probabilities and a hard_weight outside [0, 1].
     """
     z, p = _checked(student_logits, teacher_probabilities)
     teacher, student = _log(p), z
@@ -86,7 +87,7 @@ def jensen_shannon_term(teacher: Tensor, student: Tensor, targets: Tensor | None
 
         (KL(p_T || m) + KL(q_T || m)) / 2,    m = (p_T + q_T) / 2
 
-    A row that the student gets very wrong therefore pulls less than with kd_term.
+    A row on which the student is far from the teacher therefore has less influence than with kd_term.
     """
     middle = torch.logaddexp(teacher, student) - math.log(2)
     return (_kl(teacher, middle) + _kl(student, middle)) / 2
@@ -131,9 +132,9 @@ def dist_term(
     beta = between_classes, gamma = within_class.
     """
     p, q = teacher.exp(), student.exp()
-    mass = torch.ones_like(p[:, :1]) if weights is None else weights[:, None].to(p)
+    row_weight = torch.ones_like(p[:, :1]) if weights is None else weights[:, None].to(p)
     between = 1 - _pearson(p.T, q.T, torch.ones_like(p.T[:, :1]))
-    within = 1 - _pearson(p, q, mass)
+    within = 1 - _pearson(p, q, row_weight)
     return between_classes * between + within_class * within.mean()
 
 
@@ -171,7 +172,7 @@ def _mixed(
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """[B]; the value for a row without a label is not used."""
+    """CE_i, [B]; the value for a row without a label is not used."""
     log_q = F.log_softmax(logits, dim=1)
     if targets.ndim == 2:
         return -(targets.to(log_q) * log_q).sum(dim=1)
@@ -199,9 +200,9 @@ def _decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return binary, F.log_softmax(others, dim=1).masked_fill(target, 0.0)
 
 
-def _pearson(a: Tensor, b: Tensor, mass: Tensor) -> Tensor:
+def _pearson(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Correlation down the columns of [n, m] with row weights [n, 1]: [m]; 0 for a constant column."""
-    share = mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
+    share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
     a, b = (share.sqrt() * (x - (share * x).sum(dim=0)) for x in (a, b))
     return (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-8 / len(a))
 

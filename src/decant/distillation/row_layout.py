@@ -1,8 +1,8 @@
 """The layout of one row of soft labels on disk: dense up to 64 classes, above that the top k and the rest mass.
 
 The float16 numbers are *logarithms* of the probabilities. float16 cannot represent a probability below 6e-8, and a
-confident teacher gives many of those; softened by T = 4, each has about 1% of the mass. Logarithms keep them, need no
-more bytes, and are as exact elsewhere (relative error at most 2e-4, against 2.4e-4).
+confident teacher gives many of those; softened by T = 4, each has about 1% of the mass. Their logarithms fit into
+float16, need no more bytes, and are as exact for other probabilities (relative error at most 2e-4, against 2.4e-4).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DENSE_UP_TO = 64  # classes
 
 @dataclass(frozen=True)
 class RowLayout:
-    """classes: K. top_k: the number of classes that a row keeps; None for all."""
+    """How a row is stored. classes: K. top_k: how many classes a row contains; None for all."""
 
     classes: int
     top_k: int | None
@@ -44,21 +44,22 @@ class RowLayout:
         return self.dtype.itemsize * (self.classes if self.top_k is None else 1)
 
     def shape(self, rows: int) -> tuple[int, ...]:
+        """The shape of the array of that many rows."""
         return (rows, self.classes) if self.top_k is None else (rows,)
 
     def encode(self, probabilities: NDArray[np.float64]) -> NDArray[Any]:
         """[n, K] probabilities to an array of `shape(n)` and `dtype`."""
         if self.top_k is None:
             return _log16(probabilities)
-        kept = np.argpartition(-probabilities, self.top_k - 1, axis=1)[:, : self.top_k]
-        values = np.take_along_axis(probabilities, kept, axis=1)
+        top_classes = np.argpartition(-probabilities, self.top_k - 1, axis=1)[:, : self.top_k]
+        values = np.take_along_axis(probabilities, top_classes, axis=1)
         encoded = np.empty(len(probabilities), dtype=self.dtype)
-        encoded["index"], encoded["value"] = kept, _log16(values)
+        encoded["index"], encoded["value"] = top_classes, _log16(values)
         encoded["rest"] = _log16(np.maximum(1.0 - values.sum(axis=1), 0.0))
         return encoded
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """float32 [n, K] rows that sum to 1; the rest mass is spread evenly over the classes that were not kept."""
+        """float32 [n, K] rows that sum to 1; the rest mass is spread evenly over the classes that are not stored."""
         probabilities = np.exp((stored if self.top_k is None else stored["rest"]).astype(np.float32))
         if self.top_k is not None:
             others = max(self.classes - self.top_k, 1)
@@ -70,5 +71,6 @@ class RowLayout:
 
 
 def _log16(probabilities: NDArray[np.float64]) -> NDArray[np.float16]:
+    """The natural logarithms as little-endian float16."""
     with np.errstate(divide="ignore"):  # 0 becomes -inf, which float16 represents
         return np.log(probabilities).astype("<f2")

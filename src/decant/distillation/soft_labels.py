@@ -5,8 +5,8 @@
       contents.txt                the images' content hashes, one per line: row i of every view is line i
       view-00003-5d41402a.npy     view number 3; the CRC-32 of the file is in its name
 
-A view is (image, view number); its row takes 2 * K bytes up to 64 classes and (2 + index size) * k + 2 above, where
-only the top k classes and the rest mass are kept. A file is complete or missing: it is written under another name and
+A view is (image, view number); its row has 2 * K bytes up to 64 classes and (2 + index size) * k + 2 above, where only
+the top k classes and the rest mass are stored. A file is complete or missing: it is written under another name and
 renamed, and its CRC is checked before it is first read. Views can be added at any time, in any order, by several
 processes as long as no two write the same view.
 """
@@ -61,7 +61,7 @@ class SoftLabelStore:
         """Create the store in `folder`, or open it if it contains the same labels.
 
         contents: n different content hashes, in row order. classes: K. header: JSON values, with at least the keys
-        of REQUIRED. top_k: classes kept per row, used above 64 classes only. Raises UserError if the folder
+        of REQUIRED. top_k: classes stored per row, used above 64 classes only. Raises UserError if the folder
         contains another store or cannot be written, ValueError for wrong arguments.
         """
         wanted = _header(contents, classes, teacher, header, top_k)
@@ -70,7 +70,7 @@ class SoftLabelStore:
             _require_same(folder, store.header, wanted)
             return store
         _make_folder(folder)
-        # Without a header nothing identifies the views found here. The header is written last, after everything else.
+        # Without a header nothing identifies the views in this folder. The header is written last.
         for stray in folder.glob("view-*.npy"):
             stray.unlink()
         _write(folder / "contents.txt", "\n".join(contents).encode())
@@ -129,13 +129,13 @@ class SoftLabelStore:
         return self.layout.row_bytes
 
     def missing(self, views: Iterable[int]) -> list[int]:
-        """Those of `views` without a complete file. Each file is read once to check it."""
+        """The numbers in `views` that have no complete file. Each file is read once to check it."""
         return [view for view in views if self._view(view) is None]
 
     def write(self, view: int, probabilities: Probabilities) -> None:
         """Store a view: float32 [n, K] probabilities in the order of `contents`. Replaces an older file of the view.
 
-        Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (logits, say), and
+        Raises ValueError for another shape, NaN, negative numbers or rows that do not sum to 1 (such as logits), and
         UserError if the disk is full (no partial file remains).
         """
         buffer = io.BytesIO()
@@ -150,7 +150,7 @@ class SoftLabelStore:
     def read(self, view: int, rows: Rows) -> Probabilities:
         """Probabilities float32 [len(rows), K] of a view's rows, each summing to 1; memory-mapped.
 
-        A sparse store spreads the rest mass evenly over the classes that it did not keep. Raises UserError for a
+        A sparse store spreads the rest mass evenly over the classes that it does not contain. Raises UserError for a
         view that is missing or damaged, IndexError for rows outside [0, n).
         """
         stored = self._view(view)
@@ -165,7 +165,7 @@ class SoftLabelStore:
         return self.layout.decode(np.asarray(stored[rows]))
 
     def as_stored(self, probabilities: Probabilities) -> Probabilities:
-        """What `read` gives of these probabilities, [m, K], once they are written."""
+        """What `read` returns once these probabilities [m, K] are written: float32 [m, K]."""
         return self.layout.decode(self.layout.encode(probabilities.astype(np.float64)))
 
     # ---- files ----
@@ -217,9 +217,13 @@ def pooled(
     if not len(stores) == len(weights) == len(temperatures):
         raise ValueError(f"{len(stores)} stores, {len(weights)} weights, {len(temperatures)} temperatures")
     used = [m for m, weight in enumerate(weights) if weight != 0]
-    of_used = [weights[m] for m in used], [temperatures[m] for m in used]
-    read = [stores[m].read(view, rows) for m in used]
-    return pooled_probabilities(read, *of_used, temperature, log_linear=log_linear)
+    return pooled_probabilities(
+        [stores[m].read(view, rows) for m in used],
+        [weights[m] for m in used],
+        [temperatures[m] for m in used],
+        temperature,
+        log_linear=log_linear,
+    )
 
 
 def pooled_probabilities(
@@ -230,7 +234,7 @@ def pooled_probabilities(
     *,
     log_linear: bool = False,
 ) -> Probabilities:
-    """As `decant.ensemble.pooling.pool`, of probabilities instead of their logarithms: float32 [n, K]."""
+    """`decant.ensemble.pooling.pool` of probabilities, [n, K] per member, instead of logarithms: float32 [n, K]."""
     with np.errstate(divide="ignore"):
         logs = [np.log(values) for values in probabilities]
     mixture: Probabilities = np.exp(pool(logs, weights, temperatures, temperature, log_linear=log_linear))

@@ -40,7 +40,10 @@ def write_table(
     classes: Sequence[str],
     about: dict[str, Any],
 ) -> None:
-    """Write the views. contents: of all images, which partners index; paths: of the same images. about: JSON values."""
+    """Write the views as a table. about: JSON values for the metadata.
+
+    contents: hashes of all images, in the order in which partners index them; paths: of the same images.
+    """
     metadata = {METADATA: json.dumps({"classes": list(classes), **about}).encode()}
     schema = pa.schema(
         [
@@ -83,6 +86,7 @@ def columns(labelled: LabelledView, contents: Sequence[str], path_of: dict[str, 
 
 
 def fixed_lists(values: np.ndarray) -> pa.Array:
+    """One list of float32 per row of values [n, ...]."""
     flat = np.ascontiguousarray(values, dtype=np.float32).reshape(len(values), -1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
@@ -96,14 +100,14 @@ def read_classes(path: Path) -> list[str]:
         raise UserError(f"{path} is not a table of soft labels: {error}. docs/soft_labels.md describes one") from None
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{path} is not a table of soft labels: its classes are not a list of names")
-    for name, is_right in {
+    for name, has_type in {
         "content": pa.types.is_string,
         "view": pa.types.is_integer,
         "probabilities": is_list,
     }.items():
         if name not in schema.names:
             raise UserError(f"{path} has no column {name}. docs/soft_labels.md describes the table")
-        if not is_right(schema.field(name).type):
+        if not has_type(schema.field(name).type):
             raise UserError(f"{path}: the column {name} is {schema.field(name).type}. docs/soft_labels.md has its type")
     return classes
 
@@ -113,7 +117,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def read_table(path: Path) -> Iterator[LabelledView]:
-    """Yield the rows of each view, for programs that use the table; a view that spans row groups comes in parts.
+    """Yield the rows of each view, for programs that use the table; a view that spans row groups is yielded in parts.
 
     Other programs may have written the table, without view parameters. Raises UserError for a file that is no such
     table, and for rows that are not probabilities.
@@ -124,7 +128,7 @@ def read_table(path: Path) -> Iterator[LabelledView]:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=["content", "view", "probabilities"])
                 if table["view"].null_count or table["content"].null_count:
-                    raise UserError(f"{path}: a row has no view or no content")
+                    raise UserError(f"{path}: a row has no view or no content. docs/soft_labels.md describes the table")
                 numbers = table["view"].to_numpy()
                 for view in dict.fromkeys(numbers.tolist()):
                     yield labelled_view(path, table.filter(pa.array(numbers == view)), int(view), classes)
@@ -133,6 +137,7 @@ def read_table(path: Path) -> Iterator[LabelledView]:
 
 
 def labelled_view(path: Path, rows: pa.Table, view: int, classes: int) -> LabelledView:
+    """The view with these rows. Raises UserError if a row is no distribution over the classes."""
     probabilities = number_rows(rows, "probabilities", classes)
     if probabilities is None or not is_distribution(probabilities):
         raise UserError(
@@ -150,4 +155,5 @@ def number_rows(rows: pa.Table, name: str, count: int) -> np.ndarray | None:
 
 
 def is_distribution(rows: np.ndarray) -> bool:
+    """True if every row of [n, K] is at least 0 and sums to 1."""
     return bool((rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) < SUM_TOLERANCE).all())

@@ -2,7 +2,7 @@
 
     p_T(k) = softmax(z / T)_k,    T = argmin over val of  -sum_i log p_T(y_i)
 
-Both logits and log-probabilities are accepted: they differ by a constant per row, which the softmax removes.
+Logits and log-probabilities are both accepted: they differ by a constant per row, which the softmax removes.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def apply_temperature(log_probabilities: Floats, temperature: float) -> Floats:
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"a temperature must be a finite number above 0, not {temperature!r}")
-    given = np.asarray(log_probabilities)
-    calibrated = log_softmax(given.astype(np.float64) / temperature, axis=-1)
-    return calibrated.astype(given.dtype if given.dtype.kind == "f" else np.float64)
+    scores = np.asarray(log_probabilities)
+    calibrated = log_softmax(scores.astype(np.float64) / temperature, axis=-1)
+    return calibrated.astype(scores.dtype if scores.dtype.kind == "f" else np.float64)
 
 
 def labelled_rows(

@@ -1,7 +1,7 @@
-"""What each way of pooling and each teacher is worth, by likelihood on val.
+"""Methods of pooling and contributions of teachers, compared by likelihood on val.
 
-All pools are nested: what is fitted to some groups of val predicts the others, so that a pool with more numbers to fit
-has no advantage. Intervals resample groups of near duplicates.
+All pools are nested: a pool that is fitted to some groups of val predicts the others, so that a pool with more
+parameters has no advantage. Intervals resample groups of near duplicates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,21 +31,24 @@ def pooling_rows(members: Members, targets: np.ndarray, groups: np.ndarray, chos
 
     A difference is the NLL minus that of `chosen`. targets: int [n], all labelled. groups: [n].
     """
-    pools = {("teacher", name): nested([values], targets, groups, "equal") for name, values in members.items()}
+    pools = {
+        ("teacher", name): nested([log_probabilities], targets, groups, "equal")
+        for name, log_probabilities in members.items()
+    }
     pools |= {("pool", name): nested(list(members.values()), targets, groups, name) for name in METHODS}
     reference = row_nll(pools["pool", chosen], targets)
     rows = []
-    for (kind, name), values in pools.items():
-        found = scores(values, targets)
-        difference = row_nll(values, targets) - reference
+    for (kind, name), log_probabilities in pools.items():
+        val_scores = scores(log_probabilities, targets)
+        difference = row_nll(log_probabilities, targets) - reference
         low, high = mean_interval_of_groups(difference, groups)
         of_chosen = kind == "pool" and name == chosen
         row = (
             name,
             kind,
             of_chosen,
-            found["accuracy"],
-            found["nll"],
+            val_scores["accuracy"],
+            val_scores["nll"],
             *((None,) * 3 if of_chosen else (float(difference.mean()), low, high)),
         )
         rows.append(dict(zip(POOLING_COLUMNS, row, strict=True)))
@@ -54,36 +57,36 @@ def pooling_rows(members: Members, targets: np.ndarray, groups: np.ndarray, chos
 
 def best_method(members: Members, targets: np.ndarray, groups: np.ndarray) -> str:
     """The method with the least nested NLL; on ties the first of METHODS."""
-    values = list(members.values())
-    return min(METHODS, key=lambda name: float(row_nll(nested(values, targets, groups, name), targets).mean()))
+    pooled = {name: nested(list(members.values()), targets, groups, name) for name in METHODS}
+    return min(METHODS, key=lambda name: float(row_nll(pooled[name], targets).mean()))
 
 
 def contribution_rows(
     members: Members, targets: np.ndarray, groups: np.ndarray, method: str, weights: Sequence[float]
 ) -> list[dict[str, object]]:
-    """What the ensemble gains by each teacher: its nested NLL without it minus that with it; CONTRIBUTION_COLUMNS."""
-    whole = row_nll(nested(list(members.values()), targets, groups, method), targets)
+    """What each teacher adds: the ensemble's nested NLL without it minus that with it; CONTRIBUTION_COLUMNS."""
+    with_all = row_nll(nested(list(members.values()), targets, groups, method), targets)
     rows = []
     for (name, _), weight in zip(members.items(), weights, strict=True):
-        others = [values for other, values in members.items() if other != name]
+        others = [log_probabilities for other, log_probabilities in members.items() if other != name]
         without = row_nll(nested(others, targets, groups, method), targets)
-        gain = without - whole
+        gain = without - with_all
         row = name, weight, float(without.mean()), float(gain.mean()), *mean_interval_of_groups(gain, groups)
         rows.append(dict(zip(CONTRIBUTION_COLUMNS, row, strict=True)))
     return rows
 
 
 def diversity_rows(members: Members, targets: np.ndarray) -> list[dict[str, object]]:
-    """How alike each two teachers are on val; keys are DIVERSITY_COLUMNS. A correlation of constants is None."""
+    """Agreement of each two teachers on val; keys are DIVERSITY_COLUMNS. A correlation of constants is None."""
     rows: list[dict[str, object]] = []
-    for (name, one), (other, two) in combinations(members.items(), 2):
-        first, second = one.argmax(axis=1), two.argmax(axis=1)
-        wrong = np.stack([first != targets, second != targets]).astype(float)
+    predictions = {name: log_probabilities.argmax(axis=1) for name, log_probabilities in members.items()}
+    for (name, predicted), (other, other_predicted) in combinations(predictions.items(), 2):
+        wrong = np.stack([predicted != targets, other_predicted != targets]).astype(float)
         constant = (wrong.std(axis=1) == 0).any()
         row = (
             name,
             other,
-            float((first == second).mean()),
+            float((predicted == other_predicted).mean()),
             float(wrong.min(axis=0).mean()),
             None if constant else float(np.corrcoef(wrong)[0, 1]),
         )
@@ -92,7 +95,7 @@ def diversity_rows(members: Members, targets: np.ndarray) -> list[dict[str, obje
 
 
 def can_be_nested(targets: np.ndarray, groups: np.ndarray) -> bool:
-    """True if val has labels and groups enough."""
+    """True if val has labels, and at least FOLDS groups."""
     return len(targets) > 0 and len(np.unique(groups)) >= FOLDS
 
 
@@ -106,6 +109,6 @@ def nested(log_probabilities: Sequence[np.ndarray], targets: np.ndarray, groups:
 
 
 def row_nll(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """float64 [n]. A probability of 0 counts as the smallest positive float32."""
+    """Negative log-likelihood of each row, float64 [n]. A probability of 0 counts as the smallest positive float32."""
     z, y = labelled_rows(log_probabilities, targets)
     return np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y]

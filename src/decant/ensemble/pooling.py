@@ -1,10 +1,10 @@
-"""Pooling of calibrated members, with a temperature after it.
+"""Pooling of calibrated members, followed by a temperature.
 
     linear      p(k) = sum_m w_m p_m(k)                   equal, convex and greedy weights
     log-linear  p(k) proportional to prod_m p_m(k)^w_m    weights of the highest likelihood
 
-Pooling reads predictions and runs no network, so changing a weight takes seconds. All numbers are fitted on val, never
-on test.
+Pooling reads predictions and runs no network, so changing a weight takes seconds. All parameters are fitted on val,
+never on test.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Pool:
 
 
 def fit_pool(log_probabilities: Sequence[Floats], targets: NDArray[np.integer[Any]], method: str) -> Pool:
-    """Fit the members' temperatures, their weights and the pool's temperature, one after the other, by likelihood.
+    """The pool of the highest likelihood: the members' temperatures, then their weights, then the pool's temperature.
 
     log_probabilities: one [n, K] per member, not calibrated. targets, method and what is raised: as `fit_weights`. The
     mean of calibrated probabilities is not certain enough; the last temperature corrects that.
@@ -89,7 +89,7 @@ def pool(
         raise ValueError(f"{len(log_probabilities)} members, {len(w)} weights, {len(temperatures)} temperatures")
     if not (w >= 0).all() or abs(w.sum() - 1) > 1e-6:
         raise ValueError(f"weights must be at least 0 and sum to 1: {w.tolist()}")
-    together, pooled = np.add if log_linear else np.logaddexp, None
+    combine, pooled = np.add if log_linear else np.logaddexp, None
     for scores, weight, t in zip(log_probabilities, w / w.sum(), temperatures, strict=True):
         if weight == 0:
             continue
@@ -97,7 +97,7 @@ def pool(
         term = weight * member if log_linear else np.log(weight) + member
         if pooled is not None and term.shape != pooled.shape:
             raise ValueError(f"members differ in shape: {term.shape} and {pooled.shape}")
-        pooled = term if pooled is None else together(pooled, term)  # one member in memory at a time
+        pooled = term if pooled is None else combine(pooled, term)  # one member in memory at a time
     assert pooled is not None  # the weights sum to 1, so one is above 0
     calibrated = apply_temperature(pooled, temperature) if log_linear or temperature != 1 else pooled
     return calibrated.astype(np.float32)
@@ -197,8 +197,8 @@ def _log_linear(log_probabilities: Sequence[Floats], targets: NDArray[np.integer
         slope = (z * softmax(mixed, axis=1)).sum(axis=(1, 2)) - true.sum(axis=1)
         return float(nll + total - np.log(total)), slope + 1 - 1 / total
 
-    found = minimize(loss, np.full(len(z), 1 / len(z)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(z))
-    weights = np.where(found.x < LEAST_SHARE * found.x.sum(), 0.0, found.x)
+    fit = minimize(loss, np.full(len(z), 1 / len(z)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(z))
+    weights = np.where(fit.x < LEAST_SHARE * fit.x.sum(), 0.0, fit.x)
     return weights / weights.sum()
 
 

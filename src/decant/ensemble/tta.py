@@ -1,6 +1,6 @@
 """Test-time augmentation: the names in a recipe become ttach transforms, one callable per member.
 
-Every member shows the network the same object, so the members' probabilities may be averaged. Vertical flips and
+Every member shows the network the same object, so their probabilities may be averaged. Vertical flips and
 quarter turns are left out on purpose: photos have a natural up and down.
 
 ttach 0.0.3 (the last version) works with current torch, with two corrections made here. Its `Scale` and `Resize`
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from decant.errors import UserError, nearest
 
-Member = Callable[[Tensor], Tensor]  # float32 [B, 3, S, S] in [0, 1] -> float32 [B, 3, S', S'] in [0, 1]
+Member = Callable[[Tensor], Tensor]  # float32 [B, 3, H, W] in [0, 1] -> float32 [B, 3, H', W'] in [0, 1]
 Spec = str | Mapping[str, Any]
 
 IDENTITY = "identity"
@@ -33,11 +33,11 @@ def tta_members(transforms: Sequence[Spec], *, fixed_size: bool = False) -> dict
 
     transforms: each entry is a name (`hflip`, `five_crops`), a name with a number (`scale1.15`, `zoom1.2`,
     `multiply0.9`, `five_crops0.8`), several of these joined by `+` (`hflip+zoom1.2`, their product), or a mapping
-    from name to number or numbers (`{scale: [0.85, 1.15]}`). fixed_size: the network accepts S x S images only
-    (most ViTs); `scale`, which changes S, is then an error.
+    from name to number or numbers (`{scale: [0.85, 1.15]}`). fixed_size: the network accepts images of one size
+    only (most ViTs); `scale`, which changes it, is then an error.
 
     Members map float32 images in [0, 1] to float32 images in [0, 1]. A repeated member occurs once. `multiply` clamps,
-    `zoom` crops the centre of the enlarged image, `five_crops` resizes its crops back to S. Raises UserError for an
+    `zoom` crops the centre of the enlarged image, `five_crops` resizes its crops back. Raises UserError for an
     unknown name or a number out of range.
     """
     members: dict[str, Member] = {IDENTITY: lambda images: images}

@@ -1,4 +1,4 @@
-"""What a change did to a training: the paired differences over seeds, with an interval."""
+"""The effect of a change on a training: paired differences over seeds, with an interval."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,20 +24,21 @@ def effect_rows(rows: Sequence[Mapping[str, object]], unchanged: str) -> list[di
         rows: of `ablations.csv`, numbers as numbers or as text.
         unchanged: the change of the trainings to compare with.
     """
-    values = {(row["study"], row["change"], str(row["seed"])): row for row in rows}
+    row_of = {(row["study"], row["change"], str(row["seed"])): row for row in rows}
     effects = []
     for study, change in dict.fromkeys((row["study"], row["change"]) for row in rows):
-        of_change = [seed for *other, seed in values if other == [study, change]]
-        seeds = [seed for seed in of_change if (study, unchanged, seed) in values]
+        of_change = [seed for *study_and_change, seed in row_of if study_and_change == [study, change]]
+        seeds = [seed for seed in of_change if (study, unchanged, seed) in row_of]
         effect: dict[str, object] = {"study": study, "change": change, "seeds": len(seeds)}
         for measure in MEASURES:
-            changed, before = (
-                np.array([float(str(values[study, name, seed][measure])) for seed in seeds])
+            with_change, without_change = (
+                np.array([float(str(row_of[study, name, seed][measure])) for seed in seeds])
                 for name in (change, unchanged)
             )
-            mean, low, high = mean_with_interval(changed - before) if change != unchanged else (None, None, None)
+            differences = with_change - without_change if change != unchanged else np.array([])
+            mean, low, high = mean_with_interval(differences)
             effect |= {
-                measure: float(changed.mean()) if seeds else None,
+                measure: float(with_change.mean()) if seeds else None,
                 f"{measure}_difference": mean,
                 f"{measure}_difference_low": low,
                 f"{measure}_difference_high": high,
@@ -47,9 +48,9 @@ def effect_rows(rows: Sequence[Mapping[str, object]], unchanged: str) -> list[di
 
 
 def mean_with_interval(values: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Mean and 95 % interval of a mean of few values, by Student's t (Student 1908); no interval of fewer than two.
+    """Mean, and the ends of its 95 % interval by Student's t (Student 1908).
 
-    values: float [n], differences that are roughly normal. No value: three times None.
+    values: float [n], differences that are roughly normal. The ends are None for one value, all three without values.
     """
     if len(values) == 0:
         return None, None, None

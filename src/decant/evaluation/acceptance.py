@@ -34,10 +34,10 @@ Integers = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Acceptance:
-    """When a prediction is accepted, and what val showed of that.
+    """The thresholds of accepted predictions, and the evidence for them on val.
 
     threshold: the smallest top probability that is accepted; ACCEPTS_NONE if no prediction is. log_sum_threshold: the
-    smallest accepted log sum. accept_precision: what the precision of accepted predictions is meant to reach. shown:
+    smallest accepted log sum. accept_precision: the precision that accepted predictions are to reach. shown:
     True if on val the lower bound `precision_low` (one-sided, CONFIDENCE) reaches it. n, accepted, correct: images of
     val. precision, precision_low: of the accepted predictions; None without any.
     """
@@ -61,14 +61,16 @@ class Acceptance:
 def choose_thresholds(
     log_probabilities: Floats, log_sums: Floats, targets: Integers, accept_precision: float
 ) -> Acceptance:
-    """The smallest thresholds at which the precision of the accepted predictions is shown to reach `accept_precision`.
+    """The smallest thresholds at which val shows that accepted predictions have the precision `accept_precision`.
 
-    It is shown if the one-sided Clopper-Pearson bound at CONFIDENCE reaches it. The bound is not corrected for the
-    number of thresholds: in simulations (tests/evaluation/test_acceptance.py) a file whose precision is shown misses it
-    in at most 5 % of draws of val all the same, while the smallest threshold with such a precision on val itself misses
-    it in about half of them. If no threshold shows it, that smallest threshold is taken and `shown` is False.
+    Val shows it if the one-sided Clopper-Pearson bound at CONFIDENCE reaches `accept_precision`. The bound is not
+    corrected for the number of thresholds: in simulations (tests/evaluation/test_acceptance.py) a file whose precision
+    is shown still misses it in at most 5 % of draws of val, while the smallest threshold with this precision on val
+    itself misses it in about half of them. If no threshold shows it, that smallest threshold is taken and `shown` is
+    False.
 
-    The threshold on the log sum depends on the other one: KEPT of the predictions that reach that one reach it too.
+    The threshold on the log sum follows from the threshold on the probability: the share KEPT of the predictions with a
+    sufficient probability have a sufficient log sum.
 
     Args:
         log_probabilities: of val, [n, K], n ≥ 1. log_sums: [n]. targets: [n] class indices.
@@ -103,15 +105,16 @@ def _candidates(top: Floats, log_sums: Floats, right: npt.NDArray[np.bool_]) -> 
     order = np.argsort(-top, kind="stable")
     last_of_value = np.append(np.diff(top[order]) != 0, True)
     sums: list[float] = []
-    wrong: list[float] = []
+    wrong_sums: list[float] = []
     for row, is_last in zip(order.tolist(), last_of_value, strict=True):
         insort(sums, float(log_sums[row]))
         if not right[row]:
-            insort(wrong, float(log_sums[row]))
+            insort(wrong_sums, float(log_sums[row]))
         if is_last:
-            least = sums[share_index(len(sums), KEPT)]
-            accepted = len(sums) - bisect_left(sums, least)
-            yield float(top[row]), least, accepted, accepted - len(wrong) + bisect_left(wrong, least)
+            log_sum_threshold = sums[share_index(len(sums), KEPT)]
+            accepted = len(sums) - bisect_left(sums, log_sum_threshold)
+            wrong = len(wrong_sums) - bisect_left(wrong_sums, log_sum_threshold)
+            yield float(top[row]), log_sum_threshold, accepted, accepted - wrong
 
 
 def share_index(n: int, share: float) -> int:
@@ -128,7 +131,7 @@ def accept_row(
     targets: Integers,
     acceptance: Acceptance,
 ) -> dict[str, object]:
-    """How the accepted predictions of a split do; keys are ACCEPT_COLUMNS.
+    """Number and precision of a split's accepted predictions; keys are ACCEPT_COLUMNS.
 
     The interval is Clopper & Pearson's (1934), two-sided, 95 %; it and the precision are None if none is accepted.
     """
@@ -163,7 +166,7 @@ def top_probabilities(log_probabilities: Floats) -> npt.NDArray[np.float64]:
 def lower_bounds(
     correct: npt.ArrayLike, accepted: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.float64]:
-    """One-sided lower bounds of binomial shares (Clopper & Pearson 1934); 0 if nothing is correct."""
+    """One-sided lower bounds of binomial shares (Clopper & Pearson 1934) of the counts' shape; 0 if none is correct."""
     correct, accepted = np.asarray(correct, dtype=np.float64), np.asarray(accepted, dtype=np.float64)
     return np.where(correct > 0, beta.ppf(1 - confidence, np.maximum(correct, 1), accepted - correct + 1), 0.0)
 
@@ -176,5 +179,5 @@ def exact_interval(correct: int, accepted: int) -> tuple[float, float]:
 
 
 def _rounded_down(values: Floats, digits: int) -> npt.NDArray[np.float64]:
-    """So that an engine's rounding of float32 on another machine rarely changes a decision."""
+    """Values rounded down: the rounding of float32 in another engine then rarely changes a decision."""
     return np.floor(np.asarray(values, dtype=np.float64) * 10**digits) / 10**digits

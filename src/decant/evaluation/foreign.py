@@ -27,7 +27,7 @@ def top_probability(probabilities: Floats) -> Floats:
 
 
 def neighbour_score(features: Floats, train: Floats, neighbours: int) -> Floats:
-    """Minus the distance to the k-th nearest feature of train, of features of unit length (Sun et al. 2022, eq. 2).
+    """Minus the distance to the k-th nearest feature of train, all scaled to length 1: [n] (Sun et al. 2022, eq. 2).
 
     Args:
         features: [n, D]. train: [m, D], m ≥ 1. neighbours: k; m if that is less.
@@ -43,7 +43,7 @@ def threshold_at(val: Floats, share: float) -> float:
 
 
 def foreign_row(name: str, scores: Mapping[str, Floats], right: Bools, share: float) -> dict[str, object]:
-    """How well a score separates test from foreign images, and what it refuses; FOREIGN_COLUMNS from `score` on.
+    """AUROC of a score between test and foreign images, and the images refused; FOREIGN_COLUMNS from `score` on.
 
     Args:
         name: of the score. scores: "val", "test" and "foreign" -> [n]. right: predictions of test, [n]. share: of val
@@ -56,7 +56,7 @@ def foreign_row(name: str, scores: Mapping[str, Floats], right: Bools, share: fl
 
 
 def refusals(name: str, accepted: Mapping[str, Bools], right: Bools, auroc: float | None = None) -> dict[str, object]:
-    """What a rule refuses; FOREIGN_COLUMNS from `score` on. accepted: "val", "test" and "foreign" -> [n]."""
+    """The images that a rule refuses; FOREIGN_COLUMNS from `score` on. accepted: "val", "test" and "foreign" -> [n]."""
     foreign, test = accepted["foreign"], accepted["test"]
     refused = int((~foreign).sum())
     low, high = exact_interval(refused, len(foreign))

@@ -21,7 +21,7 @@ Measure = Callable[[Integers, Integers, Counts], npt.NDArray[np.float64]]
 
 RESAMPLES = 1000
 LEVEL = 0.95
-DRAWN_NUMBERS = 10**7  # held in memory at a time
+DRAWN_NUMBERS = 10**7  # in memory at a time
 COMPARISON_COLUMNS = (
     "model", "other", "primary", "split", "n",
     "accuracy_difference", "accuracy_difference_low", "accuracy_difference_high",
@@ -76,7 +76,8 @@ def comparison_row(
     """Two models on the same images: a row of `benchmarks/precision/comparisons.csv` (COMPARISON_COLUMNS).
 
     Differences are `model` − `other`. Both predictions for an image are drawn together. groups: [n], as in
-    `bootstrap_intervals`. primary: the question was asked before any result was seen.
+    `bootstrap_intervals`. primary: the comparison was chosen before any result was seen. Raises ValueError if the
+    numbers of predictions differ.
     """
     if not len(targets) == len(model_predictions) == len(other_predictions):
         raise ValueError(f"{model} and {other} must have predictions for the same {len(targets)} images")
@@ -136,25 +137,29 @@ def _resampled_cells(
 
 
 def _drawn_groups(count: int, resamples: int, seed: int) -> Iterator[Counts]:
-    """How often each of `count` groups is drawn, [some of the resamples, count] at a time, all resamples in the end."""
+    """Yield how often each of `count` groups is drawn, [r, count] for r resamples at a time, `resamples` in all."""
     random, at_a_time = np.random.default_rng(seed), max(1, DRAWN_NUMBERS // count)
     for start in range(0, resamples, at_a_time):
         yield random.multinomial(count, np.full(count, 1 / count), size=min(at_a_time, resamples - start))
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the central interval that contains the share LEVEL of the values."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def _accuracy(targets: Integers, predictions: Integers, counts: Counts) -> npt.NDArray[np.float64]:
-    """[C] targets and predictions, [R, C] counts → [R]."""
+    """Accuracy of each resample: [C] targets and predictions, [R, C] counts → [R]."""
     return counts[:, targets == predictions].sum(axis=1) / counts.sum(axis=1)
 
 
 def _precision_macro(targets: Integers, predictions: Integers, counts: Counts) -> npt.NDArray[np.float64]:
-    """As `_accuracy`. The mean is over the classes that occur in the resample; a class never predicted counts 0."""
+    """Macro precision of each resample, shapes as in `_accuracy`.
+
+    The mean is over the classes that occur in the resample; a class that is never predicted counts 0.
+    """
     labels = np.arange(int(max(targets.max(), predictions.max())) + 1)
     weights = counts.astype(np.float64)  # integers have no fast matrix product
     predicted = weights @ (predictions[:, None] == labels).astype(np.float64)

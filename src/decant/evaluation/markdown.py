@@ -17,6 +17,7 @@ def section(title: str, *parts: str) -> str:
 
 
 def paragraphs(*parts: str) -> str:
+    """The non-empty parts with an empty line between them."""
     return "\n\n".join(part for part in parts if part)
 
 
@@ -47,7 +48,7 @@ def capitalised(text: str) -> str:
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """A Markdown table; the first `left` columns are left-aligned, the rest are right-aligned numbers.
 
-    Cells are shown as they are, unless they are `Markdown`.
+    Cells are escaped, so that they appear as they are; `Markdown` is not escaped.
     """
     alignment = ["---" if position < left else "--:" for position in range(len(header))]
     lines = [_escaped(header), alignment, *map(_escaped, rows)]

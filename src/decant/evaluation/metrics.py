@@ -36,7 +36,7 @@ SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 
 ECE_BINS = 15
-LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # an underflow must not make the mean infinite
+LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))  # so that an underflow keeps the mean finite
 
 
 def precision_row(
@@ -215,8 +215,8 @@ def near_duplicate_rows(
         set_aside, kept = (0, 0) if subset == "without_duplicate" else in_train
         row: dict[str, object] = {"model": model, "kind": kind, "split": split, "subset": subset}
         row |= {"n": int(mask.sum()), "train_set_aside": set_aside, "train_kept": kept}
-        of_mask = None if groups is None else groups[mask]
-        rows.append(row | _accuracy_cells(targets[mask], predictions[mask], seed, of_mask))
+        mask_groups = None if groups is None else groups[mask]
+        rows.append(row | _accuracy_cells(targets[mask], predictions[mask], seed, mask_groups))
     return rows
 
 
@@ -229,15 +229,15 @@ def _accuracy_cells(targets: Integers, predictions: Integers, seed: int, groups:
 
 
 def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats, Integers]]) -> dict[str, object]:
-    """How often soft labels agree with the given labels; keys are SOFT_LABEL_COLUMNS.
+    """Accuracy of soft labels against the given labels, and the mean probability of these; keys are SOFT_LABEL_COLUMNS.
 
     labelled_views: per view the probabilities [n, K] and the given labels [n]; n may differ and be 0.
     """
-    views, correct, given = 0, [], []
+    views, correct, label_probabilities = 0, [], []
     for probabilities, targets in labelled_views:
         views += 1
         correct.append(probabilities.argmax(axis=1) == targets)
-        given.append(probabilities[np.arange(len(targets)), targets])
+        label_probabilities.append(probabilities[np.arange(len(targets)), targets])
     n = sum(map(len, correct))
     return {
         "model": model,
@@ -245,7 +245,7 @@ def soft_label_row(model: str, kind: str, labelled_views: Iterable[tuple[Floats,
         "views": views,
         "n": n,
         "accuracy": float(np.concatenate(correct).mean()) if n else None,
-        "probability": float(np.concatenate(given).mean()) if n else None,
+        "probability": float(np.concatenate(label_probabilities).mean()) if n else None,
     }
 
 
@@ -273,7 +273,7 @@ def _reliability(log_probabilities: Floats, targets: Integers, bins: int) -> tup
 
 
 def _average_precision_per_class(log_probabilities: Floats, targets: Integers) -> npt.NDArray[np.float64]:
-    """[K], NaN for a class without images, whose recall is undefined."""
+    """Average precision of each class, [K]; NaN for a class without images, whose recall is undefined."""
     scores = np.exp(np.asarray(log_probabilities, dtype=np.float64))
     result = np.full(scores.shape[1], np.nan)
     for label in np.unique(targets):

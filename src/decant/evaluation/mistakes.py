@@ -35,16 +35,20 @@ def mistakes(log_probabilities: Floats, targets: Integers) -> list[Mistake]:
     ]
 
 
-def commonest_confusions(found: list[Mistake], pairs: int) -> list[list[Mistake]]:
+def commonest_confusions(mistakes: list[Mistake], pairs: int) -> list[list[Mistake]]:
     """The `pairs` commonest pairs of label and prediction, each with its mistakes; the commonest pair first.
 
-    Within a pair, the mistakes nearest to its median probability are first: they are typical of it.
+    Within a pair, the mistakes nearest to its median probability come first: they are typical of it.
     """
-    counts = Counter((mistake.label, mistake.predicted) for mistake in found)
+    counts = Counter((mistake.label, mistake.predicted) for mistake in mistakes)
     commonest = sorted(counts, key=lambda pair: (-counts[pair], pair))[:pairs]
-    return [typical_first([m for m in found if (m.label, m.predicted) == pair]) for pair in commonest]
+    return [
+        typical_first([mistake for mistake in mistakes if (mistake.label, mistake.predicted) == pair])
+        for pair in commonest
+    ]
 
 
-def typical_first(found: list[Mistake]) -> list[Mistake]:
-    median = float(np.median([mistake.probability for mistake in found]))
-    return sorted(found, key=lambda mistake: (abs(mistake.probability - median), mistake.row))
+def typical_first(mistakes: list[Mistake]) -> list[Mistake]:
+    """The mistakes, those nearest to the median probability first."""
+    median = float(np.median([mistake.probability for mistake in mistakes]))
+    return sorted(mistakes, key=lambda mistake: (abs(mistake.probability - median), mistake.row))

@@ -20,14 +20,14 @@ COMPARISON_COLUMNS = (
     "teacher_minutes", "points_per_teacher_minute", "verdict",
 )  # fmt: skip
 DISTIL, DO_NOT, UNKNOWN = "distil", "do not distil", "not enough evidence"
-NO_DIFFERENCE = 0.003  # of accuracy: less is not worth a teacher
-FEWEST_SEEDS = 3  # before an interval over seeds is believed
+NO_DIFFERENCE = 0.003  # of accuracy: a smaller gain does not pay for the teachers
+FEWEST_SEEDS = 3  # for a verdict from an interval over seeds
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of accuracy, in [-1, 1], with its interval. of_seeds: float [S], of each seed."""
+    """A difference of accuracy, in [-1, 1], with its interval. of_seeds: float [S], of each seed."""
 
     mean: float
     low: float
@@ -42,8 +42,9 @@ def paired_difference(
 
     correct, other: bool [S, n], whether each seed's model is right about an image. groups: [n], equal for images that
     depend on one another. The variance of the mean is that over seeds plus that over groups, the interval is Student's
-    t with the degrees of freedom of Satterthwaite (1946). A bootstrap of few seeds would be too narrow: it hardly
-    reaches further than from the worst seed to the best one. One seed gives the uncertainty of the images alone.
+    t with the degrees of freedom of Satterthwaite (1946). A bootstrap of few seeds would be too narrow: its
+    interval hardly exceeds the range from the worst to the best seed. With one seed, the interval covers only the
+    uncertainty of the images.
     """
     seeds = len(correct)
     _, group = np.unique(groups, return_inverse=True)
@@ -70,27 +71,27 @@ def level_of_looks(seeds: int) -> float:
 
 
 def choice_text(choice: Mapping[str, Any]) -> str:
-    """Which model is shipped and why. choice: the content of `choice.json`."""
+    """Sentences for a report: which model is shipped, and why. choice: the content of `choice.json`."""
     if choice["ship"] == "student":
         return "The study ships the student in any case; it was not compared with its twin."
-    name = choice["metric"].replace("_", " ")
+    metric = choice["metric"].replace("_", " ")
     model = "twin" if choice["shipped"] == "student_alone" else "student"
-    values = {of: short(cell(choice["metric"], choice[of])) for of in ("student", "student_alone")}
+    student, twin = (short(cell(choice["metric"], choice[key])) for key in ("student", "student_alone"))
     row = {key: cell(key, choice[key]) for key in choice if key.startswith("accuracy_difference")}
     low, high = (choice[f"accuracy_difference_{end}"] for end in ("low", "high"))
-    shown = (
+    conclusion = (
         "the student is better" if low > 0 else "the twin is better" if high < 0 else "neither is shown to be better"
     )
     return (
         f"Of the student and its twin, which learned from the given labels alone, the {model} is shipped: the "
-        f"student's {name} on val is {values['student']}, that of its twin {values['student_alone']}. By the "
+        f"student's {metric} on val is {student}, that of its twin {twin}. By the "
         f"difference in accuracy on the {plural(choice['n'], 'image')} of val, "
-        f"{difference(row, 'accuracy_difference')}, {shown}."
+        f"{difference(row, 'accuracy_difference')}, {conclusion}."
     )
 
 
 def verdict(difference: Difference) -> str:
-    """What the difference student - student_alone shows. More seeds are trained while it is UNKNOWN."""
+    """DISTIL, DO_NOT or UNKNOWN, from the difference student - student_alone; while UNKNOWN, more seeds are trained."""
     if len(difference.of_seeds) < FEWEST_SEEDS:
         return UNKNOWN
     if difference.high < NO_DIFFERENCE and difference.low > -NO_DIFFERENCE:

@@ -99,7 +99,7 @@ def number(text: str | None) -> float:
 
 
 def rounded(column: str, value: float) -> float:
-    """The number that a cell of that column would contain."""
+    """The value as a cell of that column contains it: with the column's digits."""
     return number(cell(column, value))
 
 
@@ -124,8 +124,9 @@ def difference(row: Mapping[str, str], column: str) -> str:
 
 
 def _signed(text: str | None) -> str:
-    found = short(text)
-    return found if found[0] in "-–" else f"+{found}"
+    """`short` with a sign."""
+    number_text = short(text)
+    return number_text if number_text[0] in "-–" else f"+{number_text}"
 
 
 def ratio(numerator: str, denominator: str) -> str:

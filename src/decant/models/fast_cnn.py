@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 WHITENING_PX = 2
 EIGENVALUE_FLOOR = 5e-4  # of patches of normalised images: directions that are nearly noise are not enlarged
-NORM_MOMENTUM = 0.4  # of the statistics; few steps are taken
+NORM_MOMENTUM = 0.4  # of the statistics; high, because trainings have few steps
 HEAD_SCALE = 1 / 9
 
 

@@ -69,8 +69,8 @@ def folded_parameters(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Ten
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """What a convolution of torch or timm does, with another weight and bias."""
     if isinstance(layer, Conv2dSame):
-        where: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return conv2d_same(x, weight, bias, *where)
+        arguments: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        return conv2d_same(x, weight, bias, *arguments)
     return layer._conv_forward(x, weight, bias)
 
 
@@ -84,8 +84,8 @@ def activation_of(norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
 def foldable_pairs(classifier: Classifier, size: tuple[int, int]) -> Pairs:
     """The convolutions whose output goes to one batch norm and nowhere else, with that norm.
 
-    size: height and width of an input that the network accepts. The pairs are found by watching a forward pass, and
-    tried on a copy with other norms, which must give the same logits; where it does not, no pair is returned.
+    size: height and width of an input that the network accepts. The pairs are found in a forward pass, and tried on
+    a copy with other norms; if its logits change, no pair is returned.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in classifier.modules()):
         return []
@@ -94,15 +94,15 @@ def foldable_pairs(classifier: Classifier, size: tuple[int, int]) -> Pairs:
     disturb_norms(trial, generator)
     images = torch.rand(CHECKED_IMAGES, 3, *size, generator=generator)
     with torch.no_grad():
-        pairs, expected = watch(trial, images)
+        pairs, expected = observed_pairs(trial, images)
         with folded_norms(trial, pairs):
-            found = trial(images)
-    same = torch.allclose(found, expected, rtol=0, atol=TOLERANCE * float(expected.std()))
+            logits = trial(images)
+    same = torch.allclose(logits, expected, rtol=0, atol=TOLERANCE * float(expected.std()))
     return pairs if same else []
 
 
 def disturb_norms(classifier: Classifier, generator: torch.Generator) -> None:
-    """Give every batch norm an effect: untrained ones change nothing, whether or not they are computed."""
+    """Change every batch norm at random: without this, untrained norms would have no effect that can be checked."""
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
             for values in (module.weight, module.bias, module.running_mean, module.running_var):
@@ -110,24 +110,24 @@ def disturb_norms(classifier: Classifier, generator: torch.Generator) -> None:
                     values.data.add_(0.2 * torch.rand(values.shape, generator=generator))
 
 
-def watch(classifier: Classifier, images: Tensor) -> tuple[Pairs, Tensor]:
-    """Pairs of a convolution and the norm that is given its output as it is, and the logits."""
-    maker: dict[int, str] = {}
-    outputs: list[Tensor] = []  # kept alive, so that no identity is used twice
+def observed_pairs(classifier: Classifier, images: Tensor) -> tuple[Pairs, Tensor]:
+    """The pairs of a convolution and the norm whose input is its unchanged output, and the logits."""
+    convolution_of: dict[int, str] = {}
+    outputs: list[Tensor] = []  # kept alive, so that no id is used twice
     pairs: Pairs = []
     handles = []
 
     def after_convolution(name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
         def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            maker[id(output)] = name
+            convolution_of[id(output)] = name
             outputs.append(output)
 
         return note
 
     def before_norm(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
         def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
-            if id(inputs[0]) in maker:
-                pairs.append((maker[id(inputs[0])], name))
+            if id(inputs[0]) in convolution_of:
+                pairs.append((convolution_of[id(inputs[0])], name))
 
         return note
 

@@ -39,7 +39,7 @@ def predict(
     device: torch.device,
     members: Members = IDENTITY,
 ) -> Predictions:
-    """Log-probabilities of every TTA member for every image, in the order of the batches."""
+    """Log-probabilities float32 [n, K] of each TTA member, in the order of the batches."""
     network: Classifier | None = None
     ids: list[str] = []
     rows: dict[str, list[np.ndarray]] = {name: [] for name in members}
@@ -51,8 +51,8 @@ def predict(
             for member, transform in members.items():
                 rows[member].append(log_probabilities(network, transform(images)))
     if not ids:
-        none = np.zeros((0, head_of(classifier).out_features), np.float32)
-        return Predictions([], dict.fromkeys(members, none))
+        empty = np.zeros((0, head_of(classifier).out_features), np.float32)
+        return Predictions([], dict.fromkeys(members, empty))
     return Predictions(ids, {name: np.concatenate(parts) for name, parts in rows.items()})
 
 

@@ -19,7 +19,7 @@ from decant.models.regressions import Regressions
 from decant.tracking import progress
 
 VERSION = 2  # of what is fitted, for fingerprints. 2: a sweep over twelve decades, refined around the best
-MAX_ROWS, ROWS_PER_CLASS = 10_000, 10  # at most so many images are fitted, but so many per class
+MAX_ROWS, ROWS_PER_CLASS = 10_000, 10  # a fit has at most MAX_ROWS images, or ROWS_PER_CLASS per class if more
 DECADES = range(-6, 7, 2)  # decimal exponents of the strengths that are tried first
 FINEST = 1 / 8  # decades between the strengths that are tried last
 NO_FIT = -math.inf  # exponent of the strength 0: the given head itself
@@ -45,10 +45,10 @@ def choose_probe(
     """
     tried: dict[float, Tried] = {}
     if regressions.penalised.all():
-        tried[NO_FIT] = judged(regressions, regressions.centre, val_features, val_targets, metric)
+        tried[NO_FIT] = scored(regressions, regressions.centre, val_features, val_targets, metric)
     for exponent in progress(strengths(tried), "regularisation", unit="strengths"):
         solution = regressions.solution(10.0**exponent, nearest_start(tried, exponent, regressions.centre))
-        tried[exponent] = judged(regressions, solution, val_features, val_targets, metric)
+        tried[exponent] = scored(regressions, solution, val_features, val_targets, metric)
     best = best_of(tried)
     rows = [
         {"strength": 10.0**exponent, **{f"val_{name}": round(value, 5) for name, value in tried[exponent].val.items()}}
@@ -62,12 +62,12 @@ def strengths(tried: dict[float, Tried]) -> Iterator[float]:
     for exponent in DECADES:
         yield float(exponent)
         if len(tried) > 2 and is_past_the_best(tried):
-            break  # weaker regularisation is worse still, and takes the longest to fit
+            break  # weaker regularisation would be worse still, and slowest to fit
     step = float(DECADES.step)
     while step > FINEST:
         step /= 2
         peak = best_of({exponent: result for exponent, result in tried.items() if exponent != NO_FIT})
-        yield from (near for near in (peak - step, peak + step) if DECADES[0] <= near <= DECADES[-1])
+        yield from (finer for finer in (peak - step, peak + step) if DECADES[0] <= finer <= DECADES[-1])
 
 
 def is_past_the_best(tried: dict[float, Tried]) -> bool:
@@ -77,6 +77,7 @@ def is_past_the_best(tried: dict[float, Tried]) -> bool:
 
 
 def best_of(tried: dict[float, Tried]) -> float:
+    """The exponent with the best scores on val."""
     return max(tried, key=lambda exponent: tried[exponent].value)
 
 
@@ -85,7 +86,7 @@ def nearest_start(tried: dict[float, Tried], exponent: float, centre: np.ndarray
     return tried[max(stronger)].solution if (stronger := [e for e in tried if e < exponent]) else centre
 
 
-def judged(
+def scored(
     regressions: Regressions, solution: np.ndarray, features: np.ndarray, targets: np.ndarray, metric: str
 ) -> Tried:
     """The solution with its scores on val, in float32 as the network's head computes them."""
@@ -95,12 +96,12 @@ def judged(
 
 
 def rows_to_fit(rows: np.ndarray, targets: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    """The rows that a head is fitted to: all, or a subsample where time and memory would grow too much."""
+    """The rows to which a head is fitted: all, or a subsample of many, which bounds time and memory."""
     return subsample(rows, targets, max(MAX_ROWS, ROWS_PER_CLASS * classes), seed)
 
 
 def rank(val: Mapping[str, float], metric: str) -> tuple[float, float]:
-    """What is higher for better scores on val: the metric, then the likelihood."""
+    """A key that is higher for better scores on val: the metric, then the likelihood."""
     return val[metric], -val["nll"]
 
 
@@ -108,9 +109,9 @@ def subsample(rows: np.ndarray, targets: np.ndarray, most: int, seed: int) -> np
     """At most `most` of the rows, in their given order; each class keeps its share, and at least one row."""
     if len(rows) <= most:
         return rows
-    rank = np.empty(len(rows))
+    quantile = np.empty(len(rows))
     generator = np.random.default_rng(seed)
     for target in np.unique(targets):
         members = np.flatnonzero(targets == target)
-        rank[generator.permutation(members)] = np.arange(len(members)) / len(members)
-    return rows[np.sort(np.argsort(rank, kind="stable")[:most])]
+        quantile[generator.permutation(members)] = np.arange(len(members)) / len(members)
+    return rows[np.sort(np.argsort(quantile, kind="stable")[:most])]

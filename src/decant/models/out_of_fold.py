@@ -23,19 +23,22 @@ def out_of_fold(
     fold = folds(list(groups), list(targets), k, seed) if k > 1 else np.full(len(targets), -1)
     probabilities = np.zeros((len(targets), classes))
     for index in progress(range(k), "label probe", unit="folds"):
-        held = np.flatnonzero(fold == index)
-        probabilities[held] = probe_probabilities(features, targets, classes, np.flatnonzero(fold != index), held)
+        fitted, held_out = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
+        probabilities[held_out] = probe_probabilities(features, targets, classes, fitted, held_out)
     return probabilities
 
 
 def possible_folds(targets: np.ndarray, groups: Sequence[str], k: int) -> int:
-    """k, or fewer folds where there are too few groups or images of a class; below 2, none can be made."""
+    """k, or fewer folds if there are too few groups or images of a class; below 2, no folds are possible."""
     return min(k, len(set(groups)), int(np.bincount(targets).max()))
 
 
 def probe_probabilities(
-    features: np.ndarray, targets: np.ndarray, classes: int, fit_on: np.ndarray, of: np.ndarray
+    features: np.ndarray, targets: np.ndarray, classes: int, fitted_rows: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Probabilities of the rows `of` by a linear probe fitted on the rows `fit_on`; float64 [len(of), classes]."""
-    probe = LinearProbe(classes, PROBE_STRENGTH).fit(features[fit_on], targets[fit_on])
-    return np.asarray(softmax(probe.logits(features[of]), axis=1))
+    """Probabilities of `rows` by a linear probe fitted on `fitted_rows`; float64 [len(rows), classes].
+
+    features: float32 [n, D]. targets: int64 [n], in [0, classes) for the fitted rows.
+    """
+    probe = LinearProbe(classes, PROBE_STRENGTH).fit(features[fitted_rows], targets[fitted_rows])
+    return np.asarray(softmax(probe.logits(features[rows]), axis=1))

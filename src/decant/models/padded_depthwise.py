@@ -34,26 +34,27 @@ def is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def padding_small_inputs(layer: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """The layer's convolution, which pads an input that is smaller than the kernel before it is called."""
     left, right, top, bottom = layer._reversed_padding_repeated_twice
 
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if min(x.shape[2:]) >= max(layer.kernel_size):
             return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        rows, above, below = met(layer, 0, x.shape[2], top, bottom)
-        columns, before, after = met(layer, 1, x.shape[3], left, right)
+        rows, above, below = kernel_part(layer, 0, x.shape[2], top, bottom)
+        columns, before, after = kernel_part(layer, 1, x.shape[3], left, right)
         padded = F.pad(x, (before, after, above, below))
         return F.conv2d(padded, weight[:, :, rows, columns], bias, layer.stride, (0, 0), layer.dilation, layer.groups)
 
     return forward
 
 
-def met(layer: nn.Conv2d, axis: int, side: int, before: int, after: int) -> tuple[slice, int, int]:
-    """The part of the kernel along an axis that meets the input at some place, and the padding that this part needs.
+def kernel_part(layer: nn.Conv2d, axis: int, side: int, before: int, after: int) -> tuple[slice, int, int]:
+    """The part of the kernel along an axis that ever meets the input, and the padding that this part needs.
 
     side: of the input, pixels. before, after: the padding that the whole kernel needs.
     """
     kernel, stride, dilation = layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis]
-    places = range(0, side + before + after - dilation * (kernel - 1), stride)
-    meeting = [i for i in range(kernel) if any(0 <= place + dilation * i - before < side for place in places)]
-    first, last = (meeting[0], meeting[-1]) if meeting else (0, kernel - 1)  # none: torch names the wrong size
+    positions = range(0, side + before + after - dilation * (kernel - 1), stride)
+    on_input = [i for i in range(kernel) if any(0 <= position + dilation * i - before < side for position in positions)]
+    first, last = (on_input[0], on_input[-1]) if on_input else (0, kernel - 1)  # none: torch names the wrong size
     return slice(first, last + 1), before - dilation * first, after - dilation * (kernel - 1 - last)

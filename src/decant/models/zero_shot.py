@@ -10,7 +10,7 @@ from torch import nn
 from decant.errors import UserError
 from decant.models.weights import Unavailable, first_line, from_open_clip, read_file
 
-TEXTS = 256  # that are encoded at a time
+TEXTS = 256  # encoded at a time
 
 
 def zero_shot_head(
@@ -19,7 +19,7 @@ def zero_shot_head(
     """Weights float32 [K, D]; their product with image features of length 1 are CLIP's logits.
 
     For each class, the text embeddings of all prompts are normalised, averaged and normalised again. prompts: texts
-    with {} for the class name, in which underscores become spaces. Raises UserError if the text tower cannot be had.
+    with {} for the class name, in which underscores become spaces. Raises UserError if the text tower is unavailable.
     """
     name = architecture.removeprefix("open_clip:").partition("/")[0]
     try:

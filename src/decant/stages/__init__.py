@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table. module: the file of this package that contains the stage's code. doing: for people."""
+    """One row of the table. module: the file of this package that contains the stage's code. doing: shown to people."""
 
     name: str
     module: str

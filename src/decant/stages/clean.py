@@ -33,17 +33,16 @@ from decant.data.manifest import (
     write_manifest,
 )
 from decant.data.pool import batched, parallel
-from decant.data.preprocessing import Preprocessing, height_width
+from decant.data.preprocessing import Preprocessing
 from decant.data.splits import EACH_SPLIT_FROM_GROUPS, separate_groups
 from decant.errors import UserError
 from decant.evaluation.metrics import class_count_rows
-from decant.models.backbones import build_classifier
-from decant.models.inference import features_of, for_inference
+from decant.models.inference import features_of
 from decant.models.out_of_fold import out_of_fold, possible_folds, probe_probabilities
 from decant.seeds import derived_seed
 from decant.stages.support.auto_settings import source_digest
 from decant.stages.support.experiment import Experiment
-from decant.stages.support.input_geometry import encoder_geometry, encoder_source, geometry_settings
+from decant.stages.support.input_geometry import encoder_geometry, encoder_network, encoder_source, geometry_settings
 from decant.stages.support.resolve import Inputs
 from decant.stages.support.tracked import artifact, flat
 from decant.study import Study, non_defaults
@@ -57,7 +56,7 @@ THUMBNAIL_PX = 32
 
 @dataclass(frozen=True)
 class Looks:
-    """What is computed from n images, in one order.
+    """Features and thumbnails of n images, in one order.
 
     features, mirrored: float32 [n, D], of the images and of their mirror images. thumbnails: uint8 [n, 32, 32, 3].
     """
@@ -93,13 +92,13 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     geometry = encoder_geometry(experiment.study, manifest)
     main, extra = manifest.main(), manifest.rows[manifest.is_extra()]
     check_extra_is_usable(extra)
-    looks, seen = look(experiment, main.rows, geometry)
-    cleaned = clean_manifest(experiment.study, main, looks, seen)
+    looks, index = look(experiment, main.rows, geometry)
+    cleaned = clean_manifest(experiment.study, main, looks, index)
     check_splits(cleaned.manifest)
     check_classes(cleaned.manifest)
     if len(extra):
         further = look(experiment, extra, geometry)
-        cleaned = with_extra(experiment.study, cleaned, extra, [(looks, seen), further])
+        cleaned = with_extra(experiment.study, cleaned, extra, [(looks, index), further])
         log_extra(cleaned)
     write_manifest(cleaned.manifest, folder / "manifest.parquet")
     cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
@@ -118,27 +117,27 @@ def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> 
 
 
 def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
-    """The numbers of the data; the manifest, which names the files, only if they may be shared."""
+    """The metrics; also the manifest and the issues, which name the images, if these may be shared."""
     files = ["metrics.json", "manifest.parquet", "issues.csv"] if share else ["metrics.json"]
     return [artifact("data", "dataset", folder, files)]
 
 
-def clean_manifest(study: Study, manifest: Manifest, looks: Looks, seen: pd.Index) -> Cleaned:
+def clean_manifest(study: Study, manifest: Manifest, looks: Looks, index: pd.Index) -> Cleaned:
     """The manifest with groups, splits and actions, the issues, and what was judged of its labels.
 
-    looks: of the readable images; seen: the index of their manifest rows.
+    looks: of the readable images; index: that of their manifest rows.
     """
-    manifest, exact, near = grouped(manifest, looks, seen, study.clean.near_duplicates)
+    manifest, exact, near = grouped(manifest, looks, index, study.clean.near_duplicates)
     manifest = draw_splits(manifest, study.seed, study.data.val_fraction, study.data.test_fraction)
     warn_of_clusters(manifest)
     manifest = hide_labels(manifest, study.data.labelled_share, study.seed)
     leaks = leaking(manifest)
     usable = manifest if study.clean.policy == "report" else without(manifest, leaks)
     check_splits(usable)
-    judged = judged_labels(usable, looks, seen, study.clean.folds, derived_seed(study.seed, "label folds"))
+    judged = judged_labels(usable, looks, index, study.clean.folds, derived_seed(study.seed, "label folds"))
     suggested = [part.suggested for part in judged.values()]
     suspects = pd.concat([part for part in suggested if len(part)] or suggested[:1], ignore_index=True)
-    odd = {manifest.rows.at[seen[i], "id"]: what for i, what in find_odd(looks.thumbnails).items()}
+    odd = {manifest.rows.at[index[i], "id"]: reason for i, reason in find_odd(looks.thumbnails).items()}
     issues = list_issues(manifest, exact, near, leaks, odd, suspects)
     return Cleaned(*apply_policy(manifest, issues, study.clean.policy), judged)
 
@@ -157,53 +156,52 @@ def warn_of_clusters(manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def with_extra(
-    study: Study, cleaned: Cleaned, extra: pd.DataFrame, looks_at: Sequence[tuple[Looks, pd.Index]]
-) -> Cleaned:
+def with_extra(study: Study, cleaned: Cleaned, extra: pd.DataFrame, parts: Sequence[tuple[Looks, pd.Index]]) -> Cleaned:
     """The cleaned main source with the rows of the extra sources, checked against it.
 
     The main source is cleaned before, alone: its splits and its val, test and predict rows do not depend on the extra
     ones. Copies of these rows are set aside under every policy. extra: rows of the manifest, after those of the main
-    source. looks_at: the looks and the index of their rows, of the main and of the extra sources.
+    source. parts: the looks of the readable images and the index of their manifest rows, of the main source and of the
+    extra sources.
     """
     rows = pd.concat([cleaned.manifest.rows.assign(**{EXTRA: 0}), extra])
-    seen = looks_at[0][1].append(looks_at[1][1])
-    looks = joined_looks([looks for looks, _ in looks_at])
-    readable = Manifest(rows.loc[seen].reset_index(drop=True), cleaned.manifest.classes)
+    index = parts[0][1].append(parts[1][1])
+    looks = joined_looks([looks for looks, _ in parts])
+    readable = Manifest(rows.loc[index].reset_index(drop=True), cleaned.manifest.classes)
     exact = find_exact_duplicates(readable.rows)
     near = near_pairs(readable, looks, exact)
     checked = check_extra(readable, exact, near)
-    rows.loc[seen, ["group", "action", "reason"]] = checked.manifest.rows[["group", "action", "reason"]].to_numpy()
+    rows.loc[index, ["group", "action", "reason"]] = checked.manifest.rows[["group", "action", "reason"]].to_numpy()
     manifest, ids = Manifest(rows, cleaned.manifest.classes), readable.rows["id"].to_numpy()
     is_extra = readable.is_extra().to_numpy()
     judged = judged_by_main(checked.manifest, looks, is_extra)
-    odd = {ids[n]: what for n, what in find_odd(looks.thumbnails).items() if is_extra[n]}
+    odd = {ids[n]: reason for n, reason in find_odd(looks.thumbnails).items() if is_extra[n]}
     exact, near = by_id(touching(exact, is_extra), ids), by_id(touching(near, is_extra), ids)
     issues = extra_issues(manifest, checked, exact, near, odd, judged.suggested)
     manifest, issues = apply_policy(manifest, issues, study.clean.policy)
-    whole = in_order(pd.concat([cleaned.issues, issues], ignore_index=True))
-    return Cleaned(manifest, whole, {**cleaned.judged, "extra": judged})
+    all_issues = in_order(pd.concat([cleaned.issues, issues], ignore_index=True))
+    return Cleaned(manifest, all_issues, {**cleaned.judged, "extra": judged})
 
 
 def near_pairs(readable: Manifest, looks: Looks, exact: pd.DataFrame) -> pd.DataFrame:
-    """The near pairs of all rows, in which copies of val, test and predict images are connected with these.
+    """The near pairs of all rows; they connect each copy with the val, test or predict image that it repeats.
 
     The threshold is the lowest one: a wrong pair costs an extra image, a missed one trains on a test image. Each image
     is compared with its few nearest neighbours, so many copies of one kind hide those of another kind. The search is
-    therefore repeated without the copies that it found, until it finds no further one.
+    therefore repeated without the copies that it found, until it finds none.
     """
     ids, pairs = readable.rows["id"], []
-    left = np.arange(len(ids))  # all others stay: similarity is relative to the mean image
+    searched = np.arange(len(ids))  # similarity is relative to the mean image, so all other images stay
     while True:
-        parts = (looks.thumbnails[left], looks.features[left], looks.mirrored[left])
-        found = find_near_duplicates(*parts, threshold=LOWEST_THRESHOLD)
-        pairs.append(found.assign(i=left[found["i"]], j=left[found["j"]]))
+        parts = (looks.thumbnails[searched], looks.features[searched], looks.mirrored[searched])
+        found_pairs = find_near_duplicates(*parts, threshold=LOWEST_THRESHOLD)
+        pairs.append(found_pairs.assign(i=searched[found_pairs["i"]], j=searched[found_pairs["j"]]))
         near = pd.concat(pairs, ignore_index=True)
         leaks = check_extra(readable, exact, near).leaks
-        remaining = left[~ids.iloc[left].isin(list(leaks)).to_numpy()]
-        if len(remaining) == len(left):
+        remaining = searched[~ids.iloc[searched].isin(list(leaks)).to_numpy()]
+        if len(remaining) == len(searched):
             return near
-        left = remaining
+        searched = remaining
 
 
 def joined_looks(parts: Sequence[Looks]) -> Looks:
@@ -212,19 +210,20 @@ def joined_looks(parts: Sequence[Looks]) -> Looks:
 
 
 def judged_by_main(manifest: Manifest, looks: Looks, is_extra: np.ndarray) -> JudgedLabels:
-    """Judge the labels of the extra rows by a probe fitted on train of the main source."""
+    """Judge the labels of the extra rows by a probe fitted on the main source's train."""
     rows, targets = manifest.rows, manifest.targets(manifest.rows)
     live = np.asarray((rows["action"] != "drop") & (rows["weight"] > 0) & (rows["split"] == "train")) & (targets >= 0)
-    of = np.flatnonzero(live & is_extra)
-    fit_on = np.flatnonzero(live & ~is_extra)
-    probabilities = probe_probabilities(looks.features, targets, len(manifest.classes), fit_on, of)
-    return judge_labels(probabilities, targets[of], rows["id"].to_numpy()[of], list(rows["group"].to_numpy()[of]))
+    extra = np.flatnonzero(live & is_extra)
+    train = np.flatnonzero(live & ~is_extra)
+    probabilities = probe_probabilities(looks.features, targets, len(manifest.classes), train, extra)
+    ids, groups = rows["id"].to_numpy()[extra], rows["group"].to_numpy()[extra]
+    return judge_labels(probabilities, targets[extra], ids, list(groups))
 
 
 def log_issues(metrics: Mapping[str, Any]) -> None:
     """One line on what was found and what is left."""
-    found = [f"{count} {issue.replace('_', ' ')}" for issue, count in metrics["issues"].items() if count]
-    log.info("issues: %s; %d of %d images are kept", ", ".join(found) or "none", metrics["kept"], metrics["found"])
+    counts = [f"{count} {issue.replace('_', ' ')}" for issue, count in metrics["issues"].items() if count]
+    log.info("issues: %s; %d of %d images are kept", ", ".join(counts) or "none", metrics["kept"], metrics["found"])
 
 
 def log_extra(cleaned: Cleaned) -> None:
@@ -242,15 +241,15 @@ def check_splits(manifest: Manifest) -> None:
     """Raise UserError if a split that the chain needs is empty."""
     for split in ("train", "val", "test"):
         if not (manifest.targets(manifest.of_split(split)) >= 0).any():
-            aside = manifest.rows[(manifest.rows["split"] == split) & (manifest.rows["action"] == "drop")]
-            example = "".join(f"{row.path}: {row.reason}" for row in aside.head(1).itertuples())
-            lost = f"; {len(aside)} images of {split} are set aside, for example {example}" if example else ""
+            set_aside = manifest.rows[(manifest.rows["split"] == split) & (manifest.rows["action"] == "drop")]
+            first = "".join(f"{row.path}: {row.reason}" for row in set_aside.head(1).itertuples())
+            example = f"; {len(set_aside)} images of {split} are set aside, for example {first}" if first else ""
             largest = manifest.kept().groupby("label")["group"].nunique().max()
             raise UserError(
                 f"no labelled image is left for {split} ({len(manifest.kept())} are kept in all; the largest class has "
-                f"{largest}, near duplicates counted once{lost}). Where a split is not given it is drawn from classes "
-                f"with at least {EACH_SPLIT_FROM_GROUPS} images. Give more images per class, or say in data.split_file "
-                "which images are train, val and test"
+                f"{largest}, near duplicates counted once{example}). A split that is not given is drawn from classes "
+                f"with at least {EACH_SPLIT_FROM_GROUPS} images. Give more images per class, or name the images of "
+                "train, val and test in data.split_file"
             )
 
 
@@ -269,8 +268,8 @@ def check_classes(manifest: Manifest) -> None:
     trainable = set(train.loc[train["weight"] > 0, "label"])
     for name in manifest.classes:
         if name not in trainable:
-            lost = manifest.rows[(manifest.rows["given_label"] == name) & (manifest.rows["action"] != "none")]
-            example = f" For example {lost['path'].iloc[0]}: {lost['reason'].iloc[0]}." if len(lost) else ""
+            changed = manifest.rows[(manifest.rows["given_label"] == name) & (manifest.rows["action"] != "none")]
+            example = f" For example {changed['path'].iloc[0]}: {changed['reason'].iloc[0]}." if len(changed) else ""
             raise UserError(
                 f"no image of the class {name!r} is left to train on after cleaning.{example} Remove copies and wrong "
                 "labels from the data, or keep every label with clean.policy: report."
@@ -280,29 +279,30 @@ def check_classes(manifest: Manifest) -> None:
 def look(experiment: Experiment, rows: pd.DataFrame, geometry: InputGeometry) -> tuple[Looks, pd.Index]:
     """Features and thumbnails of the readable images of manifest rows, and the index of these rows."""
     encoder = experiment.study.clean.encoder
-    seed = derived_seed(experiment.study.seed, "encoder")
-    classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
-    classifier = for_inference(classifier, experiment.device, height_width(encoder.input_px))
+    network = encoder_network(experiment, encoder)
     rows = rows[rows["action"] != "drop"]
-    seen: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    arrays_of: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     preprocessing = geometry.preprocessing(encoder.input_px, 1.0)
     for ids, images, thumbnails in prepared_batches(experiment, rows, preprocessing):
         images = images.to(experiment.device)
-        triple = features_of(classifier, images), features_of(classifier, images.flip(-1)), thumbnails
-        seen.update(zip(ids, zip(*triple, strict=True), strict=True))
-    columns = [np.stack(column) for column in zip(*(seen[id_] for id_ in rows["id"]), strict=True)]
+        arrays = features_of(network, images), features_of(network, images.flip(-1)), thumbnails
+        arrays_of.update(zip(ids, zip(*arrays, strict=True), strict=True))
+    columns = [np.stack(column) for column in zip(*(arrays_of[id_] for id_ in rows["id"]), strict=True)]
     return Looks(*columns), rows.index
 
 
 def prepared_batches(
     experiment: Experiment, rows: pd.DataFrame, preprocessing: Preprocessing, batch_size: int = 64
 ) -> Iterator[tuple[list[str], torch.Tensor, np.ndarray]]:
-    """Batches of ids, prepared images and thumbnails; each image is decoded once."""
+    """Yield the ids, images (float32 [B, 3, H, W]) and thumbnails (uint8 [B, 32, 32, 3]) of each batch.
+
+    Each image is decoded once.
+    """
 
     def prepare(encoded: tuple[str, bytes]) -> tuple[str, torch.Tensor, np.ndarray]:
         pixels = decode(encoded[1])
-        small = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
-        return encoded[0], evaluation_transform(pixels, preprocessing), np.asarray(small)
+        thumbnail = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+        return encoded[0], evaluation_transform(pixels, preprocessing), np.asarray(thumbnail)
 
     prepared = progress(parallel(prepare, experiment.encoded_images(rows)), "examining", len(rows), "images")
     for batch in batched(prepared, batch_size):
@@ -311,15 +311,15 @@ def prepared_batches(
 
 
 def grouped(
-    manifest: Manifest, looks: Looks, seen: pd.Index, look_for_near: bool
+    manifest: Manifest, looks: Looks, index: pd.Index, look_for_near: bool
 ) -> tuple[Manifest, pd.DataFrame, pd.DataFrame | None]:
     """The manifest with duplicates in one group, and the exact and the near pairs of ids."""
-    rows = manifest.rows.loc[seen]
+    rows = manifest.rows.loc[index]
     exact, near = find_exact_duplicates(rows), None
     if look_for_near:
         near = find_near_duplicates(looks.thumbnails, looks.features, looks.mirrored)
     groups = manifest.rows["group"].copy()
-    groups.loc[seen] = group_duplicates(rows, exact, near)
+    groups.loc[index] = group_duplicates(rows, exact, near)
     ids = rows["id"].to_numpy()
     with_groups = Manifest(manifest.rows.assign(group=groups), manifest.classes)
     return with_groups, by_id(exact, ids), None if near is None else by_id(near, ids)
@@ -340,30 +340,30 @@ def leaking(manifest: Manifest) -> pd.Series:
 def without(manifest: Manifest, leaks: pd.Series) -> Manifest:
     """The manifest with the leaking rows dropped."""
     rows = manifest.rows.copy()
-    leaking = rows["id"].isin(leaks.index)
-    rows.loc[leaking, "action"] = "drop"
-    rows.loc[leaking, "reason"] = rows.loc[leaking, "id"].map(leaks)
+    is_leak = rows["id"].isin(leaks.index)
+    rows.loc[is_leak, "action"] = "drop"
+    rows.loc[is_leak, "reason"] = rows.loc[is_leak, "id"].map(leaks)
     return Manifest(rows, manifest.classes)
 
 
-def judged_labels(manifest: Manifest, looks: Looks, seen: pd.Index, k: int, seed: int) -> dict[str, JudgedLabels]:
+def judged_labels(manifest: Manifest, looks: Looks, index: pd.Index, k: int, seed: int) -> dict[str, JudgedLabels]:
     """Judge the labels of "train", by out-of-fold probabilities, and of "val_and_test", by a probe fitted on train."""
-    rows = manifest.rows.loc[seen]
+    rows = manifest.rows.loc[index]
     targets = manifest.targets(rows)
     live = np.asarray(rows["action"] != "drop") & (targets >= 0)
     train = np.flatnonzero(live & np.asarray(rows["split"] == "train"))
-    other = np.flatnonzero(live & np.asarray(rows["split"].isin(["val", "test"])))
+    val_and_test = np.flatnonzero(live & np.asarray(rows["split"].isin(["val", "test"])))
     groups: Any = dependent_groups(rows)
     ids = rows["id"].to_numpy()
     classes = len(manifest.classes)
     probabilities = np.zeros((len(rows), classes))
     probabilities[train] = out_of_fold(looks.features[train], targets[train], groups[train], classes, k, seed)
-    probabilities[other] = probe_probabilities(looks.features, targets, classes, train, other)
+    probabilities[val_and_test] = probe_probabilities(looks.features, targets, classes, train, val_and_test)
     if possible_folds(targets[train], groups[train], k) < 2:
         log.warning("labels of train are not checked: no class has two images (near duplicates counted once)")
         train = train[:0]
     # Separately: what is done to train must not depend on any label of val or test.
     return {
         name: judge_labels(probabilities[part], targets[part], ids[part], list(groups[part]))
-        for name, part in (("train", train), ("val_and_test", other))
+        for name, part in (("train", train), ("val_and_test", val_and_test))
     }

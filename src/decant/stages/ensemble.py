@@ -44,18 +44,18 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     `pooling.csv`, `contributions.csv` and `diversity.csv` are described in results/README.md. They are left out if val
     has too few groups of near duplicates to be divided.
     """
-    predicted = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
+    folders = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
-    val = val_predictions(manifest, predicted)
+    val = val_predictions(manifest, folders)
     pooling = chosen_method(experiment.study.ensemble.pooling, *val)
-    weights, description = fit(manifest, predicted, pooling)
+    weights, description = fit(manifest, folders, pooling)
     for split in SPLITS:
-        if all((predictions / split / "ids.json").is_file() for predictions in predicted.values()):
-            write_predictions(folder, split, pooled_predictions(predicted, weights, split))
+        if all((predictions / split / "ids.json").is_file() for predictions in folders.values()):
+            write_predictions(folder, split, pooled_predictions(folders, weights, split))
     write_json(folder / "weights.json", description)
     if can_be_nested(*val[1:]):
         write_results_table(pooling_rows(*val, pooling), folder / "pooling.csv", POOLING_COLUMNS)
-        if len(predicted) > 1:
+        if len(folders) > 1:
             contributions = contribution_rows(*val, pooling, weights.weights)
             write_results_table(contributions, folder / "contributions.csv", CONTRIBUTION_COLUMNS)
             write_results_table(diversity_rows(*val[:2]), folder / "diversity.csv", DIVERSITY_COLUMNS)
@@ -77,72 +77,73 @@ def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
     return [artifact(name, "ensemble", folder, ["weights.json", *(path.name for path in sorted(folder.glob("*.csv")))])]
 
 
-def chosen_method(asked: str, members: Members, targets: np.ndarray, groups: np.ndarray) -> str:
-    """The method for `auto`: the best on val by cross-validation, convex where val cannot be divided."""
-    if asked != "auto":
-        return asked
+def chosen_method(pooling: str, members: Members, targets: np.ndarray, groups: np.ndarray) -> str:
+    """The method of pooling; for `auto` the best on val by cross-validation, convex where val cannot be divided."""
+    if pooling != "auto":
+        return pooling
     return best_method(members, targets, groups) if can_be_nested(targets, groups) else "convex"
 
 
-def val_predictions(manifest: Manifest, predicted: Mapping[str, Path]) -> tuple[Members, np.ndarray, np.ndarray]:
-    """Each teacher's log-probabilities of val, the means over TTA members, with targets and groups."""
+def val_predictions(manifest: Manifest, folders: Mapping[str, Path]) -> tuple[Members, np.ndarray, np.ndarray]:
+    """Each teacher's log-probabilities of val, float32 [n, K], the means over TTA members; targets and groups, [n]."""
     val = manifest.of_split("val")
-    members = {name: read_predictions(path, "val").aligned(list(val["id"])).mean() for name, path in predicted.items()}
+    members = {name: read_predictions(path, "val").aligned(list(val["id"])).mean() for name, path in folders.items()}
     return members, manifest.targets(val), dependent_groups(val)
 
 
-def fit(manifest: Manifest, predicted: Mapping[str, Path], pooling: str) -> tuple[Weights, dict[str, object]]:
-    """Fit the teachers' temperatures, their weights and the pool's temperature, all by likelihood.
+def fit(manifest: Manifest, folders: Mapping[str, Path], pooling: str) -> tuple[Weights, dict[str, object]]:
+    """The weights and temperatures that maximise the likelihood of val, and the content of `weights.json`.
 
-    predicted: teacher -> folder of its predictions. Also returns the content of `weights.json`.
+    folders: teacher -> folder of its predictions.
     """
-    members, targets, _ = val_predictions(manifest, predicted)
+    members, targets, _ = val_predictions(manifest, folders)
     ids = list(manifest.of_split("val")["id"])
     fitted = fit_pool(list(members.values()), targets, pooling)
-    of_views = [view_temperature(manifest, folder) for folder in predicted.values()]
-    single = [read_predictions(folder, "val").aligned(ids).members["identity"] for folder in predicted.values()]
-    pool_of_views = pool(single, fitted.weights, of_views, log_linear=fitted.log_linear)
-    of_pool = fitted.temperature, float(fit_temperature(pool_of_views, targets)), fitted.log_linear
-    weights = Weights(list(predicted), fitted.weights, fitted.temperatures, of_views, *of_pool)
-    rows = {
+    view_temperatures = [view_temperature(manifest, folder) for folder in folders.values()]
+    without_tta = [read_predictions(folder, "val").aligned(ids).members["identity"] for folder in folders.values()]
+    pool_without_tta = pool(without_tta, fitted.weights, view_temperatures, log_linear=fitted.log_linear)
+    of_pool = fitted.temperature, float(fit_temperature(pool_without_tta, targets)), fitted.log_linear
+    weights = Weights(list(folders), fitted.weights, fitted.temperatures, view_temperatures, *of_pool)
+    teachers = {
         name: {
             "weight": round(weight, 5),
             "temperature": round(temperature, 5),
             "view_temperature": round(of_view, 5),
-            "val": rounded(scores(apply_temperature(values, temperature), targets)),
+            "val": rounded(scores(apply_temperature(log_probabilities, temperature), targets)),
         }
-        for (name, values), weight, temperature, of_view in zip(
-            members.items(), fitted.weights, fitted.temperatures, of_views, strict=True
+        for (name, log_probabilities), weight, temperature, of_view in zip(
+            members.items(), fitted.weights, fitted.temperatures, view_temperatures, strict=True
         )
     }
     return weights, {
         "pooling": pooling,
         "temperature": round(weights.temperature, 5),
         "view_temperature": round(weights.view_temperature, 5),
-        "teachers": rows,
+        "teachers": teachers,
         "val": rounded(scores(fitted.of(list(members.values())), targets)),
     }
 
 
-def view_temperature(manifest: Manifest, predictions: Path) -> float:
+def view_temperature(manifest: Manifest, folder: Path) -> float:
     """The temperature of a teacher's soft labels, fitted to predictions of the same kind: one model, no TTA.
 
-    With folds these are the out-of-fold predictions for train, else those for val.
+    These are the out-of-fold predictions for train if the teacher has folds, else the predictions for val. folder: of
+    the teacher's predictions.
     """
-    split = "train" if (predictions / "train" / "ids.json").is_file() else "val"
-    single = read_predictions(predictions, split)
-    rows = manifest.rows.set_index("id").loc[single.ids]
+    split = "train" if (folder / "train" / "ids.json").is_file() else "val"
+    predictions = read_predictions(folder, split)
+    rows = manifest.rows.set_index("id").loc[predictions.ids]
     targets = np.where(rows["weight"] > 0, manifest.targets(rows), -1)  # -1 is left out of the fit
-    return float(fit_temperature(single.members["identity"], targets))
+    return float(fit_temperature(predictions.members["identity"], targets))
 
 
 def rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in values.items()}
 
 
-def pooled_predictions(predicted: Mapping[str, Path], weights: Weights, split: str) -> Predictions:
+def pooled_predictions(folders: Mapping[str, Path], weights: Weights, split: str) -> Predictions:
     """The ensemble's predictions of one split."""
-    per_teacher = [read_predictions(folder, split) for folder in predicted.values()]
+    per_teacher = [read_predictions(folder, split) for folder in folders.values()]
     ids = per_teacher[0].ids
     log_probabilities = [predictions.aligned(ids).mean() for predictions in per_teacher]
     pooled = pool(

@@ -61,7 +61,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     images, labels = decoded_images(experiment, manifest, "val"), labels_by_id(manifest, "val")
     report = verify(file, images, TorchReference(checkpoint), labels=labels)
     write_json(folder / "verification.json", report)
-    refuse(file, report)
+    check_gates(file, report)
 
 
 def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
@@ -83,7 +83,7 @@ def val_temperature(manifest: Manifest, predictions: Path) -> float:
 
 
 def origin(experiment: Experiment, inputs: Inputs) -> dict[str, str]:
-    """Metadata of a file: the study, why this model was taken, and the digests of data, teachers, model and code."""
+    """Metadata of a file: the study, why this model was chosen, and the digests of data, teachers, model and code."""
     study = experiment.study
     return {
         "study": study.name,
@@ -99,14 +99,14 @@ def origin(experiment: Experiment, inputs: Inputs) -> dict[str, str]:
 
 
 def origin_of(exported: OnnxClassifier) -> dict[str, str]:
-    """The same metadata, read from an exported file."""
+    """The metadata of `origin`, read from an exported file."""
     return {key: exported.metadata[key] for key in ORIGIN}
 
 
 def described_teachers(inputs: Inputs) -> dict[str, dict[str, object]]:
     """Name -> network, weight in the ensemble and fingerprint, of each active teacher."""
     weights = read_weights(inputs.folder("ensemble"))
-    shares = dict(zip(weights.names, weights.weights, strict=True))
+    weight_of = dict(zip(weights.names, weights.weights, strict=True))
     described = {}
     for name in active_teachers(weights):
         trained = inputs[f"teachers/{name}"]
@@ -114,13 +114,13 @@ def described_teachers(inputs: Inputs) -> dict[str, dict[str, object]]:
         described[name] = {
             "architecture": card["architecture"],
             "weights": card["weights"],
-            "weight": round(float(shares[name]), 4),
+            "weight": round(float(weight_of[name]), 4),
             "fingerprint": trained.fingerprint,
         }
     return described
 
 
-def refuse(file: Path, report: Mapping[str, Any], may_fail: Sequence[str] = ()) -> None:
+def check_gates(file: Path, report: Mapping[str, Any], may_fail: Sequence[str] = ()) -> None:
     """Raise UserError if gates failed. report: of `verify`. may_fail: gates that are allowed to fail."""
     failed = [name for name, gate in report["gates"].items() if gate["passed"] is False and name not in may_fail]
     if failed:

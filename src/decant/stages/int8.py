@@ -1,4 +1,4 @@
-"""Stage int8: the student's file quantised, and whether to offer it: faster here, and hardly less accurate."""
+"""Stage int8: the student's file quantised, and offered if it is faster here and accurate enough."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from decant.export.verification.verify import verify
 from decant.models.checkpoint import Checkpoint, load_checkpoint
 from decant.models.inference import evaluation_batches
 from decant.seeds import derived_seed
-from decant.stages.export import origin_of, refuse
+from decant.stages.export import check_gates, origin_of
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.onnx_predictions import (
     acceptance,
@@ -68,38 +68,38 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """Write `student_int8.onnx`, its bare graph, `accept.json`, model card, predictions of every split,
     `verification.json` and `int8.json`.
 
-    `int8.json` says whether the file is offered: if ONNX Runtime runs it faster than the fp32 file on this machine, if
-    it loses no more of val accuracy than the study's budget, and if no larger a share of the images gets another class
-    in a batch than alone. Raises UserError if the file fails a gate other than its budget's.
+    `int8.json` contains the verdict. The file is offered if ONNX Runtime runs it faster than the fp32 file on this
+    machine, if it loses no more val accuracy than the study's budget, and if no more images than this share get another
+    class in a batch than alone. Raises UserError if the file fails a gate that is not in BUDGET_GATES.
     """
-    asked, study = experiment.study.export, experiment.study
+    study, export = experiment.study, experiment.study.export
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     checkpoint = load_checkpoint(inputs.folder("shipped"))
     file, fp32 = folder / FILE, inputs.folder("export") / "student.onnx"
     exported = OnnxClassifier(fp32)
     batches = calibration_batches(
-        experiment, manifest, checkpoint, asked.calibration_images, calibration_seed(experiment)
+        experiment, manifest, checkpoint, export.calibration_images, calibration_seed(experiment)
     )
     metadata = {**origin_of(exported), "cpu": json.dumps(machine.cpu(), ensure_ascii=False)}
     export_int8(checkpoint, batches, folder, exported.temperature, metadata)
     predictions = folder / "predictions"
     write_onnx_predictions(experiment, manifest, file, predictions)
-    accepted = acceptance(manifest, predictions, asked.accept_precision)  # its own: its probabilities differ
+    accepted = acceptance(manifest, predictions, export.accept_precision)  # its own: its probabilities differ
     describe_file(file, evaluation(manifest, predictions, "student_onnx_int8"), accepted)
     report = verify(
         file,
         decoded_images(experiment, manifest, "val"),
         TorchReference(checkpoint),
         fp32_path=fp32,
-        budget=asked.int8_budget_points,
+        budget=export.int8_budget_points,
         labels=labels_by_id(manifest, "val"),
     )
     write_json(folder / "verification.json", report)
-    refuse(file, report, may_fail=BUDGET_GATES)
+    check_gates(file, report, may_fail=BUDGET_GATES)
     timed_inputs = TimedInputs("full", checkpoint.preprocessing.input_px, *typical_size(manifest))
     files = {"fp32": fp32, "int8": file}
-    speed = timed(files, timed_inputs, study.benchmark.latency_calls)
-    verdict = offer(report, speed, asked.int8_budget_points, file_mb(file))
+    speedup = measured_speedup(files, timed_inputs, study.benchmark.latency_calls)
+    verdict = offer(report, speedup, export.int8_budget_points, file_mb(file))
     write_json(folder / "int8.json", {**verdict, **profiled(files, timed_inputs), **machine.cpu()})
 
 
@@ -127,16 +127,16 @@ def is_offered(folder: Path) -> bool:
 
 
 def offer_line(folder: Path) -> str:
-    """One line for people: the file if it is offered, and why it is or is not."""
+    """A line for people: the file, or that it is not offered, and the reason."""
     content = read_offer(folder)
-    what = f"int8 file: {folder / FILE}" if content["offered"] else "int8 file: not offered"
-    return f"{what} ({content['why']})"
+    file = f"int8 file: {folder / FILE}" if content["offered"] else "int8 file: not offered"
+    return f"{file} ({content['why']})"
 
 
 def calibration_batches(
     experiment: Experiment, manifest: Manifest, checkpoint: Checkpoint, count: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Batches float32 [B, 3, S, S] in [0, 1] of `count` images of train, drawn by seed, as the network reads them."""
+    """Batches float32 [B, 3, H, W] in [0, 1] of `count` images of train, drawn by seed, as the network reads them."""
     train = manifest.of_split("train")
     chosen = np.random.default_rng(seed).permutation(len(train))[:count]
     rows = train.iloc[np.sort(chosen)]
@@ -145,43 +145,42 @@ def calibration_batches(
         yield images.numpy()
 
 
-def timed(files: dict[str, Path], inputs: TimedInputs, calls: int) -> Speedup:
-    """Time the files "fp32" and "int8" on one image per call under ONNX Runtime, in turns, in fresh processes."""
+def measured_speedup(files: dict[str, Path], inputs: TimedInputs, calls: int) -> Speedup:
+    """Time the files "fp32" and "int8" under ONNX Runtime: one image per call, in turns, in fresh processes."""
     candidates = [onnx_candidate(name, "student", path, inputs) for name, path in files.items()]
-    fp32, small = measure_speedups(candidates, [QUOTED_THREADS], calls, TIMED_ROUNDS)
-    return Speedup(value_of(fp32, "p50_ms"), value_of(small, "p50_ms"), value_of(small, "times_as_fast"))
+    fp32, int8 = measure_speedups(candidates, [QUOTED_THREADS], calls, TIMED_ROUNDS)
+    return Speedup(value_of(fp32, "p50_ms"), value_of(int8, "p50_ms"), value_of(int8, "times_as_fast"))
 
 
 def profiled(files: dict[str, Path], inputs: TimedInputs) -> dict[str, float]:
     """Milliseconds per call of all operators and of the convolutions, in each file: why int8 is as fast as it is."""
     milliseconds = {}
-    for name, ending in (("int8", ""), ("fp32", "_fp32")):
+    for name, suffix in (("int8", ""), ("fp32", "_fp32")):
         kernels = kernel_times(files[name], inputs)
         convolutions = sum(kernel.milliseconds for kernel in kernels if "Conv" in kernel.operator)
-        milliseconds[f"kernels_ms{ending}"] = rounded("kernels_ms", sum(kernel.milliseconds for kernel in kernels))
-        milliseconds[f"convolutions_ms{ending}"] = rounded("convolutions_ms", convolutions)
+        milliseconds[f"kernels_ms{suffix}"] = rounded("kernels_ms", sum(kernel.milliseconds for kernel in kernels))
+        milliseconds[f"convolutions_ms{suffix}"] = rounded("convolutions_ms", convolutions)
     return milliseconds
 
 
-def offer(report: dict[str, Any], speed: Speedup, budget_points: float, size_mb: float) -> dict[str, Any]:
+def offer(report: dict[str, Any], speedup: Speedup, budget_points: float, size_mb: float) -> dict[str, Any]:
     """Whether the int8 file is offered, why, and the figures behind it. report: of `verify`."""
     lost = 100 * (report["reference_accuracy"] - report["accuracy"])
-    good, fast = report["passed"], speed.times_as_fast > 1
     change = "gained" if lost < 0 else f"lost ({budget_points} allowed)"
     points = short(cell("points", abs(lost)))
-    why = f"{significant(speed.times_as_fast)} times as fast as fp32, {points} points of val accuracy {change}"
+    why = f"{significant(speedup.times_as_fast)} times as fast as fp32, {points} points of val accuracy {change}"
     if report["gates"]["batch_top1"]["passed"] is False:
         why += ", too many images with another class in a batch than alone"
     return {
-        "offered": bool(good and fast),
+        "offered": bool(report["passed"] and speedup.times_as_fast > 1),
         "why": why,
         "val_accuracy": rounded("accuracy", report["accuracy"]),
         "val_accuracy_fp32": rounded("accuracy", report["reference_accuracy"]),
         "points_lost": rounded("points", lost),
         "budget_points": budget_points,
-        "p50_ms": rounded("p50_ms", speed.int8_ms),
-        "p50_ms_fp32": rounded("p50_ms", speed.fp32_ms),
-        "times_as_fast": rounded("times_as_fast", speed.times_as_fast),
+        "p50_ms": rounded("p50_ms", speedup.int8_ms),
+        "p50_ms_fp32": rounded("p50_ms", speedup.fp32_ms),
+        "times_as_fast": rounded("times_as_fast", speedup.times_as_fast),
         "threads": QUOTED_THREADS,
         "file_mb": rounded("file_mb", size_mb),
     }

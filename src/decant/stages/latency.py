@@ -39,28 +39,28 @@ QUICK_CALLS, QUICK_ROUNDS = 40, 2
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    asked = timed_settings(experiment.study.benchmark)
-    threads, engines = thread_counts(asked.latency_threads), installed_engines(asked.latency_engines)
-    return {**non_defaults(asked), "latency_threads": threads, "latency_engines": engines}
+    benchmark = timed_settings(experiment.study.benchmark)
+    threads, engines = thread_counts(benchmark.latency_threads), installed_engines(benchmark.latency_engines)
+    return {**non_defaults(benchmark), "latency_threads": threads, "latency_engines": engines}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `metrics.csv` and `machine.json`. Teachers are exported into the stage's folder for timing alone."""
-    asked = timed_settings(experiment.study.benchmark)
-    engines = installed_engines(asked.latency_engines)
-    for engine in set(asked.latency_engines) - set(engines):
+    benchmark = timed_settings(experiment.study.benchmark)
+    engines = installed_engines(benchmark.latency_engines)
+    for engine in set(benchmark.latency_engines) - set(engines):
         log.info("latency: %s is not installed, so nothing is timed under it", engine)
     size = typical_size(read_manifest(inputs.folder("clean") / "manifest.parquet"))
     candidates = student_candidates(student_files(inputs), inputs.folder("shipped"), size)
     for teacher, trained in inputs.per_teacher("teachers").items():
-        place = folder / "teachers" / teacher
-        candidates += teacher_candidates(teacher, model_folders(trained.folder)[0], place, size)
+        teacher_folder = folder / "teachers" / teacher
+        candidates += teacher_candidates(teacher, model_folders(trained.folder)[0], teacher_folder, size)
     rows = measure_candidates(
         [candidate for candidate in candidates if candidate.engine in engines],
-        asked.latency_batches,
-        thread_counts(asked.latency_threads),
-        asked.latency_calls,
-        rounds=asked.latency_rounds,
+        benchmark.latency_batches,
+        thread_counts(benchmark.latency_threads),
+        benchmark.latency_calls,
+        rounds=benchmark.latency_rounds,
     )
     rows += ensemble_rows(rows, active_teachers(read_weights(inputs.folder("ensemble"))))
     write_results_table(rows, folder / "metrics.csv", LATENCY_COLUMNS)
@@ -76,29 +76,29 @@ def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
     return [artifact(name, "tables", folder, ["metrics.csv", "machine.json"])]
 
 
-def timed_settings(asked: Benchmark) -> Benchmark:
-    """The settings as asked if `full`; else single images, one thread count, few calls and ONNX Runtime alone."""
-    if asked.full:
-        return asked
-    return asked.model_copy(
+def timed_settings(benchmark: Benchmark) -> Benchmark:
+    """The study's settings if `full`; else single images, one thread count, few calls and ONNX Runtime alone."""
+    if benchmark.full:
+        return benchmark
+    return benchmark.model_copy(
         update={
-            "latency_calls": min(asked.latency_calls, QUICK_CALLS),
+            "latency_calls": min(benchmark.latency_calls, QUICK_CALLS),
             "latency_batches": [1],
-            "latency_threads": [quoted_threads(thread_counts(asked.latency_threads))],
-            "latency_rounds": min(asked.latency_rounds, QUICK_ROUNDS),
+            "latency_threads": [quoted_threads(thread_counts(benchmark.latency_threads))],
+            "latency_rounds": min(benchmark.latency_rounds, QUICK_ROUNDS),
             "latency_engines": ["onnxruntime"],
         }
     )
 
 
-def thread_counts(asked: Sequence[int | str]) -> list[int]:
-    """The numbers of threads in the order asked for, each once; "all" is every core that this process may use."""
-    return list(dict.fromkeys(cores.usable_cores() if count == "all" else int(count) for count in asked))
+def thread_counts(counts: Sequence[int | str]) -> list[int]:
+    """The numbers of threads in the given order, each once; "all" is every core that this process may use."""
+    return list(dict.fromkeys(cores.usable_cores() if count == "all" else int(count) for count in counts))
 
 
-def installed_engines(asked: Sequence[str]) -> list[str]:
-    """The engines asked for, without an optional one that is not installed."""
-    return [engine for engine in asked if engine != "openvino" or find_spec("openvino")]
+def installed_engines(engines: Sequence[str]) -> list[str]:
+    """The engines, without openvino if that is not installed: it is optional."""
+    return [engine for engine in engines if engine != "openvino" or find_spec("openvino")]
 
 
 def student_files(inputs: Inputs) -> dict[str, Path]:
@@ -112,8 +112,8 @@ def student_files(inputs: Inputs) -> dict[str, Path]:
 def student_candidates(files: Mapping[str, Path], student: Path, size: tuple[int, int]) -> list[Candidate]:
     """The student's files, whole and bare, and the student in PyTorch, eager and compiled.
 
-    files: of `student_files`; a name that ends in _int8 has an int8 file. The bare graph lies beside each with _bare in
-    its name. size: height and width of the images, pixels.
+    files: of `student_files`; a name that ends in _int8 has an int8 file. Beside each lies its bare graph, with _bare
+    in its name. size: height and width of the images, pixels.
     """
     input_px = load_checkpoint(student).preprocessing.input_px
     candidates = []

@@ -58,8 +58,8 @@ def cache_px(study: Study, rows: pd.DataFrame, geometry: InputGeometry) -> Input
     """Side, or height and width, of the cache: enough for the largest training input, and not more than images have."""
     if study.data.cache_px:
         return as_input_px(height_width(study.data.cache_px))
-    inputs = [height_width(geometry.input_px(part.input_px)) for part in (*study.teachers.values(), study.student)]
+    input_sizes = [height_width(geometry.input_px(part.input_px)) for part in (*study.teachers.values(), study.student)]
     longest = int(rows[["width", "height"]].max(axis=1).quantile(0.9))
-    largest = np.max(inputs, axis=0)
+    largest = np.max(input_sizes, axis=0)
     height, width = (min(int(np.ceil(side * SPARE / 16)) * 16, max(longest, 16)) for side in largest)
     return as_input_px((height, width))

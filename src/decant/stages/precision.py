@@ -71,7 +71,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     models = scored_models(list(experiment.study.teachers), inputs)
     tables: dict[str, Rows] = {}
     for split in ("test", "val"):
-        for table, rows in scored(models, manifest, split, manifest.classes).items():
+        for table, rows in tables_of_split(models, manifest, split, manifest.classes).items():
             tables.setdefault(table, []).extend(rows)
     if soft_labels := soft_label_rows(experiment, inputs):
         tables["soft_labels"] = soft_labels
@@ -126,7 +126,7 @@ def summary_of(rows: Rows) -> dict[str, object]:
 
 
 def mistakes_of(experiment: Experiment, manifest: Manifest, models: Mapping[str, Model]) -> tuple[list[Row], Images]:
-    """The worst mistakes of the exported file on test, beside the ensemble's answers; none without test images."""
+    """The worst mistakes of the exported file on test, with the ensemble's predictions; none without test images."""
     ids = list(manifest.of_split("test")["id"])
     if not ids:
         return [], list
@@ -134,7 +134,7 @@ def mistakes_of(experiment: Experiment, manifest: Manifest, models: Mapping[str,
 
 
 def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:
-    """Every model by its name, in the order of the tables; one that is added here is scored like the others."""
+    """Every model by its name, in the order of the tables; all are scored alike."""
     models: dict[str, Model] = {}
     for name in teachers:
         predictions = inputs.folder(f"predictions/{name}")
@@ -149,7 +149,7 @@ def scored_models(teachers: list[str], inputs: Inputs) -> dict[str, Model]:
     return models
 
 
-def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
+def tables_of_split(models: dict[str, Model], manifest: Manifest, split: str, classes: list[str]) -> dict[str, Rows]:
     """The rows of each table for one split, by the table's name; confusions for test alone."""
     rows = manifest.of_split(split)
     targets, groups = manifest.targets(rows), dependent_groups(rows)
@@ -159,18 +159,24 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
         name: [] for name in ("metrics", "per_class", "comparisons", "reliability", "near_duplicates", "accept")
     }
     for name, model in models.items():
-        key, values = (name, model.kind, split), predictions[name]
-        tables["metrics"].append(precision_row(*key, values, targets, predictions["ensemble"], groups=groups))
-        tables["per_class"] += per_class_rows(*key, values, targets, classes)
-        tables["reliability"] += reliability_rows(*key, values, targets)
-        tables["near_duplicates"] += near_duplicate_rows(*key, values, targets, repeated, in_train, groups=groups)
+        key, log_probabilities = (name, model.kind, split), predictions[name]
+        tables["metrics"].append(
+            precision_row(*key, log_probabilities, targets, predictions["ensemble"], groups=groups)
+        )
+        tables["per_class"] += per_class_rows(*key, log_probabilities, targets, classes)
+        tables["reliability"] += reliability_rows(*key, log_probabilities, targets)
+        tables["near_duplicates"] += near_duplicate_rows(
+            *key, log_probabilities, targets, repeated, in_train, groups=groups
+        )
         if name in (SHIPPED, INT8):
-            found = labelled_predictions(manifest, model.predictions, split)
-            tables["accept"].append(accept_row(*key, *found, read_acceptance(model.predictions.parent)))
+            predicted = labelled_predictions(manifest, model.predictions, split)
+            tables["accept"].append(accept_row(*key, *predicted, read_acceptance(model.predictions.parent)))
     for name, other in compared(models):
-        pair = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
-        first = (name, other) == PRIMARY
-        tables["comparisons"].append(comparison_row(name, other, split, targets, *pair, groups=groups, primary=first))
+        predicted_classes = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
+        is_primary = (name, other) == PRIMARY
+        tables["comparisons"].append(
+            comparison_row(name, other, split, targets, *predicted_classes, groups=groups, primary=is_primary)
+        )
     for name in DRAWN if split == "test" else ():
         tables[f"confusion_{name}"] = confusion_rows(confusion(predictions[name], targets), classes)
     return tables
@@ -179,23 +185,23 @@ def scored(models: dict[str, Model], manifest: Manifest, split: str, classes: li
 def compared(models: dict[str, Model]) -> list[tuple[str, str]]:
     """The pairs of models in `comparisons.csv`.
 
-    The student with its twin, what is shipped with all others, the ensemble with each teacher, and each two teachers
-    without test-time augmentation.
+    The student with its twin, the exported file with all other models, the ensemble with each teacher, and each two
+    teachers without test-time augmentation.
     """
     teachers = [name for name, model in models.items() if model.kind == "teacher"]
-    alone = [name for name in teachers if not models[name].augmented]
+    without_tta = [name for name in teachers if not models[name].augmented]
     return [
         PRIMARY,
         *((SHIPPED, name) for name in models if name != SHIPPED),
         *(("ensemble", name) for name in teachers),
-        *combinations(alone, 2),
+        *combinations(without_tta, 2),
     ]
 
 
 def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
-    """How right the soft labels are, by the given labels of train, for the views that mix no two images.
+    """The scores of the stored soft labels against the given labels of train, for the views that mix no two images.
 
-    None if none are stored.
+    No rows if no soft labels are stored.
     """
     if experiment.study.student.mode != "replay":
         return []
@@ -220,7 +226,7 @@ def soft_label_rows(experiment: Experiment, inputs: Inputs) -> Rows:
 def repeated_in_train(manifest: Manifest, rows: pd.DataFrame) -> tuple[np.ndarray, tuple[int, int]]:
     """Which of `rows` share a group with rows of train, bool [n], and how many of train were set aside and kept.
 
-    Those set aside count: the given split leaked, whatever cleaning did about it.
+    Rows that were set aside count too: the given split leaked, whatever cleaning did about it.
     """
     train = manifest.rows[manifest.rows["split"] == "train"]
     copies = train[train["group"].isin(rows["group"])]

@@ -58,8 +58,8 @@ PRECISION_FILES = (
 def published_folder(experiment: Experiment) -> Path:
     """results/<study>, the folder that `publish` writes.
 
-    A results folder outside the checkout is the caller's own, and takes every study. Raises UserError for a study that
-    publishes nothing, and for one that differs from its committed file.
+    Every study may be published into a results folder outside the checkout. Raises UserError for a study that publishes
+    nothing, and for one that differs from its committed file.
     """
     study = experiment.study
     if not study.publish:
@@ -88,7 +88,7 @@ def publish(experiment: Experiment, study_files: list[Path]) -> Path:
 
 def copy_published(experiment: Experiment, gathered: Path, folder: Path) -> None:
     """Replace the published files by the gathered ones, and in the checkout write the root report and the README."""
-    forget(folder)
+    remove_earlier_files(folder)
     for path in owned_files(gathered):
         shows_images = path.name == MISTAKES or path.parent.name == PICTURES
         if not shows_images or experiment.study.data.may_be_shared:
@@ -118,7 +118,7 @@ def write_results(
     folder: Path,
 ) -> None:
     """Write everything that `gather` collects."""
-    forget(folder)
+    remove_earlier_files(folder)
     copy_stage_files(experiment, results, folder)
     manifest = read_manifest(results["clean"].folder / "manifest.parquet")
     write_class_counts(manifest, folder / "data" / "classes.csv")
@@ -235,7 +235,7 @@ def commonest_class(manifest: Manifest) -> str:
     return str(manifest.of_split("train")["label"].mode()[0])
 
 
-def forget(folder: Path) -> None:
+def remove_earlier_files(folder: Path) -> None:
     """Remove the files that an earlier run wrote, so that no stale file is read."""
     for path in owned_files(folder):
         path.unlink()
@@ -270,27 +270,30 @@ def write_submission(
 
     predictions: folder of a model's predictions. An image that cannot be read gets the most frequent class of train.
     class_names: `data.class_names`; the submission has the names of the source, the first if several were merged.
-    partial: only some images were predicted (`data.limit`), and the sample's others are left out. Raises UserError if
+    partial: only some images were predicted (`data.limit`); the sample's other images are left out. Raises UserError if
     the sample names an image that is missing, or two images by one name, and if two images have the same name.
     """
-    source_name = {shown: name for name, shown in reversed(list((class_names or {}).items()))}
+    source_name = {label: name for name, label in reversed(list((class_names or {}).items()))}
     label_of = {name: source_name.get(label, label) for name, label in submitted_labels(manifest, predictions).items()}
     header, ids = ["id", "label"], sorted(label_of)
     if sample is not None:
         header, ids = sample_rows(sample)
     stems = {Path(name).stem: label for name, label in label_of.items()}
-    shared = Counter(Path(name).stem for name in label_of)
-    unclear = [id_ for id_ in ids if id_ not in label_of and shared[id_] > 1]
-    if unclear:
+    stem_counts = Counter(Path(name).stem for name in label_of)
+    ambiguous = [id_ for id_ in ids if id_ not in label_of and stem_counts[id_] > 1]
+    if ambiguous:
         raise UserError(
-            f"the sample submission names {unclear[0]}, and {shared[unclear[0]]} images to predict have this name with "
-            "different endings. Rename all but one, or write the endings in the sample submission."
+            f"the sample submission names {ambiguous[0]}, and {stem_counts[ambiguous[0]]} images to predict have this "
+            "name with different endings. Rename all but one, or write the endings in the sample submission."
         )
     missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
     if partial:
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
-        raise UserError(f"the sample submission names {len(missing)} images that are missing, first {missing[0]}")
+        raise UserError(
+            f"the sample submission names {len(missing)} images that are missing, first {missing[0]}. Add them to the "
+            "images to predict, or remove their rows from the sample submission."
+        )
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
@@ -302,17 +305,17 @@ def submitted_labels(manifest: Manifest, predictions: Path) -> dict[str, str]:
     predicted = read_predictions(predictions, "predict").aligned(list(rows["id"])).members["identity"].argmax(axis=1)
     labels = [(Path(path).name, manifest.classes[index]) for path, index in zip(rows["path"], predicted, strict=True)]
     if len(broken := unreadable(manifest)):
-        answer = commonest_class(manifest)
-        labels += [(Path(name).name, answer) for name in broken["path"]]
+        most_frequent = commonest_class(manifest)
+        labels += [(Path(name).name, most_frequent) for name in broken["path"]]
     names = [name for name, _ in labels]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two images to predict are called {twice}: a submission cannot tell them apart; rename one")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"two images to predict are called {repeated}: a submission cannot tell them apart; rename one")
     return dict(labels)
 
 
 def sample_rows(sample: bytes) -> tuple[list[str], list[str]]:
-    """The two column names and the ids of a sample submission."""
+    """The two column names and the ids of a sample submission. Raises UserError if it has other columns or no row."""
     table = read_table(sample, "the sample submission")
     if not table or len(table[0]) != 2:
         raise UserError("the sample submission must have two columns, id and label, and at least one row")

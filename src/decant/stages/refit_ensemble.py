@@ -18,6 +18,6 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write the pooled predictions of the images to predict; weights and temperatures are those fitted on val."""
-    predicted = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
-    weights = weights_of(read_weights(inputs.folder("ensemble")), predicted)
-    write_predictions(folder, "predict", pooled_predictions(predicted, weights, "predict"))
+    folders = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
+    weights = weights_of(read_weights(inputs.folder("ensemble")), folders)
+    write_predictions(folder, "predict", pooled_predictions(folders, weights, "predict"))

@@ -29,8 +29,8 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Copy the files of the chosen model, and write `choice.json`: the model, the reason and the difference on val.
 
-    The better one by the study's metric on val is taken, the student if both are equal. If the study ships the student
-    in any case, the twin is not looked at.
+    The model with the better metric on val is chosen, the student if both are equal. If the study ships the student in
+    any case, the twin is not read.
     """
     study = experiment.study
     choice: dict[str, Any] = {"shipped": STUDENT, "ship": study.export.ship}

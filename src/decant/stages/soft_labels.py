@@ -37,18 +37,18 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Label the views that the teacher's store lacks, and write `store.json`, which names the store.
 
-    The store lies beside the stage's folder and is shared by all numbers of views: views that are there are kept. It
-    has a lock of its own, because stages with other numbers of views hold the locks of other folders.
+    The store lies beside the stage's folder, and stages with other numbers of views share it: stored views are kept. It
+    has a lock of its own, because those stages hold the locks of their own folders.
     """
     study, teacher = experiment.study, name.partition("/")[2]
     data, trained = read_training_data(inputs, name), inputs.folder(f"teachers/{teacher}")
     views = stored_views(study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
     classes = len(load_checkpoint(model_folders(trained)[0]).classes)
-    described = header(experiment, name, inputs)
-    store_folder = folder.parent / f"store-{fingerprint(described)}"
+    store_header = header(experiment, name, inputs)
+    store_folder = folder.parent / f"store-{fingerprint(store_header)}"
     with locked(store_folder):
         store = SoftLabelStore.create(
-            store_folder, contents=data.cache.contents, classes=classes, teacher=teacher, header=described
+            store_folder, contents=data.cache.contents, classes=classes, teacher=teacher, header=store_header
         )
         label_missing_views(experiment, store, views, trained, range(study.soft_labels.views))
     write_json(folder / "store.json", {"folder": store_folder.name, "views": study.soft_labels.views})
@@ -68,7 +68,7 @@ def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
 
 
 def repair(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Label views again that were lost or damaged since. `build` takes the lock: looking alone waits for nobody."""
+    """Label views again that were lost or damaged since. Only `build` takes the lock, so the check never waits."""
     if not is_complete(folder, experiment.study.soft_labels.views):
         build(experiment, name, inputs, folder)
 
@@ -79,7 +79,7 @@ def is_complete(folder: Path, views: int) -> bool:
 
 
 def header(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    """What identifies the labels whatever the number of views."""
+    """What the labels of a view depend on: all of the stage's settings but the number of views."""
     study, teacher = experiment.study, name.partition("/")[2]
     geometry = geometry_settings(input_geometry(experiment, inputs["clean"]))
     return {
@@ -108,7 +108,7 @@ def folder_of_store(folder: Path) -> Path:
 def label_missing_views(
     experiment: Experiment, store: SoftLabelStore, views: ViewSet, trained: Path, wanted: range
 ) -> None:
-    """Run the teacher over the views that the store lacks, one view number at a time."""
+    """Label the views that the store lacks, one view number at a time. trained: the folder of the teacher's stage."""
     missing = team().same(store.missing(wanted))  # only the first process sees the store
     if not missing:
         return

@@ -27,7 +27,7 @@ from decant.stages.support.network import fit_head, fit_stem, head_settings, new
 from decant.stages.support.resolve import Inputs, artifacts_read
 from decant.stages.support.tracked import model_artifacts, replay, trained_record
 from decant.stages.support.training_data import Labels, TrainingData, read_training_data
-from decant.study import Student, non_defaults
+from decant.study import Student, Study, non_defaults
 from decant.tracking import Artifact
 from decant.training.loop import Criterion, Task, train
 from decant.training.resume import remove_resume
@@ -59,8 +59,8 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     """Write `model.safetensors`, `model.json` and `history.csv`.
 
     The student learns the ensemble's soft labels of views and, with the weight `hard_weight`, the given labels. Its
-    twin starts from the same weights and takes as many steps on the given labels alone. Stored views are seen in turn;
-    without them, the views of each epoch are new.
+    twin starts from the same weights and trains for as many steps on the given labels alone. Epochs show the stored
+    views in turn; without stored views, each epoch shows new ones.
     """
     study, geometry = experiment.study, input_geometry(experiment, inputs["clean"])
     student, seed = resolve(experiment, study.student, geometry), seed_of(experiment, name)
@@ -71,27 +71,10 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     alone = name == ALONE or ("shipped" in inputs and read_choice(inputs.folder("shipped"))["shipped"] == ALONE)
     rows = data.labels.labelled if alone or not student.unlabelled else np.arange(len(data.cache))
     student = with_steps_of_all(student, len(data.cache), len(rows))
-    metric = f"val_{study.metric}"
     if alone:
-        weight = row_weights(data.labels.targets, data.labels.weight, len(checkpoint.classes), student.balance)
-        task = Task(rows, views, twin_loss(student, views, data), metric=metric, weight=weight)
+        task = twin_task(study, student, views, data, rows)
     else:
-        soft_labels = ensemble_labels(experiment, student, views, inputs)
-
-        def criterion_of(epoch: int) -> Criterion:
-            return distillation_loss(at_epoch(student, epoch), views, data.labels, len(checkpoint.classes), soft_labels)
-
-        different = study.soft_labels.views if student.mode == "replay" else student.epochs
-        weight = distillation_weights(data.labels, len(checkpoint.classes), student.balance)
-        task = Task(
-            rows,
-            views,
-            criterion_of(0),
-            lambda epoch: epoch % different,
-            metric=metric,
-            weight=weight,
-            criterion_of_epoch=criterion_of,
-        )
+        task = distillation_task(study, student, views, data, rows, ensemble_labels(experiment, student, views, inputs))
     with experiment.track(name, settings(experiment, name, inputs), artifacts_read(experiment, name)) as tracked:
         replay(tracked, folder)
         if student.fits_head:
@@ -118,16 +101,17 @@ def artifacts(name: str, folder: Path, share: bool) -> list[Artifact]:
 
 
 def seed_of(experiment: Experiment, name: str) -> int:
-    """The twin has the student's seed; each repetition has another."""
+    """The seed of the stage. The twin has the student's; each repetition has another one."""
     study, purpose = experiment.study, "student" if name == ALONE else name
     repetition = [study.student.repetition] if study.student.repetition else []
     return derived_seed(study.seed, purpose, *repetition)
 
 
 def with_steps_of_all(student: Student, images: int, rows: int) -> Student:
-    """`epochs` counts passes over all images; fewer rows get more epochs, for as many steps to half an epoch.
+    """The student with as many epochs over `rows` images as give the steps of its `epochs` over all images.
 
-    An epoch has whole batches alone. Rounded up, a training of few epochs would be a good deal longer than the others.
+    The numbers of steps agree to half an epoch. An epoch consists of whole batches; counted with its last, incomplete
+    batch, a training of few epochs would become much longer.
     """
     of_all, of_rows = (max(1, count // student.batch_size) for count in (images, rows))
     return student.model_copy(update={"epochs": max(1, round(student.epochs * of_all / of_rows))})
@@ -137,11 +121,16 @@ def at_epoch(student: Student, epoch: int) -> Student:
     """The student with the hard weight and the temperature of an epoch, counted from 0."""
     share = epoch / max(1, student.epochs - 1)
 
-    def value(given: float | tuple[float, float]) -> float:
-        return given[0] + share * (given[1] - given[0]) if isinstance(given, tuple) else given
+    def at(setting: float | tuple[float, float]) -> float:
+        return setting[0] + share * (setting[1] - setting[0]) if isinstance(setting, tuple) else setting
 
-    numbers = {"hard_weight": value(student.hard_weight), "temperature": value(student.temperature)}
-    return student.model_copy(update=numbers)
+    return student.model_copy(update={"hard_weight": at(student.hard_weight), "temperature": at(student.temperature)})
+
+
+def twin_task(study: Study, student: Student, views: ViewSet, data: TrainingData, rows: np.ndarray) -> Task:
+    """Cross-entropy with the given labels of the cache rows `rows`."""
+    weight = row_weights(data.labels.targets, data.labels.weight, len(data.manifest.classes), student.balance)
+    return Task(rows, views, twin_loss(student, views, data), metric=f"val_{study.metric}", weight=weight)
 
 
 def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion:
@@ -150,13 +139,34 @@ def twin_loss(student: Student, views: ViewSet, data: TrainingData) -> Criterion
     return supervised_loss(views, labels.targets, labels.weight, classes, student)
 
 
+def distillation_task(
+    study: Study, student: Student, views: ViewSet, data: TrainingData, rows: np.ndarray, soft_labels: PooledLabels
+) -> Task:
+    """`distillation_loss` on views of the cache rows `rows`, with each epoch's hard weight and temperature."""
+    classes = len(data.manifest.classes)
+    different_views = study.soft_labels.views if student.mode == "replay" else student.epochs
+
+    def criterion_of(epoch: int) -> Criterion:
+        return distillation_loss(at_epoch(student, epoch), views, data.labels, classes, soft_labels)
+
+    return Task(
+        rows,
+        views,
+        criterion_of(0),
+        lambda epoch: epoch % different_views,
+        metric=f"val_{study.metric}",
+        weight=distillation_weights(data.labels, classes, student.balance),
+        criterion_of_epoch=criterion_of,
+    )
+
+
 def distillation_loss(
     student: Student, views: ViewSet, labels: Labels, classes: int, soft_labels: PooledLabels
 ) -> Criterion:
-    """Distillation from the ensemble's labels of views; rows without a given label learn from these alone.
+    """The loss of distillation from the ensemble's labels of views; rows without a given label learn from these alone.
 
-    The given labels are smoothed and balanced as the twin's. A label's weight in the manifest scales `hard_weight`: the
-    teachers take the part of a label that cleaning does not trust. student: of one epoch.
+    The given labels are smoothed and balanced as the twin's. A label's weight in the manifest scales `hard_weight`:
+    where cleaning trusts a label less, the soft label counts more. student: of one epoch.
     """
     known = (labels.targets >= 0) & (labels.weight > 0)
     row_weight = torch.from_numpy(distillation_weights(labels, classes, student.balance)).float()
@@ -186,7 +196,7 @@ def distillation_weights(labels: Labels, classes: int, balance: float) -> np.nda
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """Label smoothing of the rows that have a label; rows of zeros stay zeros."""
+    """Label smoothing (Szegedy et al. 2016) of targets [B, K]; a row of zeros, which has no label, stays zero."""
     return targets * (1 - smoothing) + smoothing / targets.shape[1] * (targets.sum(dim=1, keepdim=True) > 0)
 
 

@@ -167,7 +167,7 @@ def started(
     features_folder: Path,
     track: Metrics,
 ) -> Checkpoint:
-    """The network before training: its weights loaded or random, its stem and its head fitted where this is asked.
+    """The network before training: weights loaded or random, stem and head fitted if the settings ask for that.
 
     With auxiliary labels, outputs for them follow those of the classes.
     """

@@ -10,7 +10,7 @@ OPERATIONS = 2  # per image, as in Cubuk et al. 2020
 
 
 def rand_augment(magnitude: int) -> Augment:
-    """RandAugment of each view of uint8 [B, 3, height, width]. magnitude: 0 (none) to 30."""
+    """A function that applies RandAugment to each view of uint8 [B, 3, height, width]. magnitude: 0 (none) to 30."""
     if magnitude == 0:
         return lambda views: views
     transform = RandAugment(OPERATIONS, magnitude, fill=[127, 127, 127])

@@ -1,6 +1,6 @@
-"""Auxiliary labels: outputs of the last layer that a network has in training alone.
+"""Auxiliary labels: further outputs of the last layer, which a network has during training alone.
 
-A network that must also tell the make of a car learns features that its body style alone would not ask for (Caruana
+A network that must also predict the make of a car learns features that the body style alone does not require (Caruana
 1997, "Multitask Learning"). The outputs of the further columns follow those of the classes and are cut off afterwards.
 """
 
@@ -45,10 +45,10 @@ def with_auxiliary(
     row_weight = torch.from_numpy(sample_weight).float()
 
     def criterion(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
-        of_main, *of_columns = logits.split([classes, *(column.classes for column in columns)], dim=1)
-        loss = main(of_main, rows, view)
+        main_logits, *auxiliary_logits = logits.split([classes, *(column.classes for column in columns)], dim=1)
+        loss = main(main_logits, rows, view)
         weights = row_weight[torch.from_numpy(rows)].to(logits.device)
-        for column, column_logits in zip(columns, of_columns, strict=True):
+        for column, column_logits in zip(columns, auxiliary_logits, strict=True):
             targets = auxiliary_targets(views, column, rows, view).to(logits.device)
             loss = loss + weight * auxiliary_loss(column_logits, targets, weights, smoothing)
         return loss
@@ -57,7 +57,7 @@ def with_auxiliary(
 
 
 def auxiliary_targets(views: ViewSet, column: AuxiliaryLabels, rows: np.ndarray, view: int) -> Tensor:
-    """float32 [B, classes]: the column's labels, mixed as the given labels; a missing label leaves its share out."""
+    """float32 [B, classes]: the column's labels, mixed as the given labels, without the share of missing ones."""
     with_missing = np.where(column.targets < 0, column.classes, column.targets)
     return view_targets(views, with_missing, column.classes + 1, rows, view)[:, :-1]
 
@@ -65,7 +65,7 @@ def auxiliary_targets(views: ViewSet, column: AuxiliaryLabels, rows: np.ndarray,
 def auxiliary_loss(logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float) -> Tensor:
     """Weighted mean over the batch of the smoothed cross-entropy. targets: [B, A], rows sum to the known share.
 
-    A missing label adds nothing, and each known one weighs the same however many of the batch are missing.
+    A missing label adds nothing, and a known label has the same weight however many of the batch are missing.
     """
     smooth = targets * (1 - smoothing) + targets.sum(dim=1, keepdim=True) * smoothing / targets.shape[1]
     losses = -(smooth * F.log_softmax(logits, dim=1)).sum(dim=1)
@@ -78,26 +78,26 @@ def widen(classifier: Classifier, outputs: int) -> None:
     Their weights are zeros: random ones would send wrong gradients into the body at first, as a random head does.
     """
     head = head_of(classifier)
-    wide = blank_like(head, head.out_features + outputs)
+    wide_head = blank_like(head, head.out_features + outputs)
     with torch.no_grad():
-        for own, new in zip(head.parameters(), wide.parameters(), strict=True):
+        for own, new in zip(head.parameters(), wide_head.parameters(), strict=True):
             new.zero_()
             new[: head.out_features] = own
-    replace_head(classifier, wide)
+    replace_head(classifier, wide_head)
 
 
 def narrow(classifier: Classifier, outputs: int) -> None:
     """Keep the first `outputs` outputs of the last layer, in place."""
     head = head_of(classifier)
-    few = blank_like(head, outputs)
+    narrow_head = blank_like(head, outputs)
     with torch.no_grad():
-        for own, new in zip(head.parameters(), few.parameters(), strict=True):
+        for own, new in zip(head.parameters(), narrow_head.parameters(), strict=True):
             new.copy_(own[:outputs])
-    replace_head(classifier, few)
+    replace_head(classifier, narrow_head)
 
 
 def of_first_outputs(evaluate: Evaluate, outputs: int) -> Evaluate:
-    """An evaluation that sees the first `outputs` outputs of a network alone."""
+    """`evaluate` for a network with more outputs: it scores the first `outputs` alone."""
 
     def narrowed(classifier: Classifier) -> dict[str, float]:
         with kept_head(classifier):

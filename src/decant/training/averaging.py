@@ -50,17 +50,18 @@ class Kept:
         """Update after the epoch that is last in `history`."""
         if self.settings.keep == "best" and best_epoch(history, self.metric) == len(history) - 1:
             self.state = {key: value.clone() for key, value in classifier.state_dict().items()}
-        cooked = len(history) - (self.settings.epochs - self.settings.soup_epochs)  # epochs in the soup with this one
-        if self.settings.keep == "soup" and cooked > 0:
-            self.state = mean_of(self.state, classifier.state_dict(), cooked)
+        souped = len(history) - (self.settings.epochs - self.settings.soup_epochs)  # epochs in the mean, with this one
+        if self.settings.keep == "soup" and souped > 0:
+            self.state = mean_of(self.state, classifier.state_dict(), souped)
 
     def load_into(self, classifier: Classifier) -> None:
+        """Replace the weights by the kept ones, if there are any."""
         if self.state:
             classifier.load_state_dict(self.state)
 
 
 def mean_of(mean: State, new: State, count: int) -> State:
-    """The mean of `count` states, from that of all but the last and the last; counters are the last's."""
+    """The mean of `count` states. mean: of all but the last. new: the last; counters are taken from it."""
     if count == 1 or not mean:
         return {key: value.clone() for key, value in new.items()}
     return {

@@ -13,7 +13,7 @@ from decant.models.weights import head_entries
 def layer_numbers(backbone: nn.Module) -> dict[str, int]:
     """The layer of each parameter, by name: 0 is the stem, the highest number the head's.
 
-    timm's networks say which parameters form a layer; of others, each module that has parameters is one.
+    timm's networks name the parameters of each layer; in other networks, each module with parameters is a layer.
     """
     group_matcher: Callable[..., Any] | None = getattr(backbone, "group_matcher", None)
     if group_matcher is not None:
@@ -27,7 +27,7 @@ def layer_numbers(backbone: nn.Module) -> dict[str, int]:
 
 
 def train_layers(backbone: nn.Module, frozen: float) -> None:
-    """Let the last layers learn, and compute no gradients of the first: `frozen` is their share of all but the head.
+    """Let the last layers learn; the first get no gradients. frozen: their share of all layers but the head.
 
     With 1 only the head learns. The norms of frozen layers keep their statistics once `training_mode` is called.
     """
@@ -40,8 +40,8 @@ def train_layers(backbone: nn.Module, frozen: float) -> None:
 def training_mode(classifier: Classifier, freeze_norm: bool) -> None:
     """Switch to training mode, except for the batch norms that keep their stored statistics.
 
-    With `freeze_norm` these are all, because a fitted head depends on the stored statistics and those of small batches
-    are noisy; else they are the norms of frozen layers.
+    With `freeze_norm` all batch norms keep them, because a fitted head depends on the stored statistics and those of
+    small batches are noisy; else only the norms of frozen layers do.
     """
     classifier.train()
     for module in classifier.modules():

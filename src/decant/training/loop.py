@@ -48,7 +48,7 @@ LEAST_WEIGHT = 1e-6  # of a batch: all its rows may have the weight 0
 class Task:
     """What to learn: the cache rows (int64 [n]), their views, and the loss of the logits of a view.
 
-    probability: float [n], how often a row is drawn if it is not once per epoch. augment: changes uint8 views [B, 3,
+    probability: float [n], sum 1, to draw rows with; None: each row once per epoch. augment: changes uint8 views [B, 3,
     height, width] further, with torch's random numbers. metric: of `Evaluate`, chooses the best epoch. weight: float
     [len(cache)], the weight of each row in the mean that the criterion is; None: all the same. criterion_of_epoch: the
     criterion of an epoch, counted from 0, where it changes.
@@ -68,11 +68,11 @@ class Task:
         """The task in an epoch."""
         return self if self.criterion_of_epoch is None else replace(self, criterion=self.criterion_of_epoch(epoch))
 
-    def share(self, some: np.ndarray, all_: np.ndarray) -> float:
-        """The part that `some` rows of `all_` have in the weighted mean over `all_`."""
+    def share(self, part: np.ndarray, whole: np.ndarray) -> float:
+        """The share of the rows `part` in the weighted mean over the rows `whole`, which contain them."""
         if self.weight is None:
-            return len(some) / len(all_)
-        return float(self.weight[some].sum() / max(float(self.weight[all_].sum()), LEAST_WEIGHT))
+            return len(part) / len(whole)
+        return float(self.weight[part].sum() / max(float(self.weight[whole].sum()), LEAST_WEIGHT))
 
 
 def train(
@@ -90,7 +90,7 @@ def train(
 
     Writes `folder/history.csv` and `folder/resume.safetensors`, from which a later call with the same arguments
     continues; after the last epoch it returns the network at once. The caller stores the network, then calls
-    `remove_resume`. evaluate: metrics on val of the network to use, after each epoch. dtype: fp32 | bf16. Raises
+    `remove_resume`. evaluate: metrics on val of the network to use, called after each epoch. dtype: fp32 | bf16. Raises
     UserError with advice if the loss is not finite.
     """
     classifier = placed(classifier, device)
@@ -111,14 +111,14 @@ def train(
         train_layers(classifier.backbone, frozen_at(settings, epoch))
         training_mode(classifier, settings.freeze_norm)
         batches = epoch_rows(task.rows, settings.batch_size, seed, epoch, task.probability)
-        losses, now = [], task.at(epoch)
+        losses, epoch_task = [], task.at(epoch)
         with fast_layers(classifier, pairs, device):
             for index, batch in enumerate(rendered(task, batches, epoch, settings)):
-                number = epoch * epoch_steps + index
-                set_rate(optimizer, settings.learning_rate * rate_at(settings, number, steps, epoch_steps))
-                random = step_seed(seed, number, team().rank)
-                losses.append(train_step(classifier, optimizer, now, batch, micro, random, dtype))
-                averaged.update(classifier, number)
+                step = epoch * epoch_steps + index
+                set_rate(optimizer, settings.learning_rate * rate_at(settings, step, steps, epoch_steps))
+                random_seed = step_seed(seed, step, team().rank)
+                losses.append(train_step(classifier, optimizer, epoch_task, batch, micro, random_seed, dtype))
+                averaged.update(classifier, step)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         rate = epoch_steps * len(batches[0]) / (time.monotonic() - started)
         metrics = evaluate(averaged.module)
@@ -153,7 +153,7 @@ class MicroBatch:
 def rendered(task: Task, batches: list[np.ndarray], epoch: int, settings: Training) -> Iterator[Batch]:
     """The batches of an epoch; while the network learns from one, a thread renders the next."""
     view, size = task.view_of_epoch(epoch), size_at(settings, epoch)
-    part = team().part  # not in the thread, which does not know of the others
+    part = team().part  # not in the thread, which does not know the other processes
 
     def render(whole: np.ndarray) -> Batch:
         return Batch(whole[part], whole, view, task.views.render(whole[part], view, size))
@@ -192,7 +192,7 @@ def train_step(
 
 
 def compute_gradients(classifier: Classifier, task: Task, batch: Batch, size: int, dtype: str) -> Tensor:
-    """Add the gradients of this process's part of a batch, `size` images at a time; returns its part of the loss."""
+    """Add the gradients of this process's part of a batch, `size` images at a time; return the part of the loss."""
     device = classifier.mean.device
     views, total = task.augment(batch.views), torch.zeros((), device=device)
     for start in range(0, len(batch.rows), size):
@@ -207,7 +207,7 @@ def compute_gradients(classifier: Classifier, task: Task, batch: Batch, size: in
 
 
 def average_norms(classifier: Classifier, team: Team) -> None:
-    """Give the batch norms that are trained the mean of the processes' statistics; each has seen its own images."""
+    """Give the trained batch norms the mean of the processes' statistics; each process has seen other images."""
     if team.count == 1:
         return
     norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
@@ -253,7 +253,7 @@ def epoch_rows(
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """The seed of a step's random numbers, which are other ones in each process."""
+    """The seed of a step's random numbers, which differ between processes."""
     return int(np.random.SeedSequence([seed, step, *([rank] if rank else [])]).generate_state(1)[0])
 
 
@@ -263,6 +263,7 @@ def stops_early(history: list[dict[str, Any]], patience: int, metric: str) -> bo
 
 
 def check_finite(loss: float, epoch: int, settings: Training) -> float:
+    """The loss. Raises UserError with advice if it is not finite. epoch: counted from 0."""
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} in epoch {epoch + 1}: try learning_rate={settings.learning_rate / 3:.2g}, "

@@ -53,26 +53,27 @@ class Bf16Depthwise(torch.autograd.Function):
     """A convolution in bf16 with gradients in fp32. Its arguments are those of F.conv2d, with a padding in pixels."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *where: Any) -> Tensor:
-        stride, padding, dilation, groups = where
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+        stride, padding, dilation, groups = geometry
         ctx.dtype, x = x.dtype, x.bfloat16()
         ctx.save_for_backward(x, weight)
-        ctx.where = [stride, padding, dilation, False, [0, 0], groups]  # not transposed
+        ctx.geometry = [stride, padding, dilation, False, [0, 0], groups]  # not transposed
         ctx.bias_shape = None if bias is None else list(bias.shape)
-        return F.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), *where)
+        return F.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), *geometry)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:3])
-        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            slope.float(), x.float(), weight.float(), ctx.bias_shape, *ctx.where, wanted
+        needed = list(ctx.needs_input_grad[:3])
+        x_gradient, weight_gradient, bias_gradient = torch.ops.aten.convolution_backward(
+            gradient.float(), x.float(), weight.float(), ctx.bias_shape, *ctx.geometry, needed
         )
-        return None if of_x is None else of_x.to(ctx.dtype), of_weight, of_bias, None, None, None, None
+        x_gradient = None if x_gradient is None else x_gradient.to(ctx.dtype)
+        return x_gradient, weight_gradient, bias_gradient, None, None, None, None
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:
-    """The number format in which a training step of this network is faster here, by timing both where bf16 may pay."""
+    """The number format, fp32 or bf16, in which a training step of this network is faster on this machine."""
     if not may_have_bf16(device):
         return "fp32"
     batch = min(settings.batch_size, 32)

@@ -26,6 +26,7 @@ def parameter_groups(backbone: nn.Module, settings: Training) -> list[dict[str, 
 
 
 def make_optimizer(backbone: nn.Module, settings: Training) -> optim.Optimizer:
+    """SGD with Nesterov's momentum, or AdamW (Loshchilov & Hutter 2019), over `parameter_groups`."""
     groups = parameter_groups(backbone, settings)
     if settings.optimizer == "sgd":
         return optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, fused=True)

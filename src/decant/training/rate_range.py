@@ -16,7 +16,7 @@ LOWEST_RATE, HIGHEST_RATE = 1e-6, 1.0
 STEPS = 100
 MEMORY = 0.9  # of the smoothed loss
 DIVERGED = 3.0  # times the lowest smoothed loss
-BELOW_MINIMUM = 10.0
+BELOW_MINIMUM = 10.0  # the rate of the lowest loss over the suggested rate
 
 
 def rate_range(
@@ -30,8 +30,8 @@ def rate_range(
 ) -> list[dict[str, float]]:
     """Rows `learning_rate, loss, smoothed` of a training whose rate rises from LOWEST_RATE to HIGHEST_RATE.
 
-    It changes the network, and stops when the loss has multiplied. The rate of the head and of the layers is multiplied
-    as the recipe says.
+    The network is changed. The training stops when the loss is not finite, or the smoothed loss is DIVERGED times its
+    lowest value. The head's and the layers' own factors apply as in the recipe.
     """
     classifier = placed(classifier, device)
     train_layers(classifier.backbone, settings.frozen_layers)
@@ -43,9 +43,9 @@ def rate_range(
     average = 0.0
     for step in progress(range(steps), "range of learning rates", unit="steps"):
         epoch, index = divmod(step, per_epoch)
-        chosen = epoch_rows(task.rows, settings.batch_size, seed, epoch, task.probability)[index]
+        rows_of_batch = epoch_rows(task.rows, settings.batch_size, seed, epoch, task.probability)[index]
         view = task.view_of_epoch(epoch)
-        batch = Batch(chosen, chosen, view, task.views.render(chosen, view, settings.input_px))
+        batch = Batch(rows_of_batch, rows_of_batch, view, task.views.render(rows_of_batch, view, settings.input_px))
         rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (step / max(1, steps - 1))
         set_rate(optimizer, rate)
         loss = float(train_step(classifier, optimizer, task, batch, micro, step_seed(seed, step), dtype))

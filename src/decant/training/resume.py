@@ -1,4 +1,4 @@
-"""An unfinished training on disk."""
+"""The state of an unfinished training on disk."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ class Resume:
             save_file(plain, beside, metadata={"history": json.dumps(history)})
 
     def load(self) -> list[dict[str, Any]]:
-        """Restore everything and return the history; an empty one if there is nothing to continue."""
+        """Restore everything and return the history; an empty history if there is nothing to continue."""
         if not self.path.is_file():
             return []
         try:
@@ -74,7 +74,7 @@ def remove_resume(folder: Path) -> None:
 
 
 def in_layout_of(parameter: Tensor, value: Tensor) -> Tensor:
-    """`value` in the parameter's order in memory, if it has its shape: fused optimisers do not look at strides."""
+    """`value` in the parameter's order in memory, if it has its shape: fused optimisers ignore strides."""
     return torch.empty_like(parameter).copy_(value).detach() if value.shape == parameter.shape else value
 
 
@@ -84,5 +84,6 @@ def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def history_of(path: Path) -> str:
+    """The history in a file that `Resume` wrote, as JSON."""
     with safe_open(path, framework="pt") as file:
         return str(file.metadata()["history"])

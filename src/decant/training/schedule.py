@@ -10,7 +10,7 @@ LOWEST = 1 / 25  # of the peak, where a one-cycle or a cyclic schedule begins
 CYCLES = 4
 GROWN_AT = 0.6  # share of the epochs after which the input has its full size
 PX_STEP = 16
-UNFREEZING = (1.0, 0.5, 0.25)  # share of the layers that is frozen in each part of `unfreeze_epochs`
+UNFREEZING = (1.0, 0.5, 0.25)  # share of frozen layers in each part of `unfreeze_epochs`
 
 
 def rate_at(settings: Training, step: int, steps: int, epoch_steps: int) -> float:
@@ -73,7 +73,7 @@ def frozen_at(settings: Training, epoch: int) -> float:
 
 
 def mean_area(settings: Training) -> float:
-    """Pixels of an input on average over the epochs, as a share of those at its full size."""
+    """Mean area of the input over the epochs, as a share of its full area."""
     full = math.prod(height_width(settings.input_px))
     return sum(math.prod(height_width(size_at(settings, epoch))) for epoch in range(settings.epochs)) / (
         full * settings.epochs

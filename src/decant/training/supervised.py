@@ -18,7 +18,7 @@ def supervised_loss(
     settings: Training,
     logit_adjustment: float = 0.0,
 ) -> Criterion:
-    """Weighted mean over the batch of the cross-entropy with soft targets.
+    """Weighted mean over the batch of the cross-entropy with soft targets: Σ_i w_i CE_i / Σ_i w_i.
 
     targets: int64 [len(cache)], -1 for an image without a label (such rows must not be trained on). weight: float
     [len(cache)], sample weights. settings: `label_smoothing` is the epsilon of Szegedy et al. 2016, eq. 7; `balance`
@@ -68,6 +68,6 @@ def log_prior(targets: np.ndarray, classes: int) -> np.ndarray:
 
 
 def equal_class_probability(targets: np.ndarray) -> np.ndarray:
-    """How often to draw each row so that all classes are drawn equally often, float64 [n], sum 1. targets: [n]."""
+    """Probability of each row at which all classes are drawn equally often: float64 [n], sum 1. targets: [n]."""
     _, inverse, counts = np.unique(targets, return_inverse=True, return_counts=True)
     return 1 / (counts[inverse] * len(counts))

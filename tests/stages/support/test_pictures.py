@@ -11,7 +11,7 @@ from PIL import Image
 
 from decant.data.manifest import Manifest
 from decant.evaluation.mistakes import Mistake
-from decant.stages.support.pictures import duplicates, mistaken_tiles, samples, suspects, write_pictures
+from decant.stages.support.pictures import duplicate_tiles, mistake_tiles, sample_tiles, suspect_tiles, write_pictures
 from decant.stages.support.resolve import stage_result
 
 GIVEN = ["id", "content", "path", "given_label", "label", "split", "group", "weight", "action"]
@@ -46,7 +46,7 @@ def shown(tiles: Any) -> list[str]:
 
 
 def test_samples_are_kept_images_of_train_with_their_label(manifest: Manifest, read: Any) -> None:
-    tiles, _ = samples(manifest, read)
+    tiles, _ = sample_tiles(manifest, read)
     assert [(*letter, *tile.caption) for letter, tile in zip(shown(tiles), tiles, strict=True)] == [
         ("a", "car"),
         ("c", "van"),
@@ -54,22 +54,22 @@ def test_samples_are_kept_images_of_train_with_their_label(manifest: Manifest, r
 
 
 def test_a_duplicate_is_shown_beside_the_image_that_it_repeats(manifest: Manifest, read: Any) -> None:
-    tiles = duplicates(manifest, issues(("b", "exact_duplicate", "")), read)
+    tiles = duplicate_tiles(manifest, issues(("b", "exact_duplicate", "")), read)
     assert shown(tiles) == ["b", "a"] and tiles[0].caption == ["exact duplicate", "train: car"]
 
 
 def test_a_pair_with_an_image_that_cannot_be_read_is_left_out(manifest: Manifest, read: Any) -> None:
-    assert duplicates(manifest, issues(("c", "near_duplicate", "")), read) == []
+    assert duplicate_tiles(manifest, issues(("c", "near_duplicate", "")), read) == []
 
 
 def test_a_doubtful_label_is_shown_with_the_suggested_class(manifest: Manifest, read: Any) -> None:
-    (tile,) = suspects(manifest, issues(("c", "label", "car"), ("a", "odd", "")), read)
+    (tile,) = suspect_tiles(manifest, issues(("c", "label", "car"), ("a", "odd", "")), read)
     assert tile.caption == ["van", "[car]"]
 
 
 def test_a_mistake_has_the_label_and_every_answer(manifest: Manifest, read: Any) -> None:
     said = {"file": np.log([[0.1, 0.9]]), "teachers": np.log([[0.8, 0.2]])}
-    (tile,) = mistaken_tiles(manifest, manifest.of_split("test"), [Mistake(0, 0, 1, 0.9)], said, read)
+    (tile,) = mistake_tiles(manifest, manifest.of_split("test"), [Mistake(0, 0, 1, 0.9)], said, read)
     assert tile.caption == ["car", "file 0.90 van", "teachers 0.80 car"]
 
 

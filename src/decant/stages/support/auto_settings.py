@@ -16,7 +16,7 @@ from decant.training.number_format import measured_dtype
 from decant.workspace import Passing
 
 Settings = TypeVar("Settings", bound=Training)
-CLASSES = 10  # of the network that is timed; the head takes hardly any time
+CLASSES = 10  # of the network that is timed; its head costs almost nothing
 
 
 def resolve(experiment: Experiment, settings: Settings, geometry: InputGeometry) -> Settings:
@@ -72,12 +72,12 @@ def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: in
         f"on {experiment.device.type}"
     )
     seconds = float(experiment.workspace.decided(key, decide if experiment.may_measure else None))
-    fitting = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))
-    return teacher.model_copy(update={"epochs": max(1, min(teacher.epochs, fitting))})
+    epochs = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))
+    return teacher.model_copy(update={"epochs": max(1, min(teacher.epochs, epochs))})
 
 
 def source_digest(source: str) -> str:
-    """The source's name; for a local file, the digest of its bytes."""
+    """The weight source as it is; for a local file, `file:` with the SHA-256 of its bytes."""
     if not source.startswith("file:"):
         return source
     path = Path(source.removeprefix("file:").strip()).expanduser()

@@ -1,4 +1,4 @@
-"""All that a study hands in, in one folder with a README that says which file answers which demand."""
+"""All that a study hands in, in one folder with a README that names the file for each demand."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ FOR_FEW = (
     "It contains images of the study: give it only to those who may see them (`data: {may_be_shared: true}` in the "
     "study says that everybody may)."
 )
-DEMANDS = {  # what is asked for -> the files that answer it, as far as they exist
+DEMANDS = {  # what is asked for -> the files that contain it, as far as they exist
     "the classifier": ("student.onnx",),
     "a smaller classifier, for 8-bit arithmetic": (INT8,),
     "its network without the preprocessing, to verify it": ("student_bare.onnx",),
@@ -77,30 +77,30 @@ def write_bundle(experiment: Experiment, gathered: Path, documents: Path, out: P
 
 
 def _exported(experiment: Experiment) -> dict[str, bytes]:
-    """The exported file and what describes it; the int8 file where it is offered."""
+    """The exported file, its description, and the int8 file if it is offered; by name."""
     folder = experiment.workspace.folder / "export" / LATEST
     sources = {name: folder / name for name in FILES}
-    small = experiment.workspace.folder / "int8" / LATEST
-    if small.is_dir() and is_offered(small):
-        sources[INT8] = small / INT8
+    int8_folder = experiment.workspace.folder / "int8" / LATEST
+    if int8_folder.is_dir() and is_offered(int8_folder):
+        sources[INT8] = int8_folder / INT8
     return {name: path.read_bytes() for name, path in sources.items() if path.is_file()}
 
 
 def _results(gathered: Path) -> dict[str, bytes]:
-    """Reports, tables, figures and pictures, in their folders."""
+    """Reports, tables, figures and pictures, by their path in the bundle."""
     skipped = (HTML, PDF, SLIDES)
     paths = [path for path in sorted(gathered.rglob("*")) if path.is_file() and path.name not in skipped]
     return {f"{RESULTS}/{path.relative_to(gathered).as_posix()}": path.read_bytes() for path in paths}
 
 
 def _programs() -> dict[str, bytes]:
-    """The scripts and those modules of the package that they import, so that they run from the folder."""
+    """The scripts and the modules that they import, by path: they run from the bundle's folder."""
     modules: dict[str, Path] = {}
     for script in SCRIPTS:
         for name, path in imported(ROOT / script):
             modules.setdefault(name, path)
-    parts = {ROOT / script for script in SCRIPTS} | set(modules.values())
-    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(parts)}
+    paths = {ROOT / script for script in SCRIPTS} | set(modules.values())
+    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(paths)}
 
 
 def imported(script: Path, seen: set[str] | None = None) -> Iterator[tuple[str, Path]]:
@@ -129,15 +129,15 @@ def _file_of(name: str) -> Path | None:
     """The file of a module of the package; None for any other module and for a name inside one."""
     if name.partition(".")[0] != "decant":
         return None
-    place = ROOT / "src" / Path(*name.split("."))
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+    module = ROOT / "src" / Path(*name.split("."))
+    return next((path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()), None)
 
 
 def study_yaml(study: Study) -> str:
     """The study with its recipes and all defaults in one file, which needs no other."""
     content = documented(study)
     for section in (content, content["ensemble"], content["student"], *content["teachers"].values()):
-        section |= dict.fromkeys({"extends", "recipe"} & section.keys(), "")  # their values are here
+        section |= dict.fromkeys({"extends", "recipe"} & section.keys(), "")  # their values are in this file
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -164,15 +164,15 @@ def commands(study: Study) -> str:
 def readme(experiment: Experiment, files: Mapping[str, bytes]) -> str:
     study = experiment.study
     rows = [
-        [demand, Markdown(", ".join(f"[{name}]({name})" for name in answers))]
+        [demand, Markdown(", ".join(f"[{name}]({name})" for name in present))]
         for demand, candidates in DEMANDS.items()
-        if (answers := [name for name in candidates if name in files or _is_folder(name, files)])
+        if (present := [name for name in candidates if name in files or _is_folder(name, files)])
     ]
-    kept = "" if study.data.may_be_shared else FOR_FEW
+    warning = "" if study.data.may_be_shared else FOR_FEW
     return (
         paragraphs(
             f"# {plain(study.title or study.name)}",
-            f"What the study `{study.name}` hands in. {kept}".strip(),
+            f"What the study `{study.name}` hands in. {warning}".strip(),
             markdown_table(["asked for", "file"], rows, left=2),
             "Verify the file on images of your own (a folder, an archive or a list of files); onnxruntime, numpy and "
             "pillow are enough:",

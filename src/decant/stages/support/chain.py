@@ -46,7 +46,7 @@ class Chain:
                 self.taken[stage.name] = time.monotonic() - started
 
     def is_read(self, name: str) -> bool:
-        """False for the soft labels and the refit of a teacher that the ensemble gives no weight."""
+        """False for the soft labels and the refit of a teacher without weight in the ensemble."""
         family, _, member = name.partition("/")
         of_teacher = family in OF_ACTIVE and member in self.experiment.study.teachers
         return not of_teacher or member in members(self.experiment, family)
@@ -54,8 +54,8 @@ class Chain:
     def line(self, stage: PlannedStage) -> str:
         number = self.stages.index(stage) + 1
         doing = declaration(self.experiment, stage.name).doing
-        left = left_text(corrected(self.expected, self.taken))
-        return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {left} left"
+        remaining = left_text(corrected(self.expected, self.taken))
+        return f"[{number}/{len(self.stages)}] {stage.name}: {doing}; {remaining} left"
 
 
 def require_images_to_predict(experiment: Experiment) -> None:
@@ -68,7 +68,7 @@ def require_images_to_predict(experiment: Experiment) -> None:
 
 
 def expected_of(experiment: Experiment, stages: list[PlannedStage]) -> dict[str, float]:
-    """Expected seconds of the stages. What hardly depends on the study takes the time of its earlier runs here."""
+    """Stage -> expected seconds; for a stage that hardly depends on the study, the seconds of its earlier runs here."""
     if not stages:
         return {}
     items = list(experiment.source.list_images())

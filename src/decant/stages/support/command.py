@@ -93,7 +93,7 @@ def variants_of(options: argparse.Namespace, suffix: str) -> Callable[[Sequence[
 
 
 def common_words(options: argparse.Namespace) -> list[str]:
-    """The command line that gives another script the same common options."""
+    """The common options as command-line words, for another script."""
     words = ["--study", options.study, "--runs", str(options.runs), "--results", str(options.results)]
     words += ["--wandb", options.wandb, *(word for override in options.set for word in ("--set", override))]
     return words if options.data is None else [*words, "--data", str(options.data)]
@@ -104,13 +104,13 @@ def run(command: Callable[[Sequence[str] | None], None], arguments: Sequence[str
     machine.keep_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # in a file or pipe too, each line appears when it is printed
         sys.stdout.reconfigure(line_buffering=True)
-    with exit_on_user_error(stopped=STOPPED), counted_warnings(), one_voice():
+    with exit_on_user_error(stopped=STOPPED), counted_warnings(), only_first_prints():
         command(arguments)
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
-    """Of several processes only the first one prints and logs; each shows its own traceback."""
+def only_first_prints() -> Iterator[None]:
+    """Let only the first of several processes print and log; each process shows its own traceback."""
     if int(os.environ.get("RANK", "0")):
         logging.disable(logging.ERROR)
     if launched().leads:
@@ -130,15 +130,15 @@ def counted_warnings() -> Iterator[None]:
         yield
         return
     counts: Counter[str] = Counter()
-    shown = warnings.showwarning
+    original = warnings.showwarning
     warnings.showwarning = lambda message, category, filename, *rest: counts.update([library_of(filename)])
     try:
         yield
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning = original
         if counts:
-            listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-            log.info("warnings of libraries, not shown: %s; PYTHONWARNINGS=default shows them", listed)
+            by_library = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+            log.info("warnings of libraries, not shown: %s; PYTHONWARNINGS=default shows them", by_library)
 
 
 def library_of(filename: str) -> str:

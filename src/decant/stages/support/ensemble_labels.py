@@ -20,7 +20,7 @@ WHOLE_IMAGE = Views(scale=(1, 1), ratio=(1, 1), flip=0, brightness=0, contrast=0
 
 
 def ensemble_labels(experiment: Experiment, student: Student, views: ViewSet, inputs: Inputs) -> PooledLabels:
-    """The soft labels of the active teachers, from where `student.mode` names."""
+    """The active teachers' pooled soft labels: stored, computed per view or one per image (`student.mode`)."""
     if student.mode == "replay":
         return replayed_labels(inputs)
     weights, teachers = read_weights(inputs.folder("ensemble")), inputs.per_teacher("teachers")
@@ -33,41 +33,50 @@ def ensemble_labels(experiment: Experiment, student: Student, views: ViewSet, in
 
 
 def replayed_labels(inputs: Inputs) -> PooledLabels:
-    """The labels of the stored views."""
+    """The ensemble's labels of the stored views."""
     stores = {name: open_store(result.folder) for name, result in inputs.per_teacher("soft_labels").items()}
     return pooled_labels(stores, read_weights(inputs.folder("ensemble")))
 
 
 def pooled_labels(stores: Mapping[str, SoftLabelStore], weights: Weights) -> PooledLabels:
     """The ensemble's probabilities for stored views, pooled from its teachers' stores as they are read."""
-    of, kept = weights_of(weights, stores), list(stores.values())
+    weights = weights_of(weights, stores)
 
     def labels(view: int, rows: np.ndarray) -> np.ndarray:
-        return pooled(kept, of.weights, of.view_temperatures, view, rows, of.view_temperature, log_linear=of.log_linear)
+        return pooled(
+            list(stores.values()),
+            weights.weights,
+            weights.view_temperatures,
+            view,
+            rows,
+            weights.view_temperature,
+            log_linear=weights.log_linear,
+        )
 
     return labels
 
 
 def online_labels(labellers: Mapping[str, Labeller], weights: Weights, views: ViewSet) -> PooledLabels:
-    """The labels of any view, computed when they are needed: the reference, and slow."""
+    """The labels of any view, computed when they are needed: slow, and the reference."""
 
     def labels(view: int, rows: np.ndarray) -> np.ndarray:
-        return pool_of(weights, labellers, [of.probabilities(views, view, rows) for of in labellers.values()])
+        per_teacher = [labeller.probabilities(views, view, rows) for labeller in labellers.values()]
+        return pool_of(weights, labellers, per_teacher)
 
     return labels
 
 
 def frozen_labels(labellers: Mapping[str, Labeller], weights: Weights, views: ViewSet) -> PooledLabels:
-    """The labels of whole images, computed once, whatever the view shows; of a mixed view the mean of its two."""
+    """The labels of whole images, computed once, for every view of them; a mixed view has the mean of its two."""
     whole = replace(views, policy=WHOLE_IMAGE)
-    of_teachers = [of.all_probabilities(whole, 0) for of in progress(labellers.values(), "labels", unit="teachers")]
-    of_image = pool_of(weights, labellers, of_teachers)
+    teachers = progress(labellers.values(), "labels", unit="teachers")
+    image_labels = pool_of(weights, labellers, [labeller.all_probabilities(whole, 0) for labeller in teachers])
 
     def labels(view: int, rows: np.ndarray) -> np.ndarray:
-        drawn, soft = views.draw(rows, view), of_image[rows]
+        drawn, soft = views.draw(rows, view), image_labels[rows]
         mixed = np.flatnonzero(drawn.partner >= 0)
         share = drawn.share[mixed, None]
-        soft[mixed] = soft[mixed] * share + of_image[drawn.partner[mixed]] * (1 - share)
+        soft[mixed] = soft[mixed] * share + image_labels[drawn.partner[mixed]] * (1 - share)
         return soft
 
     return labels
@@ -75,7 +84,11 @@ def frozen_labels(labellers: Mapping[str, Labeller], weights: Weights, views: Vi
 
 def pool_of(weights: Weights, teachers: Collection[str], probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """float32 [n, K]: the pool of some teachers' probabilities for views, [n, K] each."""
-    of = weights_of(weights, teachers)
+    weights = weights_of(weights, teachers)
     return pooled_probabilities(
-        probabilities, of.weights, of.view_temperatures, of.view_temperature, log_linear=of.log_linear
+        probabilities,
+        weights.weights,
+        weights.view_temperatures,
+        weights.view_temperature,
+        log_linear=weights.log_linear,
     )

@@ -1,7 +1,8 @@
 """How long the stages of a study may take on this machine: an estimate from timed steps, right to a factor of two.
 
 A training step and a decoded image are timed once; the rest is counted: images, epochs, stored views, folds, probes.
-Times of export, int8 and the tables hardly depend on the study and are those of earlier runs, else SECONDS_OF.
+The times of export, int8 and the tables hardly depend on the study: they are taken from earlier runs, else from
+SECONDS_OF.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from decant.stages.support.speed import Speed
 from decant.stages.support.training_data import learns_from_predict
 from decant.study import Data, Student, Study, Teacher, Training
 
-ASKS_FOR_GEOMETRY = "pixels"  # the first stage that does
+ASKS_FOR_GEOMETRY = "pixels"  # the first stage that needs the geometry
 CARD_IMAGES = 200  # calibration, verification at several batch sizes: passes over about as many images
 SECONDS_OF = {"clean": 5.0, "export": 15.0, "int8": 45.0, "benchmarks/precision": 15.0, "benchmarks/latency": 45.0}
 
@@ -41,18 +42,18 @@ class Counts:
 
 def counted(items: Iterable[ListedImage], data: Data) -> Counts:
     """The usable images of a source by split; missing splits are counted as they will be drawn."""
-    of = {"train": 0, "val": 0, "test": 0, "predict": 0, "unlabelled": 0, "": 0}
+    images = {"train": 0, "val": 0, "test": 0, "predict": 0, "unlabelled": 0, "": 0}
     for item in filter(is_usable, items):
         if item.given_label is None:
-            of["predict" if item.split == "predict" else "unlabelled"] += 1
+            images["predict" if item.split == "predict" else "unlabelled"] += 1
         else:
-            of[item.split or ""] += 1
-    pool = of["train"] + of[""]
-    val = of["val"] or round(pool * data.val_fraction)
-    test = of["test"] or round(pool * data.test_fraction)
-    train = pool - (0 if of["val"] else val) - (0 if of["test"] else test)
+            images[item.split or ""] += 1
+    pool = images["train"] + images[""]
+    val = images["val"] or round(pool * data.val_fraction)
+    test = images["test"] or round(pool * data.test_fraction)
+    train = pool - (0 if images["val"] else val) - (0 if images["test"] else test)
     hidden = round(train * (1 - data.labelled_share))
-    return Counts(train - hidden, val, test, of["predict"], of["unlabelled"] + hidden)
+    return Counts(train - hidden, val, test, images["predict"], images["unlabelled"] + hidden)
 
 
 def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: Speed, probed: int) -> dict[str, float]:
@@ -68,7 +69,7 @@ def expected_seconds(study: Study, names: Iterable[str], counts: Counts, speed: 
 
 
 def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
-    """Of one geometry: images of train and val, decoded and passed through the encoder of the probes."""
+    """Seconds for one geometry: images of train and val, decoded and passed through the encoder of the probes."""
     images = min(counts.train + counts.val, PROBE_IMAGES)
     return images * (speed.decode_s + speed.forward_s(probe_encoder(study)))
 
@@ -76,8 +77,8 @@ def probe_seconds(study: Study, counts: Counts, speed: Speed) -> float:
 def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> float:
     if name.startswith(REFIT):
         labelled = replace(counts, train=counts.train + counts.val + counts.test, val=0, test=0)
-        once = study.model_copy(update={"final": "none"})
-        return stage_seconds(once, name.removeprefix(REFIT), labelled, speed)
+        without_refit = study.model_copy(update={"final": "none"})
+        return stage_seconds(without_refit, name.removeprefix(REFIT), labelled, speed)
     family, _, member = name.partition("/")
     fixed = SECONDS_OF.get(name, 2.0)
     decoding = counts.total * speed.decode_s
@@ -91,8 +92,8 @@ def stage_seconds(study: Study, name: str, counts: Counts, speed: Speed) -> floa
         network = study.student if member in STUDENTS else study.teachers[member]
         views = 1 if member in STUDENTS else 1 + len(study.ensemble.tta)
         models = getattr(network, "folds", 0) or 1
-        judged = counts.val + counts.test + counts.predict
-        return fixed + judged * (speed.decode_s + views * models * speed.forward_s(network))
+        images = counts.val + counts.test + counts.predict
+        return fixed + images * (speed.decode_s + views * models * speed.forward_s(network))
     if family == "soft_labels":
         return fixed + study.soft_labels.views * distilled(study, counts) * speed.forward_s(study.teachers[member])
     if family in STUDENTS:  # the twin takes as many steps as the student
@@ -118,7 +119,7 @@ def passes_of_teachers(student: Student) -> int:
 
 
 def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
-    """Each fold trains on all other folds."""
+    """Seconds of training a teacher; each fold trains on all other folds."""
     models, images = max(1, teacher.folds), float(counts.train)
     if teacher.folds:
         images *= (teacher.folds - 1) / teacher.folds
@@ -128,18 +129,18 @@ def teacher_seconds(teacher: Teacher, counts: Counts, speed: Speed) -> float:
 
 
 def training_seconds(settings: Training, images: float, counts: Counts, speed: Speed) -> float:
-    """All epochs, and the features to which a head is fitted."""
+    """Seconds of all epochs, and of the features to which a head is fitted."""
     head = 2 * (min(images, counts.train) + counts.val) * speed.forward_s(settings) if settings.fits_head else 0.0
     return settings.epochs * speed.epoch_s(settings, images, counts.val) + head
 
 
 def corrected(expected: Mapping[str, float], taken: Mapping[str, float]) -> float:
-    """Seconds left: the expectation of the stages not yet taken, scaled by how wrong it was for those that were.
+    """Seconds left: the expected seconds of the unfinished stages, scaled by how long the finished ones took.
 
-    taken: seconds of the finished stages that this process built. The scale starts at 1 and follows the measured ratio
-    as measured time accumulates; a minute of trust is given to the expectation.
+    taken: seconds of the finished stages that this process built. The scale is measured over expected seconds, with
+    a minute added to both: it starts at 1, and a few short stages hardly change it.
     """
-    left = sum(seconds for name, seconds in expected.items() if name not in taken)
-    trust = 60.0
-    known = sum(expected[name] for name in taken if name in expected)
-    return left * (sum(taken.values()) + trust) / (known + trust)
+    expected_left = sum(seconds for name, seconds in expected.items() if name not in taken)
+    damping_s = 60.0
+    expected_of_taken = sum(expected[name] for name in taken if name in expected)
+    return expected_left * (sum(taken.values()) + damping_s) / (expected_of_taken + damping_s)

@@ -26,7 +26,7 @@ ABSOLUTE = re.compile(r"^(file:)?(?:[/~]|[A-Za-z]:[\\/]).*[\\/](?=[^\\/]+$)")  #
 
 
 class OpenedSource:
-    """A source and its digest, computed once: that takes a while for an archive."""
+    """A source and its digest. The digest is computed once, because an archive takes a while."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -38,10 +38,11 @@ class OpenedSource:
 
 @dataclass(frozen=True)
 class Experiment:
-    """study: what is asked. runs, results: folders above the study's own. as_committed: nothing was overridden.
+    """A study with the folders that its stages read from and write to.
 
-    may_measure: False while planning; what a clock or a hub decides is then taken from the store alone. finished: the
-    stages that this process has resolved, by name. opened: the sources that this experiment and its copies have opened.
+    runs, results: folders above the study's own. as_committed: nothing was overridden. may_measure: False while
+    planning; what a clock or a hub decides is then taken from the store alone. finished: the stages that this process
+    has resolved, by name. opened: the sources that this experiment and its copies have opened.
     """
 
     study: Study
@@ -71,14 +72,14 @@ class Experiment:
     @cached_property
     def _opened(self) -> OpenedSource:
         data, seed, drawn = self.study.data, self.study.seed, self.workspace.store / "toy_vehicles"
-        asked = (data.model_dump_json(), seed, self.data_root, drawn)
-        if asked not in self.opened:
+        key = (data.model_dump_json(), seed, self.data_root, drawn)
+        if key not in self.opened:
             undrawn = data.source == "toy_vehicles" and not toy_vehicles_folder(data, drawn, seed).exists()
             if undrawn and not self.may_measure:
                 raise Undecided("toy vehicles are not drawn yet")
             with locked(drawn):
-                self.opened[asked] = OpenedSource(open_source(data, self.data_root, drawn, seed))
-        return self.opened[asked]
+                self.opened[key] = OpenedSource(open_source(data, self.data_root, drawn, seed))
+        return self.opened[key]
 
     @cached_property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Features of images for a head, kept in parts while a stage is unfinished: an interruption loses one part at most.
+"""Features of images for a head, stored in parts while a stage is unfinished: an interruption loses one part at most.
 
 The models of a teacher's folds start from the same weights, so they share the features.
 """
@@ -31,8 +31,8 @@ def read_features(
 ) -> np.ndarray:
     """Features of the images, and with `mirrored` those of their mirror images: float32 [1 or 2, n, D], n as in `rows`.
 
-    folder: of the unfinished stage; what its parts contain is not computed again. Each of several processes computes a
-    part.
+    folder: of the unfinished stage; features in its parts are not computed again. Each of several processes computes a
+    share of the rows.
     """
     own = own_features(experiment, checkpoint, rows.iloc[team().part], folder, mirrored)
     return np.stack([team().whole(values, len(rows)) for values in own])
@@ -63,8 +63,9 @@ def computed(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame,
     encoded = progress(experiment.encoded_images(rows), "features", len(rows), "images")
     for ids, images in evaluation_batches(encoded, checkpoint.preprocessing):
         images = images.to(experiment.device)
-        seen = [images, images.flip(-1)] if mirrored else [images]
-        yield dict(zip(ids, np.stack([features_of(classifier, each) for each in seen], axis=1), strict=True))
+        variants = [images, images.flip(-1)] if mirrored else [images]
+        features = np.stack([features_of(classifier, variant) for variant in variants], axis=1)
+        yield dict(zip(ids, features, strict=True))
 
 
 def write_part(folder: Path, part: Features) -> Features:

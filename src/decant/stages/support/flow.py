@@ -66,7 +66,7 @@ def steps_of(arrows: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def lanes_of(arrows: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> dict[str, int]:
-    """Stage -> lane, from the left. The longest path has lane 0; other stages have lanes without a box in their way."""
+    """Stage -> lane, from the left. The longest path has lane 0; others have lanes without a box in their way."""
     lanes = dict.fromkeys(longest_path(arrows), 0)
     taken: list[tuple[int, int]] = []  # lane, step
     for name, reads in arrows.items():
@@ -92,7 +92,7 @@ def longest_path(arrows: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def direct_reads(stage: FlowStage, stages: Sequence[FlowStage]) -> list[str]:
-    """The stages that a stage reads, without those that it also reads through another stage."""
+    """The stages that a stage reads directly, and not also through another stage that it reads."""
     by_name = {other.name: other for other in stages}
 
     def upstream(name: str) -> set[str]:

@@ -69,18 +69,20 @@ def input_geometry(experiment: Experiment, cleaned: StageResult) -> InputGeometr
 
 
 def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
-    """The same with the reason. What probes decide is stored beside the stages, and the same from then on.
+    """The geometry of the study's networks and the reason for it.
 
-    Extra sources have no say: the geometry is that of the images to predict, and they may have other shapes.
+    What probes decide is stored beside the stages, and the same from then on. Raises as `input_geometry` does.
+
+    Extra images do not count: the geometry is chosen for the images to predict, and extra ones may have other shapes.
     """
     manifest = read_manifest(cleaned.folder / "manifest.parquet").main()
     possible = possible_geometries(experiment.study, shapes_of(manifest.of_split("train")))
     options = possible.geometries
     if len(options) == 1:
         return Chosen(options[0], possible.why)
-    decided = by_probes(experiment, cleaned, manifest, options)
-    values = ", ".join(f"{described(option)} {score:.4f}" for option, score in zip(options, decided, strict=True))
-    best = options[int(np.argmax(decided))]
+    metrics = probe_scores(experiment, cleaned, manifest, options)
+    values = ", ".join(f"{described(option)} {score:.4f}" for option, score in zip(options, metrics, strict=True))
+    best = options[int(np.argmax(metrics))]
     return Chosen(
         best,
         f"{possible.why}; probes on frozen features, {experiment.study.metric} out of fold on train and val: {values}",
@@ -88,7 +90,7 @@ def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
 
 
 def possible_geometries(study: Study, shapes: Shapes) -> Possible:
-    """The study's geometry where the study or the shapes of train decide, else those that probes compare.
+    """The study's geometry if the study or the shapes of train decide it, else the geometries that probes compare.
 
     Raises UserError as `named_geometry`.
     """
@@ -101,7 +103,7 @@ def possible_geometries(study: Study, shapes: Shapes) -> Possible:
 def encoder_geometry(study: Study, manifest: Manifest) -> InputGeometry:
     """The geometry of cleaning's encoder, from shapes alone: before cleaning there are no groups and no splits.
 
-    manifest: before cleaning. Where the shapes leave a doubt, the first candidate: it shows the whole image.
+    manifest: before cleaning. If the shapes leave several candidates, the first is taken: it shows the whole image.
     """
     manifest = manifest.main()
     rows = manifest.kept()
@@ -115,7 +117,7 @@ def named_geometry(study: Study, shapes: Shapes) -> Chosen | None:
 
     Raises UserError if networks have inputs of different aspect ratios, or a rectangular one where only squares fit.
     """
-    fit, aspect = study.geometry.fit, asked_aspect(study)
+    fit, aspect = study.geometry.fit, named_aspect(study)
     squares = square_networks(study)
     if aspect not in (None, 1.0) and squares:
         raise UserError(
@@ -130,20 +132,20 @@ def named_geometry(study: Study, shapes: Shapes) -> Chosen | None:
     return None
 
 
-def asked_aspect(study: Study) -> float | None:
+def named_aspect(study: Study) -> float | None:
     """The aspect ratio of the inputs that the study names; None if it names none. Raises UserError for several."""
-    asked = {name: aspect_of(part.input_px) for name, part in networks(study) if not isinstance(part.input_px, int)}
+    aspects = {name: aspect_of(part.input_px) for name, part in networks(study) if not isinstance(part.input_px, int)}
     if study.geometry.aspect is not None:
-        asked = {"geometry.aspect": study.geometry.aspect, **asked}
-    if not asked:
+        aspects = {"geometry.aspect": study.geometry.aspect, **aspects}
+    if not aspects:
         return None
-    if max(asked.values()) > SAME_ASPECT * min(asked.values()):
-        values = ", ".join(f"{name} {value:.2f}" for name, value in asked.items())
+    if max(aspects.values()) > SAME_ASPECT * min(aspects.values()):
+        values = ", ".join(f"{name} {value:.2f}" for name, value in aspects.items())
         raise UserError(
             f"all networks of a study need inputs of one aspect ratio, because views are shared; it has {values} "
             "(width / height); change input_px, or give one side, which is scaled to the others' shape"
         )
-    return next(iter(asked.values()))
+    return next(iter(aspects.values()))
 
 
 def networks(study: Study) -> Iterator[tuple[str, Training | Encoder]]:
@@ -163,30 +165,33 @@ def squares_text(study: Study) -> str:
     return f"; inputs are square because of {', '.join(squares)}" if squares else ""
 
 
-def by_probes(
+def probe_scores(
     experiment: Experiment, cleaned: StageResult, manifest: Manifest, options: Sequence[InputGeometry]
 ) -> list[float]:
-    """The score of linear probes on frozen features per geometry, decided once."""
+    """The study's metric of linear probes on frozen features, per geometry; measured once and stored."""
     study, encoder = experiment.study, probe_encoder(experiment.study)
-    source = encoder_source(experiment)
     names = ", ".join(described(option) for option in options)
     key = (
         f"geometry of {cleaned.fingerprint}: {names}; {study.metric} out of fold with {encoder.architecture} "
-        f"from {source_digest(source)} at {size_text(encoder.input_px)} px"
+        f"from {source_digest(encoder_source(experiment))} at {size_text(encoder.input_px)} px"
     )
 
     def decide() -> list[float]:
-        classifier, _ = build_classifier(
-            encoder.architecture, 2, encoder.input_px, [source], derived_seed(study.seed, "encoder")
-        )
-        classifier = for_inference(classifier, experiment.device, height_width(encoder.input_px))
-        return [probe_score(experiment, manifest, classifier, option) for option in progress(options, "geometry")]
+        network = encoder_network(experiment, encoder)
+        return [probe_score(experiment, manifest, network, option) for option in progress(options, "geometry")]
 
     return [float(score) for score in experiment.workspace.decided(key, decide if experiment.may_measure else None)]
 
 
+def encoder_network(experiment: Experiment, encoder: Encoder) -> Classifier:
+    """Cleaning's encoder with its weights, ready for inference. encoder: the study's, or the same at another size."""
+    seed = derived_seed(experiment.study.seed, "encoder")
+    classifier, _ = build_classifier(encoder.architecture, 2, encoder.input_px, [encoder_source(experiment)], seed)
+    return for_inference(classifier, experiment.device, height_width(encoder.input_px))
+
+
 def encoder_source(experiment: Experiment) -> str:
-    """The weights of cleaning's encoder."""
+    """The weight source of cleaning's encoder."""
     encoder = experiment.study.clean.encoder
     return resolve_source(experiment, encoder.architecture, encoder.weights, encoder.input_px, {})
 
@@ -200,35 +205,39 @@ def probe_encoder(study: Study) -> Encoder:
 
 
 def probe_score(experiment: Experiment, manifest: Manifest, classifier: Classifier, geometry: InputGeometry) -> float:
-    """The study's metric on train and val seen through this geometry, by probes fitted without an image's group.
+    """The study's metric on train and val in this geometry, by probes on frozen features.
 
-    Out of fold, because val alone is often too small to tell geometries apart.
+    Each image is predicted by a probe that was fitted without its group. Train counts too, because val alone is often
+    too small to distinguish geometries.
     """
-    rows = labelled(manifest)
+    rows = labelled_rows(manifest)
     targets, seed = manifest.targets(rows), derived_seed(experiment.study.seed, "geometry")
     chosen = subsample(np.arange(len(rows)), targets, PROBE_IMAGES, seed)
     rows, targets = rows.iloc[chosen], targets[chosen]
-    seen = features(experiment, classifier, rows, geometry)
-    probabilities = out_of_fold(seen, targets, list(dependent_groups(rows)), len(manifest.classes), PROBE_FOLDS, seed)
+    features = probe_features(experiment, classifier, rows, geometry)
+    groups = list(dependent_groups(rows))
+    probabilities = out_of_fold(features, targets, groups, len(manifest.classes), PROBE_FOLDS, seed)
     log_probabilities = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return float(scores(log_probabilities, targets)[experiment.study.metric])
 
 
-def labelled(manifest: Manifest) -> pd.DataFrame:
+def labelled_rows(manifest: Manifest) -> pd.DataFrame:
     """The rows of train and val that have a label of positive weight, each content once."""
     rows = pd.concat([manifest.of_split("train"), manifest.of_split("val")]).drop_duplicates("content")
     return rows[(manifest.targets(rows) >= 0) & (rows["weight"] > 0)]
 
 
-def features(experiment: Experiment, classifier: Classifier, rows: pd.DataFrame, geometry: InputGeometry) -> np.ndarray:
-    """float32 [n, D], in the order of the rows."""
+def probe_features(
+    experiment: Experiment, classifier: Classifier, rows: pd.DataFrame, geometry: InputGeometry
+) -> np.ndarray:
+    """The encoder's features of the images, float32 [n, D], in the order of the rows."""
     preprocessing = geometry.preprocessing(probe_encoder(experiment.study).input_px, 1.0)
-    of_id: dict[str, np.ndarray] = {}
+    features_by_id: dict[str, np.ndarray] = {}
     for ids, images in evaluation_batches(experiment.encoded_images(rows), preprocessing):
-        of_id.update(zip(ids, features_of(classifier, images.to(experiment.device)), strict=True))
-    return np.stack([of_id[id_] for id_ in rows["id"]])
+        features_by_id.update(zip(ids, features_of(classifier, images.to(experiment.device)), strict=True))
+    return np.stack([features_by_id[id_] for id_ in rows["id"]])
 
 
 def geometry_settings(geometry: InputGeometry) -> dict[str, Any]:
-    """What of the geometry belongs into a fingerprint: nothing for the square crop, which earlier versions had."""
+    """The geometry's part of a fingerprint: nothing for the square crop, the only geometry of earlier versions."""
     return {} if geometry == SQUARE else {"geometry": [geometry.fit, geometry.aspect]}

@@ -16,15 +16,15 @@ from decant.stages.support.training_data import read_training_data
 
 
 def write_pooled_table(experiment: Experiment, path: Path) -> None:
-    """Write the ensemble's labels of the stored views as a table for other programs. All stages it reads are built."""
+    """Write the ensemble's labels of the stored views as a table for other programs; build missing stages first."""
     study, inputs = experiment.study, inputs_of(experiment, "student")
     data = read_training_data(inputs)
     views = stored_views(study, data.cache, data.labels, input_geometry(experiment, inputs["clean"]))
-    ensemble = replayed_labels(inputs)
+    labels_of = replayed_labels(inputs)
     rows, contents = np.arange(len(data.cache)), data.cache.contents
     path_of = trainable(study, data.manifest).drop_duplicates("content").set_index("content")["path"]
-    labelled = (
-        LabelledView(view, contents, ensemble(view, rows), views.draw(rows, view))
+    labelled_views = (
+        LabelledView(view, contents, labels_of(view, rows), views.draw(rows, view))
         for view in range(study.soft_labels.views)
     )
     about = {
@@ -34,4 +34,4 @@ def write_pooled_table(experiment: Experiment, path: Path) -> None:
         "aspect": views.geometry.aspect,
         "view_version": VIEW_VERSION,
     }
-    write_table(path, labelled, contents, path_of[contents].tolist(), data.manifest.classes, about)
+    write_table(path, labelled_views, contents, path_of[contents].tolist(), data.manifest.classes, about)

@@ -22,7 +22,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Labeller:
-    """checkpoints: one, or one per fold. chosen: bool [models, n], which of them label an image."""
+    """A trained teacher. checkpoints: one, or one per fold. chosen: bool [models, n], which of them label an image."""
 
     checkpoints: Sequence[Checkpoint]
     chosen: np.ndarray
@@ -30,28 +30,28 @@ class Labeller:
 
     @classmethod
     def of(cls, trained: Path, contents: Sequence[str], device: torch.device) -> "Labeller":
-        """trained: the folder of a stage teachers/NAME. contents: of the images to label."""
+        """The teacher in `trained`, the folder of a stage teachers/NAME. contents: hashes of the images to label."""
         checkpoints = [inference_checkpoint(folder, device) for folder in model_folders(trained)]
         return cls(checkpoints, labelling_models(trained, contents, len(checkpoints)), device)
 
     def probabilities(self, views: ViewSet, view: int, rows: np.ndarray) -> np.ndarray:
         """float32 [len(rows), K]: the mean of the labelling models' probabilities for one view of some images."""
         total = np.zeros((len(rows), len(self.checkpoints[0].classes)), dtype=np.float32)
-        for checkpoint, of_model in zip(self.checkpoints, self.chosen, strict=True):
-            mine = np.flatnonzero(of_model[rows])
-            for start in range(0, len(mine), BATCH):
-                some = mine[start : start + BATCH]
-                rendered = views.render(rows[some], view, checkpoint.preprocessing.input_px)
+        for checkpoint, labels_image in zip(self.checkpoints, self.chosen, strict=True):
+            labelled = np.flatnonzero(labels_image[rows])
+            for start in range(0, len(labelled), BATCH):
+                batch = labelled[start : start + BATCH]
+                rendered = views.render(rows[batch], view, checkpoint.preprocessing.input_px)
                 with torch.inference_mode():
                     logits = checkpoint.classifier(network_input(rendered, self.device))
-                    total[some] += F.softmax(logits.float(), dim=1).cpu().numpy()
+                    total[batch] += F.softmax(logits.float(), dim=1).cpu().numpy()
         return total / self.chosen[:, rows].sum(axis=0)[:, None]
 
     def all_probabilities(self, views: ViewSet, view: int) -> np.ndarray:
         """float32 [n, K]: of one view of every image, computed by all processes together."""
-        mine = np.arange(self.chosen.shape[1])[team().part]
+        own_rows = np.arange(self.chosen.shape[1])[team().part]
         total = np.zeros((self.chosen.shape[1], len(self.checkpoints[0].classes)), dtype=np.float32)
-        total[mine] = self.probabilities(views, view, mine)
+        total[own_rows] = self.probabilities(views, view, own_rows)
         return team().sum(total)
 
 
@@ -62,7 +62,7 @@ def inference_checkpoint(folder: Path, device: torch.device) -> Checkpoint:
 
 
 def labelling_models(trained: Path, contents: Sequence[str], models: int) -> np.ndarray:
-    """bool [models, n]: which models label an image: the one that was trained without it, else all.
+    """bool [models, n]: which models label an image: with folds the model that was trained without it, else all.
 
     A mixed view may blend in an image that the labelling model was trained on.
     """

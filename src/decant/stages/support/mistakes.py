@@ -16,34 +16,37 @@ from decant.evaluation.mistakes import Mistake, commonest_confusions, mistakes
 from decant.evaluation.tables import plural, thousands
 from decant.reporting.mistakes_page import Card, Confusion, mistakes_page
 from decant.stages.support.experiment import Experiment
+from decant.stages.support.tracked import thumbnail
 
 WORST, CONFUSIONS, PER_CONFUSION = 24, 6, 4  # what the page shows at most
-SIDE_PX = 192  # of an image on the page, at most
 JPEG_QUALITY = 75
 
 
 def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, ensemble: Path) -> str:
-    """HTML with the worst and the typical mistakes of the exported file on test, beside the ensemble's answers.
+    """HTML with the worst and the typical mistakes of the exported file on test, with the ensemble's predictions.
 
     student, ensemble: folders of their predictions.
     """
     rows = manifest.of_split("test")
     ids = list(rows["id"])
-    answers = {
+    predictions = {
         "student": read_predictions(student, "test").aligned(ids).members["identity"],
         "ensemble": read_predictions(ensemble, "test").aligned(ids).members["identity"],
     }
-    found = mistakes(answers["student"], manifest.targets(rows))
-    worst, confusions = found[:WORST], commonest_confusions(found, CONFUSIONS)
-    shown = [*worst, *(mistake for pair in confusions for mistake in pair[:PER_CONFUSION])]
-    images = data_uris(experiment, rows.iloc[sorted({mistake.row for mistake in shown})])
+    all_mistakes = mistakes(predictions["student"], manifest.targets(rows))
+    worst, confusions = all_mistakes[:WORST], commonest_confusions(all_mistakes, CONFUSIONS)
+    on_page = [*worst, *(mistake for pair in confusions for mistake in pair[:PER_CONFUSION])]
+    images = data_uris(experiment, rows.iloc[sorted({mistake.row for mistake in on_page})])
 
-    def cards(some: Sequence[Mistake]) -> list[Card]:
-        return [card(manifest, rows.iloc[one.row], one.row, answers, images[ids[one.row]]) for one in some]
+    def cards(chosen: Sequence[Mistake]) -> list[Card]:
+        return [
+            card(manifest, rows.iloc[mistake.row], mistake.row, predictions, images[ids[mistake.row]])
+            for mistake in chosen
+        ]
 
     title = experiment.study.title or experiment.study.name
     summary = (
-        f"The exported model is wrong on {thousands(len(found))} of {plural(len(rows), 'test image')}. "
+        f"The exported model is wrong on {thousands(len(all_mistakes))} of {plural(len(rows), 'test image')}. "
         "Each card shows the label and both answers with their probabilities."
     )
     pairs = [
@@ -55,14 +58,15 @@ def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, en
     return mistakes_page(f"Mistakes: {title}", summary, cards(worst), pairs)
 
 
-def card(manifest: Manifest, row: pd.Series, position: int, answers: dict[str, np.ndarray], image: str) -> Card:
-    best = {name: int(values[position].argmax()) for name, values in answers.items()}
+def card(manifest: Manifest, row: pd.Series, position: int, predictions: dict[str, np.ndarray], image: str) -> Card:
+    """The card of an image. position: its row in `predictions`, log-probabilities [n, K] per model. image: data URI."""
+    best = {name: int(log_probabilities[position].argmax()) for name, log_probabilities in predictions.items()}
     return Card(
         image,
         str(row["path"]),
         row["label"],
         {
-            name: (manifest.classes[index], float(np.exp(answers[name][position, index])))
+            name: (manifest.classes[index], float(np.exp(predictions[name][position, index])))
             for name, index in best.items()
         },
     )
@@ -74,9 +78,7 @@ def data_uris(experiment: Experiment, rows: pd.DataFrame) -> dict[str, str]:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """uint8 [H, W, 3] as a JPEG file of at most SIDE_PX pixels a side, without metadata, in a data URI."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((SIDE_PX, SIDE_PX))
+    """The thumbnail of an image, uint8 [H, W, 3], as a JPEG file without metadata, in a data URI."""
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(thumbnail(pixels)).save(file, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -39,10 +39,10 @@ Settings = TypeVar("Settings", bound=Training)
 def new_checkpoint(settings: Training, classes: list[str], seed: int, fit: Fit) -> Checkpoint:
     """A network with its weights loaded, ready to be trained. settings: resolved. fit: of its preprocessing.
 
-    Raises UserError if the input is to grow, and the network accepts one size alone.
+    Raises UserError if the input grows during training, but the network accepts one size only.
     """
-    one_size = has_fixed_input(settings.architecture) and not settings.model_args.get("dynamic_img_size")
-    if settings.grow_from < 1 and one_size:
+    fixed_size = has_fixed_input(settings.architecture) and not settings.model_args.get("dynamic_img_size")
+    if settings.grow_from < 1 and fixed_size:
         raise UserError(
             f"{settings.architecture} accepts inputs of one size; leave grow_from at 1, or for a vision transformer of "
             "timm add model_args: {dynamic_img_size: true}"
@@ -80,12 +80,12 @@ def start_at_zero(head: nn.Linear) -> None:
 
 
 def head_settings(settings: Training) -> dict[str, int]:
-    """What of the code that fits a head belongs into a fingerprint: nothing if the head is not fitted."""
+    """A fitted head's part of a fingerprint, the version of its code; nothing if the head is not fitted."""
     return {"head_version": HEAD_VERSION} if settings.fits_head else {}
 
 
 def fit_stem(checkpoint: Checkpoint, views: ViewSet) -> None:
-    """Compute the stem from training views, for a network with random weights that asks for it (`fast_cnn`)."""
+    """Compute the stem of a network with random weights from training views, if it can be fitted (`fast_cnn`)."""
     backbone: Any = checkpoint.classifier.backbone
     if checkpoint.card["weights"] != "none" or not hasattr(backbone, "fit_stem"):
         return
@@ -105,14 +105,14 @@ def fit_head(
 ) -> None:
     """Write a logistic regression on features of images and of their mirror images into the checkpoint's head.
 
-    rows: cache rows to fit on; of many, a subsample is taken. The regularisation is chosen on val by the study's
-    metric; `folder/regularisation.csv` contains the scores of each strength. A refit has the strength that was chosen.
-    features_folder: of the stage, where features are kept while it is unfinished.
+    rows: cache rows to fit on; a subsample of many. The regularisation is chosen on val by the study's metric;
+    `folder/regularisation.csv` contains the scores of each strength. A refit keeps the strength of the first training.
+    features_folder: of the stage; features are stored there until it is finished.
     """
     manifest, labels, classes = data.manifest, data.labels, checkpoint.classes
     rows = rows_to_fit(rows, labels.targets[rows], len(classes), derived_seed(experiment.study.seed, "head rows"))
-    fitted = manifest_rows(data, rows)
-    features = np.concatenate(read_features(experiment, checkpoint, fitted, features_folder, mirrored=True))
+    learned = manifest_rows(data, rows)
+    features = np.concatenate(read_features(experiment, checkpoint, learned, features_folder, mirrored=True))
     regressions = Regressions(
         features,
         np.tile(labels.targets[rows], 2),
@@ -143,7 +143,7 @@ def chosen_strength(folder: Path, metric: str) -> float:
 
 
 def given_head(settings: Training, classes: list[str], features: np.ndarray, device: torch.device) -> GivenHead | None:
-    """The head to which the weights are drawn, if the settings ask for one. features: float32 [n, D] of train.
+    """The head towards which the fit is regularised, if the settings ask for one. features: float32 [n, D] of train.
 
     CLIP's logits are those of features of length 1. A linear head cannot divide by the length of each image's features,
     so it divides by their mean length. The predicted classes stay as they are; the probabilities of an image whose
@@ -162,9 +162,9 @@ def manifest_rows(data: TrainingData, rows: np.ndarray) -> pd.DataFrame:
 
 
 def without_val(settings: Settings, chosen: Path | None) -> Settings:
-    """The settings of a refit, which has no val to stop or to choose by; others as they are, where `chosen` is None.
+    """The settings of a refit, which has no val to stop or to choose by; unchanged settings if `chosen` is None.
 
-    It trains as many epochs as the model in `chosen` did, and the last epoch's weights stand for the best one's.
+    A refit trains as many epochs as the model in `chosen` did, and keeps the last epoch instead of the best one.
     """
     if chosen is None:
         return settings
@@ -175,7 +175,7 @@ def without_val(settings: Settings, chosen: Path | None) -> Settings:
 
 
 def val_metrics(experiment: Experiment, data: TrainingData, preprocessing: Preprocessing) -> Evaluate:
-    """A function that scores a network on val, from the original images; a network that learns val has no scores."""
+    """A function that scores a network on val, from the original images; no scores for a network that learns val."""
     manifest = data.manifest
     val = manifest.of_split("val")
 

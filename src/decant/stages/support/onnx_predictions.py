@@ -32,7 +32,7 @@ def decoded_images(experiment: Experiment, manifest: Manifest, split: str) -> It
 
 
 def labels_by_id(manifest: Manifest, split: str) -> dict[str, str]:
-    """Id -> class name, of a split whose images all have one."""
+    """Id -> class name, for a split in which every image has a label."""
     rows = manifest.of_split(split)
     return dict(zip(rows["id"], rows["label"], strict=True))
 
@@ -75,7 +75,7 @@ def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[st
 
 
 def acceptance(manifest: Manifest, folder: Path, accept_precision: float) -> Acceptance:
-    """When the file's predictions are accepted, chosen on val from the predictions in `folder`."""
+    """The thresholds of the file's accepted predictions, chosen on val from the predictions in `folder`."""
     return choose_thresholds(*labelled_predictions(manifest, folder, "val"), accept_precision)
 
 

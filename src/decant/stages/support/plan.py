@@ -18,7 +18,7 @@ from decant.workspace import FINISHED, StageResult, Undecided, Workspace, change
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """seconds: of this stage if it is finished, else the median of earlier runs; None if there was none."""
+    """A stage of a run. seconds: of this stage if it is finished, else the median of earlier runs; None without any."""
 
     name: str
     script: str
@@ -60,7 +60,7 @@ def decided_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen | N
 
 
 def possible_after(experiment: Experiment, cleaned: StageResult) -> Possible:
-    """What the shapes of the cleaned train leave possible."""
+    """The geometries that the shapes of train leave possible after cleaning."""
     rows = read_manifest(cleaned.folder / "manifest.parquet").main().of_split("train")
     return possible_geometries(experiment.study, shapes_of(rows))
 
@@ -75,27 +75,28 @@ def finished_clean(experiment: Experiment) -> StageResult | None:
 
 
 def stage_names(experiment: Experiment, results: dict[str, StageResult]) -> Iterator[str]:
-    """The study's stages in the table's order; `results` grows while the names are read."""
+    """Yield the study's stages in the table's order. results: of the stages before; the caller adds to it."""
     study = experiment.study
     for stage in GRAPH:
         family, _, member = stage.name.partition("/")
         if family.startswith(REFIT) and study.final != "refit":
             continue
         if member == "NAME":
-            names = stages_of(study, family, lambda: active(experiment, results))
+            names = stages_of(study, family, lambda: active_names(experiment, results))
             yield from (name for name in names if name.startswith(f"{family}/"))
         elif stage.name != "int8" or study.export.int8:
             yield stage.name
 
 
-def active(experiment: Experiment, results: dict[str, StageResult]) -> list[str]:
+def active_names(experiment: Experiment, results: dict[str, StageResult]) -> list[str]:
+    """The active teachers; all teachers until the ensemble is finished."""
     if "ensemble" in results:
         return active_teachers(read_weights(results["ensemble"].folder))
     return list(experiment.study.teachers)
 
 
 def planned(experiment: Experiment, name: str, results: dict[str, StageResult]) -> PlannedStage:
-    """Look one stage up in the store; a finished one is added to `results`."""
+    """The stage as the store has it; its result is added to `results` if it is finished."""
     script = declaration(experiment, name).script
     result = located(experiment, name, results)
     if result is None or not (result.folder / FINISHED).is_file() or changed_files(result.folder):
@@ -106,7 +107,7 @@ def planned(experiment: Experiment, name: str, results: dict[str, StageResult]) 
 
 def located(experiment: Experiment, name: str, results: dict[str, StageResult]) -> StageResult | None:
     """Where the stage is or would be; None if that depends on something that is not finished or not measured."""
-    reads = list(names_read(experiment, name, lambda: active(experiment, results)))
+    reads = list(names_read(experiment, name, lambda: active_names(experiment, results)))
     if not all(read in results for read in reads):
         return None
     inputs, code = as_inputs({read: results[read] for read in reads}), code_of(experiment, name)
@@ -135,13 +136,13 @@ def plan_lines(stages: Sequence[PlannedStage]) -> list[str]:
         f"{stage.script}"
         for stage in stages
     ]
-    waiting = [stage for stage in stages if not stage.finished]
-    known = [stage.seconds for stage in waiting if stage.seconds is not None]
-    total = f"to run: {len(waiting)} of {len(stages)} stages"
-    if known:
-        total += f", {minutes(sum(known))} min by earlier runs"
-    if len(known) < len(waiting):
-        total += f"; {len(waiting) - len(known)} never ran here, so their time is unknown"
+    unfinished = [stage for stage in stages if not stage.finished]
+    known_s = [stage.seconds for stage in unfinished if stage.seconds is not None]
+    total = f"to run: {len(unfinished)} of {len(stages)} stages"
+    if known_s:
+        total += f", {minutes(sum(known_s))} min by earlier runs"
+    if len(known_s) < len(unfinished):
+        total += f"; {len(unfinished) - len(known_s)} never ran here, so their time is unknown"
     return [*lines, total]
 
 

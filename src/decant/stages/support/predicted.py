@@ -21,12 +21,12 @@ def predicted(
     members: Members = IDENTITY,
     doing: str = "",
 ) -> Predictions:
-    """Log-probabilities of every TTA member, in the order of `rows`. doing: shown beside the progress, if any."""
-    mine = rows.iloc[team().part]
-    encoded: Iterator[tuple[str, bytes]] = experiment.encoded_images(mine)
+    """Log-probabilities float32 [n, K] of each TTA member, in the order of `rows`. doing: label of the progress bar."""
+    own_rows = rows.iloc[team().part]
+    encoded: Iterator[tuple[str, bytes]] = experiment.encoded_images(own_rows)
     if doing:
-        encoded = progress(encoded, doing, len(mine), "images")
-    own = predict(classifier, evaluation_batches(encoded, preprocessing), experiment.device, members)
-    own = own.aligned(list(mine["id"]))
-    whole = {name: team().whole(values, len(rows)) for name, values in own.members.items()}
+        encoded = progress(encoded, doing, len(own_rows), "images")
+    own_predictions = predict(classifier, evaluation_batches(encoded, preprocessing), experiment.device, members)
+    own_predictions = own_predictions.aligned(list(own_rows["id"]))
+    whole = {name: team().whole(values, len(rows)) for name, values in own_predictions.members.items()}
     return Predictions(list(rows["id"]), whole)

@@ -24,9 +24,9 @@ def record_measurement(folder: Path, tables: Sequence[str], model: dict[str, str
     model: the result of `measured_file`, or RANDOM_STUDENT.
     """
     path = folder / PROVENANCE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     entry = {"command": command(), "commit": code_version(), "model": model, "machine": machine.description()}
-    write_json(path, dict(sorted({**known, **dict.fromkeys(tables, entry)}.items())))
+    write_json(path, dict(sorted({**entries, **dict.fromkeys(tables, entry)}.items())))
 
 
 def measured_file(path: Path, name: str = "") -> dict[str, str]:
@@ -35,12 +35,15 @@ def measured_file(path: Path, name: str = "") -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line, without folders outside the checkout."""
+    """The command line of this process, without the names of folders outside the checkout."""
     return " ".join(["python", *map(short_path, sys.argv)])
 
 
 def short_path(word: str) -> str:
-    """A path relative to the repository; of a path outside it the last part alone, because folders can name people."""
+    """A word of the command line with its path relative to the repository.
+
+    Of a path outside the repository only the last part stays, because folders can name people.
+    """
     option, equals, value = word.rpartition("=")
     path = Path(value)
     if ".." in path.parts:

@@ -1,4 +1,4 @@
-"""The one place that finds the results of stages, building what is missing, and that plans without building."""
+"""The results of stages: found in the store, or built where they are missing."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ from decant.tracking import Artifact
 from decant.workspace import FINISHED, StageResult
 
 log = logging.getLogger(__name__)
-BUILDING, DONE = "building", "done"  # what the first of several processes tells the others about a stage
+BUILDING, DONE = "building", "done"  # what the first of several processes sends the others about a stage
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Inputs:
 
 
 def stage_result(experiment: Experiment, name: str) -> StageResult:
-    """Return the finished stage `name` ("teachers/lite1", say); it and what it reads are built where missing.
+    """Return the finished stage `name`, for example "teachers/lite1"; build it and the stages that it reads if missing.
 
     Raises UserError for a name that is no stage of the study.
     """
@@ -181,35 +181,35 @@ def declaration(experiment: Experiment, name: str) -> Stage:
 
 
 def record(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
-    """Give W&B the records of a stage that was built. Trouble with them is logged: the stage is finished without."""
+    """Give W&B the records of a stage that was built. Errors are only logged: the stage is finished without them."""
     code = code_of(experiment, name)
     if not experiment.tracks or not hasattr(code, "records"):
         return
     try:
         settings, reads = code.settings(experiment, name, inputs), artifacts_read(experiment, name)
-        for one in code.records(experiment, name, inputs, folder):
-            with experiment.track(name, settings, reads, one.part) as tracked:
-                tracked.record(one)
+        for entry in code.records(experiment, name, inputs, folder):
+            with experiment.track(name, settings, reads, entry.part) as tracked:
+                tracked.record(entry)
     except Exception as error:
         log.warning("%s: W&B did not get all of its results: %s", name, error)
 
 
 def artifacts_read(experiment: Experiment, name: str) -> list[Artifact]:
-    """The artifacts of the stages that a stage reads; of a stage without artifacts, those of the stages that it reads.
+    """The artifacts of the stages that a stage reads; for a stage without artifacts, those of the stages it reads.
 
     Empty if nothing is tracked.
     """
     if not experiment.tracks:
         return []
-    found: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for read in names_read(experiment, name, lambda: active_members(experiment)):
         code, result = code_of(experiment, read), experiment.finished.get(read)
         if hasattr(code, "artifacts") and result is not None:
-            own = code.artifacts(read, result.folder, experiment.study.data.may_be_shared)
+            of_stage = code.artifacts(read, result.folder, experiment.study.data.may_be_shared)
         else:
-            own = artifacts_read(experiment, read)
-        found |= {artifact.label: artifact for artifact in own}
-    return list(found.values())
+            of_stage = artifacts_read(experiment, read)
+        artifacts |= {artifact.label: artifact for artifact in of_stage}
+    return list(artifacts.values())
 
 
 def outside_reads(experiment: Experiment, name: str) -> list[StageResult | str]:

@@ -65,23 +65,23 @@ def log_points(experiment: Experiment, section: Section, review: str) -> None:
 
 
 def sync_commands(experiment: Experiment) -> list[tuple[str, str]]:
-    """What to run to look at the study's offline runs and to send them: a sentence and a shell command each."""
+    """(sentence, shell command) pairs for looking at the study's offline runs, sending them, and writing the report."""
     study, folder = experiment.study.name, experiment.workspace.folder / "wandb"
-    waiting = unsynced(folder)
+    unsent = unsynced(folder)
     report = "Write the report in W&B:", f"python research/wandb_report.py --study {study} --wandb online"
-    if not waiting:
+    if not unsent:
         return [report]
     runs = shlex.quote(str(folder))
-    sent = f"Send the {plural(len(waiting), 'offline run')} to the project {project_of(study)}, after wandb login:"
+    send = f"Send the {plural(len(unsent), 'offline run')} to the project {project_of(study)}, after wandb login:"
     return [
         ("Look at the offline runs in this terminal, without a server:", f"wandb leet {runs}"),
-        (sent, f"wandb sync {runs}/offline-run-*"),
+        (send, f"wandb sync {runs}/offline-run-*"),
         report,
     ]
 
 
 def unsynced(folder: Path) -> list[Path]:
-    """The folders of offline runs that were not sent; W&B marks those that were."""
+    """The folders of offline runs that were not sent; W&B marks a sent run with a file."""
     return [run for run in sorted(folder.glob("offline-run-*")) if not list(run.glob("*.synced"))]
 
 

@@ -14,8 +14,8 @@ from decant.data.images import BrokenImage, decode, header_size
 from decant.data.sources.base import ListedImage, Source
 
 # Neighbours are read together, because a row group of Parquet or a block of an archive is unpacked as a whole.
-RUNS, RUN_IMAGES = 24, 8  # places in the source's order, images read at each
-DECODED = 8  # of all that are read: a large photo takes a third of a second
+RUNS, RUN_IMAGES = 24, 8  # positions in the source's order, images read at each
+DECODED = 8  # of the images that are read; decoding a large photo takes 0.3 s
 FALLBACK_DECODE_S, FALLBACK_PX = 0.01, 224  # if no image of the sample can be read
 
 
@@ -38,9 +38,9 @@ class Sample:
 
 
 def look_at_sample(source: Source, items: Sequence[ListedImage]) -> Sample:
-    """Read images of train that lie at places spread evenly over the source, and decode a few of them.
+    """Sizes and decoding time of images of train, read at positions spread evenly over the source.
 
-    The same source gives the same images. Broken ones are left out.
+    The same source gives the same images. Broken images are left out.
     """
     sizes: list[tuple[int, int]] = []
     decoding: list[float] = []
@@ -60,7 +60,7 @@ def look_at_sample(source: Source, items: Sequence[ListedImage]) -> Sample:
 
 
 def is_usable(item: ListedImage) -> bool:
-    """False for an image that the manifest sets aside; images of a repeating folder are taken for copies."""
+    """False for an image that the manifest sets aside; images of a repeating folder count as copies."""
     return not (item.problem or item.aside or item.in_repeat)
 
 
@@ -76,7 +76,7 @@ def sampled(paths: Sequence[str]) -> list[str]:
 
 
 def decode_seconds(data: bytes) -> float:
-    """Raises BrokenImage."""
+    """Seconds to decode one image. Raises BrokenImage."""
     started = time.perf_counter()
     decode(data)
     return time.perf_counter() - started

@@ -17,12 +17,12 @@ from decant.training.number_format import autocast
 from decant.training.schedule import mean_area
 
 TIMED_BATCH, TIMED_PX, TIMED_STEPS = 8, 128, 2
-FORWARD_SHARE = 0.27  # of a training step
+FORWARD_SHARE = 0.27  # time of inference over that of a training step
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was timed here. decode_s: seconds to read and decode one image."""
+    """Seconds per image on this machine. decode_s: to read and decode one image."""
 
     decode_s: float
 
@@ -33,6 +33,7 @@ class Speed:
         return step_seconds(settings.architecture, arguments) * scale
 
     def forward_s(self, settings: Training | Encoder) -> float:
+        """Seconds of inference per image, at the settings' input size."""
         return FORWARD_SHARE * self.train_s(settings)
 
     def epoch_s(self, settings: Training, train: float, val: int) -> float:
@@ -47,9 +48,9 @@ def timed_px(architecture: str) -> int:
 
 @cache
 def step_seconds(architecture: str, model_args: str = "{}") -> float:
-    """Seconds per image of a training step of the network with random weights, the best of a few. model_args: JSON.
+    """Seconds per image of a training step of the network with random weights. model_args: JSON.
 
-    fp32 and, where training would try it, bf16.
+    The fastest of a few steps, in fp32 and, where training would try it, bf16.
     """
     device = machine.device()
     with torch.random.fork_rng(devices=[]):

@@ -21,14 +21,14 @@ from decant.training.averaging import best_epoch
 from decant.training.resume import FILE, history_of
 
 MISTAKES = 24  # worst ones in the table
-SIDE_PX = 192  # of an image in the table, at most
+SIDE_PX = 192  # longest side of a thumbnail
 MODEL_FILES = ("model.json", "history.csv", "regularisation.csv")  # without the weights, which are large
 
 
 def artifact(name: str, kind: str, folder: Path, files: Iterable[str]) -> Artifact:
     """The files of the stage in `folder` that exist. name: of the stage or of a part of it."""
-    there = {file: folder / file for file in files if (folder / file).is_file()}
-    return Artifact(name.replace("/", "-"), kind, folder.name, there)
+    existing = {file: folder / file for file in files if (folder / file).is_file()}
+    return Artifact(name.replace("/", "-"), kind, folder.name, existing)
 
 
 def model_artifacts(name: str, folder: Path) -> list[Artifact]:
@@ -43,18 +43,18 @@ def model_artifact(name: str, folder: Path, fold: str = "") -> Artifact:
 
 
 def trained_record(name: str, folder: Path, fold: str, keep: str, metric: str) -> Record:
-    """The scores on val of a model that was trained in `folder`. keep, metric: which epoch, or which head, it has."""
+    """The scores on val of a model that was trained in `folder`. keep, metric: how its epoch or head was chosen."""
     return Record(summary=scores_of(folder / fold, keep, metric), artifacts=[model_artifact(name, folder, fold)])
 
 
 def scores_of(folder: Path, keep: str, metric: str) -> Row:
-    """The row of `history.csv` that the network to use has; for a probe the row of the best regularisation."""
+    """The row of `history.csv` with the scores of the stored weights; for a probe those of the best regularisation."""
     rows = read_rows(folder / "history.csv")
     if rows:
         chosen = rows[best_epoch(rows, f"val_{metric}") if keep == "best" and f"val_{metric}" in rows[0] else -1]
         return {**chosen, "epochs": len(rows)}
-    tried = read_rows(folder / "regularisation.csv")
-    return max(tried, key=lambda row: float(row[f"val_{metric}"]), default={})
+    strengths = read_rows(folder / "regularisation.csv")
+    return max(strengths, key=lambda row: float(row[f"val_{metric}"]), default={})
 
 
 def replay(log: Log, folder: Path) -> None:
@@ -62,7 +62,7 @@ def replay(log: Log, folder: Path) -> None:
     try:
         for row in json.loads(history_of(folder / FILE)):
             log.metrics(row)
-    except (OSError, SafetensorError):  # nothing to go on from, or a damaged file, with which the training starts anew
+    except (OSError, SafetensorError):  # no interrupted training, or a damaged file: training starts anew
         return
 
 
@@ -90,26 +90,26 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def mistake_table(
-    experiment: Experiment, manifest: Manifest, answers: Mapping[str, np.ndarray]
+    experiment: Experiment, manifest: Manifest, predictions: Mapping[str, np.ndarray]
 ) -> tuple[list[Row], Images]:
     """The worst mistakes of the first model on test, by the image's id, and a function that returns their images.
 
-    answers: model -> log-probabilities float32 [n, K] of the rows of test.
+    predictions: model -> log-probabilities float32 [n, K] of the rows of test.
     """
     rows = manifest.of_split("test")
-    worst = mistakes(next(iter(answers.values())), manifest.targets(rows))[:MISTAKES]
-    shown = rows.iloc[[mistake.row for mistake in worst]]
+    worst = mistakes(next(iter(predictions.values())), manifest.targets(rows))[:MISTAKES]
+    mistaken = rows.iloc[[mistake.row for mistake in worst]]
     table: list[Row] = [
-        {"id": row["id"], "label": row["label"], **answered(manifest.classes, answers, mistake.row)}
-        for mistake, (_, row) in zip(worst, shown.iterrows(), strict=True)
+        {"id": row["id"], "label": row["label"], **predicted_cells(manifest.classes, predictions, mistake.row)}
+        for mistake, (_, row) in zip(worst, mistaken.iterrows(), strict=True)
     ]
-    return table, lambda: thumbnails(experiment, shown)
+    return table, lambda: thumbnails(experiment, mistaken)
 
 
-def answered(classes: Sequence[str], answers: Mapping[str, np.ndarray], row: int) -> Row:
-    """Each model's class and its probability."""
+def predicted_cells(classes: Sequence[str], predictions: Mapping[str, np.ndarray], row: int) -> Row:
+    """Each model's predicted class of one row, and its probability."""
     cells: dict[str, object] = {}
-    for model, log_probabilities in answers.items():
+    for model, log_probabilities in predictions.items():
         best = int(log_probabilities[row].argmax())
         cells |= {model: classes[best], f"{model} probability": float(np.exp(log_probabilities[row, best]))}
     return cells
@@ -117,11 +117,12 @@ def answered(classes: Sequence[str], answers: Mapping[str, np.ndarray], row: int
 
 def thumbnails(experiment: Experiment, rows: pd.DataFrame) -> list[np.ndarray]:
     """The images of manifest rows, small, uint8 [H, W, 3] each."""
-    small = {id_: thumbnail(decode(data)) for id_, data in experiment.encoded_images(rows)}
-    return [small[id_] for id_ in rows["id"]]
+    by_id = {id_: thumbnail(decode(data)) for id_, data in experiment.encoded_images(rows)}
+    return [by_id[id_] for id_ in rows["id"]]
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3], scaled down to at most SIDE_PX pixels a side."""
     image = Image.fromarray(pixels)
     image.thumbnail((SIDE_PX, SIDE_PX))
     return np.asarray(image)

@@ -46,8 +46,8 @@ def read_training_data(inputs: Inputs, name: str = "") -> TrainingData:
     """Read the results of the stages `clean` and `pixels`. name: of the stage that trains, if it may be a refit."""
     manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
     cache, splits = PixelCache(inputs.folder("pixels")), learned_splits(name)
-    once = SHIPPED.get(name, name.removeprefix(REFIT))
-    chosen = inputs.folder(once) if once != name and once in inputs else None
+    first_training = SHIPPED.get(name, name.removeprefix(REFIT))
+    chosen = inputs.folder(first_training) if first_training != name and first_training in inputs else None
     return TrainingData(manifest, cache, labels_of(manifest, cache, splits), splits, chosen)
 
 
@@ -59,14 +59,14 @@ def learned_splits(name: str) -> Sequence[str]:
 def learns_from_predict(study: Study, name: str) -> bool:
     """True if a stage's models may learn soft labels of the images to predict.
 
-    With a refit these are the refitted models alone: the others are measured and shipped, and stay models that never
-    saw the images to predict.
+    With a refit, only the refitted models may: the other models are measured and shipped, so they never see the images
+    to predict.
     """
     return study.soft_labels.transductive and (study.final != "refit" or name.startswith(REFIT))
 
 
 def labels_of(manifest: Manifest, cache: PixelCache, splits: Sequence[str] = ("train",)) -> Labels:
-    """The labels of the splits by content; of exact duplicates the first counts (cleaning keeps one)."""
+    """The labels of the splits by content; the first of exact duplicates counts (cleaning keeps one)."""
     learned = distinct_rows(manifest, splits)
     rows = cache.rows_of(learned["content"])
     targets = np.full(len(cache), -1, dtype=np.int64)
@@ -85,11 +85,11 @@ def auxiliary_labels(data: TrainingData, columns: Sequence[str]) -> list[Auxilia
     """The labels of the auxiliary columns. Raises UserError for a column in which no label of train repeats."""
     learned = distinct_rows(data.manifest, data.splits)
     rows = data.cache.rows_of(learned["content"])
-    return [of_column(data, rows, learned[AUXILIARY + column], column) for column in columns]
+    return [column_labels(data, rows, learned[AUXILIARY + column], column) for column in columns]
 
 
-def of_column(data: TrainingData, rows: np.ndarray, labels: pd.Series, column: str) -> AuxiliaryLabels:
-    """labels: of the cache rows `rows`."""
+def column_labels(data: TrainingData, rows: np.ndarray, labels: pd.Series, column: str) -> AuxiliaryLabels:
+    """The auxiliary labels of one column. labels: of the cache rows `rows`."""
     names = sorted(set(labels.dropna()))
     if len(names) == labels.notna().sum():
         raise UserError(

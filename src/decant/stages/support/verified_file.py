@@ -28,8 +28,8 @@ class StudyImages(Images):
 
 
 @dataclass(frozen=True)
-class OfStudy:
-    """file: to verify. checkpoint: folder of the student that it was made from.
+class StudyFile:
+    """A file to verify, and what a study verifies it with. checkpoint: folder of the student that it was made from.
 
     fp32: the exported file that an int8 file replaces, if there is one. budget: points of accuracy that it may lose.
     """
@@ -41,11 +41,11 @@ class OfStudy:
     images: StudyImages
 
 
-def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, split: str | None) -> OfStudy:
+def study_file(name: str, file: Path | None, data_root: Path | None, runs: Path, split: str | None) -> StudyFile:
     """The finished stages of a study that a file was made from, by default of its newest export. Nothing is built.
 
-    The file's metadata name the student and the cleaned data; if they do not, the study's newest are taken. split:
-    default val. Raises UserError for what is missing.
+    The file's metadata name the student and the cleaned data; otherwise the study's newest are taken. split: default
+    val. Raises UserError if a stage or the split is missing.
     """
     experiment = Experiment(load_study(name), (data_root or default_data_root()).resolve(), runs.resolve())
     workspace = experiment.workspace
@@ -56,7 +56,7 @@ def of_study(name: str, file: Path | None, data_root: Path | None, runs: Path, s
     checkpoint = stage_folder(workspace, trained, metadata.get("student"), "model.json")
     images = images_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
     fp32 = fp32_of(workspace, metadata)
-    return OfStudy(file, checkpoint, fp32, experiment.study.export.int8_budget_points, images)
+    return StudyFile(file, checkpoint, fp32, experiment.study.export.int8_budget_points, images)
 
 
 def metadata_of(file: Path) -> dict[str, str]:
@@ -103,7 +103,7 @@ def stage_folder(workspace: Workspace, stage: str, fingerprint: str | None, file
 
 
 def images_of(experiment: Experiment, manifest: Manifest, split: str) -> StudyImages:
-    """All kept images of a split, in the order of their ids."""
+    """All kept images of a split, in the order of their ids. Raises UserError if the split is empty."""
     rows = manifest.of_split(split)
     if not len(rows):
         known = ", ".join(sorted(set(manifest.kept()["split"].dropna())))

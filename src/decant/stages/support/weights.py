@@ -34,9 +34,9 @@ def read_weights(folder: Path) -> Weights:
     teachers = content["teachers"]
     rows = list(teachers.values())
     weights = np.array([row["weight"] for row in rows])
-    temperatures, of_views = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
+    temperatures, view_temperatures = ([row[key] for row in rows] for key in ("temperature", "view_temperature"))
     of_pool = content["temperature"], content["view_temperature"], content["pooling"] == LOG_LINEAR
-    return Weights(list(teachers), list(weights / weights.sum()), temperatures, of_views, *of_pool)
+    return Weights(list(teachers), list(weights / weights.sum()), temperatures, view_temperatures, *of_pool)
 
 
 def weights_of(weights: Weights, names: Collection[str]) -> Weights:
@@ -46,8 +46,13 @@ def weights_of(weights: Weights, names: Collection[str]) -> Weights:
     def chosen(column: list[float]) -> list[float]:
         return [column[row] for row in rows]
 
-    shares, temperatures, of_views = map(chosen, (weights.weights, weights.temperatures, weights.view_temperatures))
-    return replace(weights, names=list(names), weights=shares, temperatures=temperatures, view_temperatures=of_views)
+    return replace(
+        weights,
+        names=list(names),
+        weights=chosen(weights.weights),
+        temperatures=chosen(weights.temperatures),
+        view_temperatures=chosen(weights.view_temperatures),
+    )
 
 
 def active_teachers(weights: Weights) -> list[str]:

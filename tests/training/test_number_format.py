@@ -53,15 +53,15 @@ def test_nothing_is_timed_without_bf16_instructions(network_of: Networks, monkey
 
 
 class ConvolutionGradients(TorchDispatchMode):
-    """Notes the number format in which the gradients of each convolution are computed, with the kernel's inputs."""
+    """Notes the number format in which the gradients of each convolution are computed, with the shape of a filter."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.formats: list[tuple[torch.dtype, int]] = []
+        self.formats: list[tuple[torch.dtype, tuple[int, ...]]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.ops.aten.convolution_backward.default:
-            self.formats.append((args[0].dtype, args[2].shape[1]))
+            self.formats.append((args[0].dtype, tuple(args[2].shape[1:])))
         return function(*args, **(kwargs or {}))
 
 
@@ -78,11 +78,15 @@ def slopes(layer: nn.Module, images: Tensor, dtype: str) -> tuple[Tensor, list[T
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("padding", [2, "same", ""])  # "same" pads by itself in timm
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_depthwise_convolution_in_bf16_has_the_gradients_of_fp32(bias: bool, padding: int | str, stride: int) -> None:
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("dilation", "height"), [(1, 16), (1, 15), (2, 17)])
+def test_a_depthwise_convolution_in_bf16_has_the_gradients_of_fp32(
+    bias: bool, padding: int | str, stride: int, kernel: int, dilation: int, height: int
+) -> None:
     torch.manual_seed(0)
-    layer = create_conv2d(6, 6, 5, stride=stride, padding=padding, depthwise=True, bias=bias)
-    images = torch.rand(3, 6, 16, 16)
+    layer = create_conv2d(6, 6, kernel, stride=stride, padding=padding, dilation=dilation, depthwise=True, bias=bias)
+    images = torch.rand(3, 6, height, 18)
     expected, expected_slopes = slopes(layer, images, "fp32")
     output, found = slopes(layer, images, "bf16")
     assert output.dtype == torch.bfloat16
@@ -93,15 +97,22 @@ def test_a_depthwise_convolution_in_bf16_has_the_gradients_of_fp32(bias: bool, p
         assert (slope - wanted).norm() < 0.02 * wanted.norm()
 
 
-def test_only_the_gradients_of_depthwise_convolutions_are_computed_in_fp32(network_of: Networks) -> None:
-    network = network_of(PLAIN).train()
+def test_only_the_weights_of_large_depthwise_kernels_have_gradients_in_fp32() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 5, 2, groups=4))
     with autocast("bf16", CPU):
         loss = network(torch.rand(2, 3, 32, 32)).float().square().mean()
     with ConvolutionGradients() as gradients:
         loss.backward()
-    depthwise = {dtype for dtype, channels in gradients.formats if channels == 1}
-    others = {dtype for dtype, channels in gradients.formats if channels > 1}
-    assert (depthwise, others) == ({torch.float32}, {torch.bfloat16})
+    fp32, bf16 = torch.float32, torch.bfloat16
+    assert gradients.formats == [(fp32, (1, 5, 5)), (bf16, (1, 3, 3)), (bf16, (3, 5, 5))]
+
+
+def test_a_convolution_with_two_filters_per_channel_has_the_gradients_of_fp32() -> None:
+    torch.manual_seed(0)
+    layer, images = nn.Conv2d(4, 8, 3, 2, groups=4), torch.rand(2, 4, 9, 9)
+    (_, expected), (_, computed) = slopes(layer, images, "fp32"), slopes(layer, images, "bf16")
+    for gradient, wanted in zip(computed, expected, strict=True):
+        assert (gradient - wanted).norm() < 0.02 * wanted.norm()
 
 
 def test_a_frozen_depthwise_convolution_has_no_gradients() -> None:

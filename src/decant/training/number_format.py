@@ -1,7 +1,7 @@
 """The number format of a training step: fp32, or bf16 where it is faster.
 
-On CPUs, oneDNN takes longer for the gradients of a depthwise convolution in bf16 than in fp32, so that a
-whole step in bf16 would be slower. Those gradients alone are therefore computed in fp32.
+On a CPU, oneDNN is so slow in some gradients of depthwise convolutions in bf16 that a whole step would be slower than
+in fp32. Those gradients are computed in another way (`bf16_depthwise`).
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +16,7 @@ from decant.data.preprocessing import height_width
 from decant.machine import faster_dtype, may_have_bf16
 from decant.models.classifier import Classifier, placed
 from decant.study import Training
+from decant.training.bf16_depthwise import Bf16Depthwise, is_depthwise
 
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -28,12 +28,12 @@ def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
 
 @contextmanager
 def bf16_on_cpu() -> Iterator[None]:
-    with torch.autocast("cpu", dtype=torch.bfloat16), DepthwiseGradientsInFp32():
+    with torch.autocast("cpu", dtype=torch.bfloat16), FastDepthwiseGradients():
         yield
 
 
-class DepthwiseGradientsInFp32(TorchFunctionMode):
-    """Within the block, depthwise convolutions in bf16 have gradients that are computed in fp32."""
+class FastDepthwiseGradients(TorchFunctionMode):
+    """Within the block, depthwise convolutions in bf16 are computed by `Bf16Depthwise`."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -42,34 +42,6 @@ class DepthwiseGradientsInFp32(TorchFunctionMode):
             with torch.autocast("cpu", enabled=False):
                 return Bf16Depthwise.apply(*args)
         return function(*args, **(kwargs or {}))
-
-
-def is_depthwise(arguments: tuple[Any, ...]) -> bool:
-    """True for the arguments of a depthwise convolution as nn.Conv2d and timm give them, with a padding in pixels."""
-    return len(arguments) == 7 and arguments[6] == arguments[0].shape[1] > 1 and isinstance(arguments[4], tuple)
-
-
-class Bf16Depthwise(torch.autograd.Function):
-    """A convolution in bf16 with gradients in fp32. Its arguments are those of F.conv2d, with a padding in pixels."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
-        stride, padding, dilation, groups = geometry
-        ctx.dtype, x = x.dtype, x.bfloat16()
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = [stride, padding, dilation, False, [0, 0], groups]  # not transposed
-        ctx.bias_shape = None if bias is None else list(bias.shape)
-        return F.conv2d(x, weight.bfloat16(), None if bias is None else bias.bfloat16(), *geometry)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        needed = list(ctx.needs_input_grad[:3])
-        x_gradient, weight_gradient, bias_gradient = torch.ops.aten.convolution_backward(
-            gradient.float(), x.float(), weight.float(), ctx.bias_shape, *ctx.geometry, needed
-        )
-        x_gradient = None if x_gradient is None else x_gradient.to(ctx.dtype)
-        return x_gradient, weight_gradient, bias_gradient, None, None, None, None
 
 
 def measured_dtype(classifier: Classifier, settings: Training, classes: int, device: torch.device) -> str:

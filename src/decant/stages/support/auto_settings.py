@@ -99,6 +99,6 @@ def resolve_dtype(experiment: Experiment, settings: Training) -> str:
 
     key = (
         f"dtype of {settings.architecture} {settings.model_args or ''} at {size_text(settings.input_px)} px, "
-        f"{settings.batch_size} images per step, on {experiment.device.type}, depthwise gradients in fp32"
+        f"{settings.batch_size} images per step, on {experiment.device.type}, fast depthwise gradients"
     )
     return str(experiment.workspace.decided(key, decide if experiment.may_measure else None))

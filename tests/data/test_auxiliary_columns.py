@@ -54,8 +54,8 @@ def test_the_other_columns_are_those_without_the_key(root: Path) -> None:
 
 def test_they_are_read_as_they_were_written(root: Path) -> None:
     manifest = manifest_of(root, auxiliary_columns=["make", "year"])
-    write_manifest(manifest, root / "manifest.parquet")
-    pd.testing.assert_frame_equal(read_manifest(root / "manifest.parquet").rows, manifest.rows)
+    write_manifest(manifest, root)
+    pd.testing.assert_frame_equal(read_manifest(root).rows, manifest.rows)
 
 
 def test_a_column_that_the_table_lacks_is_an_error_with_the_nearest_one(root: Path) -> None:

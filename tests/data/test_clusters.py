@@ -82,8 +82,8 @@ def test_groups_and_clusters_are_joined_through_others() -> None:
 
 def test_clusters_are_kept_in_the_file(tmp_path: Path) -> None:
     manifest = in_table(tmp_path, "vehicle")
-    write_manifest(manifest, tmp_path / "manifest.parquet")
-    pd.testing.assert_frame_equal(read_manifest(tmp_path / "manifest.parquet").rows, manifest.rows)
+    write_manifest(manifest, tmp_path)
+    pd.testing.assert_frame_equal(read_manifest(tmp_path).rows, manifest.rows)
 
 
 def test_without_the_keys_there_is_no_column(tmp_path: Path) -> None:

@@ -199,8 +199,8 @@ def test_the_digest_depends_on_the_extra_archive(root: Path) -> None:
 
 def test_a_manifest_with_extra_rows_is_read_as_it_was_written(root: Path) -> None:
     manifest = manifest_of(root, {"path": "more.zip"})
-    write_manifest(manifest, root / "manifest.parquet")
-    pd.testing.assert_frame_equal(read_manifest(root / "manifest.parquet").rows, manifest.rows)
+    write_manifest(manifest, root)
+    pd.testing.assert_frame_equal(read_manifest(root).rows, manifest.rows)
 
 
 def test_an_unknown_key_of_an_extra_source_names_the_nearest(root: Path) -> None:

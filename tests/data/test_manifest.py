@@ -148,8 +148,8 @@ def test_workers_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_manifest_is_unchanged_after_writing_and_reading(tmp_path: Path) -> None:
     manifest = built()
-    write_manifest(manifest, tmp_path / "manifest.parquet")
-    read = read_manifest(tmp_path / "manifest.parquet")
+    write_manifest(manifest, tmp_path)
+    read = read_manifest(tmp_path)
     pd.testing.assert_frame_equal(read.rows, manifest.rows)
     assert read.classes == manifest.classes
     assert read.rows["split"][0] is None
@@ -159,13 +159,13 @@ def test_a_manifest_is_unchanged_after_writing_and_reading(tmp_path: Path) -> No
 def test_paths_in_any_script_are_stored_exactly(tmp_path: Path) -> None:
     source = memory_source()
     source.items = [*source.items, ListedImage("ä/車 🚗.png", "a", None, "odd")]
-    write_manifest(build_manifest(source, Data(), 0), tmp_path / "m.parquet")
-    assert read_manifest(tmp_path / "m.parquet").rows["path"].iloc[-1] == "ä/車 🚗.png"
+    write_manifest(build_manifest(source, Data(), 0), tmp_path)
+    assert read_manifest(tmp_path).rows["path"].iloc[-1] == "ä/車 🚗.png"
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "manifest.parquet"
-    write_manifest(built(), path)
+    write_manifest(built(), tmp_path)
     before = path.read_bytes()
 
     def half(table: object, where: Path, **options: object) -> None:
@@ -174,7 +174,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_manifest(tmp_path: Path, mon
 
     monkeypatch.setattr(manifest_module.pq, "write_table", half)
     with pytest.raises(UserError, match=r"disk is full: .*manifest\.parquet"):
-        write_manifest(draw_splits(built(), 0, 0.2, 0.2), path)
+        write_manifest(draw_splits(built(), 0, 0.2, 0.2), tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -183,12 +183,12 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_manifest(tmp_path: Path, mon
 def test_an_unreadable_manifest_is_a_user_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "manifest.parquet"
     if damage == "cut":
-        write_manifest(built(), path)
+        write_manifest(built(), tmp_path)
         path.write_bytes(path.read_bytes()[:-40])
     elif damage == "foreign":
         pd.DataFrame({"x": [1]}).to_parquet(path)
     with pytest.raises(UserError, match=r"manifest\.parquet is not a readable manifest"):
-        read_manifest(path)
+        read_manifest(tmp_path)
 
 
 def test_the_rows_of_a_split_are_kept_rows_ordered_by_id() -> None:

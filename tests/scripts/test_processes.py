@@ -76,7 +76,7 @@ def test_two_processes_train_the_network_of_one(places: dict[int, Path], name: s
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_two_processes_predict_every_image_once(places: dict[int, Path], split: str) -> None:
     one, two = (read_predictions(stage(place, "predictions/convnext"), split) for place in places.values())
-    rows = read_manifest(stage(places[1], "clean") / "manifest.parquet").of_split(split)
+    rows = read_manifest(stage(places[1], "clean")).of_split(split)
     assert two.ids == one.ids == list(rows["id"])
     for member, values in one.members.items():
         np.testing.assert_allclose(two.members[member], values, atol=2e-2)

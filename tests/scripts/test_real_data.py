@@ -66,7 +66,7 @@ def ran(
     words = ["--study", str(place / "subset.yaml"), "--data", str(real_data), "--wandb", "disabled"]
     script_at("distill/run.py").main([*words, "--runs", str(place / "runs")])
     runs = place / "runs" / name
-    manifest = read_manifest(runs / "clean" / "latest" / "manifest.parquet")
+    manifest = read_manifest(runs / "clean" / "latest")
     return Ran(name, runs, runs / "results", manifest, real_data)
 
 

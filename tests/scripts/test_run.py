@@ -76,7 +76,7 @@ def test_the_verification_has_the_keys_of_the_contract_and_passed(micro: Micro) 
 def test_the_issues_have_the_columns_of_the_contract(micro: Micro) -> None:
     rows = rows_of(micro.results / "clean" / "issues.csv")
     assert list(rows[0]) == ISSUES
-    manifest = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet")
+    manifest = read_manifest(micro.runs / "clean" / "latest")
     assert {row["id"] for row in rows} <= set(manifest.rows["id"])
     assert json.loads((micro.results / "clean" / "metrics.json").read_text())
 
@@ -85,12 +85,12 @@ def test_the_shipped_file_lies_where_the_contract_says_with_its_classes(micro: M
     latest = micro.runs / "export" / "latest"
     assert (latest / "student.onnx").is_file()
     classes = (latest / "classes.txt").read_text(encoding="utf-8").splitlines()
-    assert classes == read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet").classes
+    assert classes == read_manifest(micro.runs / "clean" / "latest").classes
 
 
 def test_the_shipped_file_answers_as_its_row_of_the_table_says(micro: Micro) -> None:
     """Accuracy on test by ONNX Runtime and Pillow alone, from the files that lie in the data set."""
-    manifest = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet")
+    manifest = read_manifest(micro.runs / "clean" / "latest")
     rows = manifest.of_split("test")
     stored = read_predictions(micro.runs / "export" / "latest" / "predictions", "test").aligned(list(rows["id"]))
     answers = stored.members["identity"].argmax(axis=1)

@@ -33,7 +33,7 @@ def test_the_studys_images_and_student_are_found_and_nothing_is_built(
     told = capsys.readouterr().out
     assert f"on the study micro, {split}" in told and "compared with the student in PyTorch" in told
     report = json.loads((tmp_path / "found.json").read_text())
-    rows = read_manifest(micro.runs / "clean" / "latest" / "manifest.parquet").of_split(split)
+    rows = read_manifest(micro.runs / "clean" / "latest").of_split(split)
     assert report["passed"] and report["skipped"] == [] and report["n"] == len(rows) > 0
     assert report["labelled"] == len(rows) and {one["id"] for one in report["worst"]} <= set(rows["path"])
 

@@ -50,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(study_file: Path, data_root: Path, runs: Path) -> Manifest:
     """The cleaned manifest without an extra source."""
     folder = stage_result(experiment(study_file, data_root, runs, "clean.policy=report"), "clean").folder
-    return read_manifest(folder / "manifest.parquet")
+    return read_manifest(folder)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def joined_experiment(study_file: Path, data_root: Path, runs: Path, alone: Mani
 
 @pytest.fixture(scope="module")
 def joined(joined_experiment: Experiment) -> Manifest:
-    return read_manifest(stage_result(joined_experiment, "clean").folder / "manifest.parquet")
+    return read_manifest(stage_result(joined_experiment, "clean").folder)
 
 
 def test_the_main_source_is_cleaned_as_without_an_extra_source(alone: Manifest, joined: Manifest) -> None:

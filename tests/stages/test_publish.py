@@ -76,7 +76,7 @@ def test_a_sample_with_extensions_and_a_byte_order_mark_is_followed(
 
 
 def test_a_sample_that_names_a_photo_that_is_not_there_is_a_users_error(chain: Chain, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="names 1 images that are missing, first photo_99"):
+    with pytest.raises(UserError, match="names 1 missing image, first photo_99"):
         written(chain, tmp_path / "s.csv", b"id,label\nphoto_1,x\nphoto_99,x\n")
 
 

@@ -263,8 +263,8 @@ def test_an_unknown_teacher_names_the_nearest(tuned: Tuned, space_file: Path) ->
 
 
 def test_a_study_without_val_cannot_be_searched(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_val(path: Path) -> Manifest:
-        manifest = read_manifest(path)
+    def without_val(folder: Path) -> Manifest:
+        manifest = read_manifest(folder)
         return Manifest(manifest.rows[manifest.rows["split"] != "val"], manifest.classes)
 
     monkeypatch.setattr(trial_module, "read_manifest", without_val)

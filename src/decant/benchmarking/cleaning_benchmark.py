@@ -67,7 +67,7 @@ def study_rows(experiment: Experiment) -> Iterator[Row]:
 
 def manifest_with_looks(experiment: Experiment) -> tuple[Manifest, Any, pd.Index]:
     """The manifest before cleaning, the looks of its readable images, and the index of their rows."""
-    manifest = read_manifest(inputs_of(experiment, "clean").folder("manifest") / "manifest.parquet").main()
+    manifest = read_manifest(inputs_of(experiment, "clean").folder("manifest")).main()
     return (manifest, *look(experiment, manifest.rows, encoder_geometry(experiment.study, manifest)))
 
 

@@ -62,7 +62,7 @@ def foreign_rows(
     exported = stage_result(experiment, "export").folder
     file = OnnxClassifier(exported / "student.onnx", threads=1)
     checkpoint = load_checkpoint(stage_result(experiment, "shipped").folder)
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    manifest = read_manifest(stage_result(experiment, "clean").folder)
     known = {
         split: outputs(file, checkpoint, decoded_images(experiment, manifest, split))
         for split in ("train", "val", "test")

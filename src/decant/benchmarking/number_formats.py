@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 def measure_formats(experiment: Experiment, out: Path) -> None:
     """Write `formats.csv` and `format_profile.csv` into the folder `out`: the study's student in every format."""
     study = experiment.study
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    manifest = read_manifest(stage_result(experiment, "clean").folder)
     checkpoint = load_checkpoint(stage_result(experiment, "shipped").folder)
     fp32 = stage_result(experiment, "export").folder / "student.onnx"
     inputs = Inputs("full", checkpoint.preprocessing.input_px, *typical_size(manifest))

@@ -180,7 +180,7 @@ class Referee:
     def difference(self, name: str, other: str, seeds: int) -> Difference:
         """The difference of two arms' accuracy on test, over the first `seeds` seeds."""
         first = self.experiment(name, 0)
-        manifest = read_manifest(stage_result(first, "clean").folder / "manifest.parquet")
+        manifest = read_manifest(stage_result(first, "clean").folder)
         rows = manifest.of_split("test")
         targets, groups = manifest.targets(rows), dependent_groups(rows)
 

@@ -78,7 +78,7 @@ def student_row(experiment: Experiment, name: str) -> dict[str, object]:
 
 def split_scores(experiment: Experiment, predictions: Path, split: str) -> dict[str, object]:
     """The row of the precision table for the predictions in a folder."""
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    manifest = read_manifest(stage_result(experiment, "clean").folder)
     log_probabilities, _, targets = labelled_predictions(manifest, predictions, split)
     groups = dependent_groups(manifest.of_split(split))
     return precision_row("student", "student", split, log_probabilities, targets, groups=groups)
@@ -98,7 +98,7 @@ def with_times(rows: Sequence[dict[str, object]], experiments: Mapping[str, Expe
     """The rows with the median time per image of both files: all files are timed in turns, in fresh processes."""
     candidates = []
     for name, experiment in experiments.items():
-        manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+        manifest = read_manifest(stage_result(experiment, "clean").folder)
         trained = stage_result(experiment, "student").folder
         inputs = TimedInputs("full", load_checkpoint(trained).preprocessing.input_px, *typical_size(manifest))
         for dtype, file in files_of(experiment).items():

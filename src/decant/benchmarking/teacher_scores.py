@@ -10,7 +10,7 @@ from decant.stages.support.resolve import stage_result
 def teacher_scores(experiment: Experiment, name: str, split: str, tta: bool) -> dict[str, float]:
     """`decant.evaluation.scores` of the teacher on a split. tta: with the study's test-time augmentation."""
     folder = stage_result(experiment, f"predictions/{name}").folder
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    manifest = read_manifest(stage_result(experiment, "clean").folder)
     rows = manifest.of_split(split)
     predictions = read_predictions(folder, split).aligned(list(rows["id"]))
     return scores(predictions.mean() if tta else predictions.members["identity"], manifest.targets(rows))

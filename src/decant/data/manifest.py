@@ -32,6 +32,7 @@ from decant.workspace import replacing
 
 log = logging.getLogger(__name__)
 
+FILE = "manifest.parquet"
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -243,8 +244,12 @@ def hide_labels(manifest: Manifest, share: float, seed: int) -> Manifest:
     return Manifest(rows, manifest.classes)
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write Parquet atomically, with the classes in the schema's metadata. Raises UserError on a full disk."""
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `folder/manifest.parquet` atomically, with the classes in the schema's metadata.
+
+    Raises UserError on a full disk.
+    """
+    path = folder / FILE
     fields = [field_of(column) for column in manifest.rows.columns]
     schema = pa.schema(fields, {b"classes": json.dumps(manifest.classes, ensure_ascii=False).encode()})
     table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
@@ -258,8 +263,9 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         raise
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read the manifest at `path`. Raises UserError if it is missing or damaged."""
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest that a stage wrote into `folder`. Raises UserError if it is missing or damaged."""
+    path = folder / FILE
     try:
         table = pq.read_table(path)
         classes = json.loads(table.schema.metadata[b"classes"])

@@ -217,10 +217,8 @@ def _log(p: Tensor) -> Tensor:
     return p.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
-def _weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
+def _weighted_mean(rows: Tensor, weights: Tensor) -> Tensor:
     """sum w l / sum w; 0 with zero gradients if no row has weight."""
-    if weights is None:
-        return rows.mean()
     weights = weights.to(rows)
     return (weights * rows).sum() / weights.sum().clamp_min(torch.finfo(rows.dtype).tiny)
 

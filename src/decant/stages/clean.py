@@ -81,14 +81,14 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
     if study.data.labelled_share < 1:
         fractions["labelled_share"] = study.data.labelled_share
     weights = source_digest(encoder_source(experiment))
-    manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("manifest"))
     geometry = geometry_settings(encoder_geometry(study, manifest))
     return {**non_defaults(study.clean), **fractions, **geometry, "weights": weights, "seed": study.seed}
 
 
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `manifest.parquet` with groups, splits and actions, `issues.csv` and `metrics.json`."""
-    manifest = read_manifest(inputs.folder("manifest") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("manifest"))
     geometry = encoder_geometry(experiment.study, manifest)
     main, extra = manifest.main(), manifest.rows[manifest.is_extra()]
     check_extra_is_usable(extra)
@@ -100,7 +100,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
         further = look(experiment, extra, geometry)
         cleaned = with_extra(experiment.study, cleaned, extra, [(looks, index), further])
         log_extra(cleaned)
-    write_manifest(cleaned.manifest, folder / "manifest.parquet")
+    write_manifest(cleaned.manifest, folder)
     cleaned.issues.to_csv(folder / "issues.csv", index=False, lineterminator="\n")
     noise = {part: label_noise_metrics(judged) for part, judged in cleaned.judged.items()}
     metrics = cleaning_metrics(cleaned.manifest, cleaned.issues)
@@ -110,7 +110,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> Iterator[Record]:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    kept = read_manifest(folder / "manifest.parquet").kept()
+    kept = read_manifest(folder).kept()
     classes = class_count_rows(list(kept["split"]), list(kept["label"]))
     own = artifacts(name, folder, experiment.study.data.may_be_shared)
     yield Record(summary=flat(metrics), tables={"classes": classes}, artifacts=own)

@@ -45,7 +45,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     has too few groups of near duplicates to be divided.
     """
     folders = {teacher: result.folder for teacher, result in inputs.per_teacher("predictions").items()}
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     val = val_predictions(manifest, folders)
     pooling = chosen_method(experiment.study.ensemble.pooling, *val)
     weights, description = fit(manifest, folders, pooling)

@@ -48,7 +48,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
     Raises UserError if the file's predictions are not the student's.
     """
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     checkpoint, choice = load_checkpoint(inputs.folder("shipped")), read_choice(inputs.folder("shipped"))
     file = folder / "student.onnx"
     temperature = val_temperature(manifest, inputs.folder(f"predictions/{choice['shipped']}"))

@@ -73,7 +73,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     class in a batch than alone. Raises UserError if the file fails a gate that is not in BUDGET_GATES.
     """
     study, export = experiment.study, experiment.study.export
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     checkpoint = load_checkpoint(inputs.folder("shipped"))
     file, fp32 = folder / FILE, inputs.folder("export") / "student.onnx"
     exported = OnnxClassifier(fp32)

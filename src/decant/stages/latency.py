@@ -50,7 +50,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     engines = installed_engines(benchmark.latency_engines)
     for engine in set(benchmark.latency_engines) - set(engines):
         log.info("latency: %s is not installed, so nothing is timed under it", engine)
-    size = typical_size(read_manifest(inputs.folder("clean") / "manifest.parquet"))
+    size = typical_size(read_manifest(inputs.folder("clean")))
     candidates = student_candidates(student_files(inputs), inputs.folder("shipped"), size)
     for teacher, trained in inputs.per_teacher("teachers").items():
         teacher_folder = folder / "teachers" / teacher

@@ -22,4 +22,4 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write `manifest.parquet`."""
     study = experiment.study
-    write_manifest(build_manifest(experiment.source, study.data, study.seed, progress), folder / "manifest.parquet")
+    write_manifest(build_manifest(experiment.source, study.data, study.seed, progress), folder)

@@ -23,7 +23,7 @@ SPARE = 1.25  # cache pixels per pixel of the largest training input: a typical 
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:
-    rows = trainable(experiment.study, read_manifest(inputs.folder("clean") / "manifest.parquet"))
+    rows = trainable(experiment.study, read_manifest(inputs.folder("clean")))
     study, transductive = experiment.study, learns_from_predict(experiment.study, name)
     px = cache_px(study, rows, input_geometry(experiment, inputs["clean"]))
     return {"px": px, "unlabelled": study.soft_labels.unlabelled, "transductive": transductive}
@@ -34,7 +34,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
     That of a refit also contains val and test, at the same size.
     """
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     rows = trainable(experiment.study, manifest)
     px = cache_px(experiment.study, rows, input_geometry(experiment, inputs["clean"]))
     unique = trainable(experiment.study, manifest, name).drop_duplicates("content")

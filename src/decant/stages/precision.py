@@ -67,7 +67,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
     A network's row is the network alone. The ensemble's row and the rows `<teacher>_tta` include test-time
     augmentation.
     """
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     models = scored_models(list(experiment.study.teachers), inputs)
     tables: dict[str, Rows] = {}
     for split in ("test", "val"):
@@ -84,7 +84,7 @@ def records(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> 
 
     The record of the exported file also has its worst mistakes on test.
     """
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     models, per_class = scored_models(list(experiment.study.teachers), inputs), read_rows(folder / "per_class.csv")
     tables = {table: read_rows(folder / f"{table}.csv") for table in COMPARED}
     own = artifacts(name, folder, experiment.study.data.may_be_shared)

@@ -33,7 +33,7 @@ def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any
 def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> None:
     """Write the predictions of each split per TTA member; for a teacher with folds also of train, out of fold."""
     members = tta_members(tta_of(experiment, name), fixed_size=True)
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     trained = inputs.folder(trained_stage(name))
     for split in ("predict",) if name.startswith(REFIT) else SPLITS:
         if len(manifest.of_split(split)):

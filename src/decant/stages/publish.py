@@ -120,7 +120,7 @@ def write_results(
     """Write everything that `gather` collects."""
     remove_earlier_files(folder)
     copy_stage_files(experiment, results, folder)
-    manifest = read_manifest(results["clean"].folder / "manifest.parquet")
+    manifest = read_manifest(results["clean"].folder)
     write_class_counts(manifest, folder / "data" / "classes.csv")
     write_submissions(experiment, manifest, results, folder)
     write_mistakes(experiment, manifest, results, folder / MISTAKES)
@@ -291,7 +291,7 @@ def write_submission(
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
         raise UserError(
-            f"the sample submission names {len(missing)} images that are missing, first {missing[0]}. Add them to the "
+            f"the sample submission names {plural(len(missing), 'missing image')}, first {missing[0]}. Add them to the "
             "images to predict, or remove their rows from the sample submission."
         )
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]

@@ -45,7 +45,7 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
 
 def compared(inputs: Inputs, metric: str) -> dict[str, Any]:
     """The metric of student and twin on val, and the paired difference of their accuracies."""
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     val = manifest.of_split("val")
     targets, groups, ids = manifest.targets(val), dependent_groups(val), list(val["id"])
     student, alone = (

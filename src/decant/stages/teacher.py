@@ -90,7 +90,7 @@ def resolved_teacher(experiment: Experiment, name: str, inputs: Inputs, geometry
     teacher = resolve(experiment, experiment.study.teachers[name.partition("/")[2]], geometry)
     if teacher.minutes is None:
         return teacher
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     train, val = len(manifest.of_split("train")), len(manifest.of_split("val"))
     return resolve_epochs(experiment, teacher, train, val, inputs["clean"].fingerprint)
 

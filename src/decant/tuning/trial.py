@@ -88,7 +88,7 @@ def recipe_epochs(experiment: Experiment, name: str) -> int:
 
 def val_images(experiment: Experiment) -> int:
     """How many labelled images are in val. Raises UserError if there are none."""
-    manifest = read_manifest(stage_result(experiment, "clean").folder / "manifest.parquet")
+    manifest = read_manifest(stage_result(experiment, "clean").folder)
     count = int(np.sum(manifest.targets(manifest.of_split("val")) >= 0))
     if count == 0:
         raise UserError(

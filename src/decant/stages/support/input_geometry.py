@@ -75,7 +75,7 @@ def chosen_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen:
 
     Extra images do not count: the geometry is chosen for the images to predict, and extra ones may have other shapes.
     """
-    manifest = read_manifest(cleaned.folder / "manifest.parquet").main()
+    manifest = read_manifest(cleaned.folder).main()
     possible = possible_geometries(experiment.study, shapes_of(manifest.of_split("train")))
     options = possible.geometries
     if len(options) == 1:

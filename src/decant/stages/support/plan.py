@@ -61,7 +61,7 @@ def decided_geometry(experiment: Experiment, cleaned: StageResult) -> Chosen | N
 
 def possible_after(experiment: Experiment, cleaned: StageResult) -> Possible:
     """The geometries that the shapes of train leave possible after cleaning."""
-    rows = read_manifest(cleaned.folder / "manifest.parquet").main().of_split("train")
+    rows = read_manifest(cleaned.folder).main().of_split("train")
     return possible_geometries(experiment.study, shapes_of(rows))
 
 

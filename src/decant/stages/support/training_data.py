@@ -44,7 +44,7 @@ class TrainingData:
 
 def read_training_data(inputs: Inputs, name: str = "") -> TrainingData:
     """Read the results of the stages `clean` and `pixels`. name: of the stage that trains, if it may be a refit."""
-    manifest = read_manifest(inputs.folder("clean") / "manifest.parquet")
+    manifest = read_manifest(inputs.folder("clean"))
     cache, splits = PixelCache(inputs.folder("pixels")), learned_splits(name)
     first_training = SHIPPED.get(name, name.removeprefix(REFIT))
     chosen = inputs.folder(first_training) if first_training != name and first_training in inputs else None

@@ -54,7 +54,7 @@ def study_file(name: str, file: Path | None, data_root: Path | None, runs: Path,
     cleaned = stage_folder(workspace, "clean", metadata.get("data"), "manifest.parquet")
     trained = "shipped" if "choice" in metadata or not metadata else "student"  # files from before there was a choice
     checkpoint = stage_folder(workspace, trained, metadata.get("student"), "model.json")
-    images = images_of(experiment, read_manifest(cleaned / "manifest.parquet"), split or "val")
+    images = images_of(experiment, read_manifest(cleaned), split or "val")
     fp32 = fp32_of(workspace, metadata)
     return StudyFile(file, checkpoint, fp32, experiment.study.export.int8_budget_points, images)
 

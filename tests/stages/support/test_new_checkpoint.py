@@ -1,12 +1,12 @@
 """A new network: which inputs it can grow from, and a stem that is computed from training views."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from decant.data.views import ViewSet
 from decant.errors import UserError
@@ -30,15 +30,12 @@ def test_a_vision_transformer_that_resamples_its_positions_may_grow() -> None:
 
 
 def test_a_head_that_starts_at_zero_makes_all_classes_equally_likely() -> None:
-    images, targets = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
-
-    def first_loss(head: str) -> float:
+    def first_logits(head: str) -> Tensor:
         teacher = Teacher(architecture="test_efficientnet", input_px=32, head=head)
-        logits = new_checkpoint(teacher, ["a", "b", "c"], 0, "crop").classifier.eval()(images)
-        return torch.nn.functional.cross_entropy(logits, targets).item()
+        return new_checkpoint(teacher, ["a", "b", "c"], 0, "crop").classifier.eval()(torch.ones(2, 3, 32, 32))
 
-    assert first_loss("zero") == pytest.approx(math.log(3))
-    assert first_loss("random") != pytest.approx(math.log(3), rel=1e-3)
+    assert torch.equal(first_logits("zero"), torch.zeros(2, 3))
+    assert first_logits("random").abs().min() > 0
 
 
 def test_a_stem_is_computed_from_training_views(chain: Chain) -> None:

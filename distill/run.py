@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__" and {"--plan", "--dry-run"} & set(sys.argv):  # before the imports, which are most of the wait
-    print("loading the libraries and reading the study: about 10 s, longer on a busy machine", file=sys.stderr)
+    print("loading the libraries and reading the study, which takes a while on a busy machine", file=sys.stderr)
 
 from decant.proposal.propose import Wishes, propose
 from decant.scripts import script_module

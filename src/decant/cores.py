@@ -11,7 +11,7 @@ from statistics import median
 STAT = Path("/proc/stat")
 SAMPLES, PAUSE_S = 5, 0.004
 SPINS = 10_000  # of libgomp, before a thread that waits falls asleep; its own default is 30 times as many
-FEW_SPINS = 1_000
+FEW_SPINS = 1_000  # beside another program
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 

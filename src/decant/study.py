@@ -256,8 +256,8 @@ class Training(Choice):
     weights: list[str] = Field(["none"], description="weight sources, tried in order")
     head: Literal["random", "zero", "probe", "zero_shot", "mlp"] = Field(
         "random",
-        description="start of the head. random: as timm starts it, which for a pretrained EfficientNet means logits of "
-        "8 and more; zero: all classes are equally likely; probe: fitted to features; zero_shot: the same, "
+        description="start of the head. random: as timm starts it, with large logits for a pretrained "
+        "EfficientNet; zero: all classes are equally likely; probe: fitted to features; zero_shot: the same, "
         "regularised towards the head that open_clip's text tower gives for the class names; mlp: random, with a "
         "hidden layer, for teachers",
     )

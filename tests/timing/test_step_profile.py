@@ -21,6 +21,7 @@ def event(*names: str) -> SimpleNamespace:
         (("aten::mkldnn_convolution", "aten::conv2d", STEP), "convolution forward"),
         (("aten::copy_", "aten::convolution_backward", "ConvolutionBackward0", STEP), "convolution backward"),
         (("autograd::engine::evaluate_function: ConvolutionBackward0", STEP), "convolution backward"),
+        (("aten::mkldnn_convolution", "aten::conv2d", "Bf16DepthwiseBackward", STEP), "convolution backward"),
         (("aten::addmm", "aten::linear", STEP), "matrix products"),
         (("aten::mm", "AddmmBackward0", STEP), "matrix products"),
         (("aten::_scaled_dot_product_flash_attention_for_cpu", STEP), "matrix products"),

@@ -86,7 +86,7 @@ def propose(photos: Path, wishes: Wishes, folder: Path, runs: Path) -> Proposal:
             return Proposal(file, [*assumed_in(text), again])
         if not is_unedited(text):
             return Proposal(file, [edited_line(file, Wishes() if same_command else wishes)])
-    log.info("%s: reading the photos and timing training steps on this machine, about half a minute", photos)
+    log.info("%s: reading the photos and timing training steps on this machine", photos)
     source, data = opened(photos, wishes.overrides)
     items = list(source.list_images())
     check_classes(photos, items)

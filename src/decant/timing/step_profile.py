@@ -80,6 +80,9 @@ def part_of(event: Any) -> str:
             return part
     if STEP not in names:
         return ""
+    backward = "convolution backward"
+    if any(OPERATORS[backward].search(name) for name in names):  # the gradient of an input may be a convolution itself
+        return backward
     for name in names:
         for part, pattern in OPERATORS.items():
             if pattern.search(name):

@@ -1,7 +1,7 @@
 """Depthwise convolutions in bf16 whose gradients are fast on CPUs.
 
-oneDNN 3 computes two of their gradients slowly in bf16: the input's if the stride is above 1 (20 times the time of the
-forward pass and more), and the weights' if the kernel is larger than 3 x 3 (4 times the time of fp32).
+oneDNN computes two of their gradients more slowly in bf16 than in fp32: the input's if the stride is above 1, and the
+weights' if the kernel is larger than 3 x 3.
 """
 
 from typing import Any

@@ -72,8 +72,8 @@ def start_at_zero(head: nn.Linear) -> None:
     """Set weights and bias to 0: the first loss is ln K, and the first steps change the head alone.
 
     As in "Big Transfer" (Kolesnikov et al. 2020). timm's EfficientNets draw a head of K classes from ±1/√K, whatever
-    the number of features. With pretrained features the first loss of 10 classes is then 6 to 12 instead of 2.3, and
-    its gradients of noise destroy what the features know.
+    the number of features. With pretrained features the first loss is then far above ln K, and its gradients of noise
+    change the features for the worse.
     """
     for parameter in head.parameters():
         parameter.zero_()

@@ -49,8 +49,8 @@ code { font-size: .88em; background: var(--stripe); padding: 0 .25em; border-rad
 def html_page(report: str, appendix: str, folder: Path, vectors: dict[str, Path]) -> str:
     """The page as HTML.
 
-    folder: where the files are that the Markdown links; images are put into the page, other files are
-        named.
+    folder: where the files are that the Markdown links; images are put into the page, other
+        files are named.
     vectors: path in the Markdown -> the figure as SVG.
     """
     title = plain_text(parser().parse(report)[1])

@@ -14,9 +14,9 @@ CAPTIONS = {
     DUPLICATES: "Copies and near duplicates that cleaning found, in pairs",
     SUSPECTS: "Labels in doubt: given label, suggested class in brackets",
     VIEWS: "An image, then views of it in training",
-    WORST: "The worst mistakes on test: label, then the exported file's and the ensemble's answers",
+    WORST: "Worst mistakes on test: label, then the file's and the ensemble's answers",
     TYPICAL: "Typical mistakes of the commonest confusions on test",
-    ACTIVATION: "What speaks for the answer (gradient times activation), beside the image",
+    ACTIVATION: "Class activation maps (gradient times activation) beside their images",
 }
 
 

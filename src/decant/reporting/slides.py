@@ -21,7 +21,7 @@ from decant.reporting.chapters.future_work import confusions, future_work
 from decant.reporting.chapters.preprocessing import preprocessing
 from decant.reporting.markdown_tokens import is_picture_table, plain_text, table_rows, tokens_of
 from decant.reporting.picture_sheets import sheet_tiles
-from decant.reporting.pictures import ACTIVATION, SAMPLES, WORST
+from decant.reporting.pictures import ACTIVATION, CAPTIONS, SAMPLES, WORST
 from decant.reporting.results_files import (
     ResultsFiles,
     confusion_rows,
@@ -75,7 +75,7 @@ def write_slides(results_folder: Path, out: Path) -> None:
     data = content_of(data_analysis(results, base))
     _chart(deck, _data_title(results), data.lead, class_counts(results), add_class_chart)
     _tabled(deck, "Cleaning", data.tables, "observed", ("observed", "done", "images"))
-    _picture(deck, "Sample images per class", base / SAMPLES)
+    _picture(deck, CAPTIONS[SAMPLES], base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
     networks = content_of(architecture(results, base))
     _tabled(deck, "Architecture", networks.tables, "network", NETWORK, networks.lead)
@@ -86,8 +86,8 @@ def write_slides(results_folder: Path, out: Path) -> None:
     _tabled(deck, "Results", found.tables, "model", (*found.tables[0][0][:6], "p50 ms") if found.tables else ())
     _confusion(deck, results)
     _chart(deck, "Accuracy against time", "", speed_points(results), add_speed_chart)
-    _picture(deck, "Worst mistakes: label, then both answers", base / WORST)
-    _picture(deck, "What speaks for the answer (gradient times activation)", base / ACTIVATION)
+    _picture(deck, CAPTIONS[WORST], base / WORST)
+    _picture(deck, CAPTIONS[ACTIVATION], base / ACTIVATION)
     _listed(deck, "Key findings", found.items)
     _listed(deck, "Future work", content_of(future_work(results, base)).items)
     deck.save(str(out))

@@ -8,7 +8,7 @@ from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
 from decant.evaluation.tables import joined, plural, short, thousands
 from decant.reporting.figures import CLASSES_PNG
-from decant.reporting.pictures import SAMPLES, VIEWS, pictures_sentence
+from decant.reporting.pictures import CAPTIONS, SAMPLES, VIEWS, pictures_sentence
 from decant.reporting.reasons import reasons
 from decant.reporting.results_files import ResultsFiles, images_text, splits_in_order
 from decant.reporting.sections import absent_classes
@@ -53,8 +53,8 @@ def data_analysis(results: ResultsFiles, base: Path) -> str:
             base,
             {
                 "Images per class and split": results.folder / CLASSES_PNG,
-                "Sample images": results.folder / SAMPLES,
-                "An image, and its views in training": results.folder / VIEWS,
+                CAPTIONS[SAMPLES]: results.folder / SAMPLES,
+                CAPTIONS[VIEWS]: results.folder / VIEWS,
             },
         ),
     )

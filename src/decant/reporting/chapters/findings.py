@@ -8,7 +8,7 @@ from decant.evaluation.referee import choice_text
 from decant.evaluation.tables import difference, plural, short, with_interval
 from decant.reporting.figures import PARETO_PNG, confusion_png
 from decant.reporting.paired import distillation_gain, paired, shown_by
-from decant.reporting.pictures import ACTIVATION, WORST
+from decant.reporting.pictures import ACTIVATION, CAPTIONS, WORST
 from decant.reporting.referee import MEANING
 from decant.reporting.results_files import (
     ResultsFiles,
@@ -52,8 +52,8 @@ def findings(results: ResultsFiles, base: Path) -> str:
         figure_row(
             base,
             {
-                "Worst mistakes: label, then both answers": results.folder / WORST,
-                "What speaks for the answer (gradient times activation)": results.folder / ACTIVATION,
+                CAPTIONS[WORST]: results.folder / WORST,
+                CAPTIONS[ACTIVATION]: results.folder / ACTIVATION,
             },
         ),
         _uncertainty(results, split),

@@ -20,6 +20,7 @@ PLAIN = Training(
     learning_rate=2e-3,
     warmup_epochs=0.5,
     weight_decay=0.05,
+    dtype="fp32",
 )
 Networks = Callable[..., Classifier]
 Tasks = Callable[..., Task]
@@ -48,7 +49,7 @@ def run(
 ) -> tuple[Classifier, list[dict[str, Any]]]:
     """The network to use and the tracked rows."""
     tracked: list[dict[str, Any]] = []
-    used = train(network, task, settings, seed, folder, evaluate or stopping(-1), "fp32", CPU, tracked.append)
+    used = train(network, task, settings, seed, folder, evaluate or stopping(-1), CPU, tracked.append)
     return used, tracked
 
 

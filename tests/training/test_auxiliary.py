@@ -20,7 +20,9 @@ from decant.training.loop import Task, train
 from decant.training.supervised import supervised_loss
 
 K = 3
-PLAIN = Training(architecture="test_efficientnet", input_px=32, epochs=2, batch_size=8, learning_rate=2e-3)
+PLAIN = Training(
+    architecture="test_efficientnet", input_px=32, epochs=2, batch_size=8, learning_rate=2e-3, dtype="fp32"
+)
 Networks = Callable[..., Classifier]
 
 
@@ -69,7 +71,7 @@ def trained(
         widen(network, column.classes)
     settings = PLAIN.model_copy(update={"ema_share": ema})
     task = Task(np.arange(len(cache)), views, criterion)
-    used = train(network, task, settings, 3, folder, evaluate, "fp32", torch.device("cpu"), lambda row: None)
+    used = train(network, task, settings, 3, folder, evaluate, torch.device("cpu"), lambda row: None)
     if column is not None:
         narrow(used, K)
     return used

@@ -18,10 +18,12 @@ from decant.training.number_format import autocast, measured_dtype
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_the_loss_falls_in_both_dtypes(network_of: Networks, task_of: Tasks, folder: Path, dtype: str) -> None:
-    settings = PLAIN.model_copy(update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0})
+    settings = PLAIN.model_copy(
+        update={"architecture": "test_convnext", "epochs": 6, "label_smoothing": 0.0, "dtype": dtype}
+    )
     losses: list[float] = []
     train(
-        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), dtype, CPU,
+        network_of(settings), task_of(settings), settings, 3, folder, stopping(-1), CPU,
         lambda row: losses.append(row["loss"]),
     )  # fmt: skip
     assert losses[-1] < losses[0]

@@ -12,7 +12,7 @@ from decant.training.rate_range import HIGHEST_RATE, LOWEST_RATE, rate_range, su
 
 def test_rates_rise_by_a_constant_factor(network_of: Networks, task_of: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DIVERGED", math.inf)
-    rows = rate_range(network_of(PLAIN), task_of(PLAIN), PLAIN, 1, "fp32", CPU, steps=10)
+    rows = rate_range(network_of(PLAIN), task_of(PLAIN), PLAIN, 1, CPU, steps=10)
     rates = [row["learning_rate"] for row in rows]
     assert rates[0] == pytest.approx(LOWEST_RATE) and rates[-1] == pytest.approx(HIGHEST_RATE)
     assert [later / now for now, later in pairwise(rates)] == pytest.approx([1e6 ** (1 / 9)] * 9)
@@ -20,7 +20,7 @@ def test_rates_rise_by_a_constant_factor(network_of: Networks, task_of: Tasks, m
 
 def test_the_loss_falls_before_it_rises(network_of: Networks, task_of: Tasks) -> None:
     settings = PLAIN.model_copy(update={"optimizer": "sgd"})
-    rows = rate_range(network_of(settings), task_of(settings), settings, 1, "fp32", CPU, steps=60)
+    rows = rate_range(network_of(settings), task_of(settings), settings, 1, CPU, steps=60)
     suggested = suggested_rate(rows)
     assert LOWEST_RATE < suggested < rows[-1]["learning_rate"] / 5
 

@@ -79,6 +79,7 @@ def trained_once(
     small = settings.model_copy(
         update={
             "batch_size": 4,
+            "dtype": "fp32",
             "epochs": 1,
             "warmup_epochs": 0.0,
             "model_args": {**settings.model_args, **SHRUNK.get(settings.architecture, {})},
@@ -90,7 +91,7 @@ def trained_once(
     before = {key: value.detach().clone() for key, value in classifier.named_parameters()}
     task = task_of(small)
     one_step = Task(task.rows[::6], task.views, task.criterion)
-    train(classifier, one_step, small, 0, folder, lambda _: {"val_loss": 0.0}, "fp32", torch.device("cpu"), ignore)
+    train(classifier, one_step, small, 0, folder, lambda _: {"val_loss": 0.0}, torch.device("cpu"), ignore)
     return before, classifier
 
 

@@ -86,7 +86,6 @@ def build(experiment: Experiment, name: str, inputs: Inputs, folder: Path) -> No
             seed,
             folder,
             val_metrics(experiment, data, checkpoint.preprocessing),
-            student.dtype,
             experiment.device,
             tracked.metrics,
         )

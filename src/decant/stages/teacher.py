@@ -148,7 +148,6 @@ def train_one(
         seed,
         folder,
         of_first_outputs(evaluate, classes) if teacher.auxiliary_weight else evaluate,
-        teacher.dtype,
         experiment.device,
         track,
     )
@@ -217,4 +216,4 @@ def learning_rate_range(experiment: Experiment, name: str, inputs: Inputs) -> li
     ):
         checkpoint = started(experiment, teacher, data, views, seed, Path(folder), Path(folder), tracked.metrics)
         task = task_of(experiment, teacher, data, views)
-        return rate_range(checkpoint.classifier, task, teacher, seed, teacher.dtype, experiment.device)
+        return rate_range(checkpoint.classifier, task, teacher, seed, experiment.device)

@@ -82,7 +82,6 @@ def train(
     seed: int,
     folder: Path,
     evaluate: Evaluate,
-    dtype: str,
     device: torch.device,
     track: Metrics,
 ) -> Classifier:
@@ -90,8 +89,8 @@ def train(
 
     Writes `folder/history.csv` and `folder/resume.safetensors`, from which a later call with the same arguments
     continues; after the last epoch it returns the network at once. The caller stores the network, then calls
-    `remove_resume`. evaluate: metrics on val of the network to use, called after each epoch. dtype: fp32 | bf16. Raises
-    UserError with advice if the loss is not finite.
+    `remove_resume`. evaluate: metrics on val of the network to use, called after each epoch. The dtype of `settings` is
+    fp32 or bf16. Raises UserError with advice if the loss is not finite.
     """
     classifier = placed(classifier, device)
     epoch_steps = len(epoch_rows(task.rows, settings.batch_size, seed, 0))
@@ -117,7 +116,7 @@ def train(
                 step = epoch * epoch_steps + index
                 set_rate(optimizer, settings.learning_rate * rate_at(settings, step, steps, epoch_steps))
                 random_seed = step_seed(seed, step, team().rank)
-                losses.append(train_step(classifier, optimizer, epoch_task, batch, micro, random_seed, dtype))
+                losses.append(train_step(classifier, optimizer, epoch_task, batch, micro, random_seed, settings.dtype))
                 averaged.update(classifier, step)
         loss = check_finite(float(torch.stack(losses).mean()), epoch, settings)
         rate = epoch_steps * len(batches[0]) / (time.monotonic() - started)

@@ -21,6 +21,7 @@ from decant.training.bf16_depthwise import Bf16Depthwise, is_depthwise
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
     """A block in which matrix products have the format `dtype`: fp32 | bf16."""
+    assert dtype in ("fp32", "bf16"), f"dtype {dtype} is not resolved"
     if dtype != "bf16":
         return nullcontext()
     return bf16_on_cpu() if device.type == "cpu" else torch.autocast(device.type, dtype=torch.bfloat16)

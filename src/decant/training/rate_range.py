@@ -24,7 +24,6 @@ def rate_range(
     task: Task,
     settings: Training,
     seed: int,
-    dtype: str,
     device: torch.device,
     steps: int = STEPS,
 ) -> list[dict[str, float]]:
@@ -48,7 +47,7 @@ def rate_range(
         batch = Batch(rows_of_batch, rows_of_batch, view, task.views.render(rows_of_batch, view, settings.input_px))
         rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (step / max(1, steps - 1))
         set_rate(optimizer, rate)
-        loss = float(train_step(classifier, optimizer, task, batch, micro, step_seed(seed, step), dtype))
+        loss = float(train_step(classifier, optimizer, task, batch, micro, step_seed(seed, step), settings.dtype))
         average = MEMORY * average + (1 - MEMORY) * loss
         smoothed = average / (1 - MEMORY ** (step + 1))
         rows.append({"learning_rate": rate, "loss": loss, "smoothed": smoothed})

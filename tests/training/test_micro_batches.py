@@ -10,6 +10,7 @@ from torch import Tensor
 from trainings import PLAIN, Networks, Tasks, run
 
 from decant.training.loop import Batch, compute_gradients
+from decant.training.supervised import supervised_loss
 
 NO_NORMS = PLAIN.model_copy(update={"architecture": "test_vit"})  # batch norms see each part by itself
 
@@ -20,6 +21,22 @@ def test_the_gradients_of_parts_add_up_to_those_of_the_batch(network_of: Network
     batch = Batch(np.arange(8), np.arange(8), 0, task.views.render(np.arange(8), 0, 32))
     found = []
     for part in (8, size):
+        classifier.zero_grad()
+        loss = compute_gradients(classifier, task, batch, part, "fp32")
+        found.append((loss, [value.grad.clone() for value in classifier.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradients_of_parts_add_up_where_rows_have_different_weights(
+    network_of: Networks, task_of: Tasks, targets: np.ndarray
+) -> None:
+    classifier, plain = network_of(NO_NORMS), task_of(NO_NORMS)
+    weight = np.linspace(0.1, 3, len(targets))
+    criterion = supervised_loss(plain.views, targets, weight, 3, NO_NORMS)
+    task, rows = replace(plain, criterion=criterion, weight=weight), np.arange(0, len(targets), 3)
+    batch = Batch(rows, rows, 0, plain.views.render(rows, 0, 32))
+    found = []
+    for part in (len(rows), 3):
         classifier.zero_grad()
         loss = compute_gradients(classifier, task, batch, part, "fp32")
         found.append((loss, [value.grad.clone() for value in classifier.parameters()]))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from trainings import PLAIN, Networks, Tasks, run
 
+from decant.errors import UserError
 from decant.training.loop import Batch, compute_gradients
 from decant.training.supervised import supervised_loss
 
@@ -59,11 +60,11 @@ def test_parts_are_halved_until_they_fit_into_memory(network_of: Networks, task_
         torch.testing.assert_close(value, expected, rtol=0.05, atol=2e-3)
 
 
-def test_a_memory_that_is_too_small_for_one_image_is_an_error(
+def test_a_memory_that_is_too_small_for_one_image_is_a_user_error(
     network_of: Networks, task_of: Tasks, folder: Path
 ) -> None:
     def none(logits: Tensor, rows: np.ndarray, view: int) -> Tensor:
         raise torch.OutOfMemoryError
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(UserError, match=r"too small for one image.*smaller input_px"):
         run(network_of(NO_NORMS), replace(task_of(NO_NORMS), criterion=none), NO_NORMS, folder)

@@ -170,16 +170,22 @@ def train_step(
     seed: int,
     dtype: str,
 ) -> Tensor:
-    """One step on one batch; returns the detached loss. seed: of dropout, stochastic depth and `augment`."""
+    """One step on one batch; returns the detached loss. seed: of dropout, stochastic depth and `augment`.
+
+    Where a GPU's memory is short, `micro` is halved. Raises UserError if one image is too large.
+    """
     while True:
         optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(seed)
         try:
             loss = compute_gradients(classifier, task, batch, micro.size, dtype)
             break
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if micro.size == 1:
-                raise
+                raise UserError(
+                    "the memory of the GPU is too small for one image: end what else runs on it, or take a smaller "
+                    "input_px or architecture"
+                ) from error
         micro.size = (min(micro.size, len(batch.rows)) + 1) // 2
         log.warning("the memory is too small; from now on %d images are in one forward pass", micro.size)
     gradients = [parameter.grad for parameter in classifier.parameters() if parameter.grad is not None]

@@ -148,6 +148,18 @@ def test_a_time_limit_counts_the_time_to_decode_val(
     assert resolve_epochs(fresh(), limited, 1000, 200, "thumbnails").epochs == 100
 
 
+def test_a_time_limit_is_divided_among_the_folds(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding_takes(monkeypatch, 0.0)
+    monkeypatch.setattr(speed, "step_seconds", lambda *rest: 0.01)
+    limited = AUTO.model_copy(update={"input_px": speed.TIMED_PX, "epochs": 90, "minutes": 5.0})
+    whole, folded = (
+        resolve_epochs(fresh(), limited.model_copy(update={"folds": folds}), 1000, 0, "data").epochs for folds in (0, 5)
+    )
+    assert (whole, folded) == (30, 6)
+
+
 def test_a_time_limit_leaves_one_epoch_and_adds_none(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from decant.benchmarking.referee import arms_of
+from decant.benchmarking import referee
+from decant.benchmarking.referee import ALONE, STUDENT, Referee, arms_of
 from decant.errors import UserError
-from decant.evaluation.referee import COMPARISON_COLUMNS, METRIC_COLUMNS, UNKNOWN
+from decant.evaluation.referee import (
+    COMPARISON_COLUMNS,
+    DISTIL,
+    DO_NOT,
+    METRIC_COLUMNS,
+    UNKNOWN,
+    Difference,
+    level_of_looks,
+    paired_difference,
+    verdict,
+)
 from decant.evaluation.tables import read_results_table
 from decant.study_reading import load_study
 
@@ -73,3 +86,67 @@ def test_a_student_teaches_itself_with_its_own_recipe() -> None:
     alone = load_study("micro", arms_of(study, 0)["self_distillation"].overrides)
     (teacher,) = alone.teachers.values()
     assert all(getattr(teacher, key) == getattr(study.student, key) for key in ("architecture", "epochs", "views"))
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Referee]:
+    """A function that makes a referee of student and twin with so many seeds at most, which trains nothing."""
+    study = load_study("micro")
+    monkeypatch.setattr(referee, "with_same_cache", lambda make: make)
+    monkeypatch.setattr(referee, "require_same_inputs", lambda *given: None)
+    monkeypatch.setattr(Referee, "row", lambda self, name, seed: {"arm": name, "seed": seed})
+    both = {name: arm for name, arm in arms_of(study, 0).items() if name in (STUDENT, ALONE)}
+    return lambda seeds: Referee(lambda words: SimpleNamespace(study=study), both, "full", 1, seeds)  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("intervals", "trained", "expected"),
+    [
+        ({3: (-0.01, 0.02), 4: (0.001, 0.02)}, 4, DISTIL),
+        ({3: (-0.02, -0.001)}, 3, DO_NOT),
+        ({3: (-0.002, 0.002)}, 3, DO_NOT),
+        ({3: (-0.01, 0.02), 4: (-0.01, 0.01), 5: (-0.01, 0.01)}, 5, UNKNOWN),
+    ],
+)
+def test_no_further_seed_is_trained_once_the_verdict_is_known(
+    untrained: Callable[[int], Referee],
+    monkeypatch: pytest.MonkeyPatch,
+    intervals: dict[int, tuple[float, float]],
+    trained: int,
+    expected: str,
+) -> None:
+    def difference(self: Referee, name: str, other: str, seeds: int) -> Difference:
+        low, high = intervals.get(seeds, (-1.0, 1.0))
+        return Difference((low + high) / 2, low, high, np.zeros(seeds))
+
+    monkeypatch.setattr(Referee, "difference", difference)
+    compared = untrained(5)
+    rows = list(compared.rows())
+    assert [(row["arm"], row["seed"]) for row in rows] == [(arm, s) for s in range(trained) for arm in (STUDENT, ALONE)]
+    assert compared.verdict(trained) == expected
+
+
+def test_images_that_depend_on_one_another_and_every_look_widen_the_interval(
+    untrained: Callable[[int], Referee], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four crops of each of 50 vehicles, which a model predicts alike; the student is right about ten vehicles more."""
+    rows = pd.DataFrame({"id": [f"{n:03d}" for n in range(200)], "group": [f"g{n // 4}" for n in range(200)]})
+    manifest = SimpleNamespace(of_split=lambda split: rows, targets=lambda rows: np.ones(len(rows), dtype=int))
+    right = {STUDENT: np.arange(200) < 180, ALONE: np.arange(200) < 140}
+
+    def predictions(folder: str, split: str) -> SimpleNamespace:
+        members = {"identity": np.eye(2)[right[folder.removeprefix("predictions/")].astype(int)]}
+        return SimpleNamespace(aligned=lambda ids: SimpleNamespace(members=members))
+
+    monkeypatch.setattr(referee, "stage_result", lambda experiment, name: SimpleNamespace(folder=name))
+    monkeypatch.setattr(referee, "read_manifest", lambda folder: manifest)
+    monkeypatch.setattr(referee, "dependent_groups", lambda rows: rows["group"].to_numpy())
+    monkeypatch.setattr(referee, "read_predictions", predictions)
+    compared = untrained(6)
+    compared.chosen = {STUDENT: [], ALONE: []}
+    found = compared.difference(STUDENT, ALONE, 3)
+    correct, other = (np.stack([right[name]] * 3) for name in (STUDENT, ALONE))
+    expected = paired_difference(correct, other, np.arange(200) // 4, level_of_looks(6))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high)) and verdict(found) == DISTIL
+    too_narrow = paired_difference(correct, other, np.arange(200))
+    assert found.high - found.low > 2 * (too_narrow.high - too_narrow.low)

@@ -14,21 +14,22 @@ from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS, effect
 from decant.evaluation.tables import read_results_table, short, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
 from decant.stages.support.provenance import record_measurement
-from decant.study_files import ROOT
 
+OF_FILE = "that of the file"  # --study
 EXAMPLE = "DECANT_DATA=/where/your/data/is python benchmarks/ablations.py research/ablations/cars_body.yaml --seeds 3"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, EXAMPLE)
+    options.set_defaults(study=OF_FILE)
     options.add_argument("file", type=Path, help="file in research/ablations")
     options.add_argument("--seeds", type=at_least_one, default=3, help="trainings of each change (default: 3)")
     options.add_argument("--changes", nargs="+", metavar="NAME", help="only these changes of the file (default: all)")
-    options.add_argument(
-        "--out", type=Path, default=ROOT / "results" / "training", help="folder of ablations.csv and effects.csv"
-    )
+    options.add_argument("--out", type=Path, help="folder of ablations.csv and effects.csv (default: results/training)")
     given = options.parse_args(arguments)
-    ablations, out = read_ablations(given.file), given.out.expanduser().resolve()
+    ablations, out = read_ablations(given.file), (given.out or given.results / "training").expanduser().resolve()
+    if given.study not in (OF_FILE, ablations.study):
+        raise UserError(f"the study of {given.file} is {ablations.study}; leave out --study, or change it in the file")
     names = list(ablations.changes) if given.changes is None else [UNCHANGED, *given.changes]
     for name in set(names) - set(ablations.changes):
         raise UserError(f"{given.file} has no change {name!r}; {nearest(name, ablations.changes)}")

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from decant.benchmarking.teacher_scores import teacher_scores
+from decant.errors import UserError
 from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
 from decant.evaluation.tables import minutes, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.provenance import record_measurement
 from decant.stages.support.resolve import stage_result
-from decant.study_files import ROOT
 from decant.workspace import record_of
 
 STUDY = "cifar10_from_scratch"
@@ -31,9 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seeds", type=at_least_one, default=5, help="seeds of each budget (default: 5)")
     options.add_argument("--recipe", default="fast_cnn", help="recipe in research/recipes (default: fast_cnn)")
     options.add_argument(
-        "--out", type=Path, default=ROOT / "results" / "cifar10" / "benchmarks", help="folder of from_scratch.csv"
+        "--out",
+        type=Path,
+        help="folder of from_scratch.csv, which has the trainings of this call (default: results/cifar10/benchmarks)",
     )
     given = options.parse_args(arguments)
+    if given.study != STUDY and given.out is None:
+        raise UserError(f"results/cifar10 is for the study {STUDY}; name another folder with --out")
+    out = (given.out or given.results / "cifar10" / "benchmarks").expanduser().resolve()
     runs = {
         (budget, seed): f"{given.recipe}_{budget:g}_{seed}".replace(".", "-")
         for budget in given.minutes
@@ -47,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for (budget, seed), name in runs.items():
         rows.append({"seed": seed, "budget_minutes": budget, **row_of(experiment, name)})
         print("{budget_minutes:g} minutes, seed {seed}: {accuracy} after {minutes}".format(**rows[-1]), flush=True)
-        write_results_table(rows, given.out / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
-    record_measurement(given.out, ["from_scratch.csv"], {"name": given.recipe, "digest": ""})
+        write_results_table(rows, out / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
+    record_measurement(out, ["from_scratch.csv"], {"name": given.recipe, "digest": ""})
     for budget in given.minutes:
         accuracies = np.array([row["accuracy"] for row in rows if row["budget_minutes"] == budget])
         print(f"{budget:g} minutes: mean accuracy {accuracies.mean():.4f} over {len(accuracies)} seeds")

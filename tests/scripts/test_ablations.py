@@ -93,3 +93,8 @@ def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, message: str) 
 def test_an_unknown_change_is_refused(script_at: Callable[[str], ModuleType], file: Path) -> None:
     with pytest.raises(UserError, match="no change 'streched'; did you mean stretched"):
         script_at("benchmarks/ablations.py").main([str(file), "--changes", "streched"])
+
+
+def test_another_study_than_the_files_is_refused(script_at: Callable[[str], ModuleType], file: Path) -> None:
+    with pytest.raises(UserError, match="is micro; leave out --study"):
+        script_at("benchmarks/ablations.py").main([str(file), "--study", "demo"])

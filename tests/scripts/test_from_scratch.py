@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+from decant.errors import UserError
 from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
 
 
@@ -21,3 +24,8 @@ def test_every_seed_and_budget_is_trained_once_and_scored_on_test(
     assert trained == [(0.0001, 0), (0.0001, 1), (5, 0), (5, 1)]
     assert [row["epochs"] for row in rows] == ["1", "1", "2", "2"]  # the recipe has two epochs
     assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+
+
+def test_another_study_is_not_written_beside_the_results_of_cifar10(script_at: Callable[[str], ModuleType]) -> None:
+    with pytest.raises(UserError, match="name another folder with --out"):
+        script_at("benchmarks/from_scratch.py").main(["--study", "micro"])

@@ -1,11 +1,13 @@
 """The report's section on other students."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from decant.benchmarking.students import STUDENT_COLUMNS
 from decant.evaluation.tables import read_results_table, write_results_table
+from decant.reporting import frontier
 from decant.reporting.frontier import FIGURES, FOLDER, draw_frontier
 from decant.reporting.report import appendix_text
 
@@ -36,6 +38,23 @@ def test_figures_are_shown_once_they_are_drawn(students: Path) -> None:
     assert "frontier" not in section_text(students)
     draw_frontier(read_results_table(students / FOLDER / "metrics.csv"), students / FOLDER)
     assert all(file in section_text(students) for file in FIGURES)
+
+
+def test_students_without_an_int8_file_are_left_out_of_its_figure(
+    students: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, tuple[list[str], list[float]]] = {}
+
+    def noted(names: list[str], kinds: list[str], accuracy: list[float], x: list[float], *rest: Any, **_: str) -> None:
+        drawn[rest[1].name] = names, x
+
+    monkeypatch.setattr(frontier, "pareto", noted)
+    rows = read_results_table(students / FOLDER / "metrics.csv")
+    rows[1] |= {"int8_val_accuracy": "", "int8_p50_ms": "", "int8_file_mb": ""}
+    draw_frontier(rows, students / FOLDER)
+    assert drawn["frontier.png"] == (list(STUDENTS), [5.0, 1.0, 3.0])
+    assert drawn["frontier_int8.png"] == (["slow", "worse"], [0.5, 0.5])
+    assert list(drawn) == list(FIGURES)
 
 
 def test_without_the_table_there_is_no_section(study: Path) -> None:

@@ -9,23 +9,28 @@ from decant.reporting.pareto import pareto, pareto_front
 from decant.reporting.results_files import ResultsFiles, Row
 
 FOLDER = "benchmarks/students"
-FIGURES = {  # file -> column of the horizontal axis, its label
-    "frontier.png": ("p50_ms", "p50 latency of the fp32 file, ms, one image, 2 threads"),
-    "frontier_macs.png": ("gmacs", "multiply-adds, 10⁹"),
+FIGURES = {  # file -> prefix of the columns of accuracy and size, column of the horizontal axis, its label
+    "frontier.png": ("", "p50_ms", "p50 latency of the fp32 file, ms, one image, 2 threads"),
+    "frontier_int8.png": ("int8_", "int8_p50_ms", "p50 latency of the int8 file, ms, one image, 2 threads"),
+    "frontier_macs.png": ("", "gmacs", "multiply-adds, 10⁹"),
 }
 
 
 def draw_frontier(rows: Sequence[Row], folder: Path) -> None:
-    """Draw accuracy on val against time and against multiply-adds, with file size as area; two students at least."""
-    if len(rows) < 2:
-        return
-    for file, (column, label) in FIGURES.items():
+    """Draw accuracy on val against times and against multiply-adds, with file size as area; two students at least.
+
+    Students whose int8 file failed its checks are not in the figure of int8 files.
+    """
+    for file, (prefix, column, label) in FIGURES.items():
+        shown = [row for row in rows if row[f"{prefix}val_accuracy"]]
+        if len(shown) < 2:
+            continue
         pareto(
-            [row["student"] for row in rows],
-            ["student_onnx"] * len(rows),
-            [number(row["val_accuracy"]) for row in rows],
-            [number(row[column]) for row in rows],
-            [number(row["file_mb"]) for row in rows],
+            [row["student"] for row in shown],
+            ["student_onnx_int8" if prefix else "student_onnx"] * len(shown),
+            [number(row[f"{prefix}val_accuracy"]) for row in shown],
+            [number(row[column]) for row in shown],
+            [number(row[f"{prefix}file_mb"]) for row in shown],
             folder / file,
             x_label=label,
             y_label="accuracy on val",
@@ -48,7 +53,7 @@ def students_section(results: ResultsFiles, base: Path) -> str:
             [_cells(row) for row in rows],
             left=3,
         ),
-        *(markdown_image(results.folder / FOLDER / file, base, label) for file, (_, label) in FIGURES.items()),
+        *(markdown_image(results.folder / FOLDER / file, base, label) for file, (_, _, label) in FIGURES.items()),
     )  # fmt: skip
 
 

@@ -149,8 +149,8 @@ def _twin(results: ResultsFiles, split: str) -> Iterator[str]:
 
 def _uncertainty(results: ResultsFiles, split: str) -> str:
     sentences = [
-        "Intervals are 95 % bootstrap intervals for another sample of images; they do not include the variation between "
-        "training seeds."
+        "Intervals are 95 % bootstrap intervals for another sample of images; they do not include the variation "
+        "between training seeds."
     ]
     if split != "test":
         sentences.append(f"There is no labelled test split; the numbers are for {split}.")

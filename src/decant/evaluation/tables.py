@@ -93,6 +93,13 @@ def read_results_table(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def merged(
+    earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]], keys: Sequence[str]
+) -> list[Mapping[str, object]]:
+    """The rows of an earlier table, each replaced by a row of `rows` whose cells in the columns `keys` are the same."""
+    return list({tuple(str(row[key]) for key in keys): row for row in [*earlier, *rows]}.values())
+
+
 def number(text: str | None) -> float:
     """The value of a cell; NaN if it is empty or missing."""
     return float(text) if text else math.nan

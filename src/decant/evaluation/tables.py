@@ -70,7 +70,7 @@ def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, column
         if set(row) != set(columns):
             difference = sorted(set(row) ^ set(columns))
             raise ValueError(f"{path}: row {number} does not have the table's columns; the difference is {difference}")
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([cell(column, row[column]) for column in columns] for row in rows)

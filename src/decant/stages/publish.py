@@ -185,8 +185,8 @@ def write_mistakes(experiment: Experiment, manifest: Manifest, results: Mapping[
         page = study_mistakes(
             experiment, manifest, results["export"].folder / "predictions", results["ensemble"].folder
         )
-        with replacing(path) as beside:
-            beside.write_text(page, encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
 
 
 def write_class_counts(manifest: Manifest, path: Path) -> None:
@@ -247,15 +247,15 @@ def owned_files(folder: Path) -> list[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    with replacing(target) as beside:
-        shutil.copyfile(source, beside)
+    with replacing(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def publish_issues(source: Path, target: Path) -> None:
     """Keep the MAX_ISSUES highest-scoring issues per type; the stage has sorted them by score."""
     issues = pd.read_csv(source, dtype=str, keep_default_na=False)
-    with replacing(target) as beside:
-        issues.groupby("issue", sort=False).head(MAX_ISSUES).to_csv(beside, index=False, lineterminator="\n")
+    with replacing(target) as partial:
+        issues.groupby("issue", sort=False).head(MAX_ISSUES).to_csv(partial, index=False, lineterminator="\n")
 
 
 def write_submission(
@@ -295,7 +295,7 @@ def write_submission(
             "images to predict, or remove their rows from the sample submission."
         )
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 

@@ -8,10 +8,10 @@ table: delete it after a change of the file's study or teacher.
 from collections.abc import Sequence
 from pathlib import Path
 
-from decant.benchmarking.ablations import UNCHANGED, ablation_rows, merged, overrides, read_ablations
+from decant.benchmarking.ablations import UNCHANGED, ablation_rows, overrides, read_ablations
 from decant.errors import UserError, nearest
-from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS, effect_rows
-from decant.evaluation.tables import read_results_table, short, write_results_table
+from decant.evaluation.ablations import ABLATION_COLUMNS, EFFECT_COLUMNS, TRAINING, effect_rows
+from decant.evaluation.tables import merged, read_results_table, short, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
 from decant.stages.support.provenance import record_measurement
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for row in ablation_rows(experiments, study, given.seeds):
         rows.append(row)
         print("{change}, seed {seed}: val {val_accuracy:.4f}, nll {val_nll:.4f}, {minutes} minutes".format(**row))
-        write_results_table(merged(earlier, rows), out / "ablations.csv", ABLATION_COLUMNS)
+        write_results_table(merged(earlier, rows, TRAINING), out / "ablations.csv", ABLATION_COLUMNS)
     table = read_results_table(out / "ablations.csv")
     write_results_table(effect_rows(table, UNCHANGED), out / "effects.csv", EFFECT_COLUMNS)
     record_measurement(out, ["ablations.csv", "effects.csv"], {"name": str(ablations.teacher["recipe"]), "digest": ""})

@@ -1,7 +1,8 @@
 """A network from random weights: its accuracy on test against the minutes of training on this machine, over seeds.
 
 Each training is a teacher of the study `cifar10_from_scratch`, from files to weights as in any study. A seed decides
-the weights and the order of the images; the splits are those of the study. Finished trainings are kept.
+the weights and the order of the images; the splits are those of the study. Finished trainings are kept, and so are the
+table's rows of other recipes, budgets and seeds.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from decant.benchmarking.teacher_scores import teacher_scores
-from decant.errors import UserError
 from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
-from decant.evaluation.tables import minutes, write_results_table
+from decant.evaluation.tables import merged, minutes, read_results_table, write_results_table
 from decant.stages.support.command import at_least_one, experiment_of, parser, run
 from decant.stages.support.experiment import Experiment
 from decant.stages.support.provenance import record_measurement
@@ -20,6 +20,7 @@ from decant.stages.support.resolve import stage_result
 from decant.workspace import record_of
 
 STUDY = "cifar10_from_scratch"
+TRAINING = ("study", "recipe", "budget_minutes", "seed")  # the columns that name a training
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,15 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options.add_argument("--seeds", type=at_least_one, default=5, help="seeds of each budget (default: 5)")
     options.add_argument("--recipe", default="fast_cnn", help="recipe in research/recipes (default: fast_cnn)")
-    options.add_argument(
-        "--out",
-        type=Path,
-        help="folder of from_scratch.csv, which has the trainings of this call (default: results/cifar10/benchmarks)",
-    )
+    options.add_argument("--out", type=Path, help="folder of from_scratch.csv (default: results/training)")
     given = options.parse_args(arguments)
-    if given.study != STUDY and given.out is None:
-        raise UserError(f"results/cifar10 is for the study {STUDY}; name another folder with --out")
-    out = (given.out or given.results / "cifar10" / "benchmarks").expanduser().resolve()
+    out = (given.out or given.results / "training").expanduser().resolve()
     runs = {
         (budget, seed): f"{given.recipe}_{budget:g}_{seed}".replace(".", "-")
         for budget in given.minutes
@@ -48,14 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for (budget, _), name in runs.items():
         given.set += [f"teachers.{name}.recipe={given.recipe}", f"teachers.{name}.minutes={budget}"]
     experiment = experiment_of(given)
-    rows = []
+    table, rows = out / "from_scratch.csv", []
     for (budget, seed), name in runs.items():
-        rows.append({"seed": seed, "budget_minutes": budget, **row_of(experiment, name)})
-        print("{budget_minutes:g} minutes, seed {seed}: {accuracy} after {minutes}".format(**rows[-1]), flush=True)
-        write_results_table(rows, out / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
+        training = {
+            "study": experiment.study.name,
+            "recipe": given.recipe,
+            "budget_minutes": f"{budget:g}",
+            "seed": seed,
+        }
+        rows.append({**training, **row_of(experiment, name)})
+        print("{budget_minutes} minutes, seed {seed}: {accuracy} after {minutes}".format(**rows[-1]), flush=True)
+        write_results_table(merged(read_results_table(table), rows, TRAINING), table, FROM_SCRATCH_COLUMNS)
     record_measurement(out, ["from_scratch.csv"], {"name": given.recipe, "digest": ""})
     for budget in given.minutes:
-        accuracies = np.array([row["accuracy"] for row in rows if row["budget_minutes"] == budget])
+        accuracies = np.array([row["accuracy"] for row in rows if row["budget_minutes"] == f"{budget:g}"])
         print(f"{budget:g} minutes: mean accuracy {accuracies.mean():.4f} over {len(accuracies)} seeds")
 
 

@@ -64,8 +64,8 @@ def flow_text() -> str:
 
 
 def write_flow() -> None:
-    with replacing(FLOW) as beside:
-        beside.write_text(flow_text(), encoding="utf-8")
+    with replacing(FLOW) as partial:
+        partial.write_text(flow_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -344,8 +344,8 @@ def test_a_disk_without_locks_is_named_once_and_the_run_goes_on(tmp_path, monkey
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     path = tmp_path / "metrics.json"
     write_json(path, {"accuracy": 0.9})
-    with pytest.raises(RuntimeError), replacing(path) as beside:
-        beside.write_text("half of a fi")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half of a fi")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"accuracy": 0.9}
     assert list(tmp_path.iterdir()) == [path]
@@ -353,9 +353,9 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_pa
 
 def test_until_a_file_is_whole_its_name_shows_the_old_one(tmp_path):
     path = tmp_path / "new folder" / "metrics.json"
-    with replacing(path) as beside:
-        beside.write_text("new")
-        assert not path.exists() and beside.parent == path.parent  # one file system, so that renaming is atomic
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert not path.exists() and partial.parent == path.parent  # one file system, so that renaming is atomic
     assert path.read_text() == "new"
 
 

@@ -249,23 +249,23 @@ def is_fingerprint(text: str) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
     try:
-        yield beside
-        os.replace(beside, path)
+        yield partial
+        os.replace(partial, path)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, two-space indented with a final newline, atomically."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows (at least one) as CSV, atomically; the first row gives the columns."""
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -276,14 +276,14 @@ def point_latest(stage_folder: Path, target: Path) -> None:
     link, relative = stage_folder / LATEST, os.path.relpath(target, stage_folder)
     if link.is_symlink() and os.readlink(link) == relative:
         return
-    with replacing(link) as beside:
+    with replacing(link) as partial:
         try:
-            os.symlink(relative, beside, target_is_directory=True)
+            os.symlink(relative, partial, target_is_directory=True)
         except (
             OSError,
             NotImplementedError,
         ):  # exFAT and mounted drives: EPERM or ENOTSUP
-            beside.write_text(relative + "\n", encoding="utf-8")
+            partial.write_text(relative + "\n", encoding="utf-8")
 
 
 def followed(path: Path | str) -> Path:

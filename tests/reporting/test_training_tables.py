@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from decant.evaluation.ablations import ABLATION_COLUMNS, effect_rows
+from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
 from decant.evaluation.tables import difference, write_results_table
 from decant.reporting.root_report import root_report_text
 from decant.reporting.training_tables import training_section
@@ -47,6 +48,19 @@ def test_an_effect_has_an_interval_where_there_are_several_seeds(folder: Path) -
     assert longer.startswith("| cars | longer | 2 | 0.835 | +0.025 (-0.039 to +0.089) | 0.500 | -0.100 (")
     assert larger == "| cars | larger | 1 | 0.790 | -0.010 | 0.700 | +0.100 |"
     assert none == "| cars | none | 2 | 0.810 | – | 0.600 | – |"
+
+
+def test_a_network_from_random_weights_has_a_row_per_budget_with_its_mean_over_the_seeds(folder: Path) -> None:
+    rows = [
+        dict(zip(FROM_SCRATCH_COLUMNS, ("cifar", "cnn", *row), strict=True))
+        for row in (("20", 0, 19.0, 16, 0.91), ("5", 0, 4.9, 4, 0.84), ("5", 1, 4.8, 4, 0.86))
+    ]
+    write_results_table(rows, folder / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
+    lines = training_section(folder, folder).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("| cifar | cnn |"))
+    # Student's t with one degree of freedom: 12.706 x 0.0141 / sqrt(2) = 0.127
+    assert lines[first] == "| cifar | cnn | 5 | 2 | 4 | 0.850 (0.723–0.977) |"
+    assert lines[first + 1] == "| cifar | cnn | 20 | 1 | 16 | 0.910 |"
 
 
 def test_without_tables_there_is_no_section(tmp_path: Path) -> None:

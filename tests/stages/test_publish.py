@@ -84,7 +84,7 @@ def test_a_quick_try_on_some_photos_leaves_the_samples_others_out(
     chain: Chain, tmp_path: Path, expected: dict[str, str]
 ) -> None:
     sample = b"id,label\nphoto_99,x\nphoto_1,x\n"
-    write_submission(tmp_path / "s.csv", chain.manifest, chain.stages["ensemble"].folder, sample, partial=True)
+    write_submission(tmp_path / "s.csv", chain.manifest, chain.stages["ensemble"].folder, sample, limited=True)
     assert rows_of(tmp_path / "s.csv") == [["id", "label"], ["photo_1", expected["photo_1.png"]]]
 
 

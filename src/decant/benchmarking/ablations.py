@@ -1,7 +1,7 @@
 """Ablations of a teacher: the same training with one change at a time, over the same seeds."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,3 @@ def trained_scores(experiment: Experiment, name: str) -> dict[str, object]:
         "val_nll": val["nll"],
         "test_accuracy": test["accuracy"],
     }
-
-
-def merged(earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]) -> list[Any]:
-    """The rows of an earlier table, replaced by those of `rows` with the same study, change and seed."""
-    return list({training_of(row): row for row in [*earlier, *rows]}.values())
-
-
-def training_of(row: Mapping[str, object]) -> tuple[str, ...]:
-    return str(row["study"]), str(row["change"]), str(row["seed"])

@@ -313,7 +313,7 @@ def _make_folder(folder: Path) -> None:
 
 def _write(path: Path, data: bytes | memoryview) -> None:
     try:
-        with replacing(path) as beside:
-            beside.write_bytes(data)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}. Free some space and run again.") from error

@@ -58,7 +58,7 @@ def write_table(
         metadata=metadata,
     )
     path_of = dict(zip(contents, paths, strict=True))
-    with replacing(path) as beside, pq.ParquetWriter(beside, schema) as writer:
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for labelled in views:
             writer.write_table(pa.table(columns(labelled, contents, path_of), schema=schema))
 

@@ -11,6 +11,7 @@ EFFECT_COLUMNS = (
     "val_accuracy", "val_accuracy_difference", "val_accuracy_difference_low", "val_accuracy_difference_high",
     "val_nll", "val_nll_difference", "val_nll_difference_low", "val_nll_difference_high",
 )  # fmt: skip
+TRAINING = ("study", "change", "seed")  # the columns that name a training
 MEASURES = ("val_accuracy", "val_nll")
 LEVEL = 0.95
 

@@ -31,7 +31,7 @@ NEAR_DUPLICATE_COLUMNS = (
     "model", "kind", "split", "subset", "n", "train_set_aside", "train_kept",
     "accuracy", "accuracy_low", "accuracy_high",
 )  # fmt: skip
-FROM_SCRATCH_COLUMNS = ("seed", "budget_minutes", "minutes", "epochs", "accuracy")
+FROM_SCRATCH_COLUMNS = ("study", "recipe", "budget_minutes", "seed", "minutes", "epochs", "accuracy")
 SOFT_LABEL_COLUMNS = ("model", "kind", "views", "n", "accuracy", "probability")
 CLASS_COUNT_COLUMNS = ("split", "class", "images")
 

@@ -70,7 +70,7 @@ def write_results_table(rows: Sequence[Mapping[str, object]], path: Path, column
         if set(row) != set(columns):
             difference = sorted(set(row) ^ set(columns))
             raise ValueError(f"{path}: row {number} does not have the table's columns; the difference is {difference}")
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([cell(column, row[column]) for column in columns] for row in rows)
@@ -91,6 +91,13 @@ def read_results_table(path: Path) -> list[dict[str, str]]:
         if "" in row or "\0" in row.values():
             raise UserError(f"{path}: a row has more or fewer cells than the header; write the table again")
     return rows
+
+
+def merged(
+    earlier: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]], keys: Sequence[str]
+) -> list[Mapping[str, object]]:
+    """The rows of an earlier table, each replaced by a row of `rows` whose cells in the columns `keys` are the same."""
+    return list({tuple(str(row[key]) for key in keys): row for row in [*earlier, *rows]}.values())
 
 
 def number(text: str | None) -> float:

@@ -49,5 +49,5 @@ EXAMPLES = {"example.py": PYTHON, "example.mjs": NODE}
 def write_examples(folder: Path) -> None:
     """Write `example.py` and `example.mjs` beside `student.onnx`, `classes.txt` and `accept.json`, atomically."""
     for name, text in EXAMPLES.items():
-        with replacing(folder / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")

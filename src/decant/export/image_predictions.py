@@ -82,7 +82,7 @@ def write_predictions_table(path: Path, classes: Sequence[str], predictions: Ite
     UserError if no image can be read; then nothing is written.
     """
     counts = Counts()
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *(f"p({name})" for name in classes)])
         for prediction in predictions:

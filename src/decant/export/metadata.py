@@ -76,5 +76,5 @@ def add_metadata(path: Path, extra: Mapping[str, str]) -> None:
     if taken:
         raise ValueError(f"{path} already has the metadata {', '.join(taken)}")
     stamp(model, metadata | dict(extra))
-    with replacing(path) as beside:
-        beside.write_bytes(serialised(model))
+    with replacing(path) as partial:
+        partial.write_bytes(serialised(model))

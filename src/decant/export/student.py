@@ -94,5 +94,5 @@ def add_probabilities(graph: onnx.GraphProto, temperature: float) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, atomically."""
-    with replacing(path) as beside:
-        beside.write_bytes(data)
+    with replacing(path) as partial:
+        partial.write_bytes(data)

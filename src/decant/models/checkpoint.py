@@ -32,8 +32,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write both files atomically, `model.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in checkpoint.classifier.state_dict().items()}
-    with replacing(folder / "model.safetensors") as beside:
-        save_file(state, beside)
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(state, partial)
     description = {
         "classes": checkpoint.classes,
         "preprocessing": checkpoint.preprocessing.to_dict(),

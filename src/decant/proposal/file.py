@@ -125,5 +125,5 @@ def is_for(path: Path, photos: Path) -> bool:
 
 
 def write_study(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")

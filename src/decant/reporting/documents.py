@@ -29,8 +29,8 @@ def write_documents(results_folder: Path, into: Path, pdf: bool = False, slides:
         for name, write in _writers(results_folder, report, appendix, vectors).items():
             if name == HTML or (name == PDF and pdf) or (name == SLIDES and slides):
                 into.mkdir(parents=True, exist_ok=True)
-                with replacing(into / name) as beside:
-                    write(beside)
+                with replacing(into / name) as partial:
+                    write(partial)
                 written.append(into / name)
     return written
 

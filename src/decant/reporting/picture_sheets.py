@@ -48,8 +48,8 @@ def write_sheet(tiles: Sequence[Tile], columns: int, path: Path, side: int = SID
         sheet.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
         for line, text in enumerate(tile.caption):
             draw.text((left, top + side + 2 + line * LINE), shortened(text, font, side), fill=(34, 34, 34), font=font)
-    with replacing(path) as beside:
-        beside.write_bytes(small_jpeg(sheet, described(tiles, columns, side, step_y)))
+    with replacing(path) as partial:
+        partial.write_bytes(small_jpeg(sheet, described(tiles, columns, side, step_y)))
 
 
 def described(tiles: Sequence[Tile], columns: int, side: int, step_y: int) -> bytes:

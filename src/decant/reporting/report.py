@@ -147,5 +147,5 @@ def differs(out: Path, text: str) -> bool:
 
 
 def write(out: Path, text: str) -> None:
-    with replacing(out) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with replacing(out) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from decant.evaluation.ablations import mean_with_interval
 from decant.evaluation.markdown import link, markdown_table, section
-from decant.evaluation.tables import difference, plural, read_results_table, short
+from decant.evaluation.tables import difference, plural, read_results_table, short, with_interval
 from decant.reporting.results_files import Row
 
 SPEED_HEADER = [
@@ -16,15 +19,23 @@ SPEED_HEADER = [
     "times as fast",
     "of the rate in memory",
 ]
+FROM_SCRATCH_HEADER = ["study", "network", "minutes", "seeds", "epochs", "test accuracy (95 %)"]
 EFFECT_HEADER = ["study", "change", "seeds", "val accuracy", "difference", "val NLL", "difference"]
 
 
+FROM_SCRATCH_TEXT = (
+    "Networks from random weights, trained within a budget of minutes on this machine: means over seeds, with 95 % "
+    "intervals by Student's t"
+)
+
+
 def training_section(folder: Path, base: Path) -> str:
-    """Speed beside timm's own loop, and what each change of a teacher's settings did; "" if there is no table.
+    """Speed beside timm's own loop, networks from random weights, and what changes of settings did; "" without tables.
 
     Links are relative to the folder `base`.
     """
-    speeds, effects = (read_results_table(folder / name) for name in ("throughput.csv", "effects.csv"))
+    names = ("throughput.csv", "from_scratch.csv", "effects.csv")
+    speeds, trainings, effects = (read_results_table(folder / name) for name in names)
     paths = {path.name: link(path, base) for path in sorted(folder.glob("*.csv"))}
     linked = {name: f"[{path}]({path})" for name, path in paths.items()}
     return section(
@@ -33,6 +44,8 @@ def training_section(folder: Path, base: Path) -> str:
         markdown_table(SPEED_HEADER, [_speed_cells(row) for row in speeds]) if speeds else "",
         f"Where a step's time goes: {linked['profile.csv']}." if "profile.csv" in linked else "",
         f"What each measure for speed brings: {linked['levers.csv']}." if "levers.csv" in linked else "",
+        f"{FROM_SCRATCH_TEXT}: {linked['from_scratch.csv']}." if trainings else "",
+        markdown_table(FROM_SCRATCH_HEADER, from_scratch_cells(trainings), left=2) if trainings else "",
         _effects_text(linked) if effects else "",
         markdown_table(EFFECT_HEADER, [_effect_cells(row) for row in effects], left=2) if effects else "",
     )
@@ -61,6 +74,24 @@ def _speed_cells(row: Row) -> list[str]:
             for name in ("to_timm", "to_memory")
         ),
     ]
+
+
+def from_scratch_cells(trainings: Sequence[Row]) -> list[list[str]]:
+    """A row of cells per study, recipe and budget, the shortest budget first. trainings: rows of `from_scratch.csv`."""
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in trainings:
+        groups.setdefault((row["study"], row["recipe"], float(row["budget_minutes"])), []).append(row)
+    return [
+        [study, recipe, f"{budget:g}", str(len(rows)), rows[0]["epochs"], _mean_accuracy(rows)]
+        for (study, recipe, budget), rows in sorted(groups.items())
+    ]
+
+
+def _mean_accuracy(rows: Sequence[Row]) -> str:
+    mean, low, high = mean_with_interval(np.array([float(row["accuracy"]) for row in rows]))
+    return with_interval(
+        {"accuracy": str(mean), "accuracy_low": str(low or ""), "accuracy_high": str(high or "")}, "accuracy"
+    )
 
 
 def _effects_text(linked: dict[str, str]) -> str:

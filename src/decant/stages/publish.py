@@ -185,8 +185,8 @@ def write_mistakes(experiment: Experiment, manifest: Manifest, results: Mapping[
         page = study_mistakes(
             experiment, manifest, results["export"].folder / "predictions", results["ensemble"].folder
         )
-        with replacing(path) as beside:
-            beside.write_text(page, encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
 
 
 def write_class_counts(manifest: Manifest, path: Path) -> None:
@@ -206,12 +206,12 @@ def write_submissions(
         return
     warn_of_unreadable(manifest, folder / "clean" / "issues.csv")
     sample = experiment.source.sample_submission()
-    partial = experiment.study.data.limit is not None
+    limited = experiment.study.data.limit is not None
     folders = [results["ensemble"].folder, results["export"].folder / "predictions"]
     if experiment.study.final == "refit":
         folders = [results[name].folder for name in REFITTED]
     for file, predictions in zip(("submission.csv", "submission_student.csv"), folders, strict=True):
-        write_submission(folder / file, manifest, predictions, sample, partial, experiment.study.data.class_names)
+        write_submission(folder / file, manifest, predictions, sample, limited, experiment.study.data.class_names)
 
 
 def warn_of_unreadable(manifest: Manifest, issues: Path) -> None:
@@ -247,15 +247,15 @@ def owned_files(folder: Path) -> list[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    with replacing(target) as beside:
-        shutil.copyfile(source, beside)
+    with replacing(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def publish_issues(source: Path, target: Path) -> None:
     """Keep the MAX_ISSUES highest-scoring issues per type; the stage has sorted them by score."""
     issues = pd.read_csv(source, dtype=str, keep_default_na=False)
-    with replacing(target) as beside:
-        issues.groupby("issue", sort=False).head(MAX_ISSUES).to_csv(beside, index=False, lineterminator="\n")
+    with replacing(target) as partial:
+        issues.groupby("issue", sort=False).head(MAX_ISSUES).to_csv(partial, index=False, lineterminator="\n")
 
 
 def write_submission(
@@ -263,14 +263,14 @@ def write_submission(
     manifest: Manifest,
     predictions: Path,
     sample: bytes | None,
-    partial: bool = False,
+    limited: bool = False,
     class_names: Mapping[str, str] | None = None,
 ) -> None:
     """Write file name and class name of each image to predict, in the sample's order and columns if there is one.
 
     predictions: folder of a model's predictions. An image that cannot be read gets the most frequent class of train.
     class_names: `data.class_names`; the submission has the names of the source, the first if several were merged.
-    partial: only some images were predicted (`data.limit`); the sample's other images are left out. Raises UserError if
+    limited: only some images were predicted (`data.limit`); the sample's other images are left out. Raises UserError if
     the sample names an image that is missing, or two images by one name, and if two images have the same name.
     """
     source_name = {label: name for name, label in reversed(list((class_names or {}).items()))}
@@ -287,7 +287,7 @@ def write_submission(
             "name with different endings. Rename all but one, or write the endings in the sample submission."
         )
     missing = [id_ for id_ in ids if id_ not in label_of and id_ not in stems]
-    if partial:
+    if limited:
         ids = [id_ for id_ in ids if id_ not in missing]
     elif missing:
         raise UserError(
@@ -295,7 +295,7 @@ def write_submission(
             "images to predict, or remove their rows from the sample submission."
         )
     rows = [[id_, label_of.get(id_) or stems[id_]] for id_ in ids]
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 

@@ -35,9 +35,9 @@ class Resume:
         tensors |= {f"kept.{key}": value for key, value in self.kept.state.items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-        with replacing(self.path) as beside:
+        with replacing(self.path) as partial:
             plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-            save_file(plain, beside, metadata={"history": json.dumps(history)})
+            save_file(plain, partial, metadata={"history": json.dumps(history)})
 
     def load(self) -> list[dict[str, Any]]:
         """Restore everything and return the history; an empty history if there is nothing to continue."""

@@ -49,8 +49,8 @@ def write_record(search: Search, subject: Subject, figures: bool = False) -> Non
             write_csv(search.folder / "trials.csv", [trial_row(search, subject, trial) for trial in trials])
         if search.best is None:
             return
-        with replacing(recipe_path(search, subject)) as beside:
-            beside.write_text(recipe_text(search, subject, search.best), encoding="utf-8")
+        with replacing(recipe_path(search, subject)) as partial:
+            partial.write_text(recipe_text(search, subject, search.best), encoding="utf-8")
         if figures:
             draw_figures(search, subject, trials)
 

@@ -24,8 +24,8 @@ def write_target(folder: Path, target: str, files: Mapping[str, bytes]) -> None:
     mark = {"target": target, "files": sorted(files), "code_version": decant.__version__}
     write_json(folder / MARK, mark)  # before the files, so that a folder whose writing was interrupted is recognised
     for name, content in files.items():
-        with replacing(folder / name) as beside:
-            beside.write_bytes(content)
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
 
 
 def refuse_foreign(folder: Path, target: str, files: Mapping[str, bytes]) -> None:

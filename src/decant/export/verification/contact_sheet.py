@@ -29,8 +29,8 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell]) -> None:
         for line, text in enumerate(caption):
             position = (left, top + TILE_PX + line * LINE_PX + MARGIN_PX // 2)
             draw.text(position, fitted(text, font), fill="black", font=font)
-    with replacing(path) as beside:
-        sheet.save(beside, "PNG")
+    with replacing(path) as partial:
+        sheet.save(partial, "PNG")
 
 
 def within_tile(pixels: np.ndarray) -> Image.Image:

@@ -71,7 +71,7 @@ def computed(experiment: Experiment, checkpoint: Checkpoint, rows: pd.DataFrame,
 def write_part(folder: Path, part: Features) -> Features:
     """Write the features as the next part and return them."""
     number = max((int(path.stem) for path in folder.glob("*.npz")), default=-1) + 1
-    with replacing(folder / f"{number:04d}.npz") as beside, beside.open("wb") as file:
+    with replacing(folder / f"{number:04d}.npz") as partial, partial.open("wb") as file:
         np.savez(file, ids=np.array(list(part)), features=np.stack(list(part.values())))
     return part
 

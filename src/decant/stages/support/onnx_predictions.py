@@ -99,5 +99,5 @@ def describe_file(file: Path, scores: dict[str, dict[str, float]], accepted: Acc
         add_metadata(path, described)
     write_json(file.with_name(ACCEPT), accepted.to_dict())
     card = model_card(OnnxClassifier(file).metadata, file, EXAMPLES["example.py"].replace("student.onnx", file.name))
-    with replacing(file.with_name(CARD)) as beside:
-        beside.write_text(card, encoding="utf-8")
+    with replacing(file.with_name(CARD)) as partial:
+        partial.write_text(card, encoding="utf-8")

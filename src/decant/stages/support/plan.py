@@ -13,12 +13,12 @@ from decant.stages.support.experiment import Experiment
 from decant.stages.support.input_geometry import Chosen, Possible, chosen_geometry, possible_geometries
 from decant.stages.support.resolve import as_inputs, code_of, declaration, names_read, outside_reads, stages_of
 from decant.stages.support.weights import active_teachers, read_weights
-from decant.workspace import FINISHED, StageResult, Undecided, Workspace, changed_files, record_of
+from decant.workspace import FINISHED, LATEST, StageResult, Undecided, Workspace, changed_files, followed, record_of
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of a run. seconds: of this stage if it is finished, else the median of earlier runs; None without any."""
+    """A stage of a run. seconds: of this stage if it is finished, else of earlier runs; None without any."""
 
     name: str
     script: str
@@ -120,7 +120,10 @@ def located(experiment: Experiment, name: str, results: dict[str, StageResult]) 
 
 
 def earlier_seconds(workspace: Workspace, name: str) -> float | None:
-    """Median seconds of the stage's earlier runs in this store; of its family's if there is none."""
+    """Seconds of the study's last run of the stage; else the median of the stage, or of its family, in this store."""
+    latest = followed(workspace.folder / name / LATEST)
+    if (latest / FINISHED).is_file():
+        return float(record_of(latest)["seconds"])
     for pattern in (f"{name}/*/{FINISHED}", f"{name.partition('/')[0]}/*/*/{FINISHED}"):
         seconds = [record_of(mark.parent)["seconds"] for mark in workspace.store.glob(pattern)]
         if seconds:

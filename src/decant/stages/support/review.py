@@ -34,8 +34,8 @@ def write_review(experiment: Experiment, results: ResultsFiles) -> Path:
     """Write `runs/<study>/review.html` and return its path."""
     path = experiment.workspace.folder / PAGE
     sections, commands = review_sections(results), sync_commands(experiment)
-    with replacing(path) as beside:
-        beside.write_text(review_page(*heading(experiment, results), sections, commands), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(review_page(*heading(experiment, results), sections, commands), encoding="utf-8")
     return path
 
 

@@ -132,8 +132,11 @@ def test_weights_are_equal_for_equal_seeds_only(network_of: Networks, task_of: T
     )
 
 
-def test_the_body_changes_only_after_the_frozen_epochs(network_of: Networks, task_of: Tasks, folder: Path) -> None:
-    settings = PLAIN.model_copy(update={"unfreeze_epochs": [2]})
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_body_changes_only_after_the_frozen_epochs(
+    network_of: Networks, task_of: Tasks, folder: Path, optimizer: str
+) -> None:
+    settings = PLAIN.model_copy(update={"unfreeze_epochs": [2], "optimizer": optimizer})
     network = network_of(settings)
     start = {name: value.detach().clone() for name, value in network.backbone.named_parameters()}
     changed: list[set[str]] = []

@@ -66,3 +66,16 @@ def test_a_layers_rate_is_the_next_layers_times_the_decay(architecture: str) -> 
     numbers = layer_numbers(backbone)
     for name, parameter in backbone.named_parameters():
         assert factors[id(parameter)] == 0.5 ** (max(numbers.values()) - numbers[name]), name
+
+
+def test_steps_of_sgd_are_those_of_torchs_plain_sgd() -> None:
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    made = make_optimizer(networks[0], SETTINGS.model_copy(update={"optimizer": "sgd", "weight_decay": 0.0}))
+    plain = torch.optim.SGD(networks[1].parameters(), lr=SETTINGS.learning_rate, momentum=0.9, nesterov=True)
+    for step in range(3):
+        for network, optimizer in zip(networks, (made, plain), strict=True):
+            optimizer.zero_grad()
+            network(torch.full((2, 3), 0.1 * (step + 1))).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(networks[0].state_dict(), networks[1].state_dict())

@@ -1,5 +1,6 @@
 """The optimiser: which parameters have which learning rate and weight decay."""
 
+import torch
 from torch import nn, optim
 
 from decant.models.weights import head_entries
@@ -29,8 +30,18 @@ def make_optimizer(backbone: nn.Module, settings: Training) -> optim.Optimizer:
     """SGD with Nesterov's momentum, or AdamW (Loshchilov & Hutter 2019), over `parameter_groups`."""
     groups = parameter_groups(backbone, settings)
     if settings.optimizer == "sgd":
-        return optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, fused=True)
+        return with_momentum(optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, fused=True))
     return optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def with_momentum(optimizer: optim.SGD) -> optim.SGD:
+    """The optimiser with a momentum of zeros for each parameter, which changes no step.
+
+    PyTorch's fused SGD fails if one parameter of a group has a momentum and another one, which was frozen, has none.
+    """
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def set_rate(optimizer: optim.Optimizer, learning_rate: float) -> None:

@@ -14,6 +14,7 @@ CLIP = "open_clip:ViT-B-32-quickgelu/openai"
         (Teacher, {"head": "zero_shot"}, "text tower"),
         (Teacher, {"architecture": CLIP, "head": "mlp"}, "timm networks"),
         (Teacher, {"architecture": CLIP, "dropout": 0.1}, "timm networks"),
+        (Teacher, {"architecture": CLIP, "drop_path": 0.1}, "timm networks"),
         (Teacher, {"kind": "probe", "head": "mlp"}, "linear head"),
         (Student, {"head": "mlp"}, "one linear layer"),
         (Teacher, {"prompts": ["a photo"]}, "class name"),

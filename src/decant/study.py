@@ -320,12 +320,12 @@ class Training(Choice):
             raise ValueError("a hidden layer is for timm networks; use the timm name of the model's image tower")
         return head
 
-    @field_validator("dropout")
+    @field_validator("dropout", "drop_path")
     @classmethod
-    def _of_timm(cls, dropout: float, info: ValidationInfo) -> float:
-        if dropout and str(info.data.get("architecture")).startswith("open_clip:"):
+    def _of_timm(cls, rate: float, info: ValidationInfo) -> float:
+        if rate and str(info.data.get("architecture")).startswith("open_clip:"):
             raise ValueError("it is for timm networks; use the timm name of the model's image tower")
-        return dropout
+        return rate
 
     @field_validator("patience")
     @classmethod

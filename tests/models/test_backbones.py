@@ -117,6 +117,11 @@ def test_an_argument_that_the_architecture_does_not_accept_is_a_user_error() -> 
         build_classifier("test_convnext", 3, 32, ["none"], 0, {"paatch": 2})
 
 
+def test_a_network_without_stochastic_depth_names_the_key() -> None:
+    with pytest.raises(UserError, match=r"small_cnn does not accept these .*drop_path"):
+        build_classifier("small_cnn", 3, 32, ["none"], 0, drop_path=0.1)
+
+
 def test_a_network_without_a_linear_head_cannot_be_probed(small: Small) -> None:
     classifier = small()
     classifier.backbone.reset_classifier(0)

@@ -105,6 +105,12 @@ def test_the_size_of_an_encoder_with_a_fixed_input_is_not_searched(space_of: Spa
     assert list(space_of(lines, Teacher(kind="probe")).distributions) == ["input_px", "crop_ratio"]
 
 
+def test_stochastic_depth_is_searched_where_a_network_has_it(space_of: SpaceOf) -> None:
+    lines = "drop_path: {range: [0, 0.2]}\nweight_decay: {range: [0.02, 0.2]}"
+    assert list(space_of(lines, Teacher(architecture="small_cnn", input_px=32)).distributions) == ["weight_decay"]
+    assert "drop_path" in space_of(lines, Teacher(architecture="test_convnext", input_px=32)).distributions
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

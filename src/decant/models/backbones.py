@@ -42,6 +42,18 @@ def has_fixed_input(architecture: str) -> bool:
     return cfg is not None and bool(cfg.fixed_input_size)
 
 
+def has_drop_path(architecture: str, input_px: InputPx, model_args: dict[str, Any]) -> bool:
+    """True if the network accepts a rate of stochastic depth. Those of open_clip do not."""
+    if architecture.startswith("open_clip:"):
+        return False
+    try:
+        with torch.device("meta"):
+            blank_classifier(architecture, 2, input_px, model_args, drop_path=0.1)
+    except UserError:
+        return False
+    return True
+
+
 def is_transformer(architecture: str) -> bool:
     """True for a vision transformer, by the file of timm that defines it or by open_clip's name; else False."""
     if architecture.startswith("open_clip:"):
@@ -105,7 +117,7 @@ def blank_classifier(
     try:
         backbone = timm.create_model(architecture, pretrained=False, num_classes=classes, **args)
     except TypeError as error:
-        raise UserError(f"{architecture} does not accept these model_args: {error}") from None
+        raise UserError(f"{architecture} does not accept these model_args, drop_path or dropout: {error}") from None
     if hidden_layer:
         add_hidden_layer(backbone, architecture, dropout)
     default_cfg: dict[str, Any] = vars(backbone)["default_cfg"]

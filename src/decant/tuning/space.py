@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import ValidationError, model_validator
 
 from decant.errors import UserError, nearest
-from decant.models.backbones import has_fixed_input, is_transformer
+from decant.models.backbones import has_drop_path, has_fixed_input, is_transformer
 from decant.study import Section, Teacher
 from decant.study_files import ROOT, read_yaml
 from decant.study_reading import explained
@@ -98,6 +98,8 @@ def read_space(path: Path, base: Teacher, study: str, name: str) -> Space:
     raw = read_yaml(path)
     if "input_px" in raw and has_fixed_input(base.architecture):
         del raw["input_px"]
+    if "drop_path" in raw and not has_drop_path(base.architecture, base.input_px, base.model_args):
+        del raw["drop_path"]
     known = values_of(base)
     distributions: dict[str, Distribution] = {}
     choices: dict[str, dict[Parameter, Any]] = {}

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"report:    {folder / 'REPORT.md'}")
     print(f"mistakes:  {gathered / MISTAKES}")
     if not everything:
-        print(f"to hand in: python benchmarks/report.py --study {shlex.quote(given.study)} --bundle FOLDER")
+        print(f"to hand in: decant report --study {shlex.quote(given.study)} --bundle FOLDER")
     print(headline(folder))
 
 

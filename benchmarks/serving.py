@@ -5,12 +5,13 @@ sends its next image when it has its answer), seconds (of the load), requests (a
 others), requests_per_second, bare_per_second (images per second of a loop that decodes and predicts the same images in
 one process with all cores, while the load generator sends as much to itself), bare_alone_per_second (the same without
 the generator), to_bare (requests_per_second / bare_per_second), p50_ms, p90_ms, p99_ms (time per request, percentiles
-over the requests), p99_to_p50, first_answer_s (from the start of serve.py to its first prediction), page_kb (1000
-bytes: the page with all that it loads), peak_rss_mb (of the server; 10⁶ bytes). 16 hostile requests are sent at once,
-to a server with its own limits except --timeout 10. Columns of hostile.csv, a row per kind and one for all: kind,
-requests, refused (status 4xx with a reason), answered (an image after all, with the probabilities that Python
-computes), failed (anything else), statuses, good_answered (good requests, one after each hostile one, that were
-answered correctly), peak_rss_mb (of the server at the end; in the row all).
+over the requests), p99_to_p50, answer_ms and map_ms (median time of a prediction and of an activation map, one request
+at a time, in turns), map_to_answer (map_ms / answer_ms; empty for a file without maps), first_answer_s (from the start
+of serve.py to its first prediction), page_kb (1000 bytes: the page with all that it loads), peak_rss_mb (of the server;
+10⁶ bytes). 16 hostile requests are sent at once, to a server with its own limits except --timeout 10. Columns of
+hostile.csv, a row per kind and one for all: kind, requests, refused (status 4xx with a reason), answered (an image
+after all, with the probabilities that Python computes), failed (anything else), statuses, good_answered (good requests,
+one after each hostile one, that were answered correctly), peak_rss_mb (of the server at the end; in the row all).
 """
 
 import argparse
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = measured_file(given.model) if given.model else RANDOM_STUDENT
     record_measurement(given.out, ["load.csv", "hostile.csv"], measured)
     print("{requests} requests, {errors} errors, {to_bare:.2f} of the bare loop's rate, "
-          "p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms".format(**load))  # fmt: skip
+          "p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms; "
+          "a map takes {map_to_answer:.2f} times as long as a prediction".format(**load))  # fmt: skip
     print("{requests} hostile requests: {refused} refused, {answered} answered, {failed} failed, "
           "{peak_rss_mb:.0f} MB".format(**hostile[-1]))  # fmt: skip
     print(f"tables: {given.out}")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 import numpy as np
@@ -19,15 +20,17 @@ wandb = pytest.importorskip("wandb")
 
 
 class FakeRun:
-    """Notes what it is given; `broken` methods raise, `stuck` ones return when `freed` is set."""
+    """Notes what it is given; `broken` and `late` methods raise, `stuck` ones return when `freed` is set."""
 
-    def __init__(self, broken=(), stuck=()):
-        self.broken, self.stuck, self.freed = broken, stuck, Event()
+    def __init__(self, broken=(), stuck=(), late=()):
+        self.broken, self.stuck, self.late, self.freed = broken, stuck, late, Event()
         self.logged, self.exit_codes, self.summary, self.artifacts, self.used, self.steps = [], [], {}, [], [], {}
 
     def meet(self, method):
         if method in self.broken:
             raise ConnectionError("the server is gone")
+        if method in self.late:
+            raise TimeoutError("Timed out finishing run.")
         if method in self.stuck:
             self.freed.wait(60)
 
@@ -187,6 +190,17 @@ def test_a_failing_finish_is_survived(inits, tmp_path, caplog):
     with track(tmp_path):
         pass
     assert warnings_of(caplog) == ["W&B could not finish its run: the server is gone"]
+
+
+def test_after_a_finish_that_the_server_did_not_answer_the_later_runs_are_offline(inits, tmp_path, caplog):
+    inits.run = FakeRun(late=("finish",))
+    for _ in range(3):
+        with track(tmp_path, "online") as log:
+            log.metrics({"loss": 1.0})
+    assert [call["mode"] for call in inits] == ["online", "offline", "offline"]
+    assert inits[0]["settings"].finish_timeout_raises
+    (warning,) = warnings_of(caplog)
+    assert "within 60 s" in warning and f"wandb sync {tmp_path}/wandb/" in warning
 
 
 def test_the_training_does_not_wait_for_a_start_that_hangs(inits, tmp_path):
@@ -382,7 +396,7 @@ ONLINE_RUNS = """if True:
     from decant import tracking
 
     logging.basicConfig(format="%(message)s")
-    tracking.ONLINE_TIMEOUT_S = tracking.FINISH_TIMEOUT_S = 1
+    tracking.ONLINE_TIMEOUT_S, tracking.FINISH_TIMEOUT_S = int(sys.argv[2]), 1
     for _ in range(2):
         with tracking.wandb_run("online", Path(sys.argv[1]), tracking.Job("decant", "run")) as log:
             log.metrics({"loss": 0.25})
@@ -410,9 +424,9 @@ def silent_server():
         connection.close()
 
 
-def go_online(folder, repository, server):
+def go_online(folder, repository, server, start_timeout_s=1):
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ONLINE_RUNS, str(folder)],
+        [sys.executable, "-W", "ignore", "-c", ONLINE_RUNS, str(folder), str(start_timeout_s)],
         cwd=folder,
         env={
             **os.environ,
@@ -441,10 +455,45 @@ def test_a_real_server_that_never_answers_does_not_block_the_run(tmp_path, repos
     check_offline_instead(go_online(tmp_path, repository, silent_server), tmp_path)
 
 
+class LostServer(BaseHTTPRequestHandler):
+    """Lets runs begin, as W&B's server does, and answers nothing that comes after."""
+
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"UpsertBucket" not in asked:
+            return self.server.stopped.wait(60)
+        names = {"name": "decant", "entity": {"name": "somebody"}}
+        run = {"id": "1", "name": "run", "displayName": "run", "config": "{}", "historyLineCount": 0, "project": names}
+        answer = json.dumps({"data": {"upsertBucket": {"bucket": run, "inserted": True}}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_): ...
+
+
+@pytest.fixture
+def lost_server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), LostServer) as server:
+        server.daemon_threads, server.stopped = True, Event()
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.stopped.set()
+        server.shutdown()
+
+
+def test_a_real_server_that_is_lost_during_a_run_makes_the_later_runs_offline(tmp_path, repository, lost_server):
+    done = go_online(tmp_path, repository, lost_server, start_timeout_s=20)
+    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+    assert done.stderr.count("W&B") == 1 and "did not take all of run within 1 s" in done.stderr
+    assert len(list(tmp_path.glob("wandb/run-*"))) == len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+
+
 def test_without_a_login_a_real_run_is_an_offline_one_and_asks_nothing(tmp_path, repository):
     env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ONLINE_RUNS, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", ONLINE_RUNS, str(tmp_path), "1"],
         cwd=tmp_path,
         env={**env, "HOME": str(tmp_path), "PYTHONPATH": str(repository / "src")},
         stdin=subprocess.DEVNULL,

@@ -141,8 +141,9 @@ def wandb_run(mode: Mode, folder: Path, job: Job) -> Iterator[Log]:
     """Open a W&B run and yield its log. The block never waits for W&B; its end does, at most LONGEST_WAIT_S.
 
     Offline files are written to `folder`. If the server cannot be reached within 20 s, this run and the later ones of
-    the process become offline ones. If the connection is lost later, `wandb sync` sends the rest. Each kind of trouble
-    is logged once per process and then ignored. If the block raises, the run is marked as failed.
+    the process become offline ones. If it is lost later, the end of the run waits for it FINISH_TIMEOUT_S, the later
+    runs are offline ones, and `wandb sync` sends the rest. Each kind of trouble is logged once per process and then
+    ignored. If the block raises, the run is marked as failed.
     """
     if mode == "disabled" or "stuck" in _warned:
         yield Silent()
@@ -221,6 +222,11 @@ class StartedRun:
             run.finish(exit_code=self.exit_code)
             if shutil.disk_usage(self.folder).free < FULL_BYTES:
                 warn_once("full", f"W&B's files in {self.folder} are incomplete: the disk is full")
+        except TimeoutError:
+            lost = (
+                f"W&B's server did not take all of {self.job.name} within {FINISH_TIMEOUT_S} s; later runs are offline"
+            )
+            warn_once("online", f"{lost}. Send the rest with: wandb sync {self.folder}/wandb/*run-*")
         except Exception as error:
             warn_once("finish", f"W&B could not finish its run: {error}")
 
@@ -277,7 +283,7 @@ def wandb_settings(share: bool) -> Any:
         "disable_git": not share,
         "console": "off",  # it contains names of files
     }
-    wanted["finish_timeout"] = FINISH_TIMEOUT_S
+    wanted |= {"finish_timeout": FINISH_TIMEOUT_S, "finish_timeout_raises": True}
     if not share:  # folders and hosts can name people
         wanted |= {"x_disable_meta": True, "host": "not shared", "program": "", "x_executable": ""}
     known = wandb.Settings.model_fields  # the oldest supported versions lack some

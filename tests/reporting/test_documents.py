@@ -7,10 +7,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pypdfium2
 import pytest
 from PIL import Image
 from pptx import Presentation
+from pptx.enum.shapes import MSO_SHAPE_TYPE
 from pptx.util import Pt
 
 from decant.evaluation.tables import read_results_table, write_results_table
@@ -18,6 +20,8 @@ from decant.reporting.documents import write_documents
 from decant.reporting.figures import render_figures
 from decant.reporting.html_page import html_page
 from decant.reporting.markdown_tokens import picture_file
+from decant.reporting.picture_sheets import Tile, write_sheet
+from decant.reporting.pictures import ACTIVATION, SAMPLES, WORST
 from decant.reporting.report import report_text
 from decant.reporting.typst_markup import typst_markup
 
@@ -141,6 +145,23 @@ def test_a_study_without_results_still_has_documents(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     written = write_documents(tmp_path / "empty", tmp_path / "out", pdf=True, slides=True)
     assert [path.name for path in written] == ["report.html", "report.pdf", "slides.pptx"]
+
+
+def test_the_slides_show_one_image_per_class_beside_the_class_balance(study: Path, tmp_path: Path) -> None:
+    greys = {"bus": (200, 20), "car": (90, 210), "van": (120,)}  # on light grey, dark images have more contrast
+    tiles = [Tile(np.full((20, 30, 3), g, np.uint8), [name]) for name, of_class in greys.items() for g in of_class]
+    for sheet in (SAMPLES, WORST, ACTIVATION):
+        (study / sheet).parent.mkdir(exist_ok=True)
+        write_sheet(tiles, 3, study / sheet)
+    _, deck = write_documents(study, tmp_path, slides=True)
+    slides = list(Presentation(str(deck)).slides)
+    assert len(slides) <= 13
+    (data,) = [slide for slide in slides if slide.shapes.title is not None and slide.shapes.title.text == "Data"]
+    pictures = [shape for shape in data.shapes if shape.shape_type == MSO_SHAPE_TYPE.PICTURE]
+    (chart,) = [shape for shape in data.shapes if shape.has_chart]
+    assert len(pictures) == 3 and all(chart.left + chart.width <= picture.left for picture in pictures)
+    shown = [np.asarray(Image.open(io.BytesIO(picture.image.blob)).convert("L"))[75, 75] for picture in pictures]
+    assert shown == pytest.approx([20, 90, 120], abs=8)
 
 
 def test_photos_are_in_the_documents_where_they_are_in_the_results(study: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from decant.benchmarking import training_speed
 from decant.benchmarking.cleaning_benchmark import CLEANING_COLUMNS
+from decant.benchmarking.document_time import DOCUMENT_COLUMNS
 from decant.benchmarking.hostile_run import HOSTILE_COLUMNS
 from decant.benchmarking.number_formats import FORMAT_COLUMNS, PROFILE_COLUMNS
 from decant.benchmarking.serving_load import LOAD_COLUMNS
@@ -68,6 +69,7 @@ TABLES = {
     "foreign/STUDY.csv": FOREIGN_COLUMNS,
     "serving/load.csv": LOAD_COLUMNS,
     "serving/hostile.csv": HOSTILE_COLUMNS,
+    "serving/documents.csv": DOCUMENT_COLUMNS,
     "training/ablations.csv": ABLATION_COLUMNS,
     "training/soft_labels.csv": SPEED_COLUMNS,
     "training/soft_label_memory.csv": MEMORY_COLUMNS,

@@ -21,6 +21,7 @@ WITHOUT_A_STUDY = (
     "benchmarks/export_time.py",
     "benchmarks/predict.py",
     "benchmarks/preprocessing.py",
+    "benchmarks/documents.py",
     "benchmarks/serving.py",
     "benchmarks/tables.py",
     "benchmarks/training.py",

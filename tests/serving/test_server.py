@@ -109,6 +109,29 @@ def test_many_idle_connections_do_not_keep_others_out(server: ServerProcess, goo
             connection.close()
 
 
+@pytest.mark.parametrize(("sent", "answer"), [(b"", b""), (b"POST /predict HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0 503")])
+def test_where_all_connections_are_taken_the_longest_silent_one_gives_way(
+    in_process: TimedServer, good: bytes, sent: bytes, answer: bytes
+) -> None:
+    in_process.connections, taken = 12, []
+    try:
+        for _ in range(30):
+            connection = socket.create_connection(("127.0.0.1", in_process.effective_port), timeout=30)
+            connection.sendall(sent)
+            taken.append(connection)
+        with urlopen(f"http://127.0.0.1:{in_process.effective_port}/healthz", timeout=10) as health:
+            assert health.status == 200
+        server = ServerProcess(None, in_process.effective_port, 0)  # type: ignore[arg-type]
+        assert server.predict(good)[0] == 200
+        assert taken[0].makefile("rb").read()[:12] == answer  # it is closed
+        taken[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):  # it is open
+            taken[-1].recv(1)
+    finally:
+        for connection in taken:
+            connection.close()
+
+
 def test_many_large_requests_at_once_stay_within_the_memory(served_file: Path) -> None:
     """With the limits as they are by default, except the time, which depends on the machine."""
     large = large_png(19_000_000)

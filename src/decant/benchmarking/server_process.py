@@ -34,11 +34,11 @@ class ServerProcess:
         (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024 / MEGABYTE
 
-    def predict(self, image: bytes) -> tuple[int, dict[str, Any]]:
-        """Send an image to /predict and return status and JSON of the response; (0, {}) without a response."""
+    def predict(self, image: bytes, address: str = "/predict") -> tuple[int, dict[str, Any]]:
+        """Send an image to the address and return status and JSON of the response; (0, {}) without a response."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request("POST", "/predict", image, {"Content-Type": "application/octet-stream"})
+            connection.request("POST", address, image, {"Content-Type": "application/octet-stream"})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         except (HTTPException, OSError):

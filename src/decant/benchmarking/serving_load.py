@@ -19,9 +19,11 @@ from decant.cores import usable_cores
 from decant.data.images import decode
 from decant.export.runtime import OnnxClassifier
 
+ALONE = 100  # predictions, and maps, that are timed one after the other
 LOAD_COLUMNS = (
     "connections", "seconds", "requests", "errors", "requests_per_second", "bare_per_second", "bare_alone_per_second",
-    "to_bare", "p50_ms", "p90_ms", "p99_ms", "p99_to_p50", "first_answer_s", "page_kb", "peak_rss_mb",
+    "to_bare", "p50_ms", "p90_ms", "p99_ms", "p99_to_p50", "answer_ms", "map_ms",
+    "map_to_answer", "first_answer_s", "page_kb", "peak_rss_mb",
 )  # fmt: skip
 
 
@@ -38,6 +40,7 @@ def load_row(model: Path, photos: Path, connections: int, seconds: float) -> dic
         first_answer_s = time.monotonic() - server.started
         page_kb = page_bytes(server) / 1000
         warm_up(server, images)
+        answer_ms, map_ms = times_alone(server, images)
         load = generated_load({**options, "port": server.port, "seconds": seconds})
         peak_rss_mb = server.peak_rss_mb()
     rate = len(load["ms"]) / load["seconds"]
@@ -59,6 +62,9 @@ def load_row(model: Path, photos: Path, connections: int, seconds: float) -> dic
         "p90_ms": p90,
         "p99_ms": p99,
         "p99_to_p50": p99 / p50,
+        "answer_ms": answer_ms,
+        "map_ms": map_ms,
+        "map_to_answer": map_ms / answer_ms,
         "first_answer_s": first_answer_s,
         "page_kb": f"{page_kb:.1f}",
         "peak_rss_mb": peak_rss_mb,
@@ -81,6 +87,18 @@ def warm_up(server: ServerProcess, images: list[bytes]) -> None:
     """Send each image once, untimed."""
     for image in images:
         server.predict(image)
+
+
+def times_alone(server: ServerProcess, images: list[bytes]) -> tuple[float, float]:
+    """Median milliseconds of a prediction and of a map, in turns, one request at a time; nan: the file has no maps."""
+    seconds: dict[str, list[float]] = {"/predict": [], "/map": []}
+    for number in range(ALONE):
+        for address, taken in seconds.items():
+            began = time.perf_counter()
+            status, _ = server.predict(images[number % len(images)], address)
+            taken.append(time.perf_counter() - began if status == 200 else np.nan)
+    answer_s, map_s = (float(np.median(taken)) for taken in seconds.values())
+    return 1000 * answer_s, 1000 * map_s
 
 
 def page_bytes(server: ServerProcess) -> int:

@@ -48,15 +48,14 @@ def measured_lines(folder: Path, base: Path, sentences: Mapping[str, Callable[[S
 
 
 def _origin(entry: Mapping[str, Any]) -> str:
-    """The machine, code and model of a table; "" if they were not recorded."""
+    """The machine and code of a table, and its model if there is one; "" if they were not recorded."""
     if not entry:
         return ""
     machine, model = entry["machine"], entry["model"]
     digest = f" (`{model['digest']}`)" if model["digest"] else ""
-    return (
-        f" Measured on {machine['processor']} with {plural(machine['cores'], 'core')}, at commit "
-        f"`{entry['commit'] or 'unknown'}`. Model: {model['name']}{digest}."
-    )
+    measured = f"{machine['processor']} with {plural(machine['cores'], 'core')}"
+    named = f" Model: {model['name']}{digest}." if model["name"] else ""
+    return f" Measured on {measured}, at commit `{entry['commit'] or 'unknown'}`.{named}"
 
 
 def _preprocessing(rows: Sequence[Row]) -> str:

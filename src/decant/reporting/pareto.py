@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -56,7 +55,7 @@ def pareto(
     plain_axes(ax, grid="both")
     texts = [f"{plain_text(model)}\n{size:.3g} MB" for model, size in zip(models, size_mb, strict=True)]
     with any_script():
-        _place_labels(figure, ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
+        place_labels(ax, texts, latency_ms, accuracy, np.sqrt(areas) / 2)
     save(figure, path, title)
 
 
@@ -75,14 +74,16 @@ def pareto_front(accuracy: Sequence[float], latency_ms: Sequence[float]) -> list
     return front
 
 
-def _place_labels(
-    figure: Figure,
+def place_labels(
     ax: Axes,
     texts: Sequence[str],
     x: Sequence[float],
     y: Sequence[float],
     radii_pt: npt.NDArray[np.float64],
 ) -> None:
+    """Write each text beside its disc, where it covers the least; the last step of a figure. radii_pt: of the discs."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()  # this computes the final layout
     pixel = figure.dpi / 72
     halo = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable on the line of undominated models

@@ -162,8 +162,7 @@ def best_teacher(results: ResultsFiles, split: str, among: Sequence[str] | None 
     If val was not scored, the teacher that is best on `split` itself, which favours the teacher. among: these teachers
     alone; None: all.
     """
-    teachers = [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
-    teachers = [row for row in teachers if among is None or row["model"] in among]
+    teachers = [row for row in plain_teachers(results) if among is None or row["model"] in among]
     metric = results.study.get("metric", "accuracy")
     chosen_on = [row for row in teachers if row["split"] == "val"] or [r for r in teachers if r["split"] == split]
     for row in sorted(chosen_on, key=lambda row: -number(row.get(metric))):
@@ -171,6 +170,11 @@ def best_teacher(results: ResultsFiles, split: str, among: Sequence[str] | None 
         if rows:
             return rows[0]
     return None
+
+
+def plain_teachers(results: ResultsFiles) -> list[Row]:
+    """The rows of teachers without test-time augmentation, on any split."""
+    return [row for row in results.precision if row["kind"] == "teacher" and not row["model"].endswith("_tta")]
 
 
 def most_accurate_teacher(results: ResultsFiles, split: str) -> Row | None:

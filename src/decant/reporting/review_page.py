@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from decant.reporting.html_document import html_document
-from decant.reporting.pareto import pareto_front
+from decant.reporting.pareto import pareto_front, place_labels
 from decant.reporting.plots import BLUE, CYCLE, GREY, MARKERS, any_script, new_figure, plain_axes, plain_text
 from decant.reporting.review import Curve, Section, Table
 
@@ -77,11 +78,10 @@ def points_svg(points: dict[str, tuple[float, float]]) -> str:
 
     def draw(ax: Axes) -> None:
         pairs = list(points.values())
-        front = pareto_front([y for _, y in pairs], [x for x, _ in pairs])
+        times, accuracies = [x for x, _ in pairs], [y for _, y in pairs]
+        front = pareto_front(accuracies, times)
         ax.plot([pairs[i][0] for i in front], [pairs[i][1] for i in front], ":", color=GREY)
-        for name, (x, y) in points.items():
-            ax.plot(x, y, "o", color=BLUE)
-            ax.annotate(plain_text(name), (x, y), textcoords="offset points", xytext=(6, 5), fontsize=8)
+        ax.plot(times, accuracies, "o", color=BLUE)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -89,6 +89,7 @@ def points_svg(points: dict[str, tuple[float, float]]) -> str:
         ax.margins(x=0.18, y=0.12)
         ax.set_xlabel("p50, ms per image (logarithmic; further left is better)")
         ax.set_ylabel("accuracy")
+        place_labels(ax, [plain_text(name) for name in points], times, accuracies, np.full(len(pairs), 3.0))
 
     return svg(draw, "Accuracy against time")
 
@@ -97,9 +98,9 @@ def svg(draw: Callable[[Axes], None], title: str) -> str:
     """A figure as SVG within HTML; the same values give the same text."""
     figure, file = new_figure(3.4), io.StringIO()
     ax = figure.subplots()
-    draw(ax)
     plain_axes(ax, grid="both")
     with any_script(), matplotlib.rc_context({"svg.hashsalt": title}):
+        draw(ax)
         figure.savefig(file, format="svg", metadata={"Date": None})
     image = file.getvalue()
     return f'<figure role="img" aria-label="{escape(title, quote=True)}">{image[image.index("<svg") :]}</figure>'

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from markdown_it.token import Token
+from PIL import Image, ImageStat
 from pptx import Presentation
 from pptx.dml.color import RGBColor
 from pptx.enum.text import PP_ALIGN
@@ -21,7 +22,7 @@ from decant.reporting.chapters.future_work import confusions, future_work
 from decant.reporting.chapters.preprocessing import preprocessing
 from decant.reporting.markdown_tokens import is_picture_table, plain_text, table_rows, tokens_of
 from decant.reporting.picture_sheets import sheet_tiles
-from decant.reporting.pictures import ACTIVATION, CAPTIONS, SAMPLES, WORST
+from decant.reporting.pictures import CAPTIONS, SAMPLES, WORST
 from decant.reporting.results_files import (
     ResultsFiles,
     confusion_rows,
@@ -40,7 +41,7 @@ from decant.reporting.slide_charts import (
 )
 from decant.reporting.slide_tables import add_table, words_fit
 from decant.reporting.slide_text import SPACE, fitting, height_of, width_of
-from decant.reporting.slide_tiles import add_tiles
+from decant.reporting.slide_tiles import Tiles, add_tiles
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 TOP, BOTTOM = 1.35, 7.0  # of what stands below a title, inches
@@ -50,6 +51,7 @@ TITLES = (32, 28, 24)  # points, the largest that keeps a title on one line
 BOLD = 1.12  # width of bold type, relative to the measured one
 INSIDE = 0.2  # margins of a text box, left and right together, inches
 LONGEST_LEAD = 1.5  # inches
+BESIDE = 5.2  # width of images beside a chart, inches
 MOST_CLASSES_IN_A_MATRIX = MOST_CONFUSIONS = 12
 NETWORK = ("network", "architecture", "start", "px", "10⁶ weights", "MB")  # columns of the report's tables
 TRIED = ("tried", "compared with", "result (95 % interval)", "verdict")
@@ -73,9 +75,8 @@ def write_slides(results_folder: Path, out: Path) -> None:
     base = results.folder
     _title(deck, results, content_of(abstract(results, base)).lead)
     data = content_of(data_analysis(results, base))
-    _chart(deck, _data_title(results), data.lead, class_counts(results), add_class_chart)
+    _data(deck, results, data.lead)
     _tabled(deck, "Cleaning", data.tables, "observed", ("observed", "done", "images"))
-    _picture(deck, CAPTIONS[SAMPLES], base / SAMPLES)
     _tabled(deck, "Preprocessing", content_of(preprocessing(results, base)).tables, "step", ("step", "setting"))
     networks = content_of(architecture(results, base))
     _tabled(deck, "Architecture", networks.tables, "network", NETWORK, networks.lead)
@@ -87,7 +88,6 @@ def write_slides(results_folder: Path, out: Path) -> None:
     _confusion(deck, results)
     _chart(deck, "Accuracy against time", "", speed_points(results), add_speed_chart)
     _picture(deck, CAPTIONS[WORST], base / WORST)
-    _picture(deck, CAPTIONS[ACTIVATION], base / ACTIVATION)
     _listed(deck, "Key findings", found.items)
     _listed(deck, "Future work", content_of(future_work(results, base)).items)
     deck.save(str(out))
@@ -178,6 +178,34 @@ def _chart(deck: Any, title: str, lead: str, data: Mapping[str, Any], add: Calla
     below = _lead(slide, lead)
     if data:
         add(slide, data, MARGIN, below, ACROSS, BOTTOM - below)
+
+
+def _data(deck: Any, results: ResultsFiles, lead: str) -> None:
+    """The images per class, beside one of each class where the study's images may be shown."""
+    counts, file = class_counts(results), results.folder / SAMPLES
+    tiles = one_per_caption(sheet_tiles(file)) if file.is_file() else []
+    if not counts or not tiles:
+        _chart(deck, _data_title(results), lead, counts, add_class_chart)
+        _picture(deck, CAPTIONS[SAMPLES], file)
+        return
+    slide = _slide(deck, _data_title(results))
+    below = _lead(slide, lead)
+    add_class_chart(slide, counts, MARGIN, below, ACROSS - BESIDE, BOTTOM - below)
+    add_tiles(slide, tiles, MARGIN + ACROSS - BESIDE, below, BESIDE, BOTTOM - below)
+
+
+def one_per_caption(tiles: Tiles) -> Tiles:
+    """Of a sheet of samples one image per class: the one with the most contrast, as others may be too dark to see."""
+    chosen: dict[tuple[str, ...], tuple[Image.Image, Sequence[str]]] = {}
+    for image, caption in tiles:
+        present = chosen.get(tuple(caption))
+        if present is None or contrast(image) > contrast(present[0]):
+            chosen[tuple(caption)] = image, caption
+    return list(chosen.values())
+
+
+def contrast(image: Image.Image) -> float:
+    return float(ImageStat.Stat(image.convert("L")).stddev[0])
 
 
 def _tabled(deck: Any, title: str, tables: Sequence[Rows], first: str, columns: Sequence[str], lead: str = "") -> None:

@@ -22,7 +22,8 @@ from decant.serving.uploads import Limits
 
 THREADS_PER_WORKER = 8  # most of them wait for a prediction, which they need in order to be computed in batches
 QUICK_THREADS = 2  # for requests without a prediction
-CONNECTIONS = 500
+CONNECTIONS = 500  # above it, those that wait for their client are closed
+SPARE = 20  # further connections that are accepted meanwhile
 LINGERING = threading.Semaphore(32)  # refused connections that are still read
 LINGER_S = 3.0
 IN_MEMORY_BYTES = 32_000  # of a request's body, on each connection; a longer one goes to a temporary file
@@ -101,6 +102,20 @@ class TimedChannel(HTTPChannel):
         if late and not self.requests:
             self.refuse(RequestTimeout(f"the request was not received within {limit_s:g} s"))
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the request that is being received began; without one, since anything was sent or received."""
+        if self.request is None:
+            return time.time() - float(self.last_activity)
+        return time.monotonic() - float(self.request.begun)
+
+    def give_way(self) -> None:
+        """Close the connection of a client that has sent no whole request; one that has begun it gets the reason."""
+        if self.request is None:
+            self.will_close = True
+        else:
+            self.refuse(NoRoom("too many connections are open; try again later"))
+
     def refuse(self, error: BadRequest) -> None:
         """Answer the request that is being received with the error, and close the connection."""
         with self.requests_lock:
@@ -130,6 +145,7 @@ class TimedServer(TcpWSGIServer):
     """
 
     channel_class = TimedChannel
+    connections = CONNECTIONS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.quick = ThreadedTaskDispatcher()
@@ -140,6 +156,20 @@ class TimedServer(TcpWSGIServer):
         """Give the connection's first request to a thread."""
         line = self.task_dispatcher if channel.requests[0].predicts else self.quick
         line.add_task(channel)
+
+    def readable(self) -> bool:
+        if len(self.active_channels) >= self.connections:
+            self.make_room()
+        return bool(super().readable())
+
+    def make_room(self) -> None:
+        """Close the connection that has waited longest for its client: others, such as health checks, get its place."""
+        channels = list(self.active_channels.values())
+        if any(channel.will_close or any(request.error for request in channel.requests) for channel in channels):
+            return  # one is being closed
+        waiting = [channel for channel in channels if not channel.requests and not channel.total_outbufs_len]
+        if waiting:
+            max(waiting, key=lambda channel: channel.silent_s).give_way()
 
     def maintenance(self, now: float) -> None:
         for channel in list(self.active_channels.values()):
@@ -157,7 +187,7 @@ def server_of(app: Callable[..., Any], host: str, port: int, workers: int, limit
     adjustments = Adjustments(
         sockets=[listening],
         threads=THREADS_PER_WORKER * workers,
-        connection_limit=CONNECTIONS,
+        connection_limit=CONNECTIONS + SPARE,
         cleanup_interval=1,
         channel_timeout=limits.seconds,
         # A body that is a little too long is read, so that the app can say why it is refused; longer ones are cut off.

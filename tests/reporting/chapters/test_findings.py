@@ -75,6 +75,11 @@ def test_the_table_has_every_metric_that_is_asked_for(study: Path) -> None:
     )
 
 
+def test_the_table_has_every_teacher_once_then_the_ensemble_and_the_student(study: Path) -> None:
+    models = re.findall(r"^\| (\w+) \|", section_of(study), flags=re.MULTILINE)
+    assert models[:6] == ["model", "lite0", "lite2", "ensemble", "student_alone", "student_onnx"]
+
+
 def test_a_comparison_turned_round_has_the_opposite_difference_and_interval() -> None:
     row = {
         "model": "a", "other": "b", "only_model_right": "3", "only_other_right": "7", "accuracy_difference": "-0.02",

@@ -18,6 +18,7 @@ from decant.reporting.results_files import (
     most_accurate_teacher,
     of_kind,
     owner,
+    plain_teachers,
     reported_latency,
     student_row,
     transductive_text,
@@ -78,8 +79,9 @@ def _answer(results: ResultsFiles, split: str) -> str:
 
 
 def scores_table(results: ResultsFiles, split: str) -> str:
-    """The models of the headline and the int8 file, if it is offered, with every metric that the task asks for."""
-    rows = headline_rows(results, split)
+    """The teachers, the other models of the headline and the int8 file, if it is offered, with every metric."""
+    rows = [row for row in plain_teachers(results) if row["split"] == split]
+    rows += [row for row in headline_rows(results, split) if row not in rows]
     distilled, int8 = (of_kind(results, kind, split) for kind in ("student", "student_onnx_int8"))
     rows += [distilled] if distilled and owner(results) == "twin" else []
     rows += [int8] if int8 and int8_is_offered(results) and int8 not in rows else []

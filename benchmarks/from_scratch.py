@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options.add_argument("--seeds", type=at_least_one, default=5, help="seeds of each budget (default: 5)")
     options.add_argument("--recipe", default="fast_cnn", help="recipe in research/recipes (default: fast_cnn)")
-    options.add_argument("--out", type=Path, help="folder of from_scratch.csv (default: results/training)")
+    options.add_argument("--out", type=Path, help="folder of from_scratch.csv (default: results/cifar10/benchmarks)")
     given = options.parse_args(arguments)
-    out = (given.out or given.results / "training").expanduser().resolve()
+    out = (given.out or given.results / "cifar10" / "benchmarks").expanduser().resolve()
     runs = {
         (budget, seed): f"{given.recipe}_{budget:g}_{seed}".replace(".", "-")
         for budget in given.minutes

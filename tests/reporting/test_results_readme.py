@@ -74,7 +74,7 @@ TABLES = {
     "training/soft_labels.csv": SPEED_COLUMNS,
     "training/soft_label_memory.csv": MEMORY_COLUMNS,
     "training/effects.csv": EFFECT_COLUMNS,
-    "training/from_scratch.csv": FROM_SCRATCH_COLUMNS,
+    "cifar10/benchmarks/from_scratch.csv": FROM_SCRATCH_COLUMNS,
     "export/formats.csv": FORMAT_COLUMNS,
     "export/format_profile.csv": PROFILE_COLUMNS,
     "training/throughput.csv": training_speed.THROUGHPUT_COLUMNS,

@@ -23,19 +23,19 @@ def ablation(change: str, seed: int, accuracy: float, nll: float) -> dict[str, o
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "results" / "training"
-    write_results_table([SPEED], folder / "throughput.csv")
+    folder = tmp_path / "results"
+    write_results_table([SPEED], folder / "training" / "throughput.csv")
     rows = [
         ablation("none", 0, 0.80, 0.6), ablation("none", 1, 0.82, 0.6),
         ablation("longer", 0, 0.83, 0.5), ablation("longer", 1, 0.84, 0.5), ablation("larger", 0, 0.79, 0.7),
     ]  # fmt: skip
-    write_results_table(rows, folder / "ablations.csv", ABLATION_COLUMNS)
-    write_results_table(effect_rows(rows, "none"), folder / "effects.csv")
+    write_results_table(rows, folder / "training" / "ablations.csv", ABLATION_COLUMNS)
+    write_results_table(effect_rows(rows, "none"), folder / "training" / "effects.csv")
     return folder
 
 
 def test_speed_is_shown_with_its_ratios(folder: Path) -> None:
-    text = training_section(folder, folder.parent.parent)
+    text = training_section(folder, folder.parent)
     assert "| tf_efficientnet_lite0 | 128 | frozen | 35.0 | 27.3 | 1.24 (0.99–1.41) | 0.96 (0.80–1.02) |" in text
     assert "on 2 CPU threads" in text and "(results/training/throughput.csv)" in text
 
@@ -55,7 +55,7 @@ def test_a_network_from_random_weights_has_a_row_per_budget_with_its_mean_over_t
         dict(zip(FROM_SCRATCH_COLUMNS, ("cifar", "cnn", *row), strict=True))
         for row in (("20", 0, 19.0, 16, 0.91), ("5", 0, 4.9, 4, 0.84), ("5", 1, 4.8, 4, 0.86))
     ]
-    write_results_table(rows, folder / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
+    write_results_table(rows, folder / "cifar10" / "benchmarks" / "from_scratch.csv", FROM_SCRATCH_COLUMNS)
     lines = training_section(folder, folder).splitlines()
     first = next(index for index, line in enumerate(lines) if line.startswith("| cifar | cnn |"))
     # Student's t with one degree of freedom: 12.706 x 0.0141 / sqrt(2) = 0.127
@@ -68,7 +68,7 @@ def test_without_tables_there_is_no_section(tmp_path: Path) -> None:
 
 
 def test_the_root_report_has_the_section(folder: Path) -> None:
-    assert "## Training" in root_report_text(folder.parent, folder.parent.parent)
+    assert "## Training" in root_report_text(folder, folder.parent)
 
 
 @pytest.mark.parametrize(

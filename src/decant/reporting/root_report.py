@@ -59,7 +59,7 @@ def root_report_text(results: Path, base: Path) -> str:
             f"{TABLE_NOTE} All columns are explained in [{link(results / 'README.md', base)}]"
             f"({link(results / 'README.md', base)}).",
             studies_table(results, base),
-            training_section(results / "training", base),
+            training_section(results, base),
             exported_file_section(results / "export", base),
             serving_section(results / "serving", base),
         )

@@ -21,22 +21,23 @@ SPEED_HEADER = [
 ]
 FROM_SCRATCH_HEADER = ["study", "network", "minutes", "seeds", "epochs", "test accuracy (95 %)"]
 EFFECT_HEADER = ["study", "change", "seeds", "val accuracy", "difference", "val NLL", "difference"]
-
-
 FROM_SCRATCH_TEXT = (
     "Networks from random weights, trained within a budget of minutes on this machine: means over seeds, with 95 % "
     "intervals by Student's t"
 )
 
 
-def training_section(folder: Path, base: Path) -> str:
+def training_section(results: Path, base: Path) -> str:
     """Speed beside timm's own loop, networks from random weights, and what changes of settings did; "" without tables.
 
-    Links are relative to the folder `base`.
+    results: the folder of all results. Links are relative to the folder `base`.
     """
-    names = ("throughput.csv", "from_scratch.csv", "effects.csv")
-    speeds, trainings, effects = (read_results_table(folder / name) for name in names)
-    paths = {path.name: link(path, base) for path in sorted(folder.glob("*.csv"))}
+    files = [*results.glob("training/*.csv"), *results.glob("*/benchmarks/from_scratch.csv")]
+    tables = {path.name: read_results_table(path) for path in files}
+    speeds, trainings, effects = (
+        tables.get(name, []) for name in ("throughput.csv", "from_scratch.csv", "effects.csv")
+    )
+    paths = {path.name: link(path, base) for path in files}
     linked = {name: f"[{path}]({path})" for name, path in paths.items()}
     return section(
         "Training",

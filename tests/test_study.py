@@ -293,6 +293,12 @@ def test_a_value_out_of_its_range_names_its_key(project, override):
     assert override.partition("=")[0] in project.error("base", override)
 
 
+def test_a_key_with_several_types_is_named_once_without_the_names_of_types(project):
+    message = project.error("base", "student.hard_weight=2")
+    assert message.startswith("study base: student.hard_weight: Input should be less than or equal to 1 or ")
+    assert message.count("student.") == 1 and message.endswith("(got 2)")
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

@@ -1,5 +1,6 @@
 """Read a study: its file and recipes become the typed model, and every problem in it one message."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ RENAMED = {  # keys of older study files
     "freeze_epochs": "unfreeze_epochs, a list,",
     "ema_decay": "ema_share, a share of all steps,",
 }
+TYPE = re.compile(r"constrained-\w+|\w+\[.*\]")  # pydantic's name of a type, in a location
 
 
 def load_study(name_or_path: str, overrides: list[str] | None = None, root: Path = ROOT) -> Study:
@@ -39,10 +41,10 @@ def explained(where: str, section: tuple[str, ...] = ()) -> Iterator[None]:
 
 def explain(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> str:
     """All problems in one message; an unknown key comes with the nearest known one."""
-    lines = []
-    for problem in error.errors():
+    lines: list[str] = []
+    for key, problems in by_key(error, section).items():
+        problem = problems[0]
         location = (*section, *problem["loc"])
-        key = ".".join(str(part) for part in location)
         if problem["type"] == "extra_forbidden":
             last = str(problem["loc"][-1])
             hint = f"it is called {RENAMED[last]} now" if last in RENAMED else nearest(last, known_keys(location[:-1]))
@@ -50,8 +52,18 @@ def explain(error: ValidationError, where: str, section: tuple[str, ...] = ()) -
         elif problem["type"] == "missing":
             lines.append(f"{key} is missing")
         else:
-            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+            reasons = " or ".join(each["msg"] for each in problems)
+            lines.append(f"{key}: {reasons} (got {problem['input']!r})")
     return f"study {where}: " + "; ".join(lines)
+
+
+def by_key(error: ValidationError, section: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The problems of each key. A key that accepts several types has one for each, whose location ends with the type."""
+    problems: dict[str, list[Any]] = {}
+    for problem in error.errors():
+        parts = (str(part) for part in (*section, *problem["loc"]))
+        problems.setdefault(".".join(part for part in parts if not TYPE.fullmatch(part)), []).append(problem)
+    return problems
 
 
 def known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -58,7 +58,7 @@ def explain(error: ValidationError, where: str, section: tuple[str, ...] = ()) -
 
 
 def by_key(error: ValidationError, section: tuple[str, ...]) -> dict[str, list[Any]]:
-    """The problems of each key. A key that accepts several types has one for each, whose location ends with the type."""
+    """The problems of each key. If a key accepts several types, each has one, and its location ends with the type."""
     problems: dict[str, list[Any]] = {}
     for problem in error.errors():
         parts = (str(part) for part in (*section, *problem["loc"]))

@@ -161,6 +161,7 @@ class Data(Choice, ImageSource):
         None, description="side of the pixel cache, or [height, width]; default: from training sizes"
     )
     may_be_shared: bool = Field(False, description="whether images of this data may leave this machine")
+    attribution: str = Field("", description="where the images are from, with their licence; the report names it")
 
     @model_validator(mode="after")
     def _labels_of_one_source(self) -> "Data":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from decant.evaluation.markdown import figure_row, link, section
+from decant.evaluation.markdown import figure_row, link, plain, section
 from decant.reporting.results_files import ResultsFiles
 
 FOLDER = "pictures"
@@ -23,7 +23,13 @@ CAPTIONS = {
 def pictures_section(results: ResultsFiles, base: Path) -> str:
     """All pictures of the study's images, one below the other; "" where there are none."""
     rows = [figure_row(base, {caption: results.folder / file}) for file, caption in CAPTIONS.items()]
-    return section("Pictures", *rows)
+    return section("Pictures", *rows, attribution_sentence(results)) if any(rows) else ""
+
+
+def attribution_sentence(results: ResultsFiles) -> str:
+    """Whose images they are, as their licence may ask; "" if the study does not say it."""
+    attribution = str(results.study.get("data", {}).get("attribution", ""))
+    return f"Source of the images: {plain(attribution)}." if attribution else ""
 
 
 def pictures_sentence(results: ResultsFiles, base: Path) -> str:

@@ -12,7 +12,7 @@ from decant.tracking import progress
 # 6: test without a label is to predict, val is set aside; Parquet files and split files in one split; 5: splits below
 # classes, a table per split; 4: reasons for decoder warnings, more kinds of tables
 VERSION = 6
-NOT_READ = ("cache_px", "may_be_shared", "download", "labelled_share")
+NOT_READ = ("cache_px", "may_be_shared", "attribution", "download", "labelled_share")
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

@@ -48,3 +48,12 @@ def text_with(study: Path, noise: dict[str, dict[str, Any]]) -> str:
     counts = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({**counts, "label_noise": noise}), encoding="utf-8")
     return report_text(study, study)
+
+
+def test_the_source_of_the_images_is_named_if_the_study_names_it(study: Path) -> None:
+    assert "Source of the images" not in report_text(study, study)
+    file = study / "study.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    described["data"]["attribution"] = "Photos of X, CC BY 4.0"
+    file.write_text(json.dumps(described), encoding="utf-8")
+    assert "Source of the images: Photos of X, CC BY 4.0." in report_text(study, study)

@@ -8,7 +8,7 @@ from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
 from decant.evaluation.tables import joined, plural, short, thousands
 from decant.reporting.figures import CLASSES_PNG
-from decant.reporting.pictures import CAPTIONS, SAMPLES, VIEWS, pictures_sentence
+from decant.reporting.pictures import CAPTIONS, SAMPLES, VIEWS, attribution_sentence, pictures_sentence
 from decant.reporting.reasons import reasons
 from decant.reporting.results_files import ResultsFiles, images_text, splits_in_order
 from decant.reporting.sections import absent_classes
@@ -81,7 +81,8 @@ def _observed(results: ResultsFiles) -> list[str]:
                 f"In train the largest class, {plain(largest)}, has {plural(counts[largest], 'image')}, the smallest, "
                 f"{plain(smallest)}, {thousands(counts[smallest])}."
             )
-    return sentences + absent_classes(results.class_counts, classes)
+    sentences += [*absent_classes(results.class_counts, classes), attribution_sentence(results)]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _cleaned(results: ResultsFiles) -> list[str]:

@@ -49,6 +49,8 @@ def study_mistakes(experiment: Experiment, manifest: Manifest, student: Path, en
         f"The exported model is wrong on {thousands(len(all_mistakes))} of {plural(len(rows), 'test image')}. "
         "Each card shows the label and both answers with their probabilities."
     )
+    if attribution := experiment.study.data.attribution:
+        summary += f" Source of the images: {attribution}."
     pairs = [
         Confusion(
             manifest.classes[pair[0].label], manifest.classes[pair[0].predicted], len(pair), cards(pair[:PER_CONFUSION])

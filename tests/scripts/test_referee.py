@@ -96,7 +96,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Referee]:
     monkeypatch.setattr(referee, "require_same_inputs", lambda *given: None)
     monkeypatch.setattr(Referee, "row", lambda self, name, seed: {"arm": name, "seed": seed})
     both = {name: arm for name, arm in arms_of(study, 0).items() if name in (STUDENT, ALONE)}
-    return lambda seeds: Referee(lambda words: SimpleNamespace(study=study), both, "full", 1, seeds)  # type: ignore
+    return lambda seeds: Referee(lambda words: SimpleNamespace(study=study), both, "full", 1, seeds)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ SPEED_HEADER = [
 FROM_SCRATCH_HEADER = ["study", "network", "minutes", "seeds", "epochs", "test accuracy (95 %)"]
 EFFECT_HEADER = ["study", "change", "seeds", "val accuracy", "difference", "val NLL", "difference"]
 FROM_SCRATCH_TEXT = (
-    "Networks from random weights, trained within a budget of minutes on this machine: means over seeds, with 95 % "
-    "intervals by Student's t"
+    "Networks from random weights, trained within a budget of minutes: means over seeds, with 95 % intervals by "
+    "Student's t"
 )
 
 

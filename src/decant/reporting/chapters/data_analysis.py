@@ -61,7 +61,7 @@ def data_analysis(results: ResultsFiles, base: Path) -> str:
 
 
 def _observed(results: ResultsFiles) -> list[str]:
-    """How many images and classes there are, how uneven the classes are, and which splits lack some."""
+    """How many images and classes there are, how uneven the classes are, which splits lack some, and the source."""
     if not results.class_counts:
         return []
     source = SOURCES.get(str(results.study.get("data", {}).get("source")))

@@ -69,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = measured_file(given.model) if given.model else RANDOM_STUDENT
     record_measurement(given.out, ["load.csv", "hostile.csv"], measured)
     print("{requests} requests, {errors} errors, {to_bare:.2f} of the bare loop's rate, "
-          "p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms; "
-          "a map takes {map_to_answer:.2f} times as long as a prediction".format(**load))  # fmt: skip
+          "p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms".format(**load))  # fmt: skip
+    print("no activation maps for this file" if np.isnan(load["map_to_answer"])
+          else "a map takes {map_to_answer:.2f} times as long as a prediction".format(**load))  # fmt: skip
     print("{requests} hostile requests: {refused} refused, {answered} answered, {failed} failed, "
           "{peak_rss_mb:.0f} MB".format(**hostile[-1]))  # fmt: skip
     print(f"tables: {given.out}")

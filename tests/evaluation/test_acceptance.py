@@ -13,6 +13,7 @@ from decant.evaluation.acceptance import (
     accept_row,
     choose_thresholds,
     exact_interval,
+    images_alike,
     lower_bounds,
 )
 
@@ -117,6 +118,33 @@ def test_a_shown_precision_is_missed_in_few_draws_of_val_and_the_point_estimate_
         missed["point"] += right[top >= smallest].mean() < 0.95
     assert missed["bound"] <= 200 * 0.08  # 5 %, and room for 200 draws
     assert missed["point"] >= 200 * 0.35
+
+
+def test_images_that_are_alike_count_as_one() -> None:
+    """59 right predictions of different images show a precision of 95 %; of pairs of near duplicates, 118 do."""
+    top, pairs = np.linspace(0.6, 0.99, 118), np.arange(118) // 2
+    labelled = predictions(top, np.ones(118, bool))
+    assert images_alike(pairs) == 2 and images_alike(None) == images_alike(np.arange(9)) == 1
+    assert images_alike(np.array(["a", "a", "a", "b"])) == 2.5
+    chosen = choose_thresholds(*labelled, 0.95, pairs)
+    assert chosen.shown and chosen.precision_low == lower_bounds(59, 59)
+    assert not choose_thresholds(*(values[:116] for values in labelled), 0.95, pairs[:116]).shown
+    row = accept_row("m", "student_onnx", "test", *labelled, chosen, pairs)
+    assert (row["precision_low"], row["precision_high"]) == exact_interval(59, 59) and row["accepted"] == 118
+
+
+def test_a_shown_precision_of_groups_is_missed_in_few_draws_of_val() -> None:
+    future, future_sums, targets = drawn(50_000, seed=0)
+    top, right = np.exp(future.max(axis=1)), future.argmax(axis=1) == targets
+    missed = {"groups": 0, "images": 0}
+    for seed in range(200):
+        val, groups = [np.repeat(values, 4, axis=0) for values in drawn(150, seed=seed + 1)], np.arange(600) // 4
+        for counted, of in (("groups", groups), ("images", None)):
+            chosen = choose_thresholds(*val, 0.95, of)
+            accepted = (top >= chosen.threshold) & (future_sums >= chosen.log_sum_threshold)
+            missed[counted] += chosen.shown and right[accepted].mean() < 0.95
+    assert missed["groups"] <= 200 * 0.08
+    assert missed["images"] >= 200 * 0.15
 
 
 def test_a_row_counts_the_accepted_predictions_of_a_split() -> None:

@@ -61,6 +61,11 @@ def test_the_input_grows_over_sixty_percent_of_the_epochs() -> None:
     assert [size_at(settings, epoch) for epoch in range(10)] == [64, 80, 80, 96, 112, 112, 128, 128, 128, 128]
 
 
+def test_small_inputs_grow_in_small_steps() -> None:
+    settings = Training(input_px=32, grow_from=0.75, epochs=10)
+    assert [size_at(settings, epoch) for epoch in range(10)] == [24, 24, 28, 28, 28, 32, 32, 32, 32, 32]
+
+
 def test_the_mean_area_is_that_of_all_epochs() -> None:
     settings = Training(input_px=128, grow_from=0.5, epochs=10)
     sides = [64, 80, 80, 96, 112, 112, 128, 128, 128, 128]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
+from decant.evaluation.intervals import Groups
 from decant.evaluation.tables import probability
 
 CONFIDENCE = 0.95  # of the lower bound that a precision must reach on val to count as shown
@@ -39,7 +40,8 @@ class Acceptance:
     threshold: the smallest top probability that is accepted; ACCEPTS_NONE if no prediction is. log_sum_threshold: the
     smallest accepted log sum. accept_precision: the precision that accepted predictions are to reach. shown:
     True if on val the lower bound `precision_low` (one-sided, CONFIDENCE) reaches it. n, accepted, correct: images of
-    val. precision, precision_low: of the accepted predictions; None without any.
+    val. precision, precision_low: of the accepted predictions; None without any. The bound counts groups of images that
+    depend on one another, not images.
     """
 
     threshold: float
@@ -59,7 +61,11 @@ class Acceptance:
 
 
 def choose_thresholds(
-    log_probabilities: Floats, log_sums: Floats, targets: Integers, accept_precision: float
+    log_probabilities: Floats,
+    log_sums: Floats,
+    targets: Integers,
+    accept_precision: float,
+    groups: Groups | None = None,
 ) -> Acceptance:
     """The smallest thresholds at which val shows that accepted predictions have the precision `accept_precision`.
 
@@ -75,13 +81,16 @@ def choose_thresholds(
     Args:
         log_probabilities: of val, [n, K], n ≥ 1. log_sums: [n]. targets: [n] class indices.
         accept_precision: in (0, 1].
+        groups: [n], equal for images that depend on one another; None: no image depends on another.
     """
+    alike = images_alike(groups)
     top = _rounded_down(top_probabilities(log_probabilities), DIGITS)
     right = log_probabilities.argmax(axis=1) == targets
     thresholds, log_sum_thresholds, accepted, correct = map(
         np.array, zip(*_candidates(top, _rounded_down(log_sums, LOG_SUM_DIGITS), right), strict=True)
     )
-    shown = lower_bounds(correct, accepted) >= accept_precision
+    bounds = lower_bounds(correct / alike, accepted / alike)
+    shown = bounds >= accept_precision
     reached = np.flatnonzero(shown if shown.any() else correct >= accept_precision * accepted)
     if not len(reached):
         return Acceptance(ACCEPTS_NONE, 0.0, accept_precision, False, len(top), 0, 0, 0.0, None, None)
@@ -96,7 +105,7 @@ def choose_thresholds(
         correct=int(correct[best]),
         share_accepted=float(accepted[best] / len(top)),
         precision=float(correct[best] / accepted[best]),
-        precision_low=float(lower_bounds(correct[best], accepted[best])),
+        precision_low=float(bounds[best]),
     )
 
 
@@ -130,16 +139,18 @@ def accept_row(
     log_sums: Floats,
     targets: Integers,
     acceptance: Acceptance,
+    groups: Groups | None = None,
 ) -> dict[str, object]:
-    """Number and precision of a split's accepted predictions; keys are ACCEPT_COLUMNS.
+    """Number and precision of a split's accepted predictions; keys are ACCEPT_COLUMNS. groups: as in choose_thresholds.
 
     The interval is Clopper & Pearson's (1934), two-sided, 95 %; it and the precision are None if none is accepted.
     """
+    alike = images_alike(groups)
     accepted = top_probabilities(log_probabilities) >= acceptance.threshold
     accepted &= log_sums >= acceptance.log_sum_threshold
     correct = int((log_probabilities.argmax(axis=1) == targets)[accepted].sum())
     count = int(accepted.sum())
-    low, high = exact_interval(correct, count) if count else (None, None)
+    low, high = exact_interval(correct / alike, count / alike) if count else (None, None)
     return {
         "model": model,
         "kind": kind,
@@ -163,16 +174,33 @@ def top_probabilities(log_probabilities: Floats) -> npt.NDArray[np.float64]:
     return np.exp(np.asarray(log_probabilities, dtype=np.float64).max(axis=1))
 
 
+def images_alike(groups: Groups | None) -> float:
+    """How many images count as one in an interval: the mean, over images, of the size of the image's group; ≥ 1.
+
+    It is the design effect of clusters whose images are right or wrong together (Kish 1965). Counts that are divided by
+    it give an exact interval for clusters (Korn & Graubard 1998), which is wider than needed if images of a group
+    differ.
+    """
+    if groups is None:
+        return 1.0
+    sizes = np.unique(groups, return_counts=True)[1]
+    return float((sizes**2).sum() / sizes.sum())
+
+
 def lower_bounds(
     correct: npt.ArrayLike, accepted: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.float64]:
-    """One-sided lower bounds of binomial shares (Clopper & Pearson 1934) of the counts' shape; 0 if none is correct."""
+    """One-sided lower bounds of binomial shares (Clopper & Pearson 1934) of the counts' shape; 0 if none is correct.
+
+    Counts of clustered images are not whole numbers (`images_alike`).
+    """
     correct, accepted = np.asarray(correct, dtype=np.float64), np.asarray(accepted, dtype=np.float64)
-    return np.where(correct > 0, beta.ppf(1 - confidence, np.maximum(correct, 1), accepted - correct + 1), 0.0)
+    some = np.where(correct > 0, correct, 1.0)
+    return np.where(correct > 0, beta.ppf(1 - confidence, some, accepted - correct + 1), 0.0)
 
 
-def exact_interval(correct: int, accepted: int) -> tuple[float, float]:
-    """The two-sided 95 % interval of a binomial share (Clopper & Pearson 1934); accepted ≥ 1."""
+def exact_interval(correct: float, accepted: float) -> tuple[float, float]:
+    """The two-sided 95 % interval of a binomial share (Clopper & Pearson 1934); accepted > 0."""
     one_sided = 1 - (1 - CONFIDENCE) / 2
     low = lower_bounds(correct, accepted, one_sided)
     return float(low), float(1 - lower_bounds(accepted - correct, accepted, one_sided))

@@ -33,7 +33,7 @@ from decant.tracking import Artifact, Record
 from decant.workspace import write_json
 
 ORIGIN = ("study", "title", "licence", "student", "choice", "data", "data_digest", "teachers", "code")
-VERSION = 13  # 13: the card's intervals resample groups; 12: taps of each axis alone
+VERSION = 14  # 14: accepted predictions count groups; 13: the card's intervals resample groups
 
 
 def settings(experiment: Experiment, name: str, inputs: Inputs) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from decant.timing.quoted import QUOTED_THREADS
 from decant.tracking import Artifact, Record, progress
 from decant.workspace import write_json
 
-VERSION = 9  # 9: the card's intervals resample groups; 8: log sums decide too which predictions are accepted
+VERSION = 10  # 10: accepted predictions count groups; 9: the card's intervals resample groups
 FILE = "student_int8.onnx"
 CALIBRATION_BATCH = 16
 TIMED_ROUNDS = 8  # fresh processes per file, in turns

@@ -34,7 +34,7 @@ from decant.stages.support.tracked import artifact, mistake_table, read_rows
 from decant.stages.support.training_data import read_training_data
 from decant.tracking import Artifact, Images, Record, Row
 
-VERSION = 8  # 8: the primary comparison; 7: intervals of groups; 6: comparisons of ensemble and teachers
+VERSION = 9  # 9: accepted predictions count groups; 8: the primary comparison; 7: intervals of groups
 SHIPPED, INT8 = "student_onnx", "student_onnx_int8"
 DRAWN = (SHIPPED, "ensemble")  # the models whose confusions are kept
 COMPARED = ("metrics", "comparisons", "soft_labels", "accept")  # tables of all models
@@ -170,7 +170,8 @@ def tables_of_split(models: dict[str, Model], manifest: Manifest, split: str, cl
         )
         if name in (SHIPPED, INT8):
             predicted = labelled_predictions(manifest, model.predictions, split)
-            tables["accept"].append(accept_row(*key, *predicted, read_acceptance(model.predictions.parent)))
+            accepted = read_acceptance(model.predictions.parent)
+            tables["accept"].append(accept_row(*key, *predicted, accepted, groups))
     for name, other in compared(models):
         predicted_classes = predictions[name].argmax(axis=1), predictions[other].argmax(axis=1)
         is_primary = (name, other) == PRIMARY

@@ -9,7 +9,8 @@ ONE_CYCLE_RISE = 0.3  # share of the steps
 LOWEST = 1 / 25  # of the peak, where a one-cycle or a cyclic schedule begins
 CYCLES = 4
 GROWN_AT = 0.6  # share of the epochs after which the input has its full size
-PX_STEP = 16
+PX_STEP, SMALL_PX_STEP = 16, 4
+SMALL_PX = 64  # sides below it grow in the smaller steps
 UNFREEZING = (1.0, 0.5, 0.25)  # share of frozen layers in each part of `unfreeze_epochs`
 
 
@@ -48,7 +49,7 @@ def cyclic(done: float) -> float:
 
 
 def size_at(settings: Training, epoch: int) -> InputPx:
-    """The size of the input in an epoch: from `grow_from` of `input_px` to all of it, in steps of PX_STEP px."""
+    """The size of the input in an epoch: from `grow_from` of `input_px` to all of it, step by step."""
     grown = min(1.0, epoch / max(1.0, GROWN_AT * settings.epochs))
     share = settings.grow_from + (1 - settings.grow_from) * grown
     if isinstance(settings.input_px, int):
@@ -58,8 +59,9 @@ def size_at(settings: Training, epoch: int) -> InputPx:
 
 
 def scaled(side: int, share: float) -> int:
-    """A share of a side, rounded to PX_STEP, and never above the side."""
-    return side if share >= 1 else min(side, max(2, round(side * share / PX_STEP)) * PX_STEP)
+    """A share of a side, rounded to steps of 16 px, or of 4 px for sides below 64 px, and never above the side."""
+    step = PX_STEP if side >= SMALL_PX else SMALL_PX_STEP
+    return side if share >= 1 else min(side, max(2, round(side * share / step)) * step)
 
 
 def frozen_at(settings: Training, epoch: int) -> float:

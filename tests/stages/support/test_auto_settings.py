@@ -137,6 +137,17 @@ def test_a_time_limit_lowers_the_epochs_once_and_for_all(
         assert resolve_epochs(fresh(), limited, 1000, 100, "data").epochs == 5
 
 
+def test_a_shorter_training_has_a_shorter_warm_up_and_unfreezes_earlier(
+    fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding_takes(monkeypatch, 0.0)
+    monkeypatch.setattr(speed, "step_seconds", lambda *rest: 0.01)
+    settings = {"epochs": 20, "warmup_epochs": 2.0, "unfreeze_epochs": [4, 4, 0], "minutes": 1.0}
+    limited = AUTO.model_copy(update={"input_px": speed.TIMED_PX, **settings})
+    short = resolve_epochs(fresh(), limited, 1000, 100, "data")
+    assert (short.epochs, short.warmup_epochs, short.unfreeze_epochs) == (5, 0.5, [1, 1, 0])
+
+
 def test_a_time_limit_counts_the_time_to_decode_val(
     fresh: Callable[[], Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,8 +72,20 @@ def resolve_epochs(experiment: Experiment, teacher: Teacher, train: int, val: in
         f"on {experiment.device.type}"
     )
     seconds = float(experiment.workspace.decided(key, decide if experiment.may_measure else None))
-    epochs = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))
-    return teacher.model_copy(update={"epochs": max(1, min(teacher.epochs, epochs))})
+    affordable = int(teacher.minutes * 60 / (seconds * max(1, teacher.folds)))
+    return shortened(teacher, max(1, min(teacher.epochs, affordable)))
+
+
+def shortened(teacher: Teacher, epochs: int) -> Teacher:
+    """The teacher with fewer epochs, and with proportionally fewer of warm-up and of unfreezing."""
+    share = epochs / teacher.epochs
+    return teacher.model_copy(
+        update={
+            "epochs": epochs,
+            "warmup_epochs": teacher.warmup_epochs * share,
+            "unfreeze_epochs": [round(part * share) for part in teacher.unfreeze_epochs],
+        }
+    )
 
 
 def source_digest(source: str) -> str:

@@ -76,7 +76,8 @@ def evaluation(manifest: Manifest, folder: Path, kind: str) -> dict[str, dict[st
 
 def acceptance(manifest: Manifest, folder: Path, accept_precision: float) -> Acceptance:
     """The thresholds of the file's accepted predictions, chosen on val from the predictions in `folder`."""
-    return choose_thresholds(*labelled_predictions(manifest, folder, "val"), accept_precision)
+    groups = dependent_groups(manifest.of_split("val"))
+    return choose_thresholds(*labelled_predictions(manifest, folder, "val"), accept_precision, groups)
 
 
 def labelled_predictions(manifest: Manifest, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

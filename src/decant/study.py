@@ -275,6 +275,9 @@ class Training(Choice):
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     head_lr_factor: float = Field(1.0, gt=0, description="learning rate of the head as a multiple of the peak")
+    norm_bias_lr_factor: float = Field(
+        1.0, gt=0, description="learning rate of the norms' biases as a multiple of their layer's"
+    )
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a layer as a multiple of the next one's")
     weight_decay: float = Field(0.05, ge=0, description="decoupled; not on norms and biases")
     schedule: Literal["cosine", "one_cycle", "cyclic"] = Field(

@@ -35,6 +35,7 @@ SWITCHES: list[tuple[str, Any, Overrides]] = [
     ("optimizer", "sgd", {}),
     ("learning_rate", 0.02, {}),
     ("head_lr_factor", 10, {}),
+    ("norm_bias_lr_factor", 10, {}),
     ("layer_decay", 0.7, {}),
     ("weight_decay", 0.5, {}),
     *(("schedule", value, {}) for value in ("one_cycle", "cyclic")),

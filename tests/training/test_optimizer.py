@@ -46,6 +46,25 @@ def test_the_head_has_its_own_rate(optimizer: str) -> None:
         assert rates[id(parameter)] == pytest.approx(0.05 if name in head else 0.005), name
 
 
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_convnext", "test_vit", "fast_cnn"])
+def test_the_biases_of_norms_have_their_own_rate(architecture: str) -> None:
+    backbone = network(architecture)
+    found, usual = (
+        {id(p): g["factor"] for g in parameter_groups(backbone, settings) for p in g["params"]}
+        for settings in (SETTINGS.model_copy(update={"norm_bias_lr_factor": 64, "layer_decay": 0.5}),
+                         SETTINGS.model_copy(update={"layer_decay": 0.5}))
+    )  # fmt: skip
+    modules = dict(backbone.named_modules())
+    scaled = {
+        name
+        for name, parameter in backbone.named_parameters()
+        if name.endswith(".bias") and "Norm" in type(modules[name.removesuffix(".bias")]).__name__
+    }
+    assert scaled
+    for name, parameter in backbone.named_parameters():
+        assert found[id(parameter)] == usual[id(parameter)] * (64 if name in scaled else 1), name
+
+
 def test_a_step_of_adamw_equals_the_papers() -> None:
     # Loshchilov & Hutter 2019, algorithm 2, first step: m / sqrt(v) is the gradient's sign, and decay is decoupled.
     backbone = nn.Sequential()

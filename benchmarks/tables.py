@@ -12,7 +12,7 @@ from decant.errors import UserError
 from decant.evaluation.tables import plural
 from decant.reporting.figures import render_figures
 from decant.reporting.report import REPORT, write_report
-from decant.reporting.root_report import stale_reports, study_folders, write_readme, write_root_report
+from decant.reporting.root_report import MEASUREMENTS, stale_reports, study_folders, write_readme, write_root_report
 from decant.stages import GRAPH, REFIT, reads_in_table
 from decant.stages.support.command import run
 from decant.stages.support.flow import FlowStage, flow_svg
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(FLOW)
     root_report, readme = results.parent / REPORT, results.parent / "README.md"
     write_root_report(results, root_report)
-    print(root_report)
+    print(root_report, results / MEASUREMENTS, sep="\n")
     if readme.is_file():
         write_readme(readme, results)
         print(readme)

@@ -8,7 +8,7 @@ import pytest
 from decant.benchmarking.number_formats import FORMAT_COLUMNS
 from decant.evaluation.tables import write_results_table
 from decant.reporting.exported_file import exported_file_section
-from decant.reporting.root_report import is_root_stale, write_root_report
+from decant.reporting.root_report import MEASUREMENTS, stale_root_reports, write_root_report
 from decant.timing.cold_start import COLD_START_COLUMNS
 from decant.timing.export_time import EXPORT_TIME_COLUMNS
 from decant.timing.prediction_rate import RATE_COLUMNS
@@ -107,10 +107,12 @@ def test_a_missing_table_is_left_out(folder: Path) -> None:
     assert exported_file_section(folder / "none", folder) == ""
 
 
-def test_a_changed_number_makes_the_root_report_stale(folder: Path) -> None:
+def test_a_changed_number_makes_the_measurements_stale(folder: Path) -> None:
     results = folder.parent
     out = results.parent / "REPORT.md"
     write_root_report(results, out)
-    assert "## The exported file" in out.read_text(encoding="utf-8") and not is_root_stale(results, out)
+    assert "## The exported file" in (results / MEASUREMENTS).read_text(encoding="utf-8") and not stale_root_reports(
+        results, out
+    )
     write(folder, "cold_start.csv", COLD_START_COLUMNS, {"processes": 15, "total_s": 0.169})
-    assert is_root_stale(results, out)
+    assert stale_root_reports(results, out) == [results / MEASUREMENTS]

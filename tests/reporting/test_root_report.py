@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from decant.evaluation.tables import short, write_results_table
+from decant.evaluation.tables import difference, read_results_table, short, write_results_table
 from decant.reporting.results_files import headline_rows, of_kind, read_results_files
 from decant.reporting.root_report import (
     README_MARKS,
-    is_root_stale,
     readme_text,
     root_report_text,
+    stale_root_reports,
     studies_table,
     write_root_report,
 )
@@ -25,16 +25,17 @@ def test_the_root_report_has_one_row_per_study_with_results(study: Path) -> None
     (results / "unfinished").mkdir()
     out = results.parent / "REPORT.md"
     write_root_report(results, out)
-    rows = [line for line in out.read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
+    studies = out.read_text(encoding="utf-8").partition("## ")[0]
+    rows = [line for line in studies.splitlines() if line.startswith("| [")]
     assert [row.split("]")[0] for row in rows] == ["| [another", "| [demo"]
     row = of_kind(read_results_files(study), "student_onnx", "test")
     assert row is not None
     assert "(results/demo/REPORT.md) | 960 | 7 | test |" in rows[1]
     assert f"{short(row['accuracy'])} ({short(row['accuracy_low'])}–" in rows[1]
     assert rows[1].endswith("| 128 | 3.20 | – | 13.6 |")
-    assert not is_root_stale(results, out)
+    assert not stale_root_reports(results, out)
     shutil.rmtree(results / "another")
-    assert is_root_stale(results, out)
+    assert stale_root_reports(results, out) == [out]
 
 
 def root_cells(results: Path) -> dict[str, str]:
@@ -57,6 +58,29 @@ def test_the_root_table_has_a_column_per_model_of_the_headline(study: Path) -> N
         ("ONNX file", "student_onnx"),
     ):
         assert cells[name].startswith(f"{accuracy[model]} (")
+
+
+def test_the_root_report_says_what_pooling_and_distilling_gained(study: Path) -> None:
+    table = study / "benchmarks" / "precision" / "comparisons.csv"
+    rows = read_results_table(table)
+    interval = {"accuracy_difference_low": "0.0010", "accuracy_difference_high": "0.0300"}
+    pooled = rows[0] | {"model": "ensemble", "other": "lite2", "accuracy_difference": "0.0155"} | interval
+    write_results_table([*rows, pooled], table)
+    text = root_report_text(study.parent, study.parent)
+    (line,) = (line for line in text.splitlines() if line.startswith("| [") and line.endswith(" | student |"))
+    distilled, behind = (
+        next(row for row in rows if row["other"] == other) for other in ("student_alone", "ensemble")
+    )  # student_onnx minus these
+    assert line.split(" | ")[1:4] == [
+        "+0.016 (+0.001 to +0.030)", *(difference(row, "accuracy_difference") for row in (distilled, behind)),
+    ]  # fmt: skip
+    better = int(float(distilled["accuracy_difference_low"]) > 0)
+    assert "best teacher in 1 of 1 study" in text and f"labels alone, in {better} of 1 study" in text
+
+
+def test_studies_without_comparisons_have_no_table_of_gains(study: Path) -> None:
+    (study / "benchmarks" / "precision" / "comparisons.csv").unlink()
+    assert "gained" not in root_report_text(study.parent, study.parent)
 
 
 def test_a_rectangular_input_is_shown_as_height_and_width_and_the_note_explains_it(study: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from decant.evaluation.ablations import ABLATION_COLUMNS, effect_rows
 from decant.evaluation.metrics import FROM_SCRATCH_COLUMNS
 from decant.evaluation.tables import difference, write_results_table
-from decant.reporting.root_report import root_report_text
+from decant.reporting.root_report import measurements_text
 from decant.reporting.training_tables import training_section
 
 SPEED = {
@@ -67,8 +67,8 @@ def test_without_tables_there_is_no_section(tmp_path: Path) -> None:
     assert training_section(tmp_path, tmp_path) == ""
 
 
-def test_the_root_report_has_the_section(folder: Path) -> None:
-    assert "## Training" in root_report_text(folder, folder.parent)
+def test_the_measurements_have_the_section(folder: Path) -> None:
+    assert "## Training" in measurements_text(folder)
 
 
 @pytest.mark.parametrize(

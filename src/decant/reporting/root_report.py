@@ -1,21 +1,25 @@
-"""The root REPORT.md and the README's block of results: one page across the studies, and which reports are stale."""
+"""The root REPORT.md, results/MEASUREMENTS.md and the README's block of results, and which reports are stale."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from decant.errors import UserError
-from decant.evaluation.markdown import Markdown, link, markdown_image, markdown_table, paragraphs
-from decant.evaluation.tables import thousands, with_interval
+from decant.evaluation.markdown import Markdown, link, markdown_image, markdown_table, paragraphs, section
+from decant.evaluation.tables import difference, plural, thousands, with_interval
 from decant.reporting.exported_file import exported_file_section
 from decant.reporting.figures import PARETO_PNG
+from decant.reporting.paired import DIFFERENCE, distillation_gain, paired, sign_of
 from decant.reporting.report import REPORT, differs, stale_parts, write
 from decant.reporting.results_files import (
     HEADLINE_MODELS,
     ResultsFiles,
     Row,
+    best_teacher,
     comparable,
     image_count,
     int8_is_offered,
     main_split,
+    owner,
     read_results_files,
     reported_latency,
     student_row,
@@ -31,6 +35,13 @@ TABLE_NOTE = (
     "the same for its int8 file, which is not offered if it lost too much accuracy, gave other predictions in a batch "
     "or was not faster. file MB: size of the fp32 file."
 )
+MEASUREMENTS = "MEASUREMENTS.md"
+MEASUREMENTS_TITLE = "Measurements of training, of the exported file and of the app"
+GAINS_HEADER = ("study", "ensemble - best teacher", "student - twin", "student - ensemble", "exported")
+GAINS_NOTE = (
+    "Differences in accuracy on the same images, with 95 % intervals in which images that depend on one another stay "
+    "together; the effect of another training seed is not included."
+)
 STUDIES_HEADER = (
     "study", "images", "classes", "split", *HEADLINE_MODELS, "px", "p50 ms", "int8 p50 ms", "file MB",
 )  # fmt: skip
@@ -42,29 +53,86 @@ def study_folders(results: Path) -> list[Path]:
 
 
 def write_root_report(results: Path, out: Path) -> None:
-    """Write the report on all studies below `results`."""
+    """Write the report on all studies below `results`, and beside the results the measurements that it links."""
     write(out, root_report_text(results, out.parent))
+    if text := measurements_text(results):
+        write(results / MEASUREMENTS, text)
 
 
-def is_root_stale(results: Path, out: Path) -> bool:
-    """True if `out` is missing or differs from what `write_root_report` would write."""
-    return differs(out, root_report_text(results, out.parent))
+def stale_root_reports(results: Path, out: Path) -> list[Path]:
+    """The files that are missing, or differ from what `write_root_report` would write."""
+    texts = {out: root_report_text(results, out.parent), results / MEASUREMENTS: measurements_text(results)}
+    return [path for path, text in texts.items() if text and differs(path, text)]
 
 
 def root_report_text(results: Path, base: Path) -> str:
-    """The Markdown of the root report: studies, training, the exported file and the app. Links start at `base`."""
+    """The Markdown of the root report: the studies, and what their steps gained. Links start at `base`."""
+    columns, measurements = (link(results / name, base) for name in ("README.md", MEASUREMENTS))
     return (
         paragraphs(
             "# Results",
-            f"{TABLE_NOTE} All columns are explained in [{link(results / 'README.md', base)}]"
-            f"({link(results / 'README.md', base)}).",
+            f"{TABLE_NOTE} All columns are explained in [{columns}]({columns}).",
             studies_table(results, base),
-            training_section(results, base),
-            exported_file_section(results / "export", base),
-            serving_section(results / "serving", base),
+            gains_section(results, base),
+            f"{MEASUREMENTS_TITLE}: [{measurements}]({measurements})." if measurements_text(results) else "",
         )
         + "\n"
     )
+
+
+def measurements_text(results: Path) -> str:
+    """The Markdown of results/MEASUREMENTS.md; "" if nothing was measured."""
+    sections = (
+        training_section(results, results),
+        exported_file_section(results / "export", results),
+        serving_section(results / "serving", results),
+    )
+    return paragraphs(f"# {MEASUREMENTS_TITLE}", *sections) + "\n" if any(sections) else ""
+
+
+def gains_section(results: Path, base: Path) -> str:
+    """What pooling and distilling gained in each study, on its main split; "" if no study compares its models."""
+    studies = [read_results_files(folder) for folder in study_folders(results)]
+    compared = [study for study in studies if study.comparisons]
+    if not compared:
+        return ""
+    pooled, distilled, _ = zip(*map(gains, compared), strict=True)
+    return section(
+        "What pooling and distilling gained",
+        f"{GAINS_NOTE} The ensemble is shown to be better than its best teacher in {_shown(pooled)}, and the student "
+        f"than its twin, which learned from the given labels alone, in {_shown(distilled)}.",
+        markdown_table(GAINS_HEADER, [_gain_cells(study, base) for study in compared], left=1),
+    )
+
+
+def _shown(rows: Sequence[Row | None]) -> str:
+    """ "2 of 4 studies": in how many comparisons the interval lies above zero."""
+    compared = [row for row in rows if row]
+    return f"{sum(sign_of(row) > 0 for row in compared)} of {plural(len(compared), 'study', 'studies')}"
+
+
+def gains(results: ResultsFiles) -> tuple[Row | None, Row | None, Row | None]:
+    """Ensemble minus best teacher, student minus its twin, student minus ensemble; None where they are not compared."""
+    split = main_split(results)
+    teacher = best_teacher(results, split)
+    student = "student" if paired(results, "student", "ensemble", split) else "student_onnx"
+    return (
+        paired(results, "ensemble", teacher["model"], split) if teacher else None,
+        distillation_gain(results, split),
+        paired(results, student, "ensemble", split),
+    )
+
+
+def _gain_cells(results: ResultsFiles, base: Path) -> list[str]:
+    return [
+        _study_link(results, base),
+        *(difference(row, DIFFERENCE) if row else "–" for row in gains(results)),
+        owner(results),
+    ]
+
+
+def _study_link(results: ResultsFiles, base: Path) -> str:
+    return Markdown(f"[{results.name}]({link(results.folder / REPORT, base)})")
 
 
 def stale_reports(results: Path) -> list[Path]:
@@ -75,8 +143,7 @@ def stale_reports(results: Path) -> list[Path]:
     """
     stale = [file for folder in study_folders(results) for file in stale_parts(folder, folder / REPORT)]
     root_report, readme = results.parent / REPORT, results.parent / "README.md"
-    if is_root_stale(results, root_report):
-        stale.append(root_report)
+    stale += stale_root_reports(results, root_report)
     if readme.is_file() and is_readme_stale(readme, results):
         stale.append(readme)
     return stale
@@ -128,7 +195,7 @@ def _root_row(results: ResultsFiles, base: Path) -> list[str]:
     classes = len({row["class"] for row in results.class_counts if row["class"]})
     models = [find(results, split) for find in HEADLINE_MODELS.values()]
     return [
-        Markdown(f"[{results.name}]({link(results.folder / REPORT, base)})"),
+        _study_link(results, base),
         thousands(images) if images else "–",
         str(classes) if classes else "–",
         split or "–",

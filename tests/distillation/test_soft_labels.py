@@ -74,7 +74,7 @@ def test_a_sparse_row_keeps_the_top_k_and_spreads_the_rest_mass_evenly(tmp_path)
 )
 def test_the_size_of_a_view_equals_the_documented_formula(tmp_path, classes, top_k, expected):
     store = create(tmp_path, classes, contents=CONTENTS[:3], top_k=top_k)
-    assert store.bytes_per_view() == expected
+    assert store.layout.row_bytes == expected
     store.write(0, probabilities(0, classes, n=3))
     (path,) = view_files(tmp_path)
     with path.open("rb") as file:

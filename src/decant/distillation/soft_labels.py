@@ -124,10 +124,6 @@ class SoftLabelStore:
             )
         return np.array([row[content] for content in contents], dtype=np.int64)
 
-    def bytes_per_view(self) -> int:
-        """Bytes per view of one image: 2 K if dense, (2 + index size) k + 2 if sparse."""
-        return self.layout.row_bytes
-
     def missing(self, views: Iterable[int]) -> list[int]:
         """The numbers in `views` that have no complete file. Each file is read once to check it."""
         return [view for view in views if self._view(view) is None]

@@ -69,13 +69,8 @@ def write_report(results_folder: Path, out: Path) -> None:
         write(file, text)
 
 
-def is_stale(results_folder: Path, out: Path) -> bool:
-    """True if `out` or the appendix beside it is missing or differs from what `write_report` would write."""
-    return bool(stale_parts(results_folder, out))
-
-
 def stale_parts(results_folder: Path, out: Path) -> list[Path]:
-    """Which of `out` and the appendix beside it are stale."""
+    """Which of `out` and the appendix beside it are missing or differ from what `write_report` would write."""
     return [file for file, text in report_files(results_folder, out).items() if differs(file, text)]
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from decant.errors import UserError
 from decant.evaluation.tables import short
+from decant.reporting.appendix.data import absent_classes
 from decant.reporting.figures import render_figures
 from decant.reporting.report import APPENDIX, appendix_text, report_text, stale_parts, write_report
-from decant.reporting.sections import absent_classes
 
 CHAPTERS = [
     "Abstract",

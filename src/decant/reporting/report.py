@@ -10,6 +10,13 @@ from pathlib import Path
 from decant.errors import UserError
 from decant.evaluation.markdown import paragraphs, plain
 from decant.evaluation.tables import with_interval
+from decant.reporting.appendix.data import cleaning_section, data_section
+from decant.reporting.appendix.ensemble import ensemble_section
+from decant.reporting.appendix.onnx_file import export_section
+from decant.reporting.appendix.precision import limits_section, precision_section
+from decant.reporting.appendix.provenance import provenance_section
+from decant.reporting.appendix.student import student_section
+from decant.reporting.appendix.teachers import teachers_section
 from decant.reporting.chapters.abstract import abstract
 from decant.reporting.chapters.architecture import architecture
 from decant.reporting.chapters.data_analysis import data_analysis
@@ -20,7 +27,6 @@ from decant.reporting.chapters.preprocessing import preprocessing
 from decant.reporting.frontier import students_section
 from decant.reporting.pictures import pictures_section
 from decant.reporting.referee import referee_section
-from decant.reporting.result_sections import limits_section, precision_section
 from decant.reporting.results_files import (
     ResultsFiles,
     main_split,
@@ -28,15 +34,6 @@ from decant.reporting.results_files import (
     read_results_files,
     reported_latency,
     student_row,
-)
-from decant.reporting.sections import (
-    cleaning_section,
-    data_section,
-    ensemble_section,
-    export_section,
-    provenance_section,
-    student_section,
-    teachers_section,
 )
 from decant.reporting.times import latency_section
 from decant.workspace import replacing

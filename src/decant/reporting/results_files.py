@@ -274,3 +274,16 @@ def transductive_text(results: ResultsFiles) -> str:
     """A sentence on which student learned from the images to predict, for a study that is transductive."""
     which = "refitted student, the submissions' model," if results.study.get("final") == "refit" else "student"
     return f"The {which} was also trained on the teachers' soft labels of the images to predict."
+
+
+def size_of(results: ResultsFiles, network: str) -> str:
+    """The size of the input of a teacher or of the student, as in tables."""
+    sizes = results.geometry.get("input_px", {})
+    study = results.study
+    settings = study.get("student") if network == "student" else study.get("teachers", {}).get(network)
+    return str(sizes.get(network) or (settings or {}).get("input_px", "–"))
+
+
+def in_first_and_last_epoch(value: Any) -> tuple[float, float]:
+    """The first and last value of a setting that is one number or a pair."""
+    return (value[0], value[1]) if isinstance(value, list) else (value, value)

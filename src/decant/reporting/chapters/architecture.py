@@ -14,9 +14,9 @@ from decant.reporting.results_files import (
     owner,
     pooled_teachers,
     reported_latency,
+    size_of,
     student_row,
 )
-from decant.reporting.sections import size_of
 
 KINDS = {"finetune": "all weights trained", "probe": "linear probe"}
 

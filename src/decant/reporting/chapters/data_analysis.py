@@ -7,11 +7,11 @@ from typing import Any
 from decant.data.sources import SOURCES
 from decant.evaluation.markdown import capitalised, figure_row, markdown_table, plain, section
 from decant.evaluation.tables import joined, plural, short, thousands
+from decant.reporting.appendix.data import absent_classes
 from decant.reporting.figures import CLASSES_PNG
 from decant.reporting.pictures import CAPTIONS, SAMPLES, VIEWS, attribution_sentence, pictures_sentence
 from decant.reporting.reasons import reasons
 from decant.reporting.results_files import ResultsFiles, images_text, splits_in_order
-from decant.reporting.sections import absent_classes
 
 WHY = {  # issue -> why something is done with it
     "broken": "a file that cannot be decoded cannot be trained on",

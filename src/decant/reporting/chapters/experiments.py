@@ -10,8 +10,14 @@ from decant.evaluation.tables import difference, joined, minutes, plural
 from decant.reporting.figures import curves_png
 from decant.reporting.paired import distillation_gain, sign_of
 from decant.reporting.reasons import NETWORK_KEYS, code, networks, reasons, shared_reasons
-from decant.reporting.results_files import ResultsFiles, Row, chosen_text, int8_is_offered, main_split
-from decant.reporting.sections import in_first_and_last_epoch
+from decant.reporting.results_files import (
+    ResultsFiles,
+    Row,
+    chosen_text,
+    in_first_and_last_epoch,
+    int8_is_offered,
+    main_split,
+)
 from decant.reporting.transfer import COURSES_PNG
 
 LOSSES = {

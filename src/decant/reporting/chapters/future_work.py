@@ -5,8 +5,8 @@ from pathlib import Path
 
 from decant.evaluation.markdown import plain, section
 from decant.evaluation.tables import difference, joined, number, plural, points, short, thousands
+from decant.reporting.appendix.precision import FEW_IMAGES
 from decant.reporting.paired import distillation_gain, paired, sign_of
-from decant.reporting.result_sections import FEW_IMAGES
 from decant.reporting.results_files import (
     ResultsFiles,
     Row,

@@ -7,8 +7,7 @@ from typing import Any
 from decant.evaluation.markdown import markdown_table, section
 from decant.evaluation.tables import joined
 from decant.reporting.reasons import networks, reasons
-from decant.reporting.results_files import ResultsFiles
-from decant.reporting.sections import size_of
+from decant.reporting.results_files import ResultsFiles, size_of
 
 SAME_EVERYWHERE = (
     "The exported file contains every step of evaluation, so users give it plain RGB images, and val, test and the "

@@ -1,6 +1,6 @@
 """The table of label noise in the report, and results from before it."""
 
-from decant.reporting.label_noise import label_noise_table
+from decant.reporting.appendix.label_noise import label_noise_table
 
 JUDGED = {
     "labels": 5292, "rate": 0.0165, "confident_joint": 0.4294, "suspects": 1801, "suggested": 87, "not_suggested": 1714,

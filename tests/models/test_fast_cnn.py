@@ -19,6 +19,17 @@ def test_the_stem_whitens_the_patches_of_the_images_it_was_fitted_to() -> None:
     torch.testing.assert_close(network.stem.weight[12:], -network.stem.weight[:12])
 
 
+def test_a_higher_floor_enlarges_weak_directions_less() -> None:
+    """A direction of variance v gets the variance v / (v + floor)."""
+    torch.manual_seed(0)
+    images = torch.randn(400, 3, 20, 20) * torch.tensor([0.1, 0.3, 1.0]).view(1, 3, 1, 1)
+    network = FastCnn(whitening_floor=0.09)
+    network.fit_stem(images)
+    variances = network.stem(images)[:, :12].var(dim=(0, 2, 3)).sort().values
+    expected = torch.tensor([0.01, 0.09, 1.0]).repeat_interleave(4)
+    torch.testing.assert_close(variances, expected / (expected + 0.09), atol=0.02, rtol=0)
+
+
 def test_the_stem_is_not_trained() -> None:
     network = FastCnn()
     network(torch.rand(2, 3, 32, 32)).sum().backward()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WHITENING_PX = 2
-EIGENVALUE_FLOOR = 5e-4  # of patches of normalised images: directions that are nearly noise are not enlarged
+WHITENING_FLOOR = 5e-4  # is added to the eigenvalues of patches of normalised images, so that noise is not enlarged
 NORM_MOMENTUM = 0.4  # of the statistics; high, because trainings have few steps
 HEAD_SCALE = 1 / 9
 
@@ -23,8 +23,9 @@ class Whitening(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, in_chans: int) -> None:
+    def __init__(self, in_chans: int, floor: float) -> None:
         super().__init__()
+        self.floor = floor
         patch = in_chans * WHITENING_PX**2
         self.register_buffer("weight", torch.randn(2 * patch, in_chans, WHITENING_PX, WHITENING_PX) / patch**0.5)
         self.bias = nn.Parameter(torch.zeros(2 * patch))
@@ -35,7 +36,7 @@ class Whitening(nn.Module):
         patches = images.unfold(2, WHITENING_PX, 1).unfold(3, WHITENING_PX, 1)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.weight[0].numel()).double()
         values, vectors = torch.linalg.eigh(torch.cov(flat.T))
-        filters = (vectors / torch.sqrt(values + EIGENVALUE_FLOOR)).T.reshape(-1, *self.weight.shape[1:])
+        filters = (vectors / torch.sqrt(values + self.floor)).T.reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,14 +44,22 @@ class Whitening(nn.Module):
 
 
 class FastCnn(nn.Module):
-    """float32 [B, 3, height, width], normalised -> logits [B, num_classes]. Sides of 16 px or more."""
+    """float32 [B, 3, height, width], normalised -> logits [B, num_classes]. Sides of 16 px or more.
+
+    whitening_floor: higher for JPEG files, whose finest colours are noise.
+    """
 
     def __init__(
-        self, num_classes: int = 10, in_chans: int = 3, widths: tuple[int, ...] = (64, 256, 256), drop_rate: float = 0.0
+        self,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        widths: tuple[int, ...] = (64, 256, 256),
+        drop_rate: float = 0.0,
+        whitening_floor: float = WHITENING_FLOOR,
     ) -> None:
         super().__init__()
         self.num_classes, self.num_features = num_classes, widths[-1]
-        self.stem = Whitening(in_chans)
+        self.stem = Whitening(in_chans, whitening_floor)
         self.act = nn.GELU()
         inputs = (len(self.stem.bias), *widths[:-1])
         self.stages = nn.Sequential(*(stage(chans, width) for chans, width in zip(inputs, widths, strict=True)))
